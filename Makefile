@@ -1,0 +1,49 @@
+# Everything runs in ./.venv, made on first use. `make demo` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.PHONY: setup demo check test chaos bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# A sample drive, six rows, one gang of two CPU ranks. Run it again: everything is done already.
+demo: setup
+	$(BIN)/python datasets/make_sample.py --out $(DEMO)/sample
+	$(BIN)/cosmos-ray generate --manifest $(DEMO)/sample/manifest.parquet --output $(DEMO)/output \
+		--model tiny --gang-size 2 --max-failed 1
+
+# About a minute: format, lint, types, fast tests.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m 'not slow and not ray' -n 2 --dist loadfile
+
+# Everything CI runs. Most of it waits for processes to start and to die, so two files run at a time.
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+
+# The tests that kill ranks, leaders, nodes, drivers and lease owners, over and over: some faults show once in a while.
+ROUNDS ?= 5
+chaos: setup
+	for round in $$(seq $(ROUNDS)); do \
+		$(BIN)/python -m pytest -q tests/test_gang_pool.py tests/test_cluster_faults.py tests/test_lease.py || exit 1; \
+	done
+
+# The benchmark that needs no GPU. The others say in their first lines how to run them.
+bench: setup
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
