@@ -1,0 +1,3 @@
+from cosmos_ray.cli import main
+
+main()

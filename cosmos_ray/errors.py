@@ -1,0 +1,59 @@
+"""What can go wrong, and whose fault it is.
+
+Two kinds matter to a job. A *row fault* is data: it becomes a `failed` record and the job goes on.
+A *job fault* (`ManifestError`, `UsageError`, `LeaseLost`) stops the command with a message and an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+FailureClass = Literal["input", "model", "oom", "timeout", "gang", "storage", "guardrail", "internal"]
+FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+
+#: Faults that a row cannot cause by its own content; many of them in a row mean that the job is ill.
+JOB_WIDE_CLASSES: frozenset[FailureClass] = frozenset({"storage", "internal", "gang"})
+
+
+class CosmosRayError(Exception):
+    """Base of every error that cosmos_ray raises on purpose."""
+
+
+class UsageError(CosmosRayError):
+    """Bad arguments, configuration or bundle: exit code 2, before any GPU is taken."""
+
+
+class ManifestError(UsageError):
+    """The manifest as a whole cannot be used (columns, types, ids): exit code 2."""
+
+
+class LeaseHeld(CosmosRayError):
+    """Another job, alive, owns this output."""
+
+
+class LeaseLost(CosmosRayError):
+    """Another job has taken this output over: stop before anything is committed."""
+
+
+class RowError(CosmosRayError):
+    """One row cannot be made. `failure_class` goes into its record.
+
+    The message names the column, what was found and what was expected, so that a person can mend the row
+    without reading code.
+    """
+
+    def __init__(self, message: str, failure_class: FailureClass = "input") -> None:
+        super().__init__(message)
+        self.failure_class: FailureClass = failure_class
+
+    def __reduce__(self) -> tuple[type[RowError], tuple[str, FailureClass]]:
+        # Exceptions cross processes; the default reduce would drop the class.
+        return type(self), (str(self), self.failure_class)
+
+
+def column_error(column: str, found: object, expected: str) -> RowError:
+    """An `input` fault of one column, in the wording that every such message has."""
+    shown = repr(found)
+    if len(shown) > 200:
+        shown = shown[:197] + "..."
+    return RowError(f"column `{column}`: found {shown}, expected {expected}")

@@ -1,0 +1,150 @@
+"""One owner of an output at a time.
+
+Owners are numbered by epochs. `lease/<epoch>.json` is created only if absent, so an epoch has one owner; its sibling
+`<epoch>.beat` is rewritten every few seconds. A newcomer watches the newest epoch for one lifetime by its own clock: a
+beat that moves means a living owner (`LeaseHeld`), silence or a farewell means that the next epoch may be taken. An
+owner that was only asleep finds the next epoch there (`lost`, `check`) and stops before it commits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.errors import LeaseHeld, LeaseLost
+from cosmos_ray.storage import Storage
+
+log = logging.getLogger(__name__)
+
+FOLDER = "_cosmos_ray/lease"
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """Seconds between beats, and of silence after which an owner counts as dead."""
+
+    beat_s: float = 5.0
+    life_s: float = 15.0
+
+
+def _epoch_path(epoch: int) -> str:
+    return f"{FOLDER}/{epoch:08d}.json"
+
+
+def _beat_path(epoch: int) -> str:
+    return f"{FOLDER}/{epoch:08d}.beat"
+
+
+def check_epoch(storage: Storage, epoch: int) -> None:
+    """Raises LeaseLost if a later owner has taken over. One HEAD request, made before each commit."""
+    if storage.exists(_epoch_path(epoch + 1)):
+        raise LeaseLost(f"another job has taken over {storage.uri} (epoch {epoch + 1}); this one was epoch {epoch}")
+
+
+def _newest_epoch(storage: Storage) -> int:
+    names = (path.rsplit("/", 1)[1] for path in storage.list(FOLDER))
+    return max((int(name[:8]) for name in names if name.endswith(".json")), default=0)
+
+
+def _read_beat(storage: Storage, epoch: int) -> dict[str, Any] | None:
+    try:
+        beat: dict[str, Any] = json.loads(storage.read(_beat_path(epoch)))
+    except FileNotFoundError:
+        return None
+    return beat
+
+
+class Lease:
+    """Ownership of an output, kept alive by a thread until `release`. Make one with `acquire`."""
+
+    def __init__(
+        self, storage: Storage, epoch: int, owner: str, times: LeaseTimes, on_lost: Callable[[], None]
+    ) -> None:
+        self.storage, self.epoch, self.owner, self.times = storage, epoch, owner, times
+        self._on_lost = on_lost
+        self._stop = threading.Event()
+        self.lost = False
+        self._count = 0
+        self._beat()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def _beat(self, released: bool = False) -> None:
+        self._count += 1
+        beat = {"owner": self.owner, "count": self._count, "released": released, "time": time.time()}
+        self.storage.write(_beat_path(self.epoch), json.dumps(beat).encode())
+
+    def _keep(self) -> None:
+        last_beat = time.monotonic()
+        while not self._stop.wait(self.times.beat_s):
+            try:
+                check_epoch(self.storage, self.epoch)
+                self._beat()
+                last_beat = time.monotonic()
+            except LeaseLost as error:
+                return self._lose(str(error))
+            except OSError as error:
+                silent = time.monotonic() - last_beat
+                log.warning("lease of %s: no beat for %.0f s: %s", self.storage.uri, silent, error)
+        return None
+
+    def _lose(self, why: str) -> None:
+        log.error("%s", why)
+        self.lost = True
+        self._on_lost()
+
+    def release(self) -> None:
+        """Say farewell, so that the next job need not wait."""
+        self._stop.set()
+        self._thread.join()
+        if not self.lost:
+            self._beat(released=True)
+
+
+def acquire(
+    storage: Storage,
+    times: LeaseTimes = LeaseTimes(),
+    on_lost: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = log.info,
+) -> Lease:
+    """Become the owner of `storage`. Waits up to one lifetime for a silent owner; raises LeaseHeld for a beating one.
+
+    on_lost: called from the lease's thread if another owner takes over later.
+    """
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    while True:
+        newest = _newest_epoch(storage)
+        if newest:
+            _watch(storage, newest, times, say)
+        claim = json.dumps({"owner": owner, "time": time.time()}).encode()
+        if storage.write_if_absent(_epoch_path(newest + 1), claim):
+            return Lease(storage, newest + 1, owner, times, on_lost)
+        # Another newcomer was quicker: it is the owner to watch now.
+
+
+def _watch(storage: Storage, epoch: int, times: LeaseTimes, say: Callable[[str], None]) -> None:
+    """Return once the owner of `epoch` is known to be gone; raise LeaseHeld when it beats."""
+    first = _read_beat(storage, epoch)
+    if first and first["released"]:
+        return
+    name = first["owner"] if first else "an owner that has not beaten yet"
+    say(f"{storage.uri} belongs to {name}: watching it for up to {times.life_s:.0f} s")
+    deadline = time.monotonic() + times.life_s
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, times.life_s / 10))
+        now = _read_beat(storage, epoch)
+        if now and now["released"]:
+            return
+        if now != first:
+            raise LeaseHeld(f"{storage.uri} is owned by a living job ({now['owner'] if now else name})")
+        if storage.exists(_epoch_path(epoch + 1)):
+            raise LeaseHeld(f"{storage.uri} was just taken over by another job")
+    say(f"{name} is silent: taking over")

@@ -1,0 +1,60 @@
+"""One clip's request, as a generator takes it: everything that decides the video, nothing left to fetch.
+
+Legend for shape suffixes: V views, T frames, H/W height/width, C channels (RGB), M text tokens, D text width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Camera names in the model's view order, clockwise from the front, the tele camera last.
+VIEWS = ("front_wide", "cross_right", "rear_right", "rear", "rear_left", "cross_left", "front_tele")
+
+#: Pixel frames the model can be conditioned on -> latent frames they fill (1 for the first, then 4 frames each).
+LATENT_FRAMES = {0: 0, 1: 1, 5: 2}
+
+#: Positions of each view's text window; the model has no padding mask, so the number is part of the model.
+TEXT_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class ClipText:
+    """Text embeddings of one clip, one array a view, zero padding cut off.
+
+    positive: V arrays float32 [M, D], M from 0 (a view without text) to TEXT_TOKENS.
+    negative: the same for the unconditional branch; None means that there is no such branch: an empty negative
+        prompt makes both branches equal, so guidance has nothing to act on.
+    """
+
+    positive: tuple[np.ndarray, ...]
+    negative: tuple[np.ndarray, ...] | None
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """All that decides one clip's latents, given a bundle and its numerics.
+
+    prompts: one caption (for view 0, as the published model expects) or one a view; empty if `text` was given.
+    negative_prompt: text of the unconditional branch, for view 0; "" for no such branch.
+    frames: conditioning frames uint8 [V, num_conditional_frames, H, W, 3], at the model's native size; None for 0.
+    text: embeddings, once somebody has made them (`Generator.embed`).
+    attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
+    """
+
+    id: str
+    prompts: tuple[str, ...]
+    negative_prompt: str
+    n_views: int
+    num_conditional_frames: int
+    seed: int
+    guidance: float
+    num_steps: int
+    frames: np.ndarray | None = None
+    text: ClipText | None = None
+    attempt: int = 1
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return VIEWS[: self.n_views]

@@ -1,0 +1,86 @@
+"""How far a job is, read from its output alone: works from any machine, while it runs or years after."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger import Ledger, LedgerState
+from cosmos_ray.run import RUN, Run, read_run
+from cosmos_ray.storage import Storage
+
+#: The rate is that of the last clips, so that it follows a job that grows.
+_RATE_CLIPS = 200
+
+
+@dataclass(frozen=True)
+class Status:
+    """clips: all that the manifest asks for. eta_s: seconds, None before there is a rate."""
+
+    output: str
+    model: str
+    clips: int
+    ok: int
+    failed: int
+    failed_by_class: dict[str, int]
+    left: int
+    clips_per_hour: float | None
+    eta_s: float | None
+
+
+def read_status(output: str) -> tuple[Status, Run, LedgerState]:
+    """Raises UsageError if no job has begun at `output`."""
+    storage = Storage(output)
+    run = _run_of(storage)
+    state = Ledger(storage).state()
+    return summarise(storage.uri, run, state), run, state
+
+
+def _run_of(storage: Storage) -> Run:
+    run = read_run(storage)
+    if run is None:
+        raise UsageError(f"there is no run at {storage.uri}: expected {storage.uri_of(RUN)}")
+    return run
+
+
+def summarise(output: str, run: Run, state: LedgerState) -> Status:
+    settled = [record for _, record in state.settled()]
+    ok = sum(record.ok for record in settled)
+    by_class = collections.Counter(record.failure_class or "internal" for record in settled if not record.ok)
+    left = max(0, run.clips - len(settled))
+    rate = _clips_per_hour(sorted(record.finished for record in settled if record.ok and record.finished))
+    eta_s = left / rate * 3600 if rate else None
+    return Status(
+        output, run.model, run.clips, ok, len(settled) - ok, dict(sorted(by_class.items())), left, rate, eta_s
+    )
+
+
+def _clips_per_hour(finished: list[str]) -> float | None:
+    recent = finished[-_RATE_CLIPS:]
+    if len(recent) < 2:
+        return None
+    first, last = datetime.datetime.fromisoformat(recent[0]), datetime.datetime.fromisoformat(recent[-1])
+    hours = (last - first).total_seconds() / 3600
+    return (len(recent) - 1) / hours if hours > 0 else None
+
+
+def record_lines(output: str) -> Iterator[dict[str, Any]]:
+    """One dict a commit record, all generations: id, generation, status, class, attempt, error.
+
+    Raises UsageError if no job has begun at `output`.
+    """
+    storage = Storage(output)
+    _run_of(storage)
+    for record in Ledger(storage).records():
+        yield {
+            "id": record.id,
+            "generation": record.generation,
+            "status": record.status,
+            "class": record.failure_class,
+            "attempt": record.attempt,
+            "error": record.error,
+        }

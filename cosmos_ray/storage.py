@@ -1,0 +1,319 @@
+"""One folder of an object store or of a local disk, and the few operations that the ledger rests on.
+
+Everything is fsspec; what is written here is only what fsspec leaves open:
+
+* create-if-absent (`write_if_absent`), the primitive under leases and commit records. On S3, GCS and Azure it is a
+  condition checked at the server; on a local disk a finished temporary file is hard-linked into place, which fails if
+  the name exists (POSIX `link`), also over NFS.
+* paths that cannot leave the folder, and references that cannot leave what a manifest may name;
+* retries with backoff and jitter of faults that pass, none of those that are final.
+
+Credentials come from the environment, as each store's own library reads them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import posixpath
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from cosmos_ray.errors import UsageError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
+SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_TEMPORARY = ".tmp-"
+_RETRY_DELAYS_S = (0.2, 1.0, 3.0)
+#: Faults that another try cannot mend.
+_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
+#: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
+_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure"})
+_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
+#: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
+#: Ceph's gateway ignores it when a multipart upload is completed).
+MAX_CREATE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Stat:
+    """size in bytes; version: what changes when the content does (ETag, or mtime where there is none)."""
+
+    size: int
+    version: str
+
+
+def scheme_of(uri: str) -> str:
+    """`s3` for `s3://…`; `file` for a plain path."""
+    match = _SCHEME.match(uri)
+    return match.group(1).lower() if match else "file"
+
+
+def normalise_uri(uri: str) -> str:
+    """An absolute URI or path without a trailing slash; local ones as plain absolute paths."""
+    if "::" in uri:
+        raise UsageError(f"chained URIs are not supported: {uri!r}")
+    scheme = scheme_of(uri)
+    if scheme == "file":
+        return os.path.abspath(_SCHEME.sub("", uri))
+    return uri.rstrip("/")
+
+
+def resolve_reference(reference: str, base: str) -> str:
+    """The absolute URI of an input named in a manifest that lies in folder `base`.
+
+    Raises ValueError (text for a person) for a scheme that is not allowed, a chained URI, a relative path that climbs
+    out of `base`, and a local path in a manifest that is not local itself: it would be read on whatever node gets it.
+    """
+    if not reference or "\x00" in reference:
+        raise ValueError("an empty or malformed URI")
+    if "::" in reference:
+        raise ValueError("a chained URI ('::'), which is not allowed")
+    scheme = scheme_of(reference)
+    if scheme not in SCHEMES:
+        raise ValueError(f"a URI of scheme {scheme!r}, which is not one of {', '.join(sorted(SCHEMES))}")
+    base_is_local = scheme_of(base) == "file"
+    absolute = bool(_SCHEME.match(reference)) or reference.startswith("/")
+    if scheme == "file" and absolute:
+        if not base_is_local:
+            raise ValueError("a local path in a manifest that is not on a local disk")
+        return normalise_uri(reference)
+    if absolute:
+        return reference
+    if ".." in reference.replace("\\", "/").split("/"):
+        raise ValueError("a relative path with '..', which would leave the manifest's folder")
+    return f"{base.rstrip('/')}/{posixpath.normpath(reference)}"
+
+
+def parent_uri(uri: str) -> str:
+    """The folder that holds `uri`."""
+    return normalise_uri(uri).rsplit("/", 1)[0] or "/"
+
+
+def filesystem_of(uri: str) -> tuple[Any, str]:
+    """(fsspec filesystem, path in it). Listings are never cached: other processes write here too."""
+    scheme = scheme_of(uri)
+    if scheme not in SCHEMES:
+        raise UsageError(f"{uri!r}: scheme {scheme!r} is not one of {', '.join(sorted(SCHEMES))}")
+    options = {} if scheme == "file" else {"use_listings_cache": False}
+    try:
+        return fsspec.core.url_to_fs(normalise_uri(uri), **options)
+    except ImportError as error:
+        raise UsageError(f"{uri!r} needs another package: {error}") from error
+
+
+def retrying(operation: Callable[[], T], what: str) -> T:
+    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter.
+
+    Every fault of the store is an OSError to the caller, whatever the store's own library makes of it.
+    """
+    for delay in _RETRY_DELAYS_S:
+        try:
+            return _with_os_errors(operation)
+        except _FINAL:
+            raise
+        except OSError as error:
+            if error.errno in _FINAL_ERRNO:
+                raise
+            log.warning("%s: %s; again in about %.1f s", what, error, delay)
+            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+    return _with_os_errors(operation)
+
+
+def _with_os_errors(operation: Callable[[], T]) -> T:
+    try:
+        return operation()
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        name = type(error).__name__
+        kind = PermissionError if name in _NO_CREDENTIALS else OSError
+        raise kind(f"{name}: {error}") from error
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what a store answered: some answers have no text but that of the error beneath."""
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    return f"{type(error).__name__}: {error}{cause}"
+
+
+def fetch_to_file(uri: str, target: Path) -> Stat:
+    """Download `uri` into a local file; the store's own size and version of it."""
+    fs, path = filesystem_of(uri)
+
+    def get() -> Stat:
+        found = _stat(fs.info(path))
+        fs.get_file(path, str(target))
+        return found
+
+    return retrying(get, f"fetching {uri}")
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object at `uri`."""
+    fs, path = filesystem_of(uri)
+    return bytes(retrying(lambda: fs.cat_file(path), f"reading {uri}"))
+
+
+def _stat(info: dict[str, Any]) -> Stat:
+    version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    return Stat(size=int(info["size"] or 0), version=str(version).strip('"'))
+
+
+class Storage:
+    """Reads and writes below one URI. Paths are relative, with `/`, and cannot leave it. Picklable."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = normalise_uri(uri)
+        self.local = scheme_of(self.uri) == "file"
+        self._fs: Any = None
+        self._root = ""
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.uri,)
+
+    def _at(self, path: str) -> tuple[Any, str]:
+        parts = path.split("/")
+        if not path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"not a relative path inside {self.uri}: {path!r}")
+        if self._fs is None:
+            self._fs, self._root = filesystem_of(self.uri)
+        return self._fs, f"{self._root}/{path}"
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """Raises FileNotFoundError."""
+        fs, full = self._at(path)
+        return bytes(retrying(lambda: fs.cat_file(full), f"reading {path}"))
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Many small objects at once; the ones deleted meanwhile are left out."""
+        wanted = list(paths)
+        if not wanted:
+            return {}
+        if self.local:
+            return {path: data for path in wanted if (data := self._read_if_there(path)) is not None}
+        fs, _ = self._at(wanted[0])
+        by_full = {self._at(path)[1]: path for path in wanted}
+        found = fs.cat(list(by_full), on_error="return")
+        result: dict[str, bytes] = {}
+        for full, data in found.items():
+            path = by_full[full]
+            if isinstance(data, FileNotFoundError):
+                continue
+            result[path] = self.read(path) if isinstance(data, Exception) else bytes(data)
+        return result
+
+    def _read_if_there(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write or replace; readers see the old content or the new, never a part."""
+        fs, full = self._at(path)
+        if self.local:
+            retrying(lambda: self._write_local(full, data, os.replace), f"writing {path}")
+        else:
+            retrying(lambda: fs.pipe_file(full, data), f"writing {path}")
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        """Create `path` with `data`; False if somebody else had created it. Exactly one of many callers gets True.
+
+        A conditional write whose answer was lost is sent again by the store's client and then meets itself: content
+        equal to ours counts as ours, so callers put something unique to them into `data`.
+
+        Raises ValueError for more than MAX_CREATE_BYTES.
+        """
+        fs, full = self._at(path)
+        if len(data) > MAX_CREATE_BYTES:
+            raise ValueError(f"{path}: found {len(data)} bytes to create, expected at most {MAX_CREATE_BYTES}")
+
+        def create() -> bool:
+            if self.local:
+                try:
+                    self._write_local(full, data, os.link)
+                except FileExistsError:
+                    return False
+                return True
+            try:
+                fs.pipe_file(full, data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # Ceph's gateway (2021) answers a failed condition with something that s3fs shows as EINVAL.
+                if error.errno == errno.EINVAL and self.exists(path):
+                    return False
+                raise
+            return True
+
+        return retrying(create, f"creating {path}") or self._read_if_there(path) == data
+
+    @staticmethod
+    def _write_local(full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
+        folder = os.path.dirname(full)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            put_in_place(temporary, full)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def exists(self, path: str) -> bool:
+        return self.stat(path) is not None
+
+    def stat(self, path: str) -> Stat | None:
+        """None if there is no such object."""
+        fs, full = self._at(path)
+        try:
+            info = retrying(lambda: fs.info(full), f"looking at {path}")
+        except FileNotFoundError:
+            return None
+        return None if info.get("type") == "directory" else _stat(info)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Relative paths of all objects below the folder `prefix`; one listing, never on a clip's path."""
+        fs, full = self._at(prefix)
+        for found in retrying(lambda: fs.find(full), f"listing {prefix}"):
+            if not posixpath.basename(found).startswith(_TEMPORARY):
+                yield found[len(self._root) :].lstrip("/")
+
+    def delete(self, path: str) -> None:
+        """No error if it is gone already."""
+        fs, full = self._at(path)
+        try:
+            retrying(lambda: fs.rm_file(full), f"deleting {path}")
+        except FileNotFoundError:
+            log.debug("%s was gone already", path)
+
+    def check_writable(self) -> None:
+        """Raises UsageError (with the store's own words) if this folder cannot be written."""
+        probe = f"_cosmos_ray/probe-{uuid.uuid4().hex}"
+        try:
+            self.write(probe, b"")
+            self.delete(probe)
+        except (OSError, ImportError) as error:
+            raise UsageError(f"the output {self.uri} is not writable: {explain(error)}") from error
