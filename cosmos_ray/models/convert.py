@@ -1,0 +1,122 @@
+"""Checkpoints as safetensors in the node's cache: written on first use, memory-mapped ever after.
+
+A pickle is read once a node; all ranks then map the same pages. Files are made under a lock and renamed when complete,
+and named by what they are made from (hash or revision, prefix, dtype), so that none is ever taken for another.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import DitPrefix
+from cosmos_ray.models.cache import cache_folder, node_lock, put_in_place, short_key
+from cosmos_ray.models.checkpoint import Selection, select_dit
+from cosmos_ray.models.headers import read_header
+from cosmos_ray.models.shapes import Shapes
+from cosmos_ray.models.weights import read_pickled, read_state_dict
+
+_DTYPE_CODES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+#: Part of every name: raised when what is written changes.
+_FORMAT = 1
+
+
+def load_dit_state(
+    path: Path, source: str, expected: Shapes, prefix: DitPrefix, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """The DiT's parameters under the network's names, mapped; in `dtype` (None: as the file has them).
+
+    source: what fixes the file's content (`files.source_key`). UsageError lists missing and misshapen parameters.
+    """
+    entries = _entries_of(path)
+    selection = select_dit({name: entry[1] for name, entry in entries.items()}, (), expected, prefix)
+    _refuse_faults(path, selection)
+    wanted = str(dtype).removeprefix("torch.") if dtype else None
+    in_place = all(wanted in (None, entries[name][0]) for name in selection.names.values())
+    if path.suffix == ".safetensors" and in_place:
+        return read_tensors(path, selection.names)
+    target = converted(
+        {"source": source, "part": "dit", "prefix": prefix, "dtype": wanted},
+        lambda scratch: write_safetensors(scratch, selected([path], selection.names), dtype),
+    )
+    return dict(safetensors.torch.load_file(target))
+
+
+def converted(key: Mapping[str, str | None], write: Callable[[Path], None]) -> Path:
+    """The cached file that `write(path)` makes, made now if it is not there; once a node, others wait."""
+    what = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+    target = cache_folder("converted") / f"{key['part']}-{short_key(what)}.safetensors"
+    if not target.exists():
+        with node_lock(str(target), f"converting the {key['part']}"):
+            if not target.exists():
+                scratch = target.with_suffix(".part")  # of a converter that was killed: written over
+                try:
+                    write(scratch)
+                    put_in_place(scratch, target)
+                except OSError as error:
+                    raise UsageError(
+                        f"{target}: cannot be written ({error}); COSMOS_RAY_CACHE moves the cache"
+                    ) from error
+    return target
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
+    """A safetensors file of these tensors, floats cast to `dtype`. One tensor at a time: memory stays flat."""
+    header: dict[str, object] = {}
+    position = 0
+    for name, tensor in tensors.items():
+        stored = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        end = position + tensor.numel() * stored.itemsize
+        header[name] = {"dtype": _DTYPE_CODES[stored], "shape": list(tensor.shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            stored = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+            file.write(tensor.to(stored).contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def read_tensors(path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Some tensors of a `.safetensors` file, mapped: {name here: name in the file}."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(entry) for name, entry in names.items()}
+
+
+def selected(paths: Iterable[Path], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """{name here: mapped tensor} of the named entries, whichever file they are in; the others are never touched."""
+    by_entry: dict[str, Tensor] = {}
+    for path in paths:
+        if path.suffix == ".safetensors":
+            there = read_header(path).tensors
+            by_entry |= read_tensors(path, {entry: entry for entry in names.values() if entry in there})
+        else:
+            by_entry |= read_pickled(path, set(names.values()))
+    return {name: by_entry[entry] for name, entry in names.items()}
+
+
+def _entries_of(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """{name: (dtype, shape)} of a weights file's tensors."""
+    if path.suffix == ".safetensors":
+        try:
+            return {name: (entry.dtype, entry.shape) for name, entry in read_header(path).tensors.items()}
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}") from error
+    state = read_state_dict(path)
+    return {name: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in state.items()}
+
+
+def _refuse_faults(path: Path, selection: Selection) -> None:
+    if selection.faults:
+        raise UsageError(f"{path}: {'; '.join(selection.faults)}")

@@ -1,0 +1,228 @@
+"""A stand-in for the model, to test everything round it: same protocol, no torch, no weights, told to fail.
+
+Frames depend on (seed, view) alone. Faults come as directives in the prompt, so that a real job can meet them:
+
+    [seconds=1.5]                               time that denoising takes
+    [fail=input|model|oom|...]                  every rank raises RowError of that class (oom: as `[oom]`)
+    [nan]                                       latents not finite: every rank raises RowError "model"
+    [die] [hang] [oom]                          one rank is killed, sleeps forever, raises MemoryError
+
+with options `rank=R` (default 0 for die, hang, oom), `at=embed|denoise|decode` (default denoise), `attempt=N` (only
+on that attempt; default always), as in `[die rank=1 at=denoise attempt=1]`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn, Protocol, cast, get_args
+
+import numpy as np
+
+from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, RowError, column_error
+from cosmos_ray.models.bundle import Bundle, Numerics, check_world_size
+from cosmos_ray.request import VIEWS, ClipRequest, ClipText
+
+FAULTS = ("fail", "die", "hang", "nan", "oom")
+STAGES = ("embed", "denoise", "decode")
+_ONE_RANK = ("die", "hang", "oom")
+_DIRECTIVE = re.compile(r"\[([^\[\]]*)\]")
+_COLOURS = ((220, 40, 40), (230, 140, 30), (220, 210, 40), (50, 180, 60), (40, 170, 200), (60, 70, 210), (160, 60, 190))
+
+
+class Place(Protocol):
+    """What the fake needs to know of a gang (`cosmos_ray.parallel.ContextParallel` has it)."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to go wrong: rank None means every rank, attempt None every attempt."""
+
+    kind: str
+    failure_class: FailureClass
+    rank: int | None
+    stage: str
+    attempt: int | None
+
+
+@dataclass(frozen=True)
+class Directives:
+    """What a prompt tells the fake generator to do. seconds: time of a whole denoise, None if not said."""
+
+    seconds: float | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class FakeState:
+    """A run between two steps, as `resume` takes it."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class FakeLatents:
+    """What a denoised clip leaves behind: all that its frames depend on, and the faults still to come."""
+
+    seed: int
+    views: tuple[str, ...]
+    attempt: int
+    directives: Directives
+
+
+def parse_directives(text: str) -> Directives:
+    """The directives in a prompt. RowError `input` for anything in brackets that is not one."""
+    directives = Directives()
+    for body in _DIRECTIVE.findall(text):
+        head, *options = body.split() or [""]
+        kind, _, value = head.partition("=")
+        if kind == "seconds" and re.fullmatch(r"\d+(\.\d+)?", value) and not options:
+            directives = replace(directives, seconds=float(value))
+        elif kind in FAULTS and (kind == "fail") == (value in FAILURE_CLASSES) and (kind == "fail" or not value):
+            directives = replace(directives, faults=(*directives.faults, _fault(body, kind, value, options)))
+        else:
+            raise _bad_directive(body)
+    return directives
+
+
+def _fault(body: str, kind: str, value: str, options: list[str]) -> Fault:
+    given = dict(option.partition("=")[::2] for option in options)
+    if len(given) != len(options) or given.keys() - {"rank", "at", "attempt"}:
+        raise _bad_directive(body)
+    numbers = {name: given[name] for name in ("rank", "attempt") if name in given}
+    if not all(re.fullmatch(r"\d+", number) for number in numbers.values()) or given.get("at", "denoise") not in STAGES:
+        raise _bad_directive(body)
+    if value == "oom":
+        kind = "oom"
+    rank = int(numbers["rank"]) if "rank" in numbers else (0 if kind in _ONE_RANK else None)
+    attempt = int(numbers["attempt"]) if "attempt" in numbers else None
+    failure_class = cast(FailureClass, value) if kind == "fail" else "model"
+    return Fault(kind, failure_class, rank, given.get("at", "denoise"), attempt)
+
+
+def _bad_directive(body: str) -> RowError:
+    expected = (
+        f"[seconds=F], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
+        f"the faults with options rank=R, at={'|'.join(STAGES)}, attempt=N"
+    )
+    return column_error("prompt", f"[{body}]", expected)
+
+
+class FakeGenerator:
+    """The generator protocol in numpy. step_seconds: time a denoising step takes, unless a prompt says otherwise."""
+
+    def __init__(self, bundle: Bundle, parallel: Place | None = None, step_seconds: float = 0.0) -> None:
+        self.bundle = bundle
+        self.parallel: Place = parallel or Alone()
+        self.step_seconds = step_seconds
+        check_world_size(bundle, self.parallel.world_size)
+
+    @classmethod
+    def load(
+        cls, bundle: Bundle, device: str = "cpu", parallel: Place | None = None, numerics: Numerics | None = None
+    ) -> FakeGenerator:
+        return cls(bundle.with_numerics(numerics), parallel)
+
+    def embed(self, request: ClipRequest) -> ClipRequest:
+        """`request` with text embeddings: one row of zeros for each captioned view."""
+        self._act(_directives(request), request.attempt, "embed")
+        if request.text is not None:
+            return request
+        row = np.zeros((1, self.bundle.text_width), np.float32)
+        none = row[:0]
+        captioned = len(request.prompts)
+        positive = tuple(row if view < captioned else none for view in range(request.n_views))
+        negative = (row, *[none] * (request.n_views - 1)) if request.negative_prompt else None
+        return replace(request, text=ClipText(positive, negative))
+
+    def denoise(
+        self,
+        request: ClipRequest,
+        on_step: Callable[[int, int], None] | None = None,
+        resume: FakeState | None = None,
+        on_state: Callable[[FakeState], None] | None = None,
+    ) -> FakeLatents:
+        """This rank's share of a clip. on_step(done, total) after each of num_steps + 1 steps, as the real one."""
+        directives = _directives(request)
+        self._act(directives, request.attempt, "denoise")
+        total = request.num_steps + 1
+        pause = self.step_seconds if directives.seconds is None else directives.seconds / total
+        state = resume or FakeState(0)
+        if on_state:
+            on_state(state)
+        for step in range(state.step, total):
+            time.sleep(pause)
+            if on_state and step < request.num_steps:
+                on_state(FakeState(step + 1))
+            if on_step:
+                on_step(step + 1, total)
+        return FakeLatents(request.seed, request.views, request.attempt, directives)
+
+    def collect(self, latents: FakeLatents) -> dict[str, FakeLatents]:
+        """The views this rank owns (view v on rank v % world size), each with what its frames depend on."""
+        owned = range(self.parallel.rank, len(latents.views), self.parallel.world_size)
+        return {latents.views[view]: replace(latents, views=(latents.views[view],)) for view in owned}
+
+    def decode(self, latents: FakeLatents | Mapping[str, FakeLatents]) -> dict[str, np.ndarray]:
+        """Frames uint8 [T, H, W, 3] of the views this rank owns, from its share or from what `collect` returned."""
+        collected = self.collect(latents) if isinstance(latents, FakeLatents) else latents
+        if any_view := next(iter(collected.values()), None):
+            self._act(any_view.directives, any_view.attempt, "decode")
+        return {view: self._frames(part.seed, view) for view, part in collected.items()}
+
+    def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
+        return self.decode(self.denoise(self.embed(request)))
+
+    def _frames(self, seed: int, view: str) -> np.ndarray:
+        """A gradient that drifts with time, and a block in the view's colour that crosses it."""
+        frames, height, width = self.bundle.num_frames, self.bundle.height, self.bundle.width
+        index = VIEWS.index(view)
+        start, speed = np.random.RandomState([seed % 2**32, index]).randint(1, 256, size=2)
+        t, y, x = np.ogrid[:frames, :height, :width]
+        grey = (start + 4 * t + 2 * y + x) % 256
+        video = np.repeat(grey[..., None].astype(np.uint8), 3, axis=-1)
+        size = height // 4
+        top = height // 2 - size // 2
+        for frame in range(frames):
+            left = int(start + frame * (1 + speed % 4)) % (width - size)
+            video[frame, top : top + size, left : left + size] = _COLOURS[index]
+        return video
+
+    def _act(self, directives: Directives, attempt: int, stage: str) -> None:
+        for fault in directives.faults:
+            on_this_rank = fault.rank in (None, self.parallel.rank) or fault.kind == "nan"
+            if fault.stage == stage and on_this_rank and fault.attempt in (None, attempt):
+                _commit(fault)
+
+
+def _directives(request: ClipRequest) -> Directives:
+    return parse_directives(" ".join(request.prompts))
+
+
+def _commit(fault: Fault) -> NoReturn:
+    where = f"told to at {fault.stage}"
+    if fault.kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault.kind == "oom":
+        raise MemoryError(f"out of memory, {where}")
+    if fault.kind == "nan":
+        raise RowError(f"latents are not finite, {where}", "model")
+    if fault.kind == "fail":
+        raise RowError(f"failure of class {fault.failure_class}, {where}", fault.failure_class)
+    while True:
+        time.sleep(3600)

@@ -1,0 +1,67 @@
+"""The generator that a bundle asks for, behind the protocol that all generators share. No torch until one needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import Bundle, Numerics
+from cosmos_ray.request import ClipRequest
+
+if TYPE_CHECKING:
+    from cosmos_ray.parallel import ContextParallel
+
+
+class ClipGenerator(Protocol):
+    """One rank's model. `embed` and `decode` of collected latents are local; the rest is collective in a gang."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    def embed(self, request: ClipRequest) -> ClipRequest:
+        """The request with its text embedded; only on a rank that has the text encoder (rank 0)."""
+        ...
+
+    def denoise(
+        self,
+        request: ClipRequest,
+        on_step: Callable[[int, int], None] | None = None,
+        resume: Any = None,
+        on_state: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """This rank's share of the clip's latents. `on_state` hands out what `resume` takes."""
+        ...
+
+    def collect(self, latents: Any) -> dict[str, Any]:
+        """From every rank's share, the whole latents of the views this rank owns, by view name."""
+        ...
+
+    def decode(self, latents: Any) -> dict[str, np.ndarray]:
+        """Frames uint8 [T, H, W, 3] by view name, from this rank's share (collective) or from `collect` (local)."""
+        ...
+
+    def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
+        """All of it."""
+        ...
+
+
+def load_generator(
+    bundle: Bundle,
+    device: str = "cpu",
+    parallel: ContextParallel | None = None,
+    numerics: Numerics | None = None,
+) -> ClipGenerator:
+    """The model of `bundle` on `device`, as this rank of a gang holds it (`parallel`: None is a gang of one)."""
+    if bundle.generator == "fake":
+        from cosmos_ray.models.fake import FakeGenerator
+
+        return FakeGenerator.load(bundle, device, parallel, numerics)
+    if bundle.generator == "cosmos":
+        from cosmos_ray.generator import Generator
+        from cosmos_ray.parallel import ContextParallel
+
+        return Generator.load(bundle, device, parallel or ContextParallel(), numerics)
+    raise UsageError(f"bundle `{bundle.name}`: unknown generator {bundle.generator!r}")
