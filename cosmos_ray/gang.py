@@ -1,0 +1,306 @@
+"""One gang's leader: the actor that holds the GPUs (and no CUDA), its ranks, and one clip's way through them.
+
+The leader asks for all of the gang's GPUs at once, on one node, so a gang is scheduled whole or not at all. Its ranks
+ask for none: they are pinned to the leader's node and each is given one of the leader's GPU ids. When a rank dies,
+hangs or reports something that the others did not, the gang is broken: the leader kills every rank and says so, and
+the pool makes a new gang. A fault that all ranks report alike leaves them in step, and belongs to the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cosmos_ray.commit import Made, clip_folder, commit_clip, now
+from cosmos_ray.errors import FailureClass, LeaseLost, RowError
+from cosmos_ray.ledger import Record
+from cosmos_ray.manifest import Clip
+from cosmos_ray.prepare import Prepared, prepare
+from cosmos_ray.rank import process_start, rank_actor
+from cosmos_ray.request import ClipRequest
+from cosmos_ray.spec import GangSpec
+from cosmos_ray.storage import Storage
+
+#: After one rank failed: how long the others get to report the same before the gang counts as out of step.
+_AGREE_S = 5.0
+_GONE_S = 20.0
+
+
+class GangBrokenError(Exception):
+    """The ranks can no longer be trusted to be in step."""
+
+    def __init__(self, failure_class: FailureClass, message: str) -> None:
+        super().__init__(message)
+        self.failure_class: FailureClass = failure_class
+
+
+@dataclass(frozen=True)
+class RankProcess:
+    node: str
+    pid: int
+    start: str
+
+
+@dataclass(frozen=True)
+class GangInfo:
+    node: str
+    ranks: tuple[RankProcess, ...]
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at a clip ended: a committed record, or a fault; `broken`: the gang went with it."""
+
+    record: Record | None = None
+    failure_class: FailureClass | None = None
+    message: str = ""
+    broken: bool = False
+
+
+class GangLeader:
+    """Runs up to three clips at a time: one is fetched and embedded, one denoised, one decoded and published."""
+
+    def __init__(self, name: str, spec: GangSpec) -> None:
+        self._name = name
+        self._spec = spec
+        self._storage = Storage(spec.output)
+        self._node = ray.get_runtime_context().get_node_id()
+        self._ranks: list[Any] = []
+        self._processes: list[RankProcess] = []
+        self._denoising = asyncio.Lock()
+        self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
+        self._watchers: list[asyncio.Task[None]] = []
+        self._denoised_at = 0.0  # end of the last denoising: what follows until the next is idle GPU time
+        self._step_seconds = 0.0
+        self._publish_seconds = 0.0
+
+    async def node(self) -> str:
+        """Node this leader was scheduled on; answers as soon as the gang has its GPUs."""
+        return self._node
+
+    async def start(self, predecessors: list[RankProcess], step_seconds: float) -> GangInfo:
+        """Make the ranks and load the model. Waits first until ranks of a dead gang on this node are gone.
+
+        step_seconds: what a denoising step took in other gangs, 0 if nothing is known.
+        """
+        began = time.monotonic()
+        self._step_seconds = step_seconds
+        self._broken = asyncio.get_running_loop().create_future()
+        await asyncio.to_thread(_await_end, [rank for rank in predecessors if rank.node == self._node])
+        for number, environment in enumerate(_rank_environments(self._spec)):
+            options = {
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(self._node, soft=False),
+                "runtime_env": {"env_vars": environment},
+                "name": f"{self._name}-rank{number}-{os.getpid()}",
+            }
+            self._ranks.append(rank_actor.options(**options).remote(number, self._spec.gang_size))
+        self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
+        for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
+            self._processes.append(RankProcess(self._node, pid, start))
+        port = 0
+        if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
+            port = await self._ranks[0].open_store.remote()
+        await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
+        self._denoised_at = time.monotonic()
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began)
+
+    async def until_broken(self) -> str:
+        """Returns, with the reason, when the gang breaks; else never."""
+        return str(await asyncio.shield(self._broken))
+
+    async def run(self, clip: Clip, attempt: int) -> Outcome:
+        """One attempt at one clip, top to bottom. Never raises for what a row or a gang can do; LeaseLost does."""
+        started, seconds = now(), dict[str, float]()
+        try:
+            with _timed(seconds, "prepare"):
+                prepared = await self._prepare(clip, attempt)
+                request = await self._embed(prepared.request)
+            shared = ray.put(request)
+            with _timed(seconds, "wait"):
+                await self._denoising.acquire()
+            try:
+                gap = time.monotonic() - self._denoised_at
+                with _timed(seconds, "denoise"):
+                    deadline = self._deadline(self._step_seconds * (clip.num_steps + 1))
+                    reports = await self._on_all_ranks("denoise", shared, deadline_s=deadline)
+            finally:
+                self._denoised_at = time.monotonic()
+                self._denoising.release()
+            working = max(report.seconds for report in reports)
+            seconds["idle"] = gap + seconds["denoise"] - working  # GPU time lost since the clip before
+            self._step_seconds = working / (clip.num_steps + 1)
+            memory = max(report.peak_memory_bytes for report in reports)
+            made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds)
+            return Outcome(await self._publish(clip, attempt, made))
+        except RowError as error:
+            return Outcome(failure_class=error.failure_class, message=str(error))
+        except GangBrokenError as error:
+            await self._break(error)
+            return Outcome(failure_class=error.failure_class, message=str(error), broken=True)
+        except OSError as error:
+            return Outcome(failure_class="storage", message=f"{type(error).__name__}: {error}")
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault nobody foresaw is the row's to report, not the job's to die of
+            return Outcome(failure_class="internal", message=f"{type(error).__name__}: {error}")
+
+    async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
+        limit_s = self._spec.settings.deadline_first_s
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(prepare, clip, self._spec.bundle, attempt), limit_s)
+        except TimeoutError:
+            raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
+
+    async def _embed(self, request: ClipRequest) -> ClipRequest:
+        (text,) = await self._on_ranks(self._ranks[:1], "embed", request, deadline_s=self._deadline(0.0))
+        return dataclasses.replace(request, text=text)
+
+    async def _publish(self, clip: Clip, attempt: int, made: Made) -> Record:
+        """Files first, verified, then the sidecar, then the record: no record, no clip."""
+        began = time.monotonic()
+        deadline = self._deadline(self._publish_seconds)
+        folder = clip_folder(clip, attempt)
+        stored = await self._on_each_rank("publish", clip.id, folder, clip.fps, deadline_s=deadline)
+        self._publish_seconds = time.monotonic() - began
+        files = tuple(entry for entries, _ in stored for entry in entries)
+        phases = {phase: max(spent[phase] for _, spent in stored) for phase in ("decode", "encode", "put")}
+        made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
+        return await asyncio.to_thread(commit_clip, self._storage, self._spec, made)
+
+    def _deadline(self, predicted_s: float) -> float:
+        settings = self._spec.settings
+        if not self._step_seconds:
+            return settings.deadline_first_s
+        return max(settings.deadline_min_s, settings.deadline_factor * predicted_s)
+
+    async def _on_all_ranks(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        """A collective call: a fault that not all ranks report alike breaks the gang."""
+        return await self._on_ranks(self._ranks, method, *arguments, deadline_s=deadline_s)
+
+    async def _on_each_rank(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        """A call in which ranks do not meet: all finish, then the first fault is raised."""
+        calls = [self._on_ranks([rank], method, *arguments, deadline_s=deadline_s) for rank in self._ranks]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        faults = [result for result in results if isinstance(result, BaseException)]
+        for fault in sorted(faults, key=lambda fault: not isinstance(fault, GangBrokenError)):
+            raise fault
+        return [result for (result,) in results]  # type: ignore[misc]
+
+    async def _on_ranks(self, ranks: list[Any], method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        if self._broken.done():
+            raise self._broken.result()
+        calls = [asyncio.ensure_future(_call(rank, method, arguments)) for rank in ranks]
+        try:
+            done, pending = await asyncio.wait(calls, timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION)
+            faults = [call.exception() for call in calls if call in done and call.exception()]
+            if pending and not faults:
+                raise GangBrokenError("timeout", f"{method}: no answer within {deadline_s:.0f} s")
+            if faults and not isinstance(faults[0], GangBrokenError) and pending:
+                await asyncio.wait(pending, timeout=_AGREE_S)
+            faults = [call.exception() for call in calls if call.done() and call.exception()]
+            if faults:
+                raise _verdict(method, faults, len(ranks))
+            return [call.result() for call in calls]
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def _watch(self, number: int) -> None:
+        """A rank that dies between calls is noticed at once, not by the next clip."""
+        try:
+            await self._ranks[number].watch.remote()
+        except RayError as error:
+            await self._break(GangBrokenError("gang", f"rank {number} died: {first_line(error)}"))
+
+    async def _break(self, reason: GangBrokenError) -> None:
+        if self._broken.done():
+            return
+        self._broken.set_result(reason)
+        for rank in self._ranks:
+            ray.kill(rank, no_restart=True)
+        await asyncio.to_thread(_await_end, self._processes, 0.0)
+
+
+leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)
+
+
+async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+    """One call to one rank, its faults as our own types."""
+    try:
+        return await getattr(rank, method).remote(*arguments)
+    except (ActorDiedError, ActorUnavailableError) as error:
+        raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
+    except RayTaskError as error:
+        raise error.cause from None
+
+
+def _verdict(method: str, faults: list[BaseException | None], ranks: int) -> BaseException:
+    """What a call's faults mean: the row's own if every rank reports the same one, else the end of the gang."""
+    first = next((fault for fault in faults if isinstance(fault, GangBrokenError)), faults[0])
+    assert first is not None
+    if isinstance(first, GangBrokenError):
+        return first
+    same = len(faults) == ranks and len({(type(fault), str(fault)) for fault in faults}) == 1
+    if isinstance(first, RowError) and same:
+        return first
+    if method in ("embed", "publish") and not _is_out_of_memory(first):
+        return first  # ranks do not meet there: nobody is out of step
+    failure_class: FailureClass = "oom" if _is_out_of_memory(first) else "internal"
+    if isinstance(first, RowError):
+        failure_class = first.failure_class
+    return GangBrokenError(failure_class, f"{method}: {type(first).__name__}: {first_line(first)}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def first_line(error: BaseException) -> str:
+    """What goes into records and logs of an error, which may bring a traceback of another process."""
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__
+
+
+def _rank_environments(spec: GangSpec) -> list[dict[str, str]]:
+    """Environment of each rank: with CUDA, the one GPU it may see."""
+    if spec.device != "cuda":
+        return [{"CUDA_VISIBLE_DEVICES": ""} for _ in range(spec.gang_size)]
+    ids = ray.get_gpu_ids()
+    if len(ids) != spec.gang_size:
+        raise RuntimeError(f"the leader was given GPUs {ids}, expected {spec.gang_size}")
+    shared = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    return [{"CUDA_VISIBLE_DEVICES": str(gpu), **shared} for gpu in ids]
+
+
+def _await_end(processes: list[RankProcess], patience_s: float = _GONE_S / 2) -> None:
+    """Return when the processes are gone; the ones that outlast `patience_s` (a stopped one does) are killed."""
+    began = time.monotonic()
+    while alive := [process for process in processes if process_start(process.pid) == process.start]:
+        waited = time.monotonic() - began
+        if waited > _GONE_S:
+            raise RuntimeError(f"processes {[process.pid for process in alive]} do not end")
+        if waited >= patience_s:
+            for process in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[phase] = time.monotonic() - began

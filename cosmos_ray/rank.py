@@ -1,0 +1,180 @@
+"""One GPU's resident actor: a rank of a gang. It loads the model once and keeps it.
+
+A rank has three lanes, each a thread of its own, so that neighbouring clips overlap: `text` embeds clip n+1, `denoise`
+works on clip n, `publish` decodes, encodes and stores clip n-1. Only `denoise` (and loading) talks to the other ranks,
+so collectives happen in one order on all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cosmos_ray.errors import RowError
+from cosmos_ray.ledger import FileEntry
+from cosmos_ray.request import VIEWS, ClipRequest, ClipText
+from cosmos_ray.spec import GangSpec
+from cosmos_ray.storage import Storage
+from cosmos_ray.video import encode_mp4
+
+_MEMORY_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class DenoiseReport:
+    seconds: float
+    steps: int
+    peak_memory_bytes: int
+
+
+class Rank:
+    """Rank `rank` of `world_size`. Made by the gang's leader on its own node; dies with it."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self._rank = rank
+        self._world_size = world_size
+        self._generator: Any = None
+        self._store: Any = None
+        self._decoding: dict[str, Any] = {}
+
+    def process(self) -> tuple[int, str]:
+        """(pid, start time): together they name a process even after its pid was given to another."""
+        return os.getpid(), process_start(os.getpid())
+
+    def open_store(self) -> int:
+        """On rank 0: open the rendezvous of the process group on a free port of this node."""
+        from torch.distributed import TCPStore
+
+        self._store = TCPStore("127.0.0.1", 0, self._world_size, is_master=True, wait_for_workers=False)
+        return int(self._store.port)
+
+    def load(self, spec: GangSpec, port: int) -> float:
+        """Join the gang and load the model; seconds it took. Collective."""
+        from cosmos_ray.models.load import load_generator
+
+        started = time.monotonic()
+        self._spec = spec
+        self._storage = Storage(spec.output)
+        self._generator = load_generator(spec.bundle, spec.device, self._join(spec, port), spec.numerics)
+        return time.monotonic() - started
+
+    def _join(self, spec: GangSpec, port: int) -> Any:
+        if spec.bundle.generator == "fake":
+            from cosmos_ray.models.fake import Alone
+
+            return Alone(self._rank, self._world_size)  # its ranks never exchange anything
+        import torch
+        import torch.distributed as dist
+
+        from cosmos_ray.parallel import ContextParallel
+
+        if spec.device == "cuda":
+            _wait_for_free_memory()
+        else:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._world_size))
+        if self._world_size == 1:
+            return ContextParallel()
+        # All ranks are on one node; without this, gloo looks the host name up, which need not resolve.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store = self._store or dist.TCPStore("127.0.0.1", port, self._world_size, is_master=False)
+        backend = "nccl" if spec.device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=self._rank, world_size=self._world_size)
+        return ContextParallel(self._rank, self._world_size, dist.group.WORLD)
+
+    @ray.method(concurrency_group="text")
+    def embed(self, request: ClipRequest) -> ClipText:
+        """On rank 0, which holds the text encoder."""
+        text = self._generator.embed(request).text
+        assert text is not None
+        return text
+
+    @ray.method(concurrency_group="denoise")
+    def denoise(self, request: ClipRequest) -> DenoiseReport:
+        """This rank's share of the clip, then whole views to their owners. Collective. Raises RowError on all ranks."""
+        started = time.monotonic()
+        steps = 0
+
+        def count(step: int, total: int, state: object = None) -> None:
+            nonlocal steps
+            steps = step
+
+        latents = self._generator.denoise(request, on_step=count)
+        self._decoding[request.id] = self._generator.collect(latents)
+        return DenoiseReport(time.monotonic() - started, steps, _peak_memory(self._spec.device))
+
+    @ray.method(concurrency_group="publish")
+    def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:
+        """Decode this rank's views, encode them here where the frames are, store them. Returns what was stored."""
+        seconds = {"decode": 0.0, "encode": 0.0, "put": 0.0}
+        marks = [time.monotonic()]
+        frames = self._generator.decode(self._decoding.pop(clip_id))
+        marks.append(time.monotonic())
+        seconds["decode"] = marks[1] - marks[0]
+        entries = []
+        bundle = self._spec.bundle
+        expected = (bundle.num_frames, bundle.height, bundle.width, 3)
+        for view in sorted(frames, key=VIEWS.index):
+            if frames[view].shape != expected:
+                raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")
+            begun = time.monotonic()
+            data = encode_mp4(frames[view], fps)
+            encoded = time.monotonic()
+            path = f"{folder}/{view}.mp4"
+            self._storage.write(path, data)
+            entries.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
+            seconds["encode"] += encoded - begun
+            seconds["put"] += time.monotonic() - encoded
+        return entries, seconds
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Never returns: the leader waits on this call to hear of the rank's death at once."""
+        threading.Event().wait()
+
+
+rank_actor: Any = ray.remote(
+    num_cpus=0,
+    num_gpus=0,
+    max_restarts=0,
+    concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 1},
+)(Rank)
+
+
+def process_start(pid: int) -> str:
+    """Start time of a process in clock ticks since boot (proc(5), field 22); "" if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie holds nothing any more
+
+
+def _peak_memory(device: str) -> int:
+    if device != "cuda":
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
+
+
+def _wait_for_free_memory() -> None:
+    """The GPU is this rank's alone; what a predecessor held may take a while to come back after its death."""
+    import torch
+
+    deadline = time.monotonic() + _MEMORY_WAIT_S
+    while time.monotonic() < deadline:
+        free, total = torch.cuda.mem_get_info()
+        if free > 0.9 * total:
+            return
+        time.sleep(0.5)
+        gc.collect()
+    raise RuntimeError(f"GPU memory is still in use after {_MEMORY_WAIT_S:.0f} s: {free} of {total} bytes free")
