@@ -1,0 +1,81 @@
+"""A bundle whose files are like the published ones (names, shapes, prefixes, dtypes, extras), with random values.
+
+    python benchmarks/make_published.py OUT --size 2b [--t5 11b|small] [--numerics reference|float32]
+
+`2b`: the multiview DiT as a 3.9 GB bfloat16 `.pt`, the Wan 2.1 VAE as a 0.5 GB `.pth`; `small`: the same in miniature.
+Needs torch; no Ray, no diffusers, no transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import published  # type: ignore[import-not-found]  # noqa: E402
+
+from cosmos_ray.models.bundle import load_bundle  # noqa: E402
+from cosmos_ray.models.cache import content_sha256  # noqa: E402
+
+
+def make(out: Path, size: str, t5: str, numerics: str) -> Path:
+    """Writes the bundle; its `bundle.json`."""
+    like = load_bundle("cosmos-predict2-2b-multiview")
+    tiny = load_bundle("tiny")
+    is_small = size == "small"
+    network = published.SMALL_NETWORK if is_small else like.network
+    vae = published.SMALL_VAE if is_small else like.vae
+    dims = published.T5_11B if t5 == "11b" else published.SMALL_T5
+    out.mkdir(parents=True, exist_ok=True)
+    _timed("dit.pt", lambda: torch.save(published.dit_state(network), out / "dit.pt"))
+    _timed("vae.pth", lambda: torch.save(published.vae_state(vae), out / "vae.pth"))
+    tokenizer = Path(tiny.root, "tokenizer.json")
+    is_whole = t5 == "small"  # of the 11B model, the encoder alone is 9.7 GB in bfloat16
+    dtype = torch.float32 if is_whole else torch.bfloat16
+    width = network.crossattn_emb_channels
+    _timed("t5", lambda: published.write_t5_folder(out / "t5", dims, width, tokenizer, dtype, decoder=is_whole))
+    shutil.copy(tokenizer, out / "tokenizer.json")
+    uris = {"dit": "dit.pt", "vae": "vae.pth", "text_encoder": "t5", "tokenizer": "tokenizer.json"}
+    hashes: dict[str, str] = {}
+    _timed("hashes", lambda: hashes.update({kind: content_sha256(out / uri) for kind, uri in uris.items()}))
+    spec = like.model_dump(mode="json") | {
+        "name": f"published-{size}",
+        "network": network.model_dump(),
+        "vae": vae.model_dump(),
+        "numerics": numerics,
+        "files": {kind: {"uri": uri, "sha256": hashes[kind]} for kind, uri in uris.items()},
+    }
+    if is_small:
+        spec |= {"height": 64, "width": 112}
+    path = out / "bundle.json"
+    path.write_text(json.dumps(spec, indent=1))
+    return path
+
+
+def _timed(what: str, work: Callable[[], object]) -> None:
+    started = time.monotonic()
+    work()
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", choices=("small", "2b"), default="small")
+    parser.add_argument("--t5", choices=("small", "11b"), default="small")
+    parser.add_argument("--numerics", choices=("reference", "float32"), default="reference")
+    arguments = parser.parse_args()
+    print(make(arguments.out, arguments.size, arguments.t5, arguments.numerics))
+
+
+if __name__ == "__main__":
+    main()
