@@ -1,0 +1,58 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3 as s3_server
+
+from cosmos_ray.storage import Storage
+
+# Each test process is one of several on a small machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+# What tests convert and fetch stays out of the cache that the user's own models lie in.
+os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The ids of tests that use `s3` or `storage` say which S3 server they run against."""
+    backends = [fixture for fixture in ("s3", "storage") if fixture in metafunc.fixturenames]
+    if not backends:
+        return
+    only_listing = metafunc.config.getoption("collectonly")
+    server = s3_server.expected_kind() if only_listing else s3_server.server().kind
+    for fixture in backends:
+        ids = ["local", f"s3-{server}"] if fixture == "storage" and len(backends) == 1 else [f"s3-{server}"]
+        metafunc.parametrize(fixture, ids, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def s3_bucket() -> Iterator[str]:
+    """URI of a bucket on the session's S3 server; this process and its children can reach it while this is in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.server().environment.items():
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
+        yield s3_server.server().make_bucket()
+
+
+@pytest.fixture
+def s3(s3_bucket: str) -> str:
+    """URI of an empty folder on a real S3 server."""
+    return f"{s3_bucket}/{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty folder: of the local disk, then of an S3 server."""
+    if request.param == "local":
+        return Storage(str(tmp_path / "out"))
+    return Storage(f"{request.getfixturevalue('s3_bucket')}/{uuid.uuid4().hex[:12]}")

@@ -1,0 +1,40 @@
+"""Small random networks for tests: every mechanism of the real one, in milliseconds."""
+
+from __future__ import annotations
+
+import torch
+
+from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
+from cosmos_ray.request import TEXT_TOKENS
+
+
+def small_network(num_heads: int = 2, state_t: int = 3, seed: int = 0) -> MultiviewDiT:
+    """Two blocks, heads of 12, every parameter random (also those that a fresh network has as ones)."""
+    config = DiTConfig(
+        model_channels=12 * num_heads,
+        num_blocks=2,
+        num_heads=num_heads,
+        adaln_lora_dim=8,
+        crossattn_emb_channels=10,
+        state_t=state_t,
+    )
+    network = MultiviewDiT(config)
+    generator = torch.Generator().manual_seed(seed)
+    for _, parameter in sorted(network.named_parameters()):
+        fan_in = parameter.shape[-1] if parameter.dim() > 1 else 4
+        parameter.normal_(mean=float(parameter.dim() == 1), std=fan_in**-0.5, generator=generator)
+    return network
+
+
+def caption(grid: Grid, width: int = 10, views: tuple[int, ...] = (0,), tokens: int = 9, seed: int = 1) -> torch.Tensor:
+    """Text [V, 512, C] with `tokens` random tokens in each of `views`, zeros elsewhere."""
+    text_VMC = torch.zeros(grid.views, TEXT_TOKENS, width)
+    generator = torch.Generator().manual_seed(seed)
+    for view in views:
+        text_VMC[view, :tokens] = torch.randn(tokens, width, generator=generator)
+    return text_VMC
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, in units of the largest expected number."""
+    return ((found - expected).abs().max() / expected.abs().max()).item()

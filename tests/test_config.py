@@ -1,0 +1,158 @@
+"""A job's settings: what wins over what, what is refused, and that a refusal names the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_ray.config import GenerateConfig, build_config, failed_allowed
+from cosmos_ray.errors import UsageError
+
+FLAGS = {"manifest": "m.parquet", "output": "out"}
+
+
+def test_defaults() -> None:
+    config = build_config(FLAGS)
+    assert (config.model, config.gang_size, config.gangs, config.max_failed) == (
+        "cosmos-predict2-2b-multiview",
+        None,
+        "1",
+        "0.05",
+    )
+    assert (config.lease.beat_s, config.lease.life_s, config.gang.max_attempts) == (5.0, 15.0, 3)
+    assert config.sampling.numerics is None  # the bundle's own
+
+
+def test_flags_win_over_the_file_and_set_over_both(tmp_path: Path) -> None:
+    """The file gives all three settings, a flag two, `--set` one."""
+    file = tmp_path / "job.yaml"
+    file.write_text("model: from-file\nlimit: 1\ngangs: 1:4\ngang_size: 1\ngang:\n  max_attempts: 7\n")
+    flags = {**FLAGS, "limit": 2, "gang_size": 2}
+    config = build_config(flags, file, ["gang_size=4", "sampling.num_steps=10", "lease.beat_s=0.5"])
+    assert (config.model, config.limit, config.gang_size) == ("from-file", 2, 4)
+    assert (config.min_gangs, config.max_gangs) == (1, 4)
+    assert (config.gang.max_attempts, config.sampling.num_steps, config.lease.beat_s) == (7, 10, 0.5)
+
+
+def test_an_empty_file_is_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("")
+    assert build_config(FLAGS, tmp_path / "job.yaml") == build_config(FLAGS)
+
+
+def test_set_takes_values_as_yaml_has_them() -> None:
+    config = build_config(FLAGS, None, ["max_failed=3", "gangs=0:4", "redo_changed=true", "sampling.guidance=null"])
+    assert (config.max_failed, config.gangs, config.redo_changed, config.sampling.guidance) == ("3", "0:4", True, None)
+    assert build_config(FLAGS, None, ["gangs=2:6"]).max_gangs == 6  # and no number of base 60
+    assert build_config(FLAGS, None, ["max_gpu_hours=1e3"]).max_gpu_hours == 1000.0
+    text = "sampling.negative_prompt='a, b=c'"
+    assert build_config(FLAGS, None, [text]).sampling.negative_prompt == "a, b=c"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("gang_size", "--set gang_size: expected key=value"),
+        ("=3", "--set =3: expected key=value"),
+        ("gangsize=3", "gangsize: Extra inputs are not permitted"),
+        ("gang.size=3", "gang.size: Extra inputs are not permitted"),
+        ("model.name=x", "model: Input should be a valid string"),
+        ("output.name=x", "--set output.name=x: `output` is not a group of settings"),
+        ("gang=3", "gang: Input should be"),
+        ("gang_size=0", "gang_size: Input should be greater than or equal to 1"),
+        ("gang_size=many", "gang_size: Input should be a valid integer"),
+        ("limit=0", "limit: Input should be greater than or equal to 1"),
+        ("max_gpu_hours=0", "max_gpu_hours: Input should be greater than 0"),
+        ("device=tpu", "device: Input should be 'auto', 'cuda' or 'cpu'"),
+        ("sampling.numerics=float16", "sampling.numerics: Input should be 'reference' or 'float32'"),
+        ("sampling.num_steps=0", "sampling.num_steps: Input should be"),
+        ("gang.max_attempts=0", "gang.max_attempts: Input should be"),
+        ("gang.deadline_factor=1", "gang.deadline_factor: Input should be greater than 1"),
+        ("lease.beat_s=0", "lease.beat_s: Input should be greater than 0"),
+        ("lease.life_s=5", "lease: Value error, expected life_s of more than 2 beats"),
+        ("gangs=4:2", "gangs: Value error, expected MIN:MAX with 0 <= MIN <= MAX"),
+        ("gangs='0:0'", "gangs: Value error, expected MIN:MAX"),
+        ("gangs=few", "gangs: Value error, expected MIN:MAX or a number, found 'few'"),
+        ("max_failed=half", "max_failed: Value error, expected a count or a fraction, found 'half'"),
+        ("max_failed=1.5", "max_failed: Value error, expected a count from 0 or a fraction from 0.0 to 1.0"),
+        ("max_failed=-1", "max_failed: Value error, expected a count from 0"),
+        ("model=[", "--set model=[: "),
+        ("model=3", "model: Input should be a valid string"),
+    ],
+)
+def test_a_bad_setting_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_config(FLAGS, None, [assignment])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_bad_settings_are_said_at_once() -> None:
+    with pytest.raises(UsageError, match=r"gang_size: .*; limit: "):
+        build_config(FLAGS, None, ["gang_size=0", "limit=0"])
+
+
+def test_a_job_needs_a_manifest_and_an_output() -> None:
+    with pytest.raises(UsageError, match=r"manifest: Field required; output: Field required"):
+        build_config({})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("- a\n- b\n", "expected a mapping of settings"),
+        ("a: [1, 2", "job.yaml"),
+        ("gang: {sizes: 3}", "gang.sizes: Extra inputs are not permitted"),
+        ("model: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("\x00", "job.yaml"),
+        ("1: 2", "1: "),
+    ],
+    ids=["missing", "list", "torn", "unknown", "object", "binary", "number"],
+)
+def test_a_bad_file(tmp_path: Path, content: str | None, message: str) -> None:
+    """Nothing in it is made into an object."""
+    if content is not None:
+        (tmp_path / "job.yaml").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        build_config(FLAGS, tmp_path / "job.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(UsageError, match=r"job\.yaml"):
+        build_config(FLAGS, tmp_path / "job.yaml")
+
+
+@pytest.mark.parametrize(("gangs", "low", "high"), [("3", 3, 3), (3, 3, 3), ("1:4", 1, 4), ("0:2", 0, 2)])
+def test_how_many_gangs(gangs: Any, low: int, high: int) -> None:
+    config = GenerateConfig.model_validate({**FLAGS, "gangs": gangs})
+    assert (config.min_gangs, config.max_gangs) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("max_failed", "clips", "allowed"),
+    [
+        ("0", 100, 0),
+        ("3", 100, 3),
+        ("3", 1, 3),
+        ("0.05", 100, 5),
+        ("0.05", 19, 0),
+        ("0.05", 20, 1),
+        ("0.29", 100, 29),
+        ("1.0", 7, 7),
+        ("0.0", 7, 0),
+        ("1", 1000, 1),
+    ],
+)
+def test_how_many_may_fail(max_failed: str, clips: int, allowed: int) -> None:
+    """A number with a point is a fraction, one without is a count: "1" is one clip, "1.0" is all of them."""
+    assert failed_allowed(max_failed, clips) == allowed
+
+
+def test_settings_cannot_be_changed_later() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        build_config(FLAGS).limit = 3  # type: ignore[misc]

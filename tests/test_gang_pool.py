@@ -1,0 +1,230 @@
+"""What the gang pool owes to a job, on one real Ray node with the fake generator: one test an obligation.
+
+* Every row ends exactly once, as ok or as failed with the right class and a message.
+* A rank's death, hang or lonely fault ends its gang; its clips go on in a new one.
+* A row that kills gangs is failed after its attempts and takes no other with it.
+* A fault of the job is not turned into failures of its rows.
+* Nothing is left over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from job_runs import (
+    actor_pids,
+    assert_no_actors_left,
+    check_files,
+    fake_config,
+    identity,
+    records,
+    run_job,
+    wait_for,
+    write_manifest,
+)
+
+from cosmos_ray.errors import LeaseHeld
+from cosmos_ray.health import JobFailedError
+from cosmos_ray.job import generate
+from cosmos_ray.ledger import Ledger
+from cosmos_ray.storage import Storage
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_node() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_every_row_ends_once_with_the_right_class(tmp_path: Path) -> None:
+    """Good rows, a row with samples, row faults found at three different places, and a rank that is out of memory."""
+    manifest = write_manifest(
+        tmp_path / "m.parquet",
+        [
+            {"id": "good", "prompt": "a road"},
+            {"id": "two", "prompt": "a road", "num_samples": 2},
+            {"id": "bad-column", "prompt": "a road", "num_conditional_frames": 5},
+            {"id": "bad-file", "prompt": "a road", "input_video": "not-there.mp4"},
+            {"id": "nan", "prompt": "a road [nan]"},
+            {"id": "oom", "prompt": "a road [oom rank=1]"},
+        ],
+    )
+    summary, said = run_job(manifest, tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert {clip: (one.status, one.failure_class) for clip, one in found.items()} == {
+        "good": ("ok", None),
+        "two.s000": ("ok", None),
+        "two.s001": ("ok", None),
+        "bad-column": ("failed", "input"),
+        "bad-file": ("failed", "input"),
+        "nan": ("failed", "model"),
+        "oom": ("failed", "oom"),
+    }
+    assert "not-there.mp4" in (found["bad-file"].error or "")
+    assert found["nan"].attempt == 1, "a row's own fault is final: it is not tried again"
+    assert found["oom"].attempt == 3
+    assert (summary.ok, summary.failed, summary.left, summary.exit_code) == (3, 4, 0, 0)
+    assert any(line.startswith("[7/7]") for line in said)
+    check_files(tmp_path / "out")
+    assert_no_actors_left()
+
+
+def test_same_seed_same_files_and_samples_differ(tmp_path: Path) -> None:
+    manifest = write_manifest(
+        tmp_path / "m.parquet",
+        [{"id": "a", "prompt": "x", "seed": 7}, {"id": "b", "prompt": "x", "seed": 7, "num_samples": 2}],
+    )
+    run_job(manifest, tmp_path / "out")
+    hashes = {clip: [entry.sha256 for entry in one.files] for clip, one in records(tmp_path / "out").items()}
+    assert hashes["a"] == hashes["b.s000"] != hashes["b.s001"]
+
+
+@pytest.mark.parametrize("stage", ["embed", "denoise", "decode"])
+def test_a_rank_that_dies_costs_an_attempt_and_nothing_else(tmp_path: Path, stage: str) -> None:
+    """Killed once, at each of the stages; its clip and the clips beside it are made by the next gang."""
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(4)]
+    rows.insert(1, {"id": "killer", "prompt": f"a road [die at={stage} attempt=1]"})
+    summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    assert (summary.ok, summary.failed) == (5, 0)
+    assert records(tmp_path / "out")["killer"].attempt == 2
+    assert sum("broke" in line for line in said) == 1
+    check_files(tmp_path / "out")
+    assert_no_actors_left()
+
+
+def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(5)]
+    rows.insert(2, {"id": "poison", "prompt": "a road [die rank=1]"})
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert (summary.ok, summary.failed) == (5, 1)
+    assert (found["poison"].failure_class, found["poison"].attempt) == ("gang", 3)
+
+
+def test_a_poison_row_at_the_head_waits_for_the_others_to_show_that_the_job_is_well(tmp_path: Path) -> None:
+    """It is the first that every gang meets: the others must get past it, and it must not stop the job."""
+    rows = [{"id": "poison", "prompt": "a road [die at=embed]"}, {"id": "slow", "prompt": "a road [seconds=2]"}]
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert found["poison"].failure_class == "gang"
+    assert found["slow"].status == "ok"
+
+
+def test_a_hang_is_found_by_the_clips_deadline(tmp_path: Path) -> None:
+    rows = [{"id": "hang", "prompt": "a road [hang rank=1 attempt=1]"}, {"id": "good", "prompt": "a road"}]
+    deadlines = {"deadline_first_s": 4.0, "deadline_min_s": 3.0}
+    summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gang=deadlines)
+    assert (summary.ok, summary.failed) == (2, 0)
+    assert any("timeout: denoise: no answer within" in line for line in said)
+    assert_no_actors_left()
+
+
+def _in_background(manifest: str, output: Path, **settings: object) -> tuple[threading.Thread, list[object]]:
+    ended: list[object] = []
+
+    def target() -> None:
+        try:
+            ended.append(run_job(manifest, output, **settings)[0])
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            ended.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    return thread, ended
+
+
+@pytest.mark.parametrize("victim", ["GangLeader", "Rank"])
+def test_a_killed_actor_is_replaced(tmp_path: Path, victim: str) -> None:
+    """SIGKILL from outside, in mid-clip."""
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(4)]
+    thread, ended = _in_background(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
+    os.kill(actor_pids(victim)[0], signal.SIGKILL)
+    thread.join(60)
+    assert ended[0].ok == 4  # type: ignore[attr-defined]
+    assert max(one.attempt for one in records(tmp_path / "out").values()) == 2
+    check_files(tmp_path / "out")
+    assert_no_actors_left()
+
+
+def test_two_gangs_share_the_work(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.5]"} for n in range(8)]
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gangs="1:2")
+    assert summary.ok == 8
+    assert {one.gang for one in records(tmp_path / "out").values()} == {"gang-0001", "gang-0002"}
+
+
+def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> None:
+    """Three gangs of two are wanted and four CPUs are there: the third waits, and is given up with the last clip."""
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.3]"} for n in range(9)]
+    summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gangs="3:3")
+    assert summary.ok == 9
+    assert sum("is up:" in line for line in said) == 2
+    assert_no_actors_left()
+
+
+def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
+    """Every row kills its gang: the job is ill, not a thousand rows."""
+    rows = [{"id": f"r{n}", "prompt": "a road [die]"} for n in range(6)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    with pytest.raises(JobFailedError, match="4 faults in a row"):
+        run_job(manifest, tmp_path / "out", breaker={"max_consecutive_faults": 4, "max_pause_s": 0.1})
+    assert records(tmp_path / "out") == {}
+    assert_no_actors_left()
+
+
+def test_limit_and_resume(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a road"} for n in range(5)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    first, _ = run_job(manifest, tmp_path / "out", limit=2)
+    assert (first.ok, first.left) == (2, 3)
+    before = {clip: identity(tmp_path / "out" / one.files[0].path) for clip, one in records(tmp_path / "out").items()}
+    second, _ = run_job(manifest, tmp_path / "out")
+    assert (second.ok, second.left) == (5, 0)
+    for clip, one in records(tmp_path / "out").items():
+        if clip in before:
+            assert identity(tmp_path / "out" / one.files[0].path) == before[clip], "nothing committed is rewritten"
+
+
+def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(8)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    with pytest.raises(JobFailedError, match="GPU-hours"):
+        run_job(manifest, tmp_path / "out", max_gpu_hours=6 / 3600)
+    made = records(tmp_path / "out")
+    assert 0 < len(made) < 8
+    assert {one.status for one in made.values()} == {"ok"}
+
+
+def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) -> None:
+    rows = [{"id": "flaky", "prompt": "a road [fail=model attempt=1]"}, {"id": "good", "prompt": "a road"}]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    first, _ = run_job(manifest, tmp_path / "out")
+    assert (first.ok, first.failed) == (1, 1)
+    assert Ledger(Storage(str(tmp_path / "out"))).retry(["model"]) == ["flaky"]
+    second, _ = run_job(manifest, tmp_path / "out")
+    assert (second.ok, second.failed) == (2, 0)
+    record = Ledger(Storage(str(tmp_path / "out"))).find("flaky", 1)
+    assert record is not None
+    assert (record.status, record.attempt) == ("ok", 2)
+
+
+def test_a_living_owner_keeps_its_output(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(5)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    thread, ended = _in_background(manifest, tmp_path / "out")
+    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
+    with pytest.raises(LeaseHeld, match="living job"):
+        generate(fake_config(manifest, tmp_path / "out"), print)
+    thread.join(60)
+    assert ended[0].ok == 5  # type: ignore[attr-defined]

@@ -1,0 +1,50 @@
+"""A whole job whose manifest, inputs and output lie in a bucket: nothing of it is on a local disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from job_runs import check_files, fake_config, records, write_manifest
+
+from cosmos_ray.job import generate
+from cosmos_ray.status import read_status
+from cosmos_ray.storage import Storage, read_bytes
+from cosmos_ray.video import encode_mp4
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def test_a_job_from_bucket_to_bucket_and_again(s3: str, tmp_path: Path) -> None:
+    bucket = Storage(s3)
+    bucket.write("in/clip.mp4", encode_mp4(np.full((7, 64, 112, 3), 90, np.uint8), 10))
+    rows = [
+        {"id": "image", "prompt": "a road", "input_video": "clip.mp4"},
+        {"id": "two", "prompt": "a road", "num_samples": 2},
+        {"id": "missing", "prompt": "a road", "input_video": f"{s3}/in/nowhere.mp4"},
+        {"id": "local", "prompt": "a road", "input_video": "/etc/hostname"},
+    ]
+    bucket.write("in/m.parquet", Path(write_manifest(tmp_path / "m.parquet", rows)).read_bytes())
+    # Ray's workers take the bucket's address and keys from the environment that Ray is started in.
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        said: list[str] = []
+        summary = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
+        assert (summary.ok, summary.failed, summary.left) == (3, 2, 0), said
+        again = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
+    finally:
+        ray.shutdown()
+    assert (again.ok, again.failed) == (3, 2)
+    assert said[-8:].count("all 5 clips are settled already: nothing to do") == 1
+    found = records(f"{s3}/out")
+    assert "expected a file that exists" in (found["missing"].error or "")
+    assert "a local path in a manifest that is not on a local disk" in (found["local"].error or "")
+    check_files(f"{s3}/out")
+    index = pq.read_table(pa.BufferReader(read_bytes(f"{s3}/out/index.parquet")))
+    assert index["id"].to_pylist() == ["image", "two.s000", "two.s001"]
+    assert dict(index["videos"][0].as_py())["rear"] == f"{s3}/out/clips/image/1/rear.mp4"
+    assert read_status(f"{s3}/out")[0].left == 0
