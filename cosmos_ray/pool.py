@@ -6,7 +6,8 @@ clips in flight on it, and when it breaks put its clips back at the head of the 
 * A clip that was in flight when its gang broke counts an attempt, whether it was to blame or not. On its last attempt
   it runs alone in its gang, so that a row which kills gangs takes no other with it.
 * A fault that is not the row's own (`storage`, `internal`, `gang`) fails a row only when there is evidence that the job
-  is well: a clip finished since, or no other clip left to try. Without it the breaker stops the job first.
+  is well: a clip finished since. A clip that has had its attempts is parked until then, or until nothing else is left
+  to try; if the job is ill, the breaker stops it first and no row is failed.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class GangPool:
         self._spec, self._ledger, self._config = spec, ledger, config
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
         self._queue: collections.deque[_Work] = collections.deque()
-        self._outstanding = 0  # taken from the stream and not settled: queued or in flight
+        self._parked: list[tuple[_Work, Outcome]] = []  # out of attempts, waiting for evidence that the job is well
+        self._outstanding = 0  # taken from the stream and not settled: queued, in flight or parked
         self._exhausted = False  # the stream has ended
         self._changed = asyncio.Condition()
         self._slots: dict[int, asyncio.Task[None]] = {}
@@ -132,6 +134,8 @@ class GangPool:
                 if task.done():
                     del self._slots[number]
                     task.result()  # a slot's fault is the job's
+            if self._exhausted and not self._slots and self._outstanding == len(self._parked):
+                await self._fail_parked()
             if self._budget_is_spent() and not self._slots:
                 raise JobFailedError(
                     f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent; the same command with a larger "
@@ -169,7 +173,6 @@ class GangPool:
                     await self._work(gang)
             finally:
                 if gang is not None:
-                    self._take_back_all(gang)
                     self._dead_ranks.extend(gang.info.ranks)
                 ray.kill(leader)
                 since = self._live_since.pop(name, time.monotonic())
@@ -252,7 +255,7 @@ class GangPool:
                 if why is not None:
                     self._say(f"{gang.name} broke: {why}")
                     self._health.strike(gang.info.node)
-                    self._take_back_all(gang)
+                    await self._take_back_all(gang, why)
                     await self._health.count_fault(why)
                     return
         finally:
@@ -308,6 +311,7 @@ class GangPool:
                 self._health.clip_finished(gang.info.node)
                 self._step_seconds = outcome.record.seconds.get("denoise", 0.0) / (work.clip.num_steps + 1)
                 await self._settled(outcome.record)
+                await self._fail_parked()
                 continue
             await self._after_fault(work, outcome)
             if outcome.broken and (why is None or outcome.failure_class != "gang"):
@@ -318,36 +322,32 @@ class GangPool:
         failure_class = outcome.failure_class or "internal"
         work.first_fault_at = work.first_fault_at or time.monotonic()
         if not outcome.broken and failure_class not in JOB_WIDE_CLASSES:
-            self._outstanding -= 1
-            await self._fail(work, failure_class, outcome.message)
+            await self._fail_outstanding(work, outcome)
             return
         self._say(f"{work.clip.id}: attempt {work.past_attempt}: {failure_class}: {outcome.message}")
-        if work.attempts >= self._config.max_attempts and self._is_row_to_blame(work, failure_class):
-            self._outstanding -= 1
-            await self._fail(work, failure_class, outcome.message)
-            return
         if not outcome.broken:  # a broken gang is counted once, not once a clip
             await self._health.count_fault(f"{failure_class}: {outcome.message}")
-        self._requeue(work)  # who asks for the next clip here is this gang; the others look once a second
-
-    def _is_row_to_blame(self, work: _Work, failure_class: FailureClass) -> bool:
-        if failure_class not in JOB_WIDE_CLASSES:
-            return True
-        return self._health.was_well_since(work.first_fault_at) or (self._exhausted and self._outstanding == 1)
-
-    def _requeue(self, work: _Work) -> None:
-        """At the head of the queue; behind all others if it has had its attempts and waits for evidence from them."""
-        if work.attempts >= self._config.max_attempts:
-            self._queue.append(work)
+        if work.attempts < self._config.max_attempts:
+            self._queue.appendleft(work)  # who asks for the next clip here is this gang; the others look once a second
+        elif failure_class in JOB_WIDE_CLASSES and not self._health.was_well_since(work.first_fault_at):
+            self._parked.append((work, outcome))
         else:
-            self._queue.appendleft(work)
+            await self._fail_outstanding(work, outcome)
 
-    def _take_back_all(self, gang: _Gang) -> None:
-        """Clips still in flight on a gang that is gone go back to the queue."""
-        for task, work in gang.running.items():
+    async def _fail_outstanding(self, work: _Work, outcome: Outcome) -> None:
+        self._outstanding -= 1
+        await self._fail(work, outcome.failure_class or "internal", outcome.message)
+
+    async def _fail_parked(self) -> None:
+        """The job is well, or nothing else is left to try: the clips that are out of attempts have failed."""
+        while self._parked:
+            await self._fail_outstanding(*self._parked.pop())
+
+    async def _take_back_all(self, gang: _Gang, why: str) -> None:
+        """Clips still in flight on a gang that is gone have had an attempt too."""
+        for task, work in reversed(gang.running.items()):
             task.cancel()
-            work.first_fault_at = work.first_fault_at or time.monotonic()
-            self._requeue(work)
+            await self._after_fault(work, Outcome(failure_class="gang", message=why, broken=True))
         gang.running.clear()
 
     async def _fail(self, work: _Work, failure_class: FailureClass, message: str) -> None:

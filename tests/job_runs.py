@@ -71,7 +71,7 @@ def actor_pids(class_name: str) -> list[int]:
     ]
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:
     """The first true value of `condition`; fails with `what` if there is none in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -83,7 +83,7 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -
 
 def assert_no_actors_left() -> None:
     """No leader and no rank outlives its job."""
-    wait_for(lambda: not actor_pids("GangLeader") and not actor_pids("Rank"), "all gang actors to be gone", 20.0)
+    wait_for(lambda: not actor_pids("GangLeader") and not actor_pids("Rank"), "all gang actors to be gone")
 
 
 def identity(path: Path) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -359,11 +358,9 @@ def test_a_14b_checkpoint_is_checked_by_its_header_alone(tmp_path):
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + position)
-    started = time.monotonic()
     found = read_header(path)
     selection = select_dit(found.shapes, found.others, shapes, "net.")
     assert (selection.faults, selection.ignored, len(selection.names)) == ((), {}, len(shapes))
-    assert time.monotonic() - started < 1
     fewer = dit_shapes(load_bundle("cosmos-predict2-2b-multiview").network)
     assert "parameters of another shape" in select_dit(found.shapes, (), fewer, "net.").faults[0]
 

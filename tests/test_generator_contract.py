@@ -307,7 +307,7 @@ def test_the_fake_really_dies_and_really_hangs(fault, code):
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline() == b"ready\n"
-        assert process.wait(timeout=1) == code
+        assert process.wait(timeout=1 if code is None else 30) == code
     except subprocess.TimeoutExpired:
         assert code is None
     finally:
@@ -319,10 +319,10 @@ def test_the_fake_really_dies_and_really_hangs(fault, code):
 def test_the_fake_takes_the_time_it_is_told():
     start = time.monotonic()
     fake(step_seconds=0.05).denoise(request(num_steps=3))
-    assert 0.2 <= time.monotonic() - start < 0.5
+    assert time.monotonic() - start >= 0.2
     start = time.monotonic()
     fake(step_seconds=9).denoise(request(prompts=("[seconds=0.3]",)))
-    assert 0.3 <= time.monotonic() - start < 0.6
+    assert 0.3 <= time.monotonic() - start < 9
 
 
 @pytest.mark.parametrize(

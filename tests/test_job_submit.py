@@ -63,7 +63,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=150,
+            timeout=300,
             check=False,
         )
 
@@ -135,7 +135,7 @@ def head(working_dir: Path) -> Iterator[Head]:
         command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
     )
     try:
-        _wait_until(lambda: _answers(dashboard), 90, lambda: (folder / "head.log").read_text())
+        _wait_until(lambda: _answers(dashboard), 180, lambda: (folder / "head.log").read_text())
         yield Head(f"http://127.0.0.1:{dashboard}", environment, folder, working_dir)
     finally:
         _kill_all_with(environment["RAY_AUTH_TOKEN"])
@@ -242,7 +242,7 @@ def test_a_stopped_job_lets_go_and_the_next_submission_makes_the_rest(head: Head
     manifest, output = _manifest(tmp_path, 4, seconds=4.0), tmp_path / "out"
     code, log = head.submit(manifest, output, options=("--no-wait", "--submission-id", "to-be-stopped"))
     assert code == 0, log
-    _wait_until(lambda: records(output), 90, lambda: head.log("to-be-stopped"))
+    _wait_until(lambda: records(output), 180, lambda: head.log("to-be-stopped"))
     stopped = head.ray("job", "stop", "--address", head.address, "to-be-stopped")
     assert stopped.returncode == 0, stopped.stdout
     assert head.get("/api/jobs/to-be-stopped")["status"] == "STOPPED"
@@ -250,7 +250,7 @@ def test_a_stopped_job_lets_go_and_the_next_submission_makes_the_rest(head: Head
     assert "stopped by SIGTERM; the same command goes on from here" in said
     assert "Traceback" not in said
 
-    _wait_until(lambda: not _living_gangs(head), 20, lambda: str(_living_gangs(head)))
+    _wait_until(lambda: not _living_gangs(head), 60, lambda: str(_living_gangs(head)))
     began = time.monotonic()
     acquire(Storage(str(output)), LeaseTimes(1.0, LEASE_LIFE_S)).release()
     assert time.monotonic() - began < LEASE_LIFE_S / 2, "the lease was not released: it had to run out"

@@ -268,4 +268,4 @@ def test_a_lock_is_free_again_when_its_holder_is_killed(own_cache):
     holder.wait()
     started = time.monotonic()
     with node_lock("x", "working"):
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 30
