@@ -137,7 +137,7 @@ def status(
     records: Annotated[bool, typer.Option("--records", help="Print one JSON line a commit record.")] = False,
 ) -> int:
     """How far a job is, from its output alone."""
-    from cosmos_ray.status import read_status, record_lines
+    from cosmos_ray.status import owner_lines, read_status, record_lines
 
     if records:
         for line in record_lines(output):
@@ -152,6 +152,8 @@ def status(
     print(f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left")
     if found.left and found.clips_per_hour and found.eta_s is not None:
         print(f"{found.clips_per_hour:.1f} clips an hour, {found.eta_s / 3600:.1f} hours to go")
+    if found.owner is not None:
+        print("\n".join(owner_lines(found.owner)))
     return 0
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import ray
+import ray._private.state
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
@@ -44,6 +45,21 @@ def _initialise(config: GenerateConfig) -> None:
 def _most(resource: str) -> int:
     """The most of a resource that one node has."""
     return max((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), default=0)
+
+
+def what_nodes_have(resource: str) -> str:
+    """For a person who waits for a node with more of it."""
+    amounts = sorted((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), reverse=True)
+    return f"the cluster's nodes have {', '.join(map(str, amounts)) or 'none'} in all"
+
+
+def draining_nodes() -> dict[str, float]:
+    """Nodes that are about to go (`ray drain-node`, a spot notice, scale-down) and when: seconds since 1970, 0 if open.
+
+    Ray itself places nothing on them any more; what runs there is ended at that time. There is no public way to ask.
+    """
+    found: dict[str, int] = ray._private.state.state.get_draining_nodes()
+    return {node: deadline_ms / 1000 for node, deadline_ms in found.items()}
 
 
 def _device(bundle: Bundle, config: GenerateConfig) -> str:

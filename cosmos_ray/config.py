@@ -57,10 +57,15 @@ class LeaseConfig(_Settings):
 
 
 class BreakerConfig(_Settings):
-    """When the job itself is ill: faults that are not the rows' own, one after the other, without a clip finished."""
+    """When the job itself is ill: faults that may not be the rows' own, one after the other, without a clip finished.
+
+    From the third on the job pauses, twice as long each time, up to `max_pause_s`. It stops after
+    `max_consecutive_faults` of them, not counting those of a store, or when they have gone on for `patience_s`.
+    """
 
     max_consecutive_faults: int = Field(9, ge=1)
     max_pause_s: float = Field(60.0, ge=0)
+    patience_s: float = Field(900.0, ge=0)
 
 
 class GenerateConfig(_Settings):

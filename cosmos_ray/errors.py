@@ -11,9 +11,6 @@ from typing import Literal, get_args
 FailureClass = Literal["input", "model", "oom", "timeout", "gang", "storage", "guardrail", "internal"]
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
-#: Faults that a row cannot cause by its own content; many of them in a row mean that the job is ill.
-JOB_WIDE_CLASSES: frozenset[FailureClass] = frozenset({"storage", "internal", "gang"})
-
 
 class CosmosRayError(Exception):
     """Base of every error that cosmos_ray raises on purpose."""

@@ -23,6 +23,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.commit import Made, clip_folder, commit_clip, now
+from cosmos_ray.deadline import Pace, denoise_work
 from cosmos_ray.errors import FailureClass, LeaseLost, RowError
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
@@ -31,6 +32,7 @@ from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.storage import Storage
+from cosmos_ray.workload import Fault
 
 #: After one rank failed: how long the others get to report the same before the gang counts as out of step.
 _AGREE_S = 5.0
@@ -61,12 +63,18 @@ class GangInfo:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt at a clip ended: a committed record, or a fault; `broken`: the gang went with it."""
+    """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
+
+    broken: the gang went with it.
+    """
 
     record: Record | None = None
-    failure_class: FailureClass | None = None
-    message: str = ""
+    fault: Fault | None = None
     broken: bool = False
+
+
+class _LeavingError(Exception):
+    """The gang's node is about to go: the clip is for another gang."""
 
 
 class GangLeader:
@@ -83,20 +91,21 @@ class GangLeader:
         self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
         self._watchers: list[asyncio.Task[None]] = []
         self._denoised_at = 0.0  # end of the last denoising: what follows until the next is idle GPU time
-        self._step_seconds = 0.0
-        self._publish_seconds = 0.0
+        self._pace = Pace()
+        self._leaving = False
+        self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
 
     async def node(self) -> str:
         """Node this leader was scheduled on; answers as soon as the gang has its GPUs."""
         return self._node
 
-    async def start(self, predecessors: list[RankProcess], step_seconds: float) -> GangInfo:
+    async def start(self, predecessors: list[RankProcess], pace: Pace) -> GangInfo:
         """Make the ranks and load the model. Waits first until ranks of a dead gang on this node are gone.
 
-        step_seconds: what a denoising step took in other gangs, 0 if nothing is known.
+        pace: as measured in other gangs.
         """
         began = time.monotonic()
-        self._step_seconds = step_seconds
+        self._pace = pace
         self._broken = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(_await_end, [rank for rank in predecessors if rank.node == self._node])
         for number, environment in enumerate(_rank_environments(self._spec)):
@@ -120,6 +129,18 @@ class GangLeader:
         """Returns, with the reason, when the gang breaks; else never."""
         return str(await asyncio.shield(self._broken))
 
+    async def leave(self, notice_s: float | None) -> None:
+        """The node goes in `notice_s` seconds (None: not said). The clip that is being denoised is finished if the
+        notice allows, every other one is handed back."""
+        self._leaving = True
+        if not self._denoising_ends or notice_s is None:
+            return
+        needed_s = self._denoising_ends - time.monotonic() + self._pace.publish
+        if needed_s > notice_s:
+            await self._break(
+                GangBrokenError("gang", f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s")
+            )
+
     async def run(self, clip: Clip, attempt: int) -> Outcome:
         """One attempt at one clip, top to bottom. Never raises for what a row or a gang can do; LeaseLost does."""
         started, seconds = now(), dict[str, float]()
@@ -131,30 +152,37 @@ class GangLeader:
             with _timed(seconds, "wait"):
                 await self._denoising.acquire()
             try:
+                if self._leaving:
+                    raise _LeavingError
                 gap = time.monotonic() - self._denoised_at
+                work = denoise_work(clip, self._spec.bundle)
+                self._denoising_ends = time.monotonic() + self._pace.denoise * work
                 with _timed(seconds, "denoise"):
-                    deadline = self._deadline(self._step_seconds * (clip.num_steps + 1))
+                    deadline = self._pace.of_denoise(self._spec.settings, work)
                     reports = await self._on_all_ranks("denoise", shared, deadline_s=deadline)
             finally:
+                self._denoising_ends = 0.0
                 self._denoised_at = time.monotonic()
                 self._denoising.release()
             working = max(report.seconds for report in reports)
             seconds["idle"] = gap + seconds["denoise"] - working  # GPU time lost since the clip before
-            self._step_seconds = working / (clip.num_steps + 1)
+            self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
             made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds)
             return Outcome(await self._publish(clip, attempt, made))
+        except _LeavingError:
+            return Outcome()
         except RowError as error:
-            return Outcome(failure_class=error.failure_class, message=str(error))
+            return Outcome(fault=Fault(error.failure_class, str(error)))
         except GangBrokenError as error:
             await self._break(error)
-            return Outcome(failure_class=error.failure_class, message=str(error), broken=True)
+            return Outcome(fault=Fault(error.failure_class, str(error)), broken=True)
         except OSError as error:
-            return Outcome(failure_class="storage", message=f"{type(error).__name__}: {error}")
+            return Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - a fault nobody foresaw is the row's to report, not the job's to die of
-            return Outcome(failure_class="internal", message=f"{type(error).__name__}: {error}")
+            return Outcome(fault=Fault("internal", f"{type(error).__name__}: {error}"))
 
     async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
         limit_s = self._spec.settings.deadline_first_s
@@ -164,26 +192,22 @@ class GangLeader:
             raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
 
     async def _embed(self, request: ClipRequest) -> ClipRequest:
-        (text,) = await self._on_ranks(self._ranks[:1], "embed", request, deadline_s=self._deadline(0.0))
+        (text,) = await self._on_ranks(
+            self._ranks[:1], "embed", request, deadline_s=self._pace.of_rest(self._spec.settings)
+        )
         return dataclasses.replace(request, text=text)
 
     async def _publish(self, clip: Clip, attempt: int, made: Made) -> Record:
         """Files first, verified, then the sidecar, then the record: no record, no clip."""
         began = time.monotonic()
-        deadline = self._deadline(self._publish_seconds)
+        deadline = self._pace.of_rest(self._spec.settings)
         folder = clip_folder(clip, attempt)
         stored = await self._on_each_rank("publish", clip.id, folder, clip.fps, deadline_s=deadline)
-        self._publish_seconds = time.monotonic() - began
+        self._pace.publish = time.monotonic() - began
         files = tuple(entry for entries, _ in stored for entry in entries)
         phases = {phase: max(spent[phase] for _, spent in stored) for phase in ("decode", "encode", "put")}
         made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
         return await asyncio.to_thread(commit_clip, self._storage, self._spec, made)
-
-    def _deadline(self, predicted_s: float) -> float:
-        settings = self._spec.settings
-        if not self._step_seconds:
-            return settings.deadline_first_s
-        return max(settings.deadline_min_s, settings.deadline_factor * predicted_s)
 
     async def _on_all_ranks(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
         """A collective call: a fault that not all ranks report alike breaks the gang."""

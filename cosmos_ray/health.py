@@ -1,4 +1,4 @@
-"""Is the job well? What the pool remembers of faults that are not the rows' own."""
+"""Is the job well? What the pool remembers of faults that may not be the rows' own, and of nodes that break gangs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from cosmos_ray.config import BreakerConfig
-from cosmos_ray.errors import CosmosRayError
+from cosmos_ray.errors import CosmosRayError, FailureClass
 
 #: Deaths of gangs in a row on one node, without a clip finished there, after which it is avoided.
 NODE_STRIKES = 2
@@ -25,32 +25,49 @@ class JobHealth:
 
     def __init__(self, config: BreakerConfig, say: Callable[[str], None]) -> None:
         self._config, self._say = config, say
-        self._faults_in_a_row = 0
+        self._faults = 0  # in a row
+        self._others = 0  # of these, the ones that are not the store's
+        self._since = 0.0
+        self._paused_until = 0.0
+        self._why = ""
         self._strikes: collections.Counter[str] = collections.Counter()
-        self._last_ok = 0.0
 
-    def clip_finished(self, node: str | None) -> None:
-        self._last_ok = time.monotonic()
-        self._faults_in_a_row = 0
-        if node:
-            self._strikes[node] = 0
+    def clip_finished(self, node: str) -> None:
+        self._faults = self._others = 0
+        self._paused_until = 0.0
+        self._strikes[node] = 0
 
-    def was_well_since(self, moment: float) -> bool:
-        """Has a clip been finished after `moment` (time.monotonic)?"""
-        return self._last_ok > moment
+    def count_fault(self, failure_class: FailureClass, why: str) -> None:
+        """One more fault in a row: work pauses, longer each time. Raises JobFailedError when it is one too many.
 
-    async def count_fault(self, why: str) -> None:
-        """One more fault that is not a row's own: wait, longer each time, then raise JobFailedError."""
-        self._faults_in_a_row += 1
-        if self._faults_in_a_row >= self._config.max_consecutive_faults:
+        A store that is out may come back: its faults are met with patience. A model or a cluster that fails does not
+        mend itself: its faults are counted.
+        """
+        now = time.monotonic()
+        self._since = self._since if self._faults else now
+        self._faults += 1
+        self._others += failure_class != "storage"
+        self._why = why
+        too_many = self._others >= self._config.max_consecutive_faults
+        too_long = self._faults > _FREE_FAULTS and now - self._since >= self._config.patience_s
+        if too_many or too_long:
             raise JobFailedError(
-                f"{self._faults_in_a_row} faults in a row without a clip finished, the last: {why}. "
-                "No row was failed because of them; the same command goes on from here."
+                f"{self._faults} faults in a row without a clip finished, in {now - self._since:.0f} s, "
+                f"the last: {why}. No row was failed because of them; the same command goes on from here."
             )
-        if self._faults_in_a_row > _FREE_FAULTS:
-            pause = min(self._config.max_pause_s, 2.0 ** (self._faults_in_a_row - _FREE_FAULTS))
-            self._say(f"{self._faults_in_a_row} faults in a row: waiting {pause:.0f} s")
-            await asyncio.sleep(pause)
+        if self._faults > _FREE_FAULTS:
+            pause = min(self._config.max_pause_s, 2.0 ** (self._faults - _FREE_FAULTS))
+            self._paused_until = now + pause
+            self._say(f"{self._faults} faults in a row: waiting {pause:.0f} s")
+
+    @property
+    def pause(self) -> str | None:
+        """Why no clip is to be started now; None if the job is well."""
+        return self._why if time.monotonic() < self._paused_until else None
+
+    async def wait_out_pause(self) -> None:
+        while self.pause is not None:
+            await asyncio.sleep(min(1.0, max(0.0, self._paused_until - time.monotonic())))
 
     def strike(self, node: str) -> None:
         """A gang died on `node`."""
@@ -58,8 +75,12 @@ class JobHealth:
         if self._strikes[node] == NODE_STRIKES:
             self._say(f"node {node[:8]} broke {NODE_STRIKES} gangs in a row: avoided while there are others")
 
+    @property
+    def bad_nodes(self) -> list[str]:
+        return sorted(node for node, strikes in self._strikes.items() if node and strikes >= NODE_STRIKES)
+
     def nodes_to_avoid(self, alive: Iterable[str]) -> list[str]:
         """None of them if they are all bad: a bad node is better than no node."""
         nodes = set(alive)
-        bad = sorted(node for node in nodes if self._strikes[node] >= NODE_STRIKES)
+        bad = [node for node in self.bad_nodes if node in nodes]
         return bad if len(bad) < len(nodes) else []

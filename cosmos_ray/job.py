@@ -150,6 +150,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
         )
         progress = _Progress(plan.clips, sum(1 for _ in state.settled()), say)
         pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, progress.count, say)
+        lease.describe = pool.describe
         clips = itertools.islice(work_stream(config.manifest, job.defaults, state), config.limit)
         asyncio.run(stop.unless_stopped(pool.run(_in_thread(clips))))
 

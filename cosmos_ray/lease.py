@@ -62,8 +62,34 @@ def _read_beat(storage: Storage, epoch: int) -> dict[str, Any] | None:
     return beat
 
 
+@dataclass(frozen=True)
+class Owner:
+    """The newest owner of an output, from its last beat. age_s: since that beat, by the two machines' clocks.
+
+    job: what the job says of itself (`GangPool.describe`), {} before its gangs are wanted.
+    """
+
+    name: str
+    epoch: int
+    released: bool
+    age_s: float
+    job: dict[str, Any]
+
+
+def read_owner(storage: Storage) -> Owner | None:
+    """None if nobody has owned this output, or the newest owner has not beaten yet."""
+    epoch = _newest_epoch(storage)
+    beat = _read_beat(storage, epoch) if epoch else None
+    if beat is None:
+        return None
+    return Owner(beat["owner"], epoch, beat["released"], max(0.0, time.time() - beat["time"]), beat.get("job", {}))
+
+
 class Lease:
-    """Ownership of an output, kept alive by a thread until `release`. Make one with `acquire`."""
+    """Ownership of an output, kept alive by a thread until `release`. Make one with `acquire`.
+
+    describe: what goes into each beat besides, for `status` to read on other machines.
+    """
 
     def __init__(
         self, storage: Storage, epoch: int, owner: str, times: LeaseTimes, on_lost: Callable[[], None]
@@ -72,6 +98,7 @@ class Lease:
         self._on_lost = on_lost
         self._stop = threading.Event()
         self.lost = False
+        self.describe: Callable[[], dict[str, Any]] = dict
         self._count = 0
         self._beat()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -79,7 +106,13 @@ class Lease:
 
     def _beat(self, released: bool = False) -> None:
         self._count += 1
-        beat = {"owner": self.owner, "count": self._count, "released": released, "time": time.time()}
+        beat = {
+            "owner": self.owner,
+            "count": self._count,
+            "released": released,
+            "time": time.time(),
+            "job": self.describe(),
+        }
         self.storage.write(_beat_path(self.epoch), json.dumps(beat).encode())
 
     def _keep(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.lease import Owner, read_owner
 from cosmos_ray.ledger import Ledger, LedgerState
 from cosmos_ray.run import RUN, Run, read_run
 from cosmos_ray.storage import Storage
@@ -19,7 +20,8 @@ _RATE_CLIPS = 200
 
 @dataclass(frozen=True)
 class Status:
-    """clips: all that the manifest asks for. eta_s: seconds, None before there is a rate."""
+    """clips: all that the manifest asks for. eta_s: seconds, None before there is a rate. owner: the job, if one runs
+    or was cut off; None if there is none or it has ended."""
 
     output: str
     model: str
@@ -30,6 +32,7 @@ class Status:
     left: int
     clips_per_hour: float | None
     eta_s: float | None
+    owner: Owner | None = None
 
 
 def read_status(output: str) -> tuple[Status, Run, LedgerState]:
@@ -37,7 +40,9 @@ def read_status(output: str) -> tuple[Status, Run, LedgerState]:
     storage = Storage(output)
     run = _run_of(storage)
     state = Ledger(storage).state()
-    return summarise(storage.uri, run, state), run, state
+    owner = read_owner(storage)
+    status = summarise(storage.uri, run, state)
+    return replace(status, owner=None if owner is None or owner.released else owner), run, state
 
 
 def _run_of(storage: Storage) -> Run:
@@ -66,6 +71,20 @@ def _clips_per_hour(finished: list[str]) -> float | None:
     first, last = datetime.datetime.fromisoformat(recent[0]), datetime.datetime.fromisoformat(recent[-1])
     hours = (last - first).total_seconds() / 3600
     return (len(recent) - 1) / hours if hours > 0 else None
+
+
+def owner_lines(owner: Owner) -> Iterator[str]:
+    """What a person wants to know of the job that owns an output."""
+    yield f"job {owner.name}, last heard of {owner.age_s:.0f} s ago"
+    gangs = owner.job.get("gangs", {})
+    if gangs:
+        yield "gangs: " + ", ".join(f"{name} on node {node[:8]}" for name, node in sorted(gangs.items()))
+    if avoided := owner.job.get("avoided_nodes"):
+        yield "avoided, because gangs broke on them: node " + ", ".join(node[:8] for node in avoided)
+    if draining := owner.job.get("draining_nodes"):
+        yield "being drained: node " + ", ".join(node[:8] for node in draining)
+    if pause := owner.job.get("pause"):
+        yield f"the job pauses: {pause}"
 
 
 def record_lines(output: str) -> Iterator[dict[str, Any]]:
