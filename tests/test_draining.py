@@ -1,0 +1,81 @@
+"""Nodes that are drained (`ray drain-node`, as KubeRay's preStop hook and spot notices do), on real Ray clusters.
+
+* With time enough, the clip in flight is finished, the next ones go to other nodes, nothing counts as a fault.
+* With too little, the gang leaves at once and its clips begin again elsewhere while the old node is still there.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from job_runs import assert_no_actors_left, check_files, fake_config, records, wait_for, write_manifest
+from ray.cluster_utils import Cluster
+
+from cosmos_ray.job import Summary, generate
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    ray.shutdown()
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def drain(cluster: Cluster, node_id: str, notice_s: int) -> None:
+    """What a preStop hook runs."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={cluster.address}"]
+    reason = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot notice"]
+    where = [f"--node-id={node_id}", f"--deadline-remaining-seconds={notice_s}"]
+    done = subprocess.run([*command, *where, *reason], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, notice_s: int) -> list[str]:
+    """A job on one node, drained after the first clip, with another node to go to; what the job said."""
+    cluster.add_node(num_cpus=2)
+    rows = [{"id": f"r{n}", "prompt": f"a road [seconds={seconds}]"} for n in range(clips)]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    said: list[str] = []
+    ended: list[Summary] = []
+    thread = threading.Thread(target=lambda: ended.append(generate(fake_config(manifest, output), said.append)))
+    thread.start()
+    wait_for(lambda: output.exists() and records(output), "a first clip")
+    (node,) = {one.node for one in records(output).values()}
+    cluster.add_node(num_cpus=2)
+    assert len(records(output)) < clips, "drained too late to show anything"
+    drain(cluster, str(node), notice_s)
+    thread.join(240)
+    assert ended, said
+    assert (ended[0].ok, ended[0].failed) == (clips, 0)
+    assert len({one.node for one in records(output).values()}) == 2
+    check_files(output)
+    assert_no_actors_left()
+    assert not any("broke" in line or "faults in a row" in line for line in said), said
+    return said
+
+
+def test_the_clip_in_flight_is_finished_if_the_notice_allows(cluster: Cluster, tmp_path: Path) -> None:
+    said = run_and_drain(cluster, tmp_path, seconds=3, clips=8, notice_s=120)
+    assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d+ s", line) for line in said)
+    assert any(re.match(r"gang-0001 is released: its node \w{8} is being drained", line) for line in said)
+    made_by_first = [one for one in records(tmp_path / "out").values() if one.gang == "gang-0001"]
+    assert all(one.attempt == 1 for one in made_by_first), "nothing that was begun was thrown away"
+
+
+def test_a_gang_leaves_at_once_if_it_does_not(cluster: Cluster, tmp_path: Path) -> None:
+    """Clips of 12 s and a notice of 5: the second clip begins again on the other node."""
+    said = run_and_drain(cluster, tmp_path, seconds=12, clips=2, notice_s=5)
+    assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d s", line) for line in said)
+    assert {one.gang for one in records(tmp_path / "out").values()} == {"gang-0001", "gang-0002"}
