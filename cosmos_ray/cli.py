@@ -135,6 +135,7 @@ def status(
     output: Output,
     as_json: Json = False,
     records: Annotated[bool, typer.Option("--records", help="Print one JSON line a commit record.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove what attempts that were cut off have left.")] = False,
 ) -> int:
     """How far a job is, from its output alone."""
     from cosmos_ray.status import owner_lines, read_status, record_lines
@@ -144,6 +145,8 @@ def status(
             print(json.dumps(line))
         return 0
     found, _, _ = read_status(output)
+    if clean:
+        _clean(output)
     if as_json:
         print(json.dumps(asdict(found)))
         return 0
@@ -157,10 +160,27 @@ def status(
     return 0
 
 
+def _clean(output: str) -> None:
+    from cosmos_ray.lease import acquire
+    from cosmos_ray.storage import Storage
+    from cosmos_ray.tidy import clean
+
+    storage = Storage(output)
+    lease = acquire(storage, say=_say)  # a job that runs may be writing what nothing refers to yet
+    try:
+        removed = clean(storage)
+    finally:
+        lease.release()
+    _say(f"removed {removed.objects} objects that nothing refers to, {removed.size} bytes")
+
+
 @app.command()
 def retry(
     output: Output,
     classes: Annotated[list[str] | None, typer.Option("--class", help="Only failures of this class.")] = None,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Not failures, but ok clips whose files are not as recorded; reads all.")
+    ] = False,
 ) -> int:
     """Make failed clips eligible again; the next `generate` makes them."""
     from cosmos_ray.ledger import Ledger
@@ -173,7 +193,17 @@ def retry(
             raise UsageError(f"--class {name}: expected one of {', '.join(FAILURE_CLASSES)}")
         wanted.append(name)
     read_status(output)
-    reopened = Ledger(Storage(output)).retry(wanted)
+    ledger = Ledger(Storage(output))
+    if damaged:
+        from cosmos_ray.tidy import damaged as find_damaged
+
+        faults = dict(find_damaged(ledger.storage))
+        for fault in faults.values():
+            _say(fault)
+        ledger.redo(faults)
+        reopened = sorted(faults)
+    else:
+        reopened = ledger.retry(wanted)
     print(f"{len(reopened)} clips are eligible again")
     for clip_id in reopened[:20]:
         print(f"  {clip_id}")

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from cosmos_ray.config import BreakerConfig
-from cosmos_ray.errors import CosmosRayError, FailureClass
+from cosmos_ray.errors import CosmosRayError
+from cosmos_ray.workload import Fault
 
 #: Deaths of gangs in a row on one node, without a clip finished there, after which it is avoided.
 NODE_STRIKES = 2
@@ -37,16 +38,16 @@ class JobHealth:
         self._paused_until = 0.0
         self._strikes[node] = 0
 
-    def count_fault(self, failure_class: FailureClass, why: str) -> None:
+    def count_fault(self, fault: Fault) -> None:
         """One more fault in a row: work pauses, longer each time. Raises JobFailedError when it is one too many.
 
         A store that is out may come back: its faults are met with patience. A model or a cluster that fails does not
         mend itself: its faults are counted.
         """
-        now = time.monotonic()
+        now, why = time.monotonic(), f"{fault.failure_class}: {fault.message}"
         self._since = self._since if self._faults else now
         self._faults += 1
-        self._others += failure_class != "storage"
+        self._others += fault.failure_class != "storage"
         self._why = why
         too_many = self._others >= self._config.max_consecutive_faults
         too_long = self._faults > _FREE_FAULTS and now - self._since >= self._config.patience_s

@@ -135,11 +135,15 @@ class Lease:
         self._on_lost()
 
     def release(self) -> None:
-        """Say farewell, so that the next job need not wait."""
+        """Say farewell, so that the next job need not wait. If the store is out, it has to wait for one lifetime."""
         self._stop.set()
         self._thread.join()
-        if not self.lost:
+        if self.lost:
+            return
+        try:
             self._beat(released=True)
+        except OSError as error:  # why the job ends is more important
+            log.warning("the lease of %s could not be released: %s", self.storage.uri, error)
 
 
 def acquire(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.storage import Storage
+
+log = logging.getLogger(__name__)
 
 LEDGER = "_cosmos_ray/ledger"
 ATTEMPTS = "_cosmos_ray/attempts"
@@ -148,18 +151,27 @@ class Ledger:
 
     def records(self) -> Iterator[Record]:
         """Every record there is, all generations, in no order. Lists the ledger: not for a clip's path."""
-        batch: list[str] = []
-        for path in self.storage.list(LEDGER):
-            if path.endswith(".json"):
-                batch.append(path)
-            if len(batch) == _READ_BATCH:
-                yield from map(Record.from_json, self.storage.read_many(batch).values())
-                batch = []
-        yield from map(Record.from_json, self.storage.read_many(batch).values())
+        return (record for _, record in self._entries() if record is not None)
+
+    def _entries(self) -> Iterator[tuple[str, Record | None]]:
+        """(path, record), None for one that is damaged. That takes somebody else: records are created whole."""
+        paths = (path for path in self.storage.list(LEDGER) if path.endswith(".json"))
+        while batch := list(itertools.islice(paths, _READ_BATCH)):
+            for path, data in self.storage.read_many(batch).items():
+                try:
+                    yield path, Record.from_json(data)
+                except (ValueError, KeyError, TypeError) as error:
+                    log.warning("%s is no commit record (%s): its clip is made again", path, error)
+                    yield path, None
 
     def state(self) -> LedgerState:
         newest: dict[str, Settled] = {}
-        for record in self.records():
+        reopened: dict[str, int] = {}
+        for path, record in self._entries():
+            if record is None:
+                clip_id, _, generation = path.rsplit("/", 1)[1].removesuffix(".json").rpartition(".")
+                reopened[clip_id] = max(int(generation) + 1, reopened.get(clip_id, 0))
+                continue
             known = newest.get(record.id)
             if known is None or record.generation > known.generation:
                 newest[record.id] = Settled(
@@ -170,7 +182,6 @@ class Ledger:
                     record.row_hash,
                     record.finished or "",
                 )
-        reopened: dict[str, int] = {}
         retries = self.storage.read_many(self.storage.list(RETRIES))
         for data in retries.values():
             for clip_id, generation in json.loads(data)["generations"].items():

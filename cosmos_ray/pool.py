@@ -11,7 +11,7 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,8 @@ from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import Ledger, Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.spec import GangSpec
-from cosmos_ray.workload import Fault, Work, Workload
+from cosmos_ray.tidy import remove_other_attempts
+from cosmos_ray.workload import OWN_FAULTS, Fault, Work, Workload
 
 log = logging.getLogger(__name__)
 
@@ -209,16 +210,17 @@ class GangPool:
             if node in self._draining:
                 self._say(f"{name} did not start: its node {node[:8]} is being drained")
                 return None
-            self._say(f"{name} did not start: {first_line(cause)}")
+            fault = Fault("gang", f"{name} did not start: {first_line(cause)}")
+            self._say(fault.message)
             self._health.strike(node)
-            self._health.count_fault("gang", f"{name} did not start: {first_line(cause)}")
+            self._health.count_fault(fault)
             return None
         self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, loaded in {info.load_seconds:.1f} s")
         return _Gang(name, leader, info)
 
     async def _placed(self, name: str, leader: Any) -> str:
         """The leader's node, once it has its GPUs; "" if the work ended first. Tells a person what it waits for."""
-        answer = asyncio.ensure_future(_as_coroutine(leader.node.remote()))
+        answer = asyncio.ensure_future(leader.node.remote())
         since = time.monotonic()
         while True:
             done, _ = await asyncio.wait({answer}, timeout=1.0)
@@ -235,7 +237,7 @@ class GangPool:
 
     async def _work(self, gang: _Gang) -> None:
         """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
-        broken = asyncio.ensure_future(_as_coroutine(gang.leader.until_broken.remote()))
+        broken = asyncio.ensure_future(gang.leader.until_broken.remote())
         pinging = asyncio.create_task(self._ping(gang))
         try:
             while True:
@@ -261,7 +263,7 @@ class GangPool:
                 if fault is not None:
                     self._say(f"{gang.name} broke: {fault.failure_class}: {fault.message}")
                     self._health.strike(gang.info.node)
-                    self._health.count_fault(fault.failure_class, fault.message)
+                    self._health.count_fault(fault)
                     await self._give_up_all(gang, fault)
                     return
         finally:
@@ -321,10 +323,10 @@ class GangPool:
             elif outcome.fault is None or (outcome.broken and gang.leaving):
                 self._load.hand_back(work)
             else:
-                if not outcome.broken:  # a broken gang is counted once, not once a clip
-                    self._count_fault(outcome.fault)
-                elif breaking is None or breaking.failure_class == "gang":
-                    breaking = outcome.fault
+                if outcome.broken:  # a broken gang is counted once, not once a clip
+                    breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking
+                elif outcome.fault.failure_class not in OWN_FAULTS:
+                    self._health.count_fault(outcome.fault)
                 await self._after_fault(work, outcome.fault)
         return breaking
 
@@ -334,10 +336,6 @@ class GangPool:
         self._pace = replace(self._pace, denoise=seconds / denoise_work(work.clip, self._spec.bundle))
         await self._settled(record)
         await self._record_failures(self._load.finished())
-
-    def _count_fault(self, fault: Fault) -> None:
-        if fault.failure_class not in ("input", "guardrail"):
-            self._health.count_fault(fault.failure_class, f"{fault.failure_class}: {fault.message}")
 
     async def _give_up_all(self, gang: _Gang, fault: Fault) -> None:
         """Clips still in flight on a gang that is gone have had an attempt too."""
@@ -381,6 +379,8 @@ class GangPool:
         return self._ledger.commit(record)
 
     async def _settled(self, record: Record) -> None:
+        if record.attempt > 1:
+            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record)
         self._on_record(record)
         async with self._changed:
             self._changed.notify_all()
@@ -389,11 +389,7 @@ class GangPool:
         """Raises TimeoutError when the leader no longer answers (stopped, or its node cut off)."""
         while True:
             await asyncio.sleep(_PING_S)
-            await asyncio.wait_for(_as_coroutine(gang.leader.node.remote()), _PING_TIMEOUT_S)
-
-
-async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+            await asyncio.wait_for(gang.leader.node.remote(), _PING_TIMEOUT_S)
 
 
 def _reason(task: asyncio.Future[Any]) -> str:

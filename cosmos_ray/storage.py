@@ -48,6 +48,8 @@ _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "D
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
 MAX_CREATE_BYTES = 64 * 2**20
+#: What `check_writable` writes and removes at once; left only by a process that was killed in between.
+PROBES = "_cosmos_ray/probes"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class Stat:
 
     size: int
     version: str
+
+
+@dataclass(frozen=True)
+class Removed:
+    """size: in bytes, of all that was removed."""
+
+    objects: int
+    size: int
 
 
 def scheme_of(uri: str) -> str:
@@ -157,8 +167,12 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
     fs, path = filesystem_of(uri)
 
     def get() -> Stat:
-        found = _stat(fs.info(path))
-        fs.get_file(path, str(target))
+        try:
+            found = _stat(fs.info(path))
+            fs.get_file(path, str(target))
+        except FileNotFoundError:
+            _check_bucket(fs, uri)
+            raise
         return found
 
     return retrying(get, f"fetching {uri}")
@@ -167,7 +181,25 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
 def read_bytes(uri: str) -> bytes:
     """The whole object at `uri`."""
     fs, path = filesystem_of(uri)
-    return bytes(retrying(lambda: fs.cat_file(path), f"reading {uri}"))
+
+    def read() -> bytes:
+        try:
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            _check_bucket(fs, uri)
+            raise
+
+    return retrying(read, f"reading {uri}")
+
+
+def _check_bucket(fs: Any, uri: str) -> None:
+    """Raises OSError if the whole bucket of a missing object is not there: that is the store's fault, not the row's."""
+    match = _SCHEME.match(uri)
+    if match is None or scheme_of(uri) == "file":
+        return
+    bucket = uri[match.end() :].partition("/")[0]
+    if not fs.exists(bucket):
+        raise OSError(f"the bucket {bucket!r} of {uri} is not there")
 
 
 def _stat(info: dict[str, Any]) -> Stat:
@@ -309,9 +341,21 @@ class Storage:
         except FileNotFoundError:
             log.debug("%s was gone already", path)
 
+    def remove_temporary(self) -> Removed:
+        """Files that writers which were killed had not put in place. Object stores have none: they write whole."""
+        objects = size = 0
+        for folder, _, names in os.walk(self.uri) if self.local else ():
+            for name in names:
+                if name.startswith(_TEMPORARY):
+                    path = os.path.join(folder, name)
+                    size += os.path.getsize(path)
+                    os.unlink(path)
+                    objects += 1
+        return Removed(objects, size)
+
     def check_writable(self) -> None:
         """Raises UsageError (with the store's own words) if this folder cannot be written."""
-        probe = f"_cosmos_ray/probe-{uuid.uuid4().hex}"
+        probe = f"{PROBES}/{uuid.uuid4().hex}"
         try:
             self.write(probe, b"")
             self.delete(probe)

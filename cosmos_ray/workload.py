@@ -21,7 +21,7 @@ from cosmos_ray.errors import FailureClass
 from cosmos_ray.manifest import Clip
 
 #: Faults that nothing but the row can have caused.
-_OWN: frozenset[FailureClass] = frozenset({"input", "guardrail"})
+OWN_FAULTS: frozenset[FailureClass] = frozenset({"input", "guardrail"})
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Workload:
 
     def failed(self, work: Work, fault: Fault) -> bool:
         """An attempt failed: is the clip to be recorded as failed? If not, it is queued again, or parked."""
-        if fault.failure_class in _OWN:
+        if fault.failure_class in OWN_FAULTS:
             self.outstanding -= 1
             return True
         work.first_fault_at = work.first_fault_at or time.monotonic()

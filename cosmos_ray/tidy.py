@@ -1,0 +1,95 @@
+"""Objects of an output that nothing refers to any more, and files that are not what their records say.
+
+An attempt that was cut off leaves files in a folder of its own; a clip that was made again leaves the old ones. Both
+are removed when the clip is settled. What is left then (of drivers and nodes that died) is found by listing the output:
+`cosmos-ray status OUTPUT --clean`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from cosmos_ray.ledger import ATTEMPTS, Ledger, Record
+from cosmos_ray.storage import PROBES, Removed, Storage
+
+log = logging.getLogger(__name__)
+
+CLIPS = "clips"
+_READERS = 16
+
+
+def files_of(record: Record) -> set[str]:
+    """Paths that a record refers to."""
+    return {entry.path for entry in (*record.files, *([record.sidecar] if record.sidecar else ()))}
+
+
+def remove_other_attempts(storage: Storage, record: Record) -> None:
+    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folder is listed."""
+    kept = files_of(record)
+    try:
+        for path in list(storage.list(f"{CLIPS}/{record.id}")):
+            if path not in kept:
+                storage.delete(path)
+    except OSError as error:
+        log.warning("%s: files of other attempts are left: %s", record.id, error)
+
+
+def clean(storage: Storage) -> Removed:
+    """Remove whatever no newest record refers to. Only for the owner of the output: others may be writing it."""
+    newest: dict[str, Record] = {}
+    for record in Ledger(storage).records():
+        if record.id not in newest or record.generation > newest[record.id].generation:
+            newest[record.id] = record
+    objects = size = 0
+    for path in list(_unreferenced(storage, newest)):
+        found = storage.stat(path)
+        storage.delete(path)
+        objects += 1
+        size += found.size if found else 0
+    temporary = storage.remove_temporary()
+    return Removed(objects + temporary.objects, size + temporary.size)
+
+
+def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:
+    kept: dict[str, set[str]] = {}
+    for path in storage.list(CLIPS):
+        clip_id = path.split("/")[1]
+        if clip_id not in kept:
+            kept = {clip_id: files_of(newest[clip_id]) if clip_id in newest else set()}  # listings are in order
+        if path not in kept[clip_id]:
+            yield path
+    for path in storage.list(ATTEMPTS):
+        if path.rsplit("/", 1)[1].rpartition(".")[0] in newest:
+            yield path
+    yield from storage.list(PROBES)
+
+
+def damaged(storage: Storage) -> Iterator[tuple[str, str]]:
+    """(id, what is wrong) of every ok clip whose files are not what its record says. Reads all of them."""
+    ledger = Ledger(storage)
+    state = ledger.state()
+    ok = [
+        record
+        for record in ledger.records()
+        if record.status == "ok"
+        and state.is_settled(record.id)
+        and state.records[record.id].generation == record.generation
+    ]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for record, fault in zip(ok, pool.map(lambda record: _fault_of(storage, record), ok), strict=True):
+            if fault is not None:
+                yield record.id, fault
+
+
+def _fault_of(storage: Storage, record: Record) -> str | None:
+    for entry in (*record.files, *([record.sidecar] if record.sidecar else ())):
+        try:
+            data = storage.read(entry.path)
+        except FileNotFoundError:
+            return f"{entry.path} is missing"
+        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+            return f"{entry.path}: found {len(data)} bytes of another sha256, expected {entry.size} bytes as recorded"
+    return None

@@ -1,0 +1,368 @@
+"""Everything that can break, broken on purpose: a table of faults, each with what must hold after it.
+
+    python tests/chaos.py            # all of it (`make chaos`): prints a line a case, exits 1 if any fails
+    python tests/chaos.py leader     # the cases whose names contain "leader"
+
+Real Ray clusters of several nodes on this machine, real processes, real signals; the job is a process of its own. Every
+case ends with the same checks: each clip has ended once, with the expected outcome; nothing that was committed before
+the fault was touched; no more clips were begun again than were in flight on what died; files are what records say; no
+actor, process, placement group or unreferenced object is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+from job_runs import actor_pids, identity, records, wait_for, write_manifest
+from ray.cluster_utils import Cluster
+
+from cosmos_ray.ledger import ATTEMPTS
+from cosmos_ray.storage import Storage
+from cosmos_ray.tidy import CLIPS, clean, files_of
+
+#: Gangs are of two CPU ranks and nodes have two CPUs: one gang a node.
+GANG = 2
+CLIPS_IN_FLIGHT = 3
+
+
+@dataclass
+class Scene:
+    """A cluster, a job on it, and its output, as a case's fault finds them."""
+
+    folder: Path
+    cluster: Cluster
+    nodes: list[object]
+    command: list[str]
+    jobs: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    def start_job(self) -> subprocess.Popen[str]:
+        environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
+        log = (self.folder / f"job-{len(self.jobs)}.log").open("w")
+        self.jobs.append(subprocess.Popen(self.command, env=environment, stderr=log, stdout=log, text=True))
+        return self.jobs[-1]
+
+    def add_node(self) -> None:
+        self.nodes.append(self.cluster.add_node(num_cpus=GANG))
+
+    def settled(self) -> int:
+        return len(list(self.output.glob("_cosmos_ray/ledger/*/*.json")))
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("job-*.log")))
+
+
+@dataclass(frozen=True)
+class Case:
+    """fault: done once `moment` has come. nodes: of the cluster, beside a head without CPUs. redone: how many attempts
+    there may be beyond one a clip. outcome: of the clip `bad`, if it is not to end ok.
+    """
+
+    name: str
+    moment: Callable[[Scene], object]
+    fault: Callable[[Scene], None]
+    nodes: int = 1
+    model: str = "fake"
+    prompts: tuple[str, ...] = ("a road [seconds=1]",) * 6
+    bad: str | None = None
+    outcome: str | None = None
+    redone: int = CLIPS_IN_FLIGHT
+    in_ci: bool = False
+
+
+# --- moments ---------------------------------------------------------------------------------------------------------
+
+
+def at_once(scene: Scene) -> object:
+    return True
+
+
+def a_rank_exists(scene: Scene) -> object:
+    return actor_pids("Rank")
+
+
+def a_clip_is_committed(scene: Scene) -> object:
+    return scene.settled() >= 1
+
+
+def both_nodes_have_committed(scene: Scene) -> object:
+    return scene.output.exists() and len({one.node for one in records(scene.output).values()}) == 2
+
+
+def files_without_a_record(scene: Scene) -> object:
+    """A clip is being published: some of its videos are stored."""
+    recorded = {one.id for one in records(scene.output).values()} if scene.output.exists() else set()
+    return any(path.parts[-3] not in recorded for path in scene.output.glob("clips/*/*/*.mp4"))
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def nothing(scene: Scene) -> None:
+    """The fault lies in a prompt: the fake generator does it to itself."""
+
+
+def kill_rank(scene: Scene) -> None:
+    os.kill(actor_pids("Rank")[-1], signal.SIGKILL)
+
+
+def stop_rank(scene: Scene) -> None:
+    os.kill(actor_pids("Rank")[-1], signal.SIGSTOP)
+
+
+def kill_leader(scene: Scene) -> None:
+    os.kill(actor_pids("GangLeader")[0], signal.SIGKILL)
+
+
+def kill_node(scene: Scene) -> None:
+    scene.cluster.remove_node(scene.nodes.pop(0), allow_graceful=False)
+
+
+def kill_only_node_and_add_another(scene: Scene) -> None:
+    kill_node(scene)
+    time.sleep(3)
+    scene.add_node()
+
+
+def kill_driver_and_run_again(scene: Scene) -> None:
+    scene.jobs[-1].kill()
+    scene.jobs[-1].wait()
+    scene.start_job()
+
+
+def kill_cluster_and_run_on_another(scene: Scene) -> None:
+    ray.shutdown()
+    scene.cluster.shutdown()
+    scene.jobs[-1].kill()
+    scene.jobs[-1].wait()
+    scene.cluster, scene.nodes = _cluster(1)
+    scene.start_job()
+
+
+def put_driver_to_sleep_until_another_has_taken_over(scene: Scene) -> None:
+    sleeper = scene.jobs[-1]
+    sleeper.send_signal(signal.SIGSTOP)
+    scene.start_job()
+    done = scene.settled()
+    # Its gangs are still its own and hold the node: the second job can only begin when they are gone.
+    scene.add_node()
+    wait_for(lambda: scene.settled() > done + 1, "clips of the second job")
+    sleeper.send_signal(signal.SIGCONT)
+
+
+def run_a_second_job_beside(scene: Scene) -> None:
+    second = scene.start_job()
+    second.wait(120)
+    assert second.returncode == 1
+    assert "living job" in scene.log()
+    scene.jobs.pop()
+
+
+def spoil_a_record_and_a_video_between_two_jobs(scene: Scene) -> None:
+    scene.jobs[-1].wait(240)
+    damaged, spoilt = sorted(records(scene.output).values(), key=lambda one: one.id)[:2]
+    (scene.output / spoilt.files[0].path).write_bytes(b"not the video")
+    (record,) = scene.output.glob(f"_cosmos_ray/ledger/*/{damaged.id}.0.json")
+    record.write_text('{"id":')
+    done = subprocess.run(
+        [sys.executable, "-m", "cosmos_ray", "retry", str(scene.output), "--damaged"], capture_output=True, text=True
+    )
+    assert "1 clips are eligible again" in done.stdout, done.stdout + done.stderr
+    scene.start_job()
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+KILLED_ONCE = ("a road [seconds=1]", "a road [{}]", *("a road [seconds=1]",) * 4)
+
+
+def _within(fault: str) -> tuple[str, ...]:
+    return tuple(prompt.format(fault) for prompt in KILLED_ONCE)
+
+
+CASES = (
+    Case("rank killed before it loads", a_rank_exists, kill_rank, redone=0),
+    Case("rank killed while it loads", a_rank_exists, lambda scene: (time.sleep(1.5), kill_rank(scene))[1],
+         model="tiny", prompts=("A clear day on a city street.",) * 2, redone=0),
+    Case("rank killed while embedding", at_once, nothing, prompts=_within("die at=embed attempt=1")),
+    Case("rank killed in mid-step", a_clip_is_committed, kill_rank),
+    Case("rank killed while decoding", at_once, nothing, prompts=_within("die at=decode attempt=1")),
+    Case("rank killed while publishing", files_without_a_record, kill_rank),
+    Case("rank hangs (SIGSTOP)", a_clip_is_committed, stop_rank, in_ci=True),
+    Case("rank out of memory", at_once, nothing, prompts=_within("oom rank=1 attempt=1")),
+    Case("rank out of memory each time", at_once, nothing, prompts=_within("oom rank=1"), bad="r1", outcome="oom",
+         redone=2 * CLIPS_IN_FLIGHT),
+    Case("latents are NaN", at_once, nothing, prompts=_within("nan"), bad="r1", outcome="model", redone=0),
+    Case("a row that kills its gang each time", at_once, nothing, prompts=_within("die"), bad="r1", outcome="gang",
+         redone=2 * CLIPS_IN_FLIGHT),
+    Case("leader killed", a_clip_is_committed, kill_leader),
+    Case("leader killed, another gang goes on", both_nodes_have_committed, kill_leader, nodes=2,
+         prompts=("a road [seconds=1]",) * 12),
+    Case("node killed, another to go to", both_nodes_have_committed, kill_node, nodes=2,
+         prompts=("a road [seconds=1]",) * 12),
+    Case("node killed, another comes later", a_clip_is_committed, kill_only_node_and_add_another, in_ci=True),
+    Case("driver killed", a_clip_is_committed, kill_driver_and_run_again),
+    Case("whole cluster killed, job run on another", a_clip_is_committed, kill_cluster_and_run_on_another),
+    Case("second job on the output of a living one", a_clip_is_committed, run_a_second_job_beside, redone=0),
+    Case("first job wakes after it was declared dead", a_clip_is_committed,
+         put_driver_to_sleep_until_another_has_taken_over, in_ci=True),
+    Case("record and video spoilt between two jobs", at_once, spoil_a_record_and_a_video_between_two_jobs, redone=2),
+)  # fmt: skip
+
+
+# --- running and checking --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """recovery_s: from the fault to the next commit; redone: attempts beyond one a clip."""
+
+    recovery_s: float
+    redone: int
+
+
+def run_case(case: Case, folder: Path) -> Result:
+    """Raises AssertionError, with the job's log, if anything does not hold."""
+    rows = [{"id": f"r{number}", "prompt": prompt} for number, prompt in enumerate(case.prompts)]
+    manifest = write_manifest(folder / "m.parquet", rows)
+    cluster, nodes = _cluster(case.nodes)
+    scene = Scene(folder, cluster, nodes, _command(case, manifest, folder / "out"))
+    try:
+        scene.start_job()
+        wait_for(lambda: case.moment(scene), "the moment of the fault")
+        before = _committed(scene) if case.fault is not spoil_a_record_and_a_video_between_two_jobs else {}
+        began, done = time.monotonic(), scene.settled()
+        case.fault(scene)
+        wait_for(lambda: scene.settled() > done or scene.jobs[-1].poll() is not None, "a commit after the fault", 240)
+        recovery_s = time.monotonic() - began
+        code = scene.jobs[-1].wait(300)
+        for job in scene.jobs[:-1]:
+            job.wait(60)
+        assert code == 0, f"exit code {code}"
+        return Result(recovery_s, _check(case, scene, before))
+    except AssertionError as error:
+        raise AssertionError(f"{case.name}: {error}\n{scene.log()[-6000:]}") from error
+    finally:
+        for job in scene.jobs:
+            job.kill()
+            job.wait()
+        ray.shutdown()
+        scene.cluster.shutdown()
+
+
+def _cluster(nodes: int) -> tuple[Cluster, list[object]]:
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    added = [cluster.add_node(num_cpus=GANG) for _ in range(nodes)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    return cluster, added
+
+
+def _command(case: Case, manifest: str, output: Path) -> list[str]:
+    settings = {
+        "device": "cpu",
+        "lease.beat_s": 0.5,
+        "lease.life_s": 4,
+        "breaker.max_pause_s": 0.5,
+        "gang.deadline_first_s": 120 if case.model == "tiny" else 12,
+        "gang.deadline_min_s": 8,
+        "sampling.num_steps": 2,
+    }
+    flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    names = ["--manifest", manifest, "--output", str(output), "--model", case.model, "--gang-size", str(GANG)]
+    gangs = ["--gangs", f"{case.nodes}:{case.nodes}", "--max-failed", "1"]
+    return [sys.executable, "-m", "cosmos_ray", "generate", *names, *gangs, *flags]
+
+
+def _committed(scene: Scene) -> dict[str, tuple[int, int]]:
+    """Identities of all files that records refer to."""
+    if not scene.output.exists():
+        return {}
+    paths = [path for one in records(scene.output).values() for path in files_of(one)]
+    return {path: identity(scene.output / path) for path in paths}
+
+
+def _check(case: Case, scene: Scene, before: dict[str, tuple[int, int]]) -> int:
+    """What must hold after every case; the number of attempts beyond one a clip."""
+    storage = Storage(str(scene.output))
+    found: dict[str, str] = {}
+    for one in sorted(_newest(scene), key=lambda one: one.id):
+        found[one.id] = one.status if one.status == "ok" else str(one.failure_class)
+    expected = {f"r{number}": "ok" for number in range(len(case.prompts))}
+    if case.bad is not None:
+        expected[case.bad] = str(case.outcome)
+    assert found == expected, found
+    for path, known in before.items():
+        assert identity(scene.output / path) == known, f"{path} was committed and has been written again"
+    _check_newest_files(scene)
+    redone = len(list(storage.list(ATTEMPTS))) - len(case.prompts)
+    assert redone <= case.redone, f"{redone} attempts beyond one a clip, expected at most {case.redone}"
+    wait_for(lambda: not actor_pids("GangLeader") and not actor_pids("Rank"), "all gang actors to be gone", 60)
+    wait_for(lambda: not _gang_processes(), "all processes of gangs to be gone", 60)
+    assert not [one for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
+    clean(storage)
+    referred = {path for one in _newest(scene) for path in files_of(one)}
+    assert set(storage.list(CLIPS)) == referred, "unreferenced objects are left"
+    assert not list(scene.output.rglob(".tmp-*"))
+    return redone
+
+
+def _newest(scene: Scene) -> list:
+    from cosmos_ray.ledger import Ledger, Record
+
+    newest: dict[str, Record] = {}
+    for one in Ledger(Storage(str(scene.output))).records():
+        if one.id not in newest or one.generation > newest[one.id].generation:
+            newest[one.id] = one
+    return list(newest.values())
+
+
+def _check_newest_files(scene: Scene) -> None:
+    from cosmos_ray.tidy import damaged
+
+    assert not list(damaged(Storage(str(scene.output))))
+
+
+def _gang_processes() -> list[str]:
+    """Leaders and ranks of any Ray on this machine that are neither dead nor defunct."""
+    alive = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        if title.startswith(("ray::GangLeader", "ray::Rank")):
+            alive.append(title)
+    return alive
+
+
+def main(words: list[str]) -> int:
+    failed = 0
+    print(f"{'fault':48} {'recovery':>10} {'redone':>7}  verdict", flush=True)
+    for case in CASES:
+        if words and not any(word in case.name for word in words):
+            continue
+        with tempfile.TemporaryDirectory(prefix="cosmos-ray-chaos-") as folder:
+            try:
+                result = run_case(case, Path(folder))
+                print(f"{case.name:48} {result.recovery_s:8.1f} s {result.redone:7}  held", flush=True)
+            except AssertionError as error:
+                failed += 1
+                print(f"{case.name:48} {'':>10} {'':>7}  FAILED\n{error}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
