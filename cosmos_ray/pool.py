@@ -78,7 +78,7 @@ class GangPool:
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
         self._load = Workload(config.max_attempts)
         self._health = JobHealth(config.breaker, on_event)
-        self._changed = asyncio.Condition()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._names = 0
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
@@ -116,13 +116,12 @@ class GangPool:
             if clip.error is not None:
                 await self._record_failure(work, Fault("input", clip.error))
                 continue
-            async with self._changed:
-                self._load.add(work)
-                self._changed.notify_all()
-                await self._changed.wait_for(lambda: self._load.queued < room)
-        async with self._changed:
-            self._load.exhausted = True
-            self._changed.notify_all()
+            self._load.add(work)
+            self._notify()
+            while self._load.queued >= room:
+                await self._changes(timeout_s=1.0)
+        self._load.exhausted = True
+        self._notify()
 
     async def _scale(self) -> None:
         """As many gangs as there is work for, within MIN:MAX; ends when every clip is settled."""
@@ -151,11 +150,17 @@ class GangPool:
 
     async def _changes(self, timeout_s: float) -> None:
         """Return when the workload has changed, or after a while."""
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout_s)
-            except TimeoutError:
-                return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            self._waiters.discard(waiter)
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _watch_draining(self) -> None:
         """Which nodes are about to go (preempted, scaled down), and when."""
@@ -296,8 +301,7 @@ class GangPool:
         return self._gpu_seconds + live >= self._config.max_gpu_hours * 3600
 
     async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
-        async with self._changed:
-            self._changed.notify_all()  # there is room in the queue
+        self._notify()  # there is room in the queue
         owner = f"{self._spec.epoch}/{gang.name}"
         work.past_attempt = await asyncio.to_thread(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
         outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt)
@@ -382,8 +386,7 @@ class GangPool:
         if record.attempt > 1:
             await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record)
         self._on_record(record)
-        async with self._changed:
-            self._changed.notify_all()
+        self._notify()
 
     async def _ping(self, gang: _Gang) -> None:
         """Raises TimeoutError when the leader no longer answers (stopped, or its node cut off)."""

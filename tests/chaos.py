@@ -155,10 +155,8 @@ def put_driver_to_sleep_until_another_has_taken_over(scene: Scene) -> None:
     sleeper = scene.jobs[-1]
     sleeper.send_signal(signal.SIGSTOP)
     scene.start_job()
-    done = scene.settled()
-    # Its gangs are still its own and hold the node: the second job can only begin when they are gone.
-    scene.add_node()
-    wait_for(lambda: scene.settled() > done + 1, "clips of the second job")
+    scene.add_node()  # the sleeper's gang holds the first one
+    wait_for((scene.output / "_cosmos_ray/lease/00000002.json").exists, "the second owner")
     sleeper.send_signal(signal.SIGCONT)
 
 
@@ -266,7 +264,7 @@ def _cluster(nodes: int) -> tuple[Cluster, list[object]]:
     ray.shutdown()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     added = [cluster.add_node(num_cpus=GANG) for _ in range(nodes)]
-    ray.init(address=cluster.address, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="WARNING")
     return cluster, added
 
 
