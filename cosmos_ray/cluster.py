@@ -47,6 +47,11 @@ def _most(resource: str) -> int:
     return max((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), default=0)
 
 
+def nodes_with(resource: str, amount: int) -> list[str]:
+    """Living nodes that have so much of it in all: a head without GPUs, say, is none for gangs."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource, 0) >= amount]
+
+
 def what_nodes_have(resource: str) -> str:
     """For a person who waits for a node with more of it."""
     amounts = sorted((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), reverse=True)

@@ -22,21 +22,21 @@ def denoise_work(clip: Clip, bundle: Bundle) -> float:
 
 @dataclass
 class Pace:
-    """Seconds a unit of work, and seconds a publishing, as measured last; 0 before anything was measured."""
+    """Seconds a unit of work, and seconds a publishing, as measured last; 0 before they were."""
 
     denoise: float = 0.0
     publish: float = 0.0
 
     def of_denoise(self, settings: GangConfig, work: float) -> float:
         """Deadline of a denoising, seconds."""
-        return _deadline(settings, self.denoise, self.denoise * work)
+        return _deadline(settings, self.denoise * work)
 
     def of_rest(self, settings: GangConfig) -> float:
         """Deadline of an embedding or a publishing, seconds."""
-        return _deadline(settings, self.denoise, self.publish)
+        return _deadline(settings, self.publish)
 
 
-def _deadline(settings: GangConfig, measured: float, predicted_s: float) -> float:
-    if not measured:
+def _deadline(settings: GangConfig, predicted_s: float) -> float:
+    if not predicted_s:
         return settings.deadline_first_s
     return max(settings.deadline_min_s, settings.deadline_factor * predicted_s)

@@ -12,13 +12,13 @@ import collections
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cosmos_ray.cluster import draining_nodes, what_nodes_have
+from cosmos_ray.cluster import draining_nodes, nodes_with, what_nodes_have
 from cosmos_ray.commit import now
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.deadline import Pace, denoise_work
@@ -81,6 +81,7 @@ class GangPool:
         self._waiters: set[asyncio.Future[None]] = set()
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._names = 0
+        self._resource = "GPU" if spec.device == "cuda" else "CPU"
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
         self._gpu_seconds = 0.0
         self._gangs: dict[str, tuple[str, float]] = {}  # placed now: name -> (node, since when)
@@ -131,7 +132,8 @@ class GangPool:
                     del self._slots[number]
                     task.result()  # a slot's fault is the job's
             if not self._slots:
-                await self._record_failures(self._load.nothing_else_left())
+                for work, fault in self._load.nothing_else_left():
+                    await self._record_failure(work, fault)
                 if self._budget_is_spent():
                     raise JobFailedError(
                         f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent; the same command with a "
@@ -194,8 +196,7 @@ class GangPool:
     def _make_leader(self, name: str) -> Any:
         size = self._spec.gang_size
         options: dict[str, Any] = {"num_gpus": size} if self._spec.device == "cuda" else {"num_cpus": size}
-        avoided = self._health.nodes_to_avoid(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        if avoided:
+        if avoided := self._health.nodes_to_avoid(nodes_with(self._resource, size)):
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
         return leader_actor.options(**options).remote(name, self._spec)
 
@@ -237,8 +238,8 @@ class GangPool:
             if time.monotonic() - since < _PLACEMENT_NOTICE_S:
                 continue
             since = time.monotonic()
-            kind = "GPU" if self._spec.device == "cuda" else "CPU"
-            self._say(f"{name} waits for a node with {self._spec.gang_size} free {kind}s; {what_nodes_have(kind)}")
+            needs = f"{self._spec.gang_size} free {self._resource}s"
+            self._say(f"{name} waits for a node with {needs}; {what_nodes_have(self._resource)}")
 
     async def _work(self, gang: _Gang) -> None:
         """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
@@ -250,10 +251,9 @@ class GangPool:
                 while work := self._take(gang):
                     gang.running[asyncio.create_task(self._attempt(gang, work))] = work
                 if not gang.running and (gang.leaving or self._idle()):
-                    why = (
-                        f"its node {gang.info.node[:8]} is being drained" if gang.leaving else "no clip is left for it"
+                    self._say(
+                        f"{gang.name} is released: {'its node goes' if gang.leaving else 'no clip is left for it'}"
                     )
-                    self._say(f"{gang.name} is released: {why}")
                     return
                 changes = asyncio.create_task(self._changes(timeout_s=1.0))
                 waiting = {*gang.running, broken, pinging, changes}
@@ -336,10 +336,12 @@ class GangPool:
 
     async def _finished(self, gang: _Gang, work: Work, record: Record) -> None:
         self._health.clip_finished(gang.info.node)
-        seconds = record.seconds.get("denoise", 0.0)
-        self._pace = replace(self._pace, denoise=seconds / denoise_work(work.clip, self._spec.bundle))
+        seconds = record.seconds
+        publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
+        self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
         await self._settled(record)
-        await self._record_failures(self._load.finished())
+        for parked, fault in self._load.finished():
+            await self._record_failure(parked, fault)
 
     async def _give_up_all(self, gang: _Gang, fault: Fault) -> None:
         """Clips still in flight on a gang that is gone have had an attempt too."""
@@ -353,10 +355,6 @@ class GangPool:
             await self._record_failure(work, fault)
         else:
             self._say(f"{work.clip.id}: attempt {work.past_attempt}: {fault.failure_class}: {fault.message}")
-
-    async def _record_failures(self, failures: list[tuple[Work, Fault]]) -> None:
-        for work, fault in failures:
-            await self._record_failure(work, fault)
 
     async def _record_failure(self, work: Work, fault: Fault) -> None:
         """Commit the failure of a clip. It is the driver that speaks for clips whose gangs cannot."""

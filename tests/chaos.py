@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ from cosmos_ray.tidy import CLIPS, clean, files_of
 #: Gangs are of two CPU ranks and nodes have two CPUs: one gang a node.
 GANG = 2
 CLIPS_IN_FLIGHT = 3
+#: In the environment of every process of this process's clusters.
+_MARK = "COSMOS_RAY_CHAOS"
+os.environ[_MARK] = uuid.uuid4().hex
 
 
 @dataclass
@@ -334,14 +338,15 @@ def _check_newest_files(scene: Scene) -> None:
 
 
 def _gang_processes() -> list[str]:
-    """Leaders and ranks of any Ray on this machine that are neither dead nor defunct."""
+    """Leaders and ranks of this process's clusters that are neither dead nor defunct."""
     alive = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             title = (entry / "cmdline").read_bytes().decode(errors="replace")
+            ours = f"{_MARK}={os.environ[_MARK]}".encode() in (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it ended meanwhile
-        if title.startswith(("ray::GangLeader", "ray::Rank")):
+        if ours and title.startswith(("ray::GangLeader", "ray::Rank")):
             alive.append(title)
     return alive
 

@@ -22,6 +22,7 @@ from job_runs import assert_no_actors_left, check_files, identity, records, run_
 from ray.cluster_utils import Cluster
 
 from cosmos_ray.job import Summary
+from cosmos_ray.status import read_status
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -81,13 +82,19 @@ def test_a_node_that_breaks_gangs_is_avoided(cluster: Cluster, tmp_path: Path) -
     thread.start()
     wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/attempts/*.2")), "a second attempt")
     cluster.add_node(num_cpus=2)
+
+    def avoided_as_status_says() -> list[str]:
+        owner = read_status(str(tmp_path / "out"))[0].owner
+        return owner.job.get("avoided_nodes", []) if owner else []
+
+    (avoided,) = wait_for(avoided_as_status_says, "the avoided node in the status of the running job")
     thread.join(180)
     assert ended, "the job did not end"
     summary, said = ended[0]
     assert (summary.ok, summary.failed) == (2, 0)
     assert any("avoided while there are others" in line for line in said)
     nodes = [found[1] for line in said if (found := re.search(r"is up: .* on node (\w+)", line))]
-    assert nodes[2] != nodes[0] == nodes[1]
+    assert nodes[2] != nodes[0] == nodes[1] == avoided[:8]
 
 
 def _command(manifest: str, output: Path) -> list[str]:

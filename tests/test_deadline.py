@@ -36,6 +36,7 @@ def test_a_large_clip_after_a_small_one_gets_the_time_it_needs() -> None:
 
 
 def test_a_deadline_is_never_shorter_than_its_minimum() -> None:
+    assert Pace(denoise=1.0).of_rest(SETTINGS) == 500, "nothing was published yet"
     pace = Pace(denoise=1.0 / work(), publish=0.5)
     assert pace.of_denoise(SETTINGS, work()) == pace.of_rest(SETTINGS) == 10
     assert Pace(denoise=1.0, publish=60.0).of_rest(SETTINGS) == 240

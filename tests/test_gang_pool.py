@@ -184,9 +184,10 @@ def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> N
     assert_no_actors_left()
 
 
-def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
-    """Every row kills its gang: the job is ill, not a thousand rows."""
-    rows = [{"id": f"r{n}", "prompt": "a road [die]"} for n in range(6)]
+@pytest.mark.parametrize("fault", ["die", "nan"])
+def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: Path, fault: str) -> None:
+    """Every row kills its gang, or comes out as NaN: the job is ill, not a thousand rows."""
+    rows = [{"id": f"r{n}", "prompt": f"a road [{fault}]"} for n in range(6)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     with pytest.raises(JobFailedError, match="4 faults in a row"):
         run_job(manifest, tmp_path / "out", breaker={"max_consecutive_faults": 4, "max_pause_s": 0.1})
