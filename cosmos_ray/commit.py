@@ -25,7 +25,8 @@ _PACKAGES = ("torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmp
 
 @dataclass(frozen=True)
 class Made:
-    """A clip that was made, and how. seconds: by phase; files: as the ranks stored them."""
+    """A clip that was made, and how. seconds: by phase; files: as the ranks stored them; first_step: 0, or the step
+    that a stored state was gone on from."""
 
     clip: Clip
     attempt: int
@@ -36,6 +37,7 @@ class Made:
     peak_memory_bytes: int
     seconds: dict[str, float]
     files: tuple[FileEntry, ...] = field(default=())
+    first_step: int = 0
 
 
 def clip_folder(clip: Clip, attempt: int) -> str:
@@ -90,6 +92,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
     return {
         "clip": asdict(made.clip),
         "attempt": made.attempt,
+        "first_step": made.first_step,
         "inputs": [asdict(file) for file in made.prepared.inputs],
         "request_hash": request_hash,
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},

@@ -32,7 +32,8 @@ class GangConfig(_Settings):
 
     max_attempts: tries of one clip before it is `failed`. clips_in_flight: one being fetched, one denoised, one
     published. A clip's deadline is `deadline_factor` times the time predicted from the clips before it, at least
-    `deadline_min_s`; before anything was measured it is `deadline_first_s`.
+    `deadline_min_s`; before anything was measured it is `deadline_first_s`. step_checkpoint: store the clip in flight
+    after every so many steps, for another gang to go on with; 0: never.
     """
 
     max_attempts: int = Field(3, ge=1)
@@ -41,6 +42,7 @@ class GangConfig(_Settings):
     deadline_min_s: float = Field(120.0, gt=0)
     deadline_first_s: float = Field(1800.0, gt=0)
     load_timeout_s: float = Field(1800.0, gt=0)
+    step_checkpoint: int = Field(0, ge=0)
 
 
 class LeaseConfig(_Settings):

@@ -31,6 +31,7 @@ from cosmos_ray.prepare import Prepared, prepare
 from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
+from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state
 from cosmos_ray.storage import Storage
 from cosmos_ray.workload import Fault
 
@@ -154,12 +155,15 @@ class GangLeader:
             try:
                 if self._leaving:
                     raise _LeavingError
+                checkpoint, packed = await self._stored_state(clip, prepared)
                 gap = time.monotonic() - self._denoised_at
-                work = denoise_work(clip, self._spec.bundle)
+                done = 0 if packed is None else int(packed["step"])
+                resume = None if packed is None else ray.put(packed)  # once for all ranks
+                work = denoise_work(clip, self._spec.bundle) * (1 - done / (clip.num_steps + 1))
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
                 with _timed(seconds, "denoise"):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
-                    reports = await self._on_all_ranks("denoise", shared, deadline_s=deadline)
+                    reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
             finally:
                 self._denoising_ends = 0.0
                 self._denoised_at = time.monotonic()
@@ -168,8 +172,11 @@ class GangLeader:
             seconds["idle"] = gap + seconds["denoise"] - working  # GPU time lost since the clip before
             self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
-            made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds)
-            return Outcome(await self._publish(clip, attempt, made))
+            made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
+            record = await self._publish(clip, attempt, made)
+            if checkpoint is not None:
+                await asyncio.to_thread(self._storage.delete, checkpoint.path)
+            return Outcome(record)
         except _LeavingError:
             return Outcome()
         except RowError as error:
@@ -190,6 +197,14 @@ class GangLeader:
             return await asyncio.wait_for(asyncio.to_thread(prepare, clip, self._spec.bundle, attempt), limit_s)
         except TimeoutError:
             raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
+
+    async def _stored_state(self, clip: Clip, prepared: Prepared) -> tuple[StepCheckpoint | None, PackedState | None]:
+        """Where the clip in flight is stored, if it is to be, and what an earlier attempt has stored there."""
+        every = self._spec.settings.step_checkpoint
+        if not every:
+            return None, None
+        checkpoint = checkpoint_of(clip.id, prepared.request_hash(clip, self._spec.fingerprint), every)
+        return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
 
     async def _embed(self, request: ClipRequest) -> ClipRequest:
         (text,) = await self._on_ranks(

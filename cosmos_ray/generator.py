@@ -131,6 +131,23 @@ class Generator:
         self._check_finite(latents_VlP)
         return latents_VlP
 
+    def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
+        """What `on_state` got, whole: step, sample and previous_x0 [V, L, P] float32; {} beside rank 0. Collective."""
+        parts = {"sample": state.sample_VlP, "previous_x0": state.previous_x0_VlP}
+        whole = {name: gather_all(part, self.parallel) for name, part in parts.items() if part is not None}
+        if self.parallel.rank != 0:
+            return {}
+        return {"step": np.array(state.step), **{name: part.cpu().numpy() for name, part in whole.items()}}
+
+    def unpack_state(self, packed: Mapping[str, np.ndarray]) -> SamplerState:
+        """This rank's share of a state that a gang of any size has packed."""
+
+        def share(name: str) -> Tensor:
+            return shard(torch.from_numpy(np.array(packed[name])), self.parallel).to(self.network.device)
+
+        previous = share("previous_x0") if "previous_x0" in packed else None
+        return SamplerState(int(packed["step"]), share("sample"), previous)
+
     def collect(self, latents_VlP: Tensor) -> dict[str, Tensor]:
         """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks). Collective."""
         grid = self._grid(latents_VlP.shape[0])

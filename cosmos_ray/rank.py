@@ -21,6 +21,7 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.ledger import FileEntry
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.spec import GangSpec
+from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.storage import Storage
 from cosmos_ray.video import encode_mp4
 
@@ -29,8 +30,10 @@ _MEMORY_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class DenoiseReport:
+    """first_step: 0, or where it went on from a stored state."""
+
     seconds: float
-    steps: int
+    first_step: int
     peak_memory_bytes: int
 
 
@@ -96,18 +99,34 @@ class Rank:
         return text
 
     @ray.method(concurrency_group="denoise")
-    def denoise(self, request: ClipRequest) -> DenoiseReport:
-        """This rank's share of the clip, then whole views to their owners. Collective. Raises RowError on all ranks."""
+    def denoise(
+        self, request: ClipRequest, checkpoint: StepCheckpoint | None = None, packed: PackedState | None = None
+    ) -> DenoiseReport:
+        """This rank's share of the clip, then whole views to their owners. Collective. Raises RowError on all ranks.
+
+        checkpoint: where to store the clip in flight; packed: the state to go on from.
+        """
         started = time.monotonic()
-        steps = 0
-
-        def count(step: int, total: int, state: object = None) -> None:
-            nonlocal steps
-            steps = step
-
-        latents = self._generator.denoise(request, on_step=count)
+        resume = None if packed is None else self._generator.unpack_state(packed)
+        if checkpoint is None:
+            latents = self._generator.denoise(request, resume=resume)
+        else:
+            latents = self._denoise_storing_states(request, resume, checkpoint)
         self._decoding[request.id] = self._generator.collect(latents)
-        return DenoiseReport(time.monotonic() - started, steps, _peak_memory(self._spec.device))
+        first_step = 0 if packed is None else int(packed["step"])
+        return DenoiseReport(time.monotonic() - started, first_step, _peak_memory(self._spec.device))
+
+    def _denoise_storing_states(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint) -> Any:
+        writer = Writer(self._storage, checkpoint)
+
+        def store(state: Any) -> None:
+            if writer.wants(state.step) and (packed := self._generator.pack_state(state)):
+                writer.write(packed)
+
+        try:
+            return self._generator.denoise(request, resume=resume, on_state=store)
+        finally:
+            writer.close()
 
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:

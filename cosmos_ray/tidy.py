@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from cosmos_ray.ledger import ATTEMPTS, Ledger, Record
+from cosmos_ray.step_checkpoint import STEPS
 from cosmos_ray.storage import PROBES, Removed, Storage
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:
             yield path
     for path in storage.list(ATTEMPTS):
         if path.rsplit("/", 1)[1].rpartition(".")[0] in newest:
+            yield path
+    for path in storage.list(STEPS):
+        if path.rsplit("/", 1)[1].rsplit(".", 2)[0] in newest:
             yield path
     yield from storage.list(PROBES)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from networks import caption, relative_error, small_network
 from ranks import run_ranks
 
+from cosmos_ray.generator import Generator
+from cosmos_ray.models.bundle import load_bundle
 from cosmos_ray.models.dit import Grid
-from cosmos_ray.models.sampler import denoise
+from cosmos_ray.models.sampler import SamplerState, denoise
 from cosmos_ray.parallel import (
     ContextParallel,
     gather_all,
@@ -18,6 +22,7 @@ from cosmos_ray.parallel import (
     sequence_to_heads,
     shard,
 )
+from cosmos_ray.request import ClipRequest, ClipText
 
 VIEWS = (7, 3, 1)
 HEADS, STEPS = 8, 35
@@ -64,6 +69,35 @@ def test_any_gang_makes_the_clip_of_one_rank(world_size: int) -> None:
         for clips in by_rank:
             assert np.array_equal(clips[views], by_rank[0][views])
             assert relative_error(torch.from_numpy(clips[views]), alone) <= 1e-4
+
+
+def denoise_or_resume(parallel: ContextParallel, packed: dict[str, np.ndarray] | None) -> list[Any]:
+    """[the state packed after two of four steps, the whole latents] of the tiny model, from the start or `packed`."""
+    generator = Generator.load(load_bundle("tiny"), "cpu", parallel)
+    text = ClipText(tuple(np.full((3, generator.bundle.text_width), 0.1 * v, np.float32) for v in range(3)), None)
+    request = ClipRequest("a", (), "", 3, 0, seed=5, guidance=1.0, num_steps=4, text=text)
+    halfway: dict[str, np.ndarray] = {}
+
+    def on_state(state: SamplerState) -> None:
+        if state.step == 2:
+            halfway.update(generator.pack_state(state))
+
+    resume = generator.unpack_state(packed) if packed else None
+    share_VlP = generator.denoise(request, resume=resume, on_state=on_state)
+    return [halfway, gather_all(share_VlP, parallel).numpy()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 2)])
+def test_a_gang_of_any_size_goes_on_with_the_state_of_another(before: int, after: int) -> None:
+    """Packed by one gang, unpacked by another: the latents of the run that was not cut off."""
+    (packed, whole), *others = run_ranks(before, denoise_or_resume, None)
+    assert all(halfway == {} for halfway, _ in others), "the state is rank 0's to store"
+    (_, resumed), *_ = run_ranks(after, denoise_or_resume, packed)
+    assert packed["step"] == 2
+    assert relative_error(torch.from_numpy(resumed), torch.from_numpy(whole)) <= 1e-4
+    if before == after:
+        assert np.array_equal(resumed, whole)
 
 
 def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray | bool | dict[int, np.ndarray]]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -33,6 +34,7 @@ from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.health import JobFailedError
 from cosmos_ray.job import generate
 from cosmos_ray.ledger import Ledger
+from cosmos_ray.step_checkpoint import StepCheckpoint, read_state
 from cosmos_ray.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -136,6 +138,29 @@ def test_a_hang_is_found_by_the_clips_deadline(tmp_path: Path) -> None:
     assert (summary.ok, summary.failed) == (2, 0)
     assert any("timeout: denoise: no answer within" in line for line in said)
     assert_no_actors_left()
+
+
+def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
+    """A rank is killed after the third of five steps: the next gang takes the clip up there, and leaves no state."""
+    output = tmp_path / "out"
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "long", "prompt": "a road [seconds=10]"}])
+    thread, ended = _in_background(manifest, output, gang={"step_checkpoint": 1})
+
+    def stored_step() -> int:
+        found = [read_state(Storage(str(output)), StepCheckpoint(str(path.relative_to(output)), 1))
+                 for path in output.glob("_cosmos_ray/steps/long.*.safetensors")]  # fmt: skip
+        return int(found[0]["step"]) if found and found[0] is not None else 0
+
+    wait_for(lambda: stored_step() >= 3, "the state after three steps")
+    os.kill(actor_pids("Rank")[0], signal.SIGKILL)
+    thread.join(180)
+    assert ended[0].ok == 1  # type: ignore[attr-defined]
+    record = records(output)["long"]
+    assert record.attempt == 2
+    assert record.sidecar is not None
+    assert json.loads((output / record.sidecar.path).read_bytes())["first_step"] >= 3
+    assert record.seconds["denoise"] < 6, "the first three of five steps of 2 s were not made again"
+    assert not list(output.glob("_cosmos_ray/steps/*"))
 
 
 def _in_background(manifest: str, output: Path, **settings: object) -> tuple[threading.Thread, list[object]]:

@@ -173,6 +173,12 @@ class FakeGenerator:
                 on_step(step + 1, total)
         return FakeLatents(request.seed, request.views, request.attempt, directives)
 
+    def pack_state(self, state: FakeState) -> dict[str, np.ndarray]:
+        return {"step": np.array(state.step)} if self.parallel.rank == 0 else {}
+
+    def unpack_state(self, packed: Mapping[str, np.ndarray]) -> FakeState:
+        return FakeState(int(packed["step"]))
+
     def collect(self, latents: FakeLatents) -> dict[str, FakeLatents]:
         """The views this rank owns (view v on rank v % world size), each with what its frames depend on."""
         owned = range(self.parallel.rank, len(latents.views), self.parallel.world_size)

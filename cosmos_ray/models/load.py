@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,6 +33,14 @@ class ClipGenerator(Protocol):
         on_state: Callable[[Any], None] | None = None,
     ) -> Any:
         """This rank's share of the clip's latents. `on_state` hands out what `resume` takes."""
+        ...
+
+    def pack_state(self, state: Any) -> dict[str, np.ndarray]:
+        """What `on_state` handed out, whole, as named arrays (`step` among them); {} beside rank 0. Collective."""
+        ...
+
+    def unpack_state(self, packed: Mapping[str, np.ndarray]) -> Any:
+        """What `resume` takes, on this rank, of a state packed by a gang of any size."""
         ...
 
     def collect(self, latents: Any) -> dict[str, Any]:
