@@ -94,13 +94,17 @@ def render_numpy(scene: Scene, height: int, width: int, num_frames: int) -> np.n
 def render_batches(
     scenes: Sequence[Scene], height: int, width: int, num_frames: int, batch: int, device: str, workers: int = 0
 ) -> Iterator[Tensor]:
-    """uint8 [<= batch, V, T, H, W, 3] on `device`, scene after scene. workers: processes; 0 takes one a core."""
+    """uint8 [<= batch, V, T, H, W, 3] on `device`, scene after scene. workers: processes; 0 takes one a core, 1 is this one."""
     kernel = cuda_kernel() if device.startswith("cuda") else None
     if kernel is not None:
         for start in range(0, len(scenes), batch):
             yield render_cuda(kernel, scenes[start : start + batch], height, width, num_frames)
         return
     one = partial(render_numpy, height=height, width=width, num_frames=num_frames)
+    if workers == 1:
+        for start in range(0, len(scenes), batch):
+            yield torch.from_numpy(np.stack([one(scene) for scene in scenes[start : start + batch]])).to(device)
+        return
     # Forked processes would inherit threads and a GPU context that do not survive it.
     with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         batches = [scenes[start : start + batch] for start in range(0, len(scenes), batch)]
