@@ -131,9 +131,7 @@ def image2world(generator: Generator, setting: Setting, clips: int) -> dict[str,
         real = truth(generator, scene)
         made = sample(generator, setting.of(request(generator, scene, real, 1), index), setting)
         again = reconstruct(generator, real[:, :1])
-        rows.append(
-            {"frame0_db": psnr(made[:, 0], real[:, 0]), "autoencoder_frame0_db": psnr(again[:, 0], real[:, 0])}
-        )
+        rows.append({"frame0_db": psnr(made[:, 0], real[:, 0]), "autoencoder_frame0_db": psnr(again[:, 0], real[:, 0])})
     return mean_of(rows)
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cosmos_ray.models.bundle import Bundle
-from cosmos_ray.models.vae import WanVAE
-from cosmos_ray.models.vae_whole import encode_whole
+from cosmos_ray.models.vae import WanVAE, signed_to_uint8
+from cosmos_ray.models.vae_whole import decode_whole, encode_whole
 
 #: Seeds of scenes that are trained on start here; those below are for the demo, tests and scores.
 FIRST_TRAINING_SEED = 1_000_000
@@ -123,6 +123,14 @@ def encode_clips(vae: WanVAE, frames_NVTHWC: Tensor) -> Tensor:
     return ((latents - vae.mean) * vae.inverse_std).unflatten(0, frames_NVTHWC.shape[:2])
 
 
+def decode_clips(vae: WanVAE, latents_NVCTHW: Tensor) -> Tensor:
+    """uint8 [N, V, T, H, W, 3] of normalised latents, bfloat16 inside on a GPU."""
+    latents = latents_NVCTHW.flatten(0, 1).float() / vae.inverse_std + vae.mean
+    with torch.no_grad(), torch.autocast(latents.device.type, torch.bfloat16, enabled=latents.is_cuda):
+        video = decode_whole(vae.model, latents).float()
+    return signed_to_uint8(video).permute(0, 2, 3, 4, 1).unflatten(0, latents_NVCTHW.shape[:2])
+
+
 def make_clips(
     bundle: Bundle,
     vae: WanVAE,
@@ -136,14 +144,16 @@ def make_clips(
     at least one batch."""
     scenes, device = training_scenes(first, count), str(vae.device)
     size = (bundle.num_frames, bundle.height, bundle.width)
-    latents, cars = [], []
+    latents: list[Tensor] = []
+    cars: list[Tensor] = []
+    done = 0
     for frames in render_batches(scenes, bundle.height, bundle.width, bundle.num_frames, _BATCH, device, workers):
-        done = sum(map(len, latents))
         latents.append(encode_clips(vae, frames).bfloat16())
         cars.append(latent_cells(car_cells(scenes[done : done + len(frames)], *size, device)))
+        done += len(frames)
         if time.monotonic() > deadline:
             break
-    scenes = scenes[: sum(map(len, latents))]
+    scenes = scenes[:done]
     texts = [text for scene in scenes for text in (caption(scene), *view_captions(scene))]
     tokens = tokenise(tokenizer, texts).unflatten(0, (len(scenes), -1))
     return Clips(torch.cat(latents), torch.cat(cars), tokens, torch.tensor([labels(s) for s in scenes], device=device))

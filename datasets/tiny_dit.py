@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from tiny_optim import Average, Optimiser
 from torch import Tensor, nn
 from transformers import T5EncoderModel
 
+from cosmos_ray.models import attention
 from cosmos_ray.models.dit import Grid, MultiviewDiT, Share, patchify
 from cosmos_ray.models.sampler import SIGMA_CONDITIONAL, sigma_schedule
 from cosmos_ray.parallel import ContextParallel
@@ -158,6 +158,17 @@ PLAIN = (
 )
 
 
+def check_attention(loss: Callable[[], Tensor]) -> None:
+    """One backward pass. The kernel that the network prefers is chosen for inference; where it cannot be trained
+    through, torch's own choice is taken for the rest of this process."""
+    try:
+        loss().backward()
+    except RuntimeError as error:
+        logger.warning("the attention kernel does not train, torch's choice is taken: %s", error)
+        attention.attention_kernel = lambda *_: "sdpa"  # type: ignore[assignment]
+        loss().backward()
+
+
 def train_dit(
     network: MultiviewDiT,
     encoder: T5EncoderModel,
@@ -178,10 +189,12 @@ def train_dit(
     height, width = clips.latents.shape[-2:]
     grid = Grid(clips.latents.shape[1], network.config.state_t, height // 2, width // 2)
     frame_share = network.share(grid, model_fps, ContextParallel())
+    random = np.random.default_rng((5, step))
+    check_attention(lambda: flow_loss(network, encoder, draw_batch(clips, negative_M, batch_size, random), frame_share))
+    optimiser.forget_gradients()
     if compiled:
         for block in network.blocks:
             block.compile()
-    random = np.random.default_rng((5, step))
     logged, losses, first = time.monotonic(), [], step
     while (position := share()) < 1:
         loss = flow_loss(network, encoder, draw_batch(clips, negative_M, batch_size, random), frame_share)
@@ -198,13 +211,3 @@ def train_dit(
             logged, losses = time.monotonic(), []
     logger.info("network: %d steps in this run", step - first)
     return step
-
-
-def weights_of(named: list[tuple[str, nn.Parameter]], values: list[Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it, as bfloat16 on the CPU."""
-    pairs: Any = zip(named, values, strict=True)
-    return {
-        name.removeprefix(prefix): value.detach().to("cpu", torch.bfloat16).contiguous()
-        for (name, _), value in pairs
-        if name.startswith(prefix)
-    }

@@ -1,4 +1,4 @@
-"""How good a video of the sample drive is: likeness, palette, seams between cameras, cars that pass from one to the next.
+"""How good a video of the sample drive is: likeness, palette, seams between cameras, a car that passes by.
 
 All take uint8 videos [V, T, H, W, 3] with the seven views in order, rendered or generated, and need no network.
 Compare a metric with the same one on `shuffled` views: if it cannot tell those, it measures nothing.
@@ -63,7 +63,10 @@ def _palette_centres() -> dict[str, np.ndarray]:
     """Mean colour of four small scenes each."""
     return {
         name: np.mean(
-            [render_numpy(replace(scene_from_seed(seed), palette=name), 16, 28, 1).mean((0, 1, 2, 3)) for seed in range(4)],
+            [
+                render_numpy(replace(scene_from_seed(seed), palette=name), 16, 28, 1).mean((0, 1, 2, 3))
+                for seed in range(4)
+            ],
             axis=0,
         )
         for name in PALETTES

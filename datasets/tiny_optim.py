@@ -85,8 +85,12 @@ class Optimiser:
             for group in part.param_groups:
                 group["lr"] = lr
             part.step()
-            part.zero_grad(set_to_none=True)
+        self.forget_gradients()
         self.steps += 1
+
+    def forget_gradients(self) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [part.state_dict() for part in self.parts]

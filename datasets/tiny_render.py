@@ -1,4 +1,4 @@
-"""Many clips of the sample drive at once: by `tiny_render.cu` on a GPU, or by the numpy renderer in a pool of processes.
+"""Many clips of the sample drive at once: by `tiny_render.cu` on a GPU, or by the numpy renderer in many processes.
 
 Legend: N clips, V views, T frames, H/W height/width.
 """
@@ -94,7 +94,10 @@ def render_numpy(scene: Scene, height: int, width: int, num_frames: int) -> np.n
 def render_batches(
     scenes: Sequence[Scene], height: int, width: int, num_frames: int, batch: int, device: str, workers: int = 0
 ) -> Iterator[Tensor]:
-    """uint8 [<= batch, V, T, H, W, 3] on `device`, scene after scene. workers: processes; 0 takes one a core, 1 is this one."""
+    """uint8 [<= batch, V, T, H, W, 3] on `device`, scene after scene.
+
+    workers: processes, where there is no GPU to do it; 0 takes one a core, 1 is this process itself.
+    """
     kernel = cuda_kernel() if device.startswith("cuda") else None
     if kernel is not None:
         for start in range(0, len(scenes), batch):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tiny_data import Clips, car_cells, encode_clips, make_clips, tokenise, training_scenes
+from tiny_data import Clips, car_cells, decode_clips, encode_clips, make_clips, tokenise, training_scenes
 from tiny_dit import PLAIN, initialise, train_dit, trainable
 from tiny_export import export
 from tiny_judge import train_judge
@@ -187,9 +187,7 @@ class Training:
 
     def train_judge(self, clips: Clips) -> None:
         def round_trip(latents_NVCTHW: torch.Tensor) -> torch.Tensor:
-            frames = [self.vae.decode(views) for views in latents_NVCTHW]
-            video = ((torch.stack(frames).clamp(-1, 1) + 1) * 127.5 + 0.5).to(torch.uint8)
-            return encode_clips(self.vae, video.permute(0, 1, 3, 4, 5, 2))
+            return encode_clips(self.vae, decode_clips(self.vae, latents_NVCTHW))
 
         judge, found = train_judge(clips.latents, clips.labels, self.arguments.judge_seconds, round_trip)
         logger.info("judge on reconstructions: %s", json.dumps(found))
@@ -288,9 +286,7 @@ class Training:
 def smoke_bundle() -> Bundle:
     """The tiny model's parts at a size that a CPU trains in seconds."""
     tiny = load_bundle("tiny")
-    network = NetworkDims(
-        model_channels=24, num_blocks=1, num_heads=2, adaln_lora_dim=4, crossattn_emb_channels=16
-    )
+    network = NetworkDims(model_channels=24, num_blocks=1, num_heads=2, adaln_lora_dim=4, crossattn_emb_channels=16)
     return tiny.model_copy(
         update={
             "height": 32,
@@ -309,15 +305,15 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--state", required=True, type=Path, help="folder that the runs share")
     parser.add_argument("--carried", type=Path, help="another state's carry/ to start from, if STATE is new")
     parser.add_argument("--run-seconds", type=float, default=520.0, help="this run ends itself after that")
-    parser.add_argument("--vae-seconds", type=float, default=550.0, help="of training, over all runs")
-    parser.add_argument("--dit-seconds", type=float, default=700.0, help="of training, over all runs")
-    parser.add_argument("--encode-seconds", type=float, default=120.0, help="at most, for clips in one run")
+    parser.add_argument("--vae-seconds", type=float, default=500.0, help="of training, over all runs")
+    parser.add_argument("--dit-seconds", type=float, default=650.0, help="of training, over all runs")
+    parser.add_argument("--encode-seconds", type=float, default=100.0, help="at most, for clips in one run")
     parser.add_argument("--judge-seconds", type=float, default=20.0)
     parser.add_argument("--clips", type=int, default=16000, help="to train the network on")
     parser.add_argument("--vae-clips", type=int, default=1536)
     parser.add_argument("--batch", type=int, default=48, help="clips a step of the network")
-    parser.add_argument("--vae-lr", type=float, default=1e-3)
-    parser.add_argument("--dit-lr", type=float, default=1e-3)
+    parser.add_argument("--vae-lr", type=float, default=3e-3)
+    parser.add_argument("--dit-lr", type=float, default=2e-3)
     parser.add_argument("--look", type=int, default=8, help="held-out clips of the first look; 0 for none")
     parser.add_argument("--workers", type=int, default=0, help="processes that render without a GPU; 0: one a core")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -333,8 +329,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     arguments = parse(words)
-    # Where compilation fails, eager code goes on.
-    torch._dynamo.config.suppress_errors = True
+    if arguments.compile:
+        torch._dynamo.config.suppress_errors = True  # where compilation fails, eager code goes on
+    torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     training = Training(arguments)
     done = training.run()

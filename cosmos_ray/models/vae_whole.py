@@ -3,12 +3,15 @@
 The library walks a video in chunks of one latent frame, so that any length fits; a short, small video pays for that
 with hundreds of tiny calls. Here each layer sees all frames. A causal 3 x 3 x 3 convolution becomes one 2-D convolution
 over three frames stacked as channels, which CPUs compute much faster than a 3-D one. Differentiable.
+The library's modules carry no types, hence `Any`.
 
 Legend: B batch, C channels, T frames, H/W height/width. x: frames of all videos [T*B, C, H, W] with channels last in
 memory, time first, so that frames stacked with their predecessors are slices of one padded tensor.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -68,24 +71,24 @@ def _norm(gamma: Tensor, x: Tensor) -> Tensor:
     return x * length.reciprocal().to(x.dtype) * gain.to(x.dtype)
 
 
-def _activated(norm: nn.Module, x: Tensor) -> Tensor:
+def _activated(norm: Any, x: Tensor) -> Tensor:
     return F.silu(_norm(norm.gamma, x))
 
 
-def _residual(block: nn.Module, x: Tensor, batch: int) -> Tensor:
+def _residual(block: Any, x: Tensor, batch: int) -> Tensor:
     shortcut = x if isinstance(block.conv_shortcut, nn.Identity) else _conv(block.conv_shortcut, x, batch)
     hidden = _conv(block.conv1, _activated(block.norm1, x), batch)
     return _conv(block.conv2, _activated(block.norm2, hidden), batch) + shortcut
 
 
-def _middle(block: nn.Module, x: Tensor, batch: int) -> Tensor:
+def _middle(block: Any, x: Tensor, batch: int) -> Tensor:
     x = _residual(block.resnets[0], x, batch)
     for attention, layer in zip(block.attentions, block.resnets[1:], strict=True):
         x = _residual(layer, _attend(attention, x), batch)
     return x
 
 
-def _attend(block: nn.Module, x: Tensor) -> Tensor:
+def _attend(block: Any, x: Tensor) -> Tensor:
     """One head over the pixels of each frame."""
     qkv = F.conv2d(_norm(block.norm.gamma, x), block.to_qkv.weight, block.to_qkv.bias)
     q, k, v = qkv.flatten(2).transpose(1, 2)[:, None].chunk(3, dim=-1)
@@ -93,7 +96,7 @@ def _attend(block: nn.Module, x: Tensor) -> Tensor:
     return x + F.conv2d(out, block.proj.weight, block.proj.bias)
 
 
-def _downsample(layer: nn.Module, x: Tensor, batch: int) -> Tensor:
+def _downsample(layer: Any, x: Tensor, batch: int) -> Tensor:
     """Half the height and width; of time too where there is a time convolution: the first frame stays alone."""
     spatial = layer.resample[1]
     x = F.conv2d(F.pad(x, (0, 1, 0, 1)), spatial.weight, spatial.bias, stride=2)
@@ -104,7 +107,7 @@ def _downsample(layer: nn.Module, x: Tensor, batch: int) -> Tensor:
     return torch.cat((x[:batch], F.conv2d(stacked, _flat(layer.time_conv), layer.time_conv.bias)))
 
 
-def _upsample(layer: nn.Module, x: Tensor, batch: int) -> Tensor:
+def _upsample(layer: Any, x: Tensor, batch: int) -> Tensor:
     """Twice the height and width; each frame but the first becomes two where there is a time convolution, which does
     not see the first."""
     if hasattr(layer, "time_conv") and len(x) > batch:
