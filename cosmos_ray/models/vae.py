@@ -109,7 +109,7 @@ class WanVAE:
         return video.to(latent_BCTHW.dtype)
 
     def _decodes_whole(self, latent_BCTHW: Tensor) -> bool:
-        """Whether the decoder of `vae_whole`, equal in float32 and 2.5 times as fast on a CPU, has the memory."""
+        """Whether the decoder of `vae_whole`, equal in float32 and twice as fast on a CPU, has the memory."""
         frames, height, width = latent_BCTHW.shape[2:]
         values = (4 * frames - 3) * 64 * height * width * self.model.config.base_dim
         return self.device.type == "cpu" and self.dtype == torch.float32 and values <= _WHOLE_LIMIT
