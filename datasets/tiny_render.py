@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sample_drive import CAMERAS, PALETTES, VIEWS, Scene, render
+from sample_drive import CAMERAS, PALETTES, VIEWS, Scene, render, scene_from_seed
 from sample_drive_world import CAR_RGB
 from torch import Tensor
 
@@ -64,9 +64,16 @@ def cuda_kernel() -> Any | None:
         import cupy
 
         module = cupy.RawModule(code=SOURCE.read_text(), options=("--fmad=false",), backend="nvrtc")
-        return module.get_function("render")
+        kernel = module.get_function("render")
+        # A model would learn a wrong picture as well as a right one, so look at one first.
+        scene = scene_from_seed(5)
+        found = render_cuda(kernel, [scene], 32, 56, 2)[0].cpu().numpy().astype(int)
+        wrong = float((np.abs(found - render_numpy(scene, 32, 56, 2)) > 2).mean())
+        if wrong > 0.005:
+            raise RuntimeError(f"{wrong:.1%} of the kernel's values are not the numpy renderer's")
+        return kernel
     except Exception as error:  # noqa: BLE001 - whatever CuPy lacks, the pool of processes can do without it
-        logger.warning("no rendering on the GPU, which takes a hundred times as long without: %r", error)
+        logger.warning("no rendering on the GPU, but by numpy, which takes a hundred times as long: %r", error)
         return None
 
 
