@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import VaeDims
 from cosmos_ray.models.vae import WanVAE, normalise_frames, signed_to_uint8, to_uint8
+from cosmos_ray.models.vae_whole import decode_whole, encode_whole
 
 SMALL = VaeDims(dim=4)
 GOLDEN = Path(__file__).parent / "golden" / "preprocess.safetensors"
@@ -160,3 +161,28 @@ def test_one_thread_may_encode_while_another_decodes(vae):
             encoding, decoding = pool.submit(vae.encode, video), pool.submit(vae.decode, latent)
             assert torch.equal(encoding.result(), latent)
             assert torch.equal(decoding.result(), decoded)
+
+
+# --- the whole sequence at once ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_res_blocks", [1, 2])
+@pytest.mark.parametrize("latent_frames", [1, 2, 5])
+def test_the_whole_sequence_at_once_equals_the_librarys_chunks(num_res_blocks, latent_frames):
+    """Both ways, at every length that has its own rule: the first frame alone, its follower, all later ones."""
+    model = WanVAE.random(VaeDims(dim=8, num_res_blocks=num_res_blocks), seed=7).model
+    generator = torch.Generator().manual_seed(latent_frames)
+    latents = torch.randn(2, 16, latent_frames, 2, 3, generator=generator)
+    video = torch.rand(2, 3, 4 * latent_frames - 3, 16, 24, generator=generator) * 2 - 1
+    with torch.no_grad():
+        assert (decode_whole(model, latents).clamp(-1, 1) - model.decode(latents).sample).abs().max() < 1e-5
+        means = model.encode(video).latent_dist.mode()
+        assert (encode_whole(model, video) - means).abs().max() < 1e-5 * max(1.0, means.abs().max().item())
+
+
+def test_small_float32_views_on_a_cpu_are_decoded_whole_and_no_others():
+    latents = torch.zeros(7, 16, 8, 8, 14)
+    tiny, wide = WanVAE.random(VaeDims(dim=16, num_res_blocks=1), seed=1), WanVAE.random(SMALL, seed=1)
+    assert tiny._decodes_whole(latents)
+    assert not wide._decodes_whole(torch.zeros(1, 16, 8, 88, 160)), "gigabytes"
+    assert not tiny.to("cpu", torch.bfloat16)._decodes_whole(latents), "rounded in another order"

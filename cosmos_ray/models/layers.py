@@ -41,7 +41,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, NORM_EPS)
+        # In training with autocast the weight is wider than x, which the fused kernel does not take.
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
 
 
 class Sinusoid(nn.Module):

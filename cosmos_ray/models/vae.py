@@ -17,6 +17,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from cosmos_ray.models.bundle import VaeDims
+from cosmos_ray.models.vae_whole import decode_whole
 from cosmos_ray.models.weights import fill_random, load_strictly
 
 #: Per-channel mean and standard deviation of the latents, as published with the tokenizer.
@@ -26,6 +27,10 @@ LATENT_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.55
 LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
               3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
 # fmt: on
+
+
+#: Pixels times channels of a view up to which it is decoded whole on a CPU: its largest layer then takes 0.2 GB.
+_WHOLE_LIMIT = 2**24
 
 
 class WanVAE:
@@ -96,8 +101,18 @@ class WanVAE:
     @torch.no_grad()
     def decode(self, latent_BCTHW: Tensor) -> Tensor:
         """Video [B, 3, 1 + 4(T-1), 8H, 8W] of normalised latents, clamped to [-1, 1], in the latent's dtype."""
-        latent = latent_BCTHW.to(self.device, self.dtype)
-        return self.model.decode(latent / self.inverse_std + self.mean).sample.to(latent_BCTHW.dtype)
+        latent = latent_BCTHW.to(self.device, self.dtype) / self.inverse_std + self.mean
+        if self._decodes_whole(latent):
+            video = torch.cat([decode_whole(self.model, view) for view in latent.split(1)]).clamp(-1.0, 1.0)
+        else:
+            video = self.model.decode(latent).sample
+        return video.to(latent_BCTHW.dtype)
+
+    def _decodes_whole(self, latent_BCTHW: Tensor) -> bool:
+        """Whether the decoder of `vae_whole`, equal in float32 and twice as fast on a CPU, has the memory."""
+        frames, height, width = latent_BCTHW.shape[2:]
+        values = (4 * frames - 3) * 64 * height * width * self.model.config.base_dim
+        return self.device.type == "cpu" and self.dtype == torch.float32 and values <= _WHOLE_LIMIT
 
 
 def _build(config: VaeDims) -> AutoencoderKLWan:
