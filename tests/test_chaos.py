@@ -1,0 +1,19 @@
+"""The table of faults (`chaos.py`): its quick representatives here, all of it by `make chaos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos import CASES, Case, run_case
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.in_ci], ids=lambda case: case.name.replace(" ", "-"))
+def test_after_a_fault_everything_holds(case: Case, tmp_path: Path) -> None:
+    run_case(case, tmp_path)
+
+
+def test_cases_have_names_of_their_own() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) > 15
