@@ -45,13 +45,17 @@ def start(
     """A job of its own process and Ray, whose every request to the bucket passes the proxy."""
     rows = [{"id": f"r{n}", "prompt": f"a road [seconds={seconds}]"} for n in range(clips)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
+    # One try a request and short waits: what is tested is what the job does, not the patience of the store's client.
+    environment = {**os.environ, "AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "1"}
+    return run_on(manifest, f"{s3}/out", environment, **settings)
+
+
+def run_on(manifest: str, output: str, environment: dict[str, str], **settings: object) -> subprocess.Popen[str]:
     base = {"device": "cpu", "lease.beat_s": 0.5, "lease.life_s": 4, "breaker.max_pause_s": 1, **settings}
     flags = [part for name, value in base.items() for part in ("--set", f"{name}={value}")]
-    names = ["--manifest", manifest, "--output", f"{s3}/out", "--model", "fake", "--gang-size", "2"]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    # One try a request and short waits: what is tested is what the job does, not the patience of the store's client.
-    environment |= {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "1"}
+    names = ["--manifest", manifest, "--output", output, "--model", "fake", "--gang-size", "2"]
     command = [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
+    environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
@@ -79,6 +83,32 @@ def test_seconds_of_503_at_each_step_of_the_commit_cost_no_row(proxy: FaultProxy
     assert {one.status for one in found.values()} == {"ok"}
     assert len(found) == 5
     check_files(f"{s3}/out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own takes root to mount")
+def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
+    """A real disk of 1.5 MB: three or four clips fit. With more room, the same command goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(40)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1536k", "none", disk], check=True)
+    try:
+        job = run_on(manifest, f"{disk}/out", dict(os.environ), **{"breaker.patience_s": 6})
+        code, said = end(job)
+        assert code == 1, said
+        assert "No space left on device" in said
+        assert "Traceback" not in said
+        assert {one.status for one in records(disk / "out").values()} == {"ok"}
+        assert 0 < len(records(disk / "out")) < 40
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        code, said = end(run_on(manifest, f"{disk}/out", dict(os.environ)))
+        assert code == 0, said
+        assert {one.status for one in records(disk / "out").values()} == {"ok"}
+        assert len(records(disk / "out")) == 40
+        check_files(disk / "out")
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str, tmp_path: Path) -> None:
