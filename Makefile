@@ -25,19 +25,21 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not slow and not ray' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m 'not slow and not ray and not long' -n 2 --dist loadfile
 
 # Everything CI runs. Most of it waits for processes to start and to die, so two files run at a time.
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -q -m 'not long' -n 2 --dist loadfile --durations=15
 
 # Every fault of the table in tests/chaos.py, and what it cost; about ten minutes a round. Some faults show once in a while.
 ROUNDS ?= 1
 chaos: setup
-	for round in $$(seq $(ROUNDS)); do $(BIN)/python tests/chaos.py || exit 1; done
+	for round in $$(seq $(ROUNDS)); do \
+		$(BIN)/python tests/chaos.py && $(BIN)/python -m pytest -q -m long tests || exit 1; \
+	done
 
 # The benchmark that needs no GPU. The others say in their first lines how to run them.
 bench: setup

@@ -222,7 +222,7 @@ CASES = (
          prompts=("a road [seconds=1]",) * 12),
     Case("node killed, another to go to", both_nodes_have_committed, kill_node, nodes=2,
          prompts=("a road [seconds=1]",) * 12),
-    Case("node killed, another comes later", a_clip_is_committed, kill_only_node_and_add_another, in_ci=True),
+    Case("node killed, another comes later", a_clip_is_committed, kill_only_node_and_add_another),
     Case("driver killed", a_clip_is_committed, kill_driver_and_run_again),
     Case("whole cluster killed, job run on another", a_clip_is_committed, kill_cluster_and_run_on_another),
     Case("second job on the output of a living one", a_clip_is_committed, run_a_second_job_beside, redone=0),

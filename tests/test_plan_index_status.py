@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from job_runs import write_manifest
 from cosmos_ray.config import SamplingConfig
 from cosmos_ray.errors import FailureClass, ManifestError, UsageError
 from cosmos_ray.index import write_index
+from cosmos_ray.lease import LeaseTimes, acquire
 from cosmos_ray.ledger import FileEntry, Ledger, LedgerState, Record
 from cosmos_ray.manifest import Clip, RowDefaults
 from cosmos_ray.models.bundle import load_bundle
 from cosmos_ray.plan import make_plan, manifest_clips, row_defaults
 from cosmos_ray.run import Run, open_run, read_run, row_defaults_of
-from cosmos_ray.status import read_status, record_lines
+from cosmos_ray.status import owner_lines, read_status, record_lines
 from cosmos_ray.storage import Storage
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
@@ -275,6 +277,32 @@ def test_a_run_file_that_is_not_ours(output: Storage, content: bytes) -> None:
         read_run(output)
 
 
+def test_the_status_tells_of_the_job_that_owns_the_output(manifest: str, output: Storage) -> None:
+    """While it beats, and after it was cut off; not after it has said farewell."""
+    open_run(output, run_of(manifest))
+    lease = acquire(output, LeaseTimes(60.0, 180.0))
+    lease.describe = lambda: {
+        "gangs": {"gang-0002": "a" * 40, "gang-0001": "b" * 40},
+        "avoided_nodes": ["c" * 40],
+        "draining_nodes": ["d" * 40],
+        "pause": "storage: 503",
+    }
+    lease._beat()
+    owner = read_status(output.uri)[0].owner
+    assert owner is not None
+    assert (owner.name, owner.epoch, owner.released) == (lease.owner, 1, False)
+    first, *rest = owner_lines(owner)
+    assert re.fullmatch(rf"job {lease.owner}, last heard of \d+ s ago", first)
+    assert rest == [
+        "gangs: gang-0001 on node bbbbbbbb, gang-0002 on node aaaaaaaa",
+        "avoided, because gangs broke on them: node cccccccc",
+        "being drained: node dddddddd",
+        "the job pauses: storage: 503",
+    ]
+    lease.release()
+    assert read_status(output.uri)[0].owner is None
+
+
 def test_the_status_counts_what_is_settled(manifest: str, output: Storage) -> None:
     open_run(output, run_of(manifest))
     known = clips(manifest)
@@ -299,6 +327,7 @@ def test_the_status_counts_what_is_settled(manifest: str, output: Storage) -> No
         "left": 2,
         "clips_per_hour": 2.0,
         "eta_s": 3600.0,
+        "owner": None,
     }
 
 

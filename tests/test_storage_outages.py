@@ -111,6 +111,7 @@ def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.long
 def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str, tmp_path: Path) -> None:
     """One upload in three is cut off, one record is never answered."""
     uploads, records_met = 0, 0
@@ -135,8 +136,11 @@ def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str
 
 @pytest.mark.parametrize(
     ("meets", "words"),
-    [(UNAVAILABLE, "reduce your request"), (EXPIRED, "token has expired"), (NO_BUCKET, "bucket does not exist")],
-    ids=["store is out", "credentials expire", "bucket vanishes"],
+    [
+        pytest.param(UNAVAILABLE, "reduce your request", id="store is out", marks=pytest.mark.long),
+        pytest.param(EXPIRED, "token has expired", id="credentials expire"),
+        pytest.param(NO_BUCKET, "bucket does not exist", id="bucket vanishes", marks=pytest.mark.long),
+    ],
 )
 def test_a_store_that_stays_out_stops_the_job_and_fails_no_row(
     proxy: FaultProxy, s3: str, tmp_path: Path, meets: Meets, words: str
