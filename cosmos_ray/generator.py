@@ -20,14 +20,14 @@ from torch import Tensor
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import sampler, text
 from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_world_size
-from cosmos_ray.models.convert import load_dit_state
+from cosmos_ray.models.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
-from cosmos_ray.models.files import local_path, source_key, verify_files
+from cosmos_ray.models.files import local_path, source_key
 from cosmos_ray.models.load import ClipGenerator, load_generator
 from cosmos_ray.models.sampler import Grid, SamplerState
-from cosmos_ray.models.shapes import dit_shapes
+from cosmos_ray.models.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.vae import WanVAE, normalise_frames, signed_to_uint8
-from cosmos_ray.models.weights import random_state_dict, read_state_dict
+from cosmos_ray.models.weights import random_state_dict
 from cosmos_ray.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.request import LATENT_FRAMES, TEXT_TOKENS, VIEWS, ClipRequest, ClipText
 
@@ -58,15 +58,17 @@ class Generator:
         """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own."""
         bundle = bundle.with_numerics(numerics)
         check_world_size(bundle, parallel.world_size)
-        if parallel.rank == 0:
-            verify_files(bundle)
         dtype = NUMERICS_DTYPE[bundle.numerics]
+        if bundle.numerics == "float32":
+            # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
+            torch.backends.cudnn.allow_tf32 = False
+        text_device = "cpu" if bundle.text_encoder_device == "cpu" else device
         return cls(
             bundle=bundle,
             parallel=parallel,
             network=_load_network(bundle).to(device, dtype),
             vae=_load_vae(bundle).to(device, dtype),
-            text_encoder=_load_text_encoder(bundle).to(device) if parallel.rank == 0 else None,
+            text_encoder=_load_text_encoder(bundle).to(text_device) if parallel.rank == 0 else None,
         )
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
@@ -248,7 +250,11 @@ def _load_vae(bundle: Bundle) -> WanVAE:
     source = bundle.file("vae")
     if isinstance(source, RandomWeights):
         return WanVAE.random(bundle.vae, source.random_seed)
-    return WanVAE.from_published(read_state_dict(local_path(bundle, "vae")), **bundle.vae.model_dump())
+    stored = torch.bfloat16 if bundle.numerics == "reference" else None
+    path, shapes = local_path(bundle, "vae"), vae_shapes(bundle.vae)
+    return WanVAE.from_published(
+        load_vae_state(path, source_key(bundle, "vae"), shapes, stored), **bundle.vae.model_dump()
+    )
 
 
 def _load_text_encoder(bundle: Bundle) -> text.TextEncoder:

@@ -91,6 +91,9 @@ def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkey
     assert path.read_bytes() == tokenizer
     memory.rm("/bundles/good/tokenizer.json")
     assert local_path(bundle, "tokenizer") == path
+    memory.pipe("/bundles/good/tokenizer.json", tokenizer)
+    path.write_bytes(b"spoilt")
+    assert local_path(bundle, "tokenizer").read_bytes() == tokenizer
 
     memory.pipe("/bundles/bad/bundle.json", json.dumps(tiny_spec()).encode())
     memory.pipe("/bundles/bad/tokenizer.json", b"{}")

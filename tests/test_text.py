@@ -174,6 +174,26 @@ def test_bfloat16_files_are_read():
     assert np.array_equal(views[0], stored[:2].float().numpy())
 
 
+def twice(depth: int) -> list:
+    """A list of two that are one and the same, `depth` deep: 2**depth of them if anybody counts."""
+    return [twice(depth - 1)] * 2 if depth else []
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (pickle.dumps(twice(60)), ".pkl"),
+        (torch_bytes(torch.zeros(1).expand(1 << 20, 1 << 20)), ".pt"),
+        (pickle.dumps([np.zeros((512, D), np.float32)] * 10**6), ".pkl"),
+        (b"\x80\x04]r\xff\xff\xff\x7f.", ".pkl"),
+    ],
+    ids=["nested", "expanded", "repeated", "memo"],
+)
+def test_small_files_that_ask_for_all_the_memory_are_refused(data, suffix):
+    with pytest.raises(RowError, match="found 'a "):
+        load_embedding(data, suffix, V, D)
+
+
 def test_a_view_without_text_is_empty():
     array = embedding()
     array[512:1024] = 0

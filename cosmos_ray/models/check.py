@@ -70,7 +70,7 @@ def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     if path is None:
         return _check_remote(bundle, kind, reference)
     try:
-        path = local_path(bundle, kind)
+        path = local_path(bundle, kind) if reference.hub() else path
         findings = [_check_sha256(reference, kind, path)]
     except (UsageError, OSError) as error:
         return [Finding("problem", kind, str(error))]

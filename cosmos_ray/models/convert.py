@@ -7,6 +7,7 @@ and named by what they are made from (hash or revision, prefix, dtype), so that 
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,11 +19,12 @@ from torch import Tensor
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import DitPrefix
 from cosmos_ray.models.cache import cache_folder, node_lock, put_in_place, short_key
-from cosmos_ray.models.checkpoint import Selection, select_dit
-from cosmos_ray.models.headers import read_header
+from cosmos_ray.models.checkpoint import Selection, select_dit, select_exactly
+from cosmos_ray.models.headers import WEIGHT_SUFFIXES, Header, read_header
 from cosmos_ray.models.shapes import Shapes
-from cosmos_ray.models.weights import read_pickled, read_state_dict
+from cosmos_ray.models.weights import read_pickled
 
+logger = logging.getLogger(__name__)
 _DTYPE_CODES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -38,15 +40,35 @@ def load_dit_state(
 
     source: what fixes the file's content (`files.source_key`). UsageError lists missing and misshapen parameters.
     """
-    entries = _entries_of(path)
-    selection = select_dit({name: entry[1] for name, entry in entries.items()}, (), expected, prefix)
-    _refuse_faults(path, selection)
+    header = _header_of(path)
+    return _load(path, source, "dit", header, select_dit(header.shapes, header.others, expected, prefix), prefix, dtype)
+
+
+def load_vae_state(path: Path, source: str, expected: Shapes, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """As `load_dit_state`: the video tokenizer's tensors under their published names."""
+    header = _header_of(path)
+    return _load(path, source, "vae", header, select_exactly(header.shapes, expected), None, dtype)
+
+
+def _load(
+    path: Path,
+    source: str,
+    part: str,
+    header: Header,
+    selection: Selection,
+    prefix: str | None,
+    dtype: torch.dtype | None,
+) -> dict[str, Tensor]:
+    if selection.faults:
+        raise UsageError(f"{path}: {'; '.join(selection.faults)}")
+    if selection.ignored:
+        logger.info("%s: %s", path, selection.ignored_text())
     wanted = str(dtype).removeprefix("torch.") if dtype else None
-    in_place = all(wanted in (None, entries[name][0]) for name in selection.names.values())
+    in_place = all(wanted in (None, header.tensors[name].dtype) for name in selection.names.values())
     if path.suffix == ".safetensors" and in_place:
         return read_tensors(path, selection.names)
     target = converted(
-        {"source": source, "part": "dit", "prefix": prefix, "dtype": wanted},
+        {"source": source, "part": part, "prefix": prefix, "dtype": wanted},
         lambda scratch: write_safetensors(scratch, selected([path], selection.names), dtype),
     )
     return dict(safetensors.torch.load_file(target))
@@ -56,9 +78,9 @@ def converted(key: Mapping[str, str | None], write: Callable[[Path], None]) -> P
     """The cached file that `write(path)` makes, made now if it is not there; once a node, others wait."""
     what = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
     target = cache_folder("converted") / f"{key['part']}-{short_key(what)}.safetensors"
-    if not target.exists():
+    if not _is_whole(target):
         with node_lock(str(target), f"converting the {key['part']}"):
-            if not target.exists():
+            if not _is_whole(target):
                 scratch = target.with_suffix(".part")  # of a converter that was killed: written over
                 try:
                     write(scratch)
@@ -106,17 +128,19 @@ def selected(paths: Iterable[Path], names: Mapping[str, str]) -> dict[str, Tenso
     return {name: by_entry[entry] for name, entry in names.items()}
 
 
-def _entries_of(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """{name: (dtype, shape)} of a weights file's tensors."""
-    if path.suffix == ".safetensors":
-        try:
-            return {name: (entry.dtype, entry.shape) for name, entry in read_header(path).tensors.items()}
-        except ValueError as error:
-            raise UsageError(f"{path}: {error}") from error
-    state = read_state_dict(path)
-    return {name: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in state.items()}
+def _is_whole(path: Path) -> bool:
+    """Whether a converted file is there with all its bytes (a full disk, a crash or a person may have cut it off)."""
+    try:
+        read_header(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
-def _refuse_faults(path: Path, selection: Selection) -> None:
-    if selection.faults:
-        raise UsageError(f"{path}: {'; '.join(selection.faults)}")
+def _header_of(path: Path) -> Header:
+    if path.suffix not in WEIGHT_SUFFIXES:
+        raise UsageError(f"{path}: found suffix `{path.suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
+    try:
+        return read_header(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cosmos_ray.models.pickles import PickleFunction
+from cosmos_ray.models.pickles import PickleFunction, PlainUnpickler
 
 #: Of a DiT or a video tokenizer.
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -69,7 +69,9 @@ def parse_header(file: BinaryIO, size: int, suffix: str) -> Header:
         return _safetensors(file, size)
     try:
         return _zipped(file) if zipfile.is_zipfile(file) else _legacy(file, size)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a spoilt file can fail in any way
         raise ValueError(f"not a file of tensors only ({type(error).__name__}: {error})") from error
 
 
@@ -201,7 +203,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
 }
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(PlainUnpickler):
     """Reads what torch pickles, tensors as stand-ins; refuses every other name before it is looked up."""
 
     def __init__(self, file: Any) -> None:

@@ -6,6 +6,10 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+#: Python's own unpickler, not the one in C: that makes a table as long as the largest number a pickle names things by,
+#: and nine bytes can ask for gigabytes.
+PlainUnpickler = pickle._Unpickler
+
 
 class PickleFunction:
     """A function that a pickle may call but not alter (plain functions accept new attributes)."""

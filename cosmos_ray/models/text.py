@@ -93,5 +93,5 @@ def encode_ids(encoder: T5EncoderModel, input_ids_NM: Tensor, attention_mask_NM:
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """From a `tokenizer.json` with T5's special tokens, or a folder in Hugging Face layout."""
     if path.is_dir():
-        return AutoTokenizer.from_pretrained(str(path))
+        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)
