@@ -93,6 +93,8 @@ def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkey
     assert local_path(bundle, "tokenizer") == path
     memory.pipe("/bundles/good/tokenizer.json", tokenizer)
     path.write_bytes(b"spoilt")
+    (found,) = (finding for finding in check_bundle(bundle) if finding.subject == "tokenizer")
+    assert (found.level, "to be fetched" in found.message) == ("ok", True)
     assert local_path(bundle, "tokenizer").read_bytes() == tokenizer
 
     memory.pipe("/bundles/bad/bundle.json", json.dumps(tiny_spec()).encode())

@@ -72,6 +72,8 @@ def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     try:
         path = local_path(bundle, kind) if reference.hub() else path
         findings = [_check_sha256(reference, kind, path)]
+        if findings[0].level == "problem" and "://" in bundle.root:
+            return _check_remote(bundle, kind, reference)  # no longer what was fetched: to be fetched again
     except (UsageError, OSError) as error:
         return [Finding("problem", kind, str(error))]
     return [*findings, *_check_content(bundle, kind, path)]

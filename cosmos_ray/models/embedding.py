@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -101,6 +102,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_torch(data: bytes) -> object:
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file) and sum(info.file_size for info in zipfile.ZipFile(file).infolist()) > len(data):
+        raise ValueError("compressed, or entries that overlap")  # torch writes neither
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -116,7 +120,7 @@ def _read_npy(data: bytes) -> object:
 
 
 def _read_pickle(data: bytes) -> object:
-    return _plain(_ArraysOnly(io.BytesIO(data)).load())
+    return _plain(_ArraysOnly(data).load())
 
 
 class _Dtype:
@@ -164,13 +168,6 @@ def _make_array(raw: object, dtype: object, shape: object, order: str) -> np.nda
     return np.frombuffer(raw, dtype.value).reshape(sizes, order="F" if order == "F" else "C")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickle protocols write bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 _MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
 _NUMERIC = ("numpy._core.numeric", "numpy.core.numeric")
 
@@ -180,14 +177,28 @@ _ALLOWED: dict[tuple[str, str], object] = {
     **{(module, "_frombuffer"): PickleFunction(_frombuffer) for module in _NUMERIC},
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): PickleFunction(_latin1),
 }
 
 
 class _ArraysOnly(PlainUnpickler):
     """Reads pickles of float arrays, lists and tuples; refuses every other name before it is looked up."""
 
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._left = len(data)
+
+    def _latin1(self, text: str, encoding: str) -> bytes:
+        """How old pickle protocols write bytes; each of the file's at most once."""
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"encoding {encoding!r}")
+        self._left -= len(text)
+        if self._left < 0:
+            raise pickle.UnpicklingError("more bytes than the file has")
+        return text.encode("latin1")
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return PickleFunction(self._latin1)
         try:
             return _ALLOWED[module, name]
         except KeyError:

@@ -84,7 +84,10 @@ def fetch(uri: str, target: Path, sha256: str) -> None:
 
 
 def _is_there(target: Path, sha256: str) -> bool:
-    return target.exists() and content_sha256(target) == sha256
+    try:
+        return content_sha256(target) == sha256
+    except FileNotFoundError:  # also: another process has just found it spoilt and removed it
+        return False
 
 
 def _discard(path: Path) -> None:

@@ -87,7 +87,7 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
     try:
         header = json.loads(file.read(length))
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
         tensors = {
             name: TensorEntry(
                 _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]),
@@ -96,10 +96,10 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
             )
             for name, entry in entries.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError("not a safetensors file (its header cannot be read)") from error
-    if 8 + length + end != size:
-        raise ValueError(f"truncated or overlong: found {size} bytes, expected {8 + length + end}")
+    if whole != size:
+        raise ValueError(f"truncated or overlong: found {size} bytes, expected {whole}")
     return Header(tensors)
 
 

@@ -98,7 +98,8 @@ def fetch(hub: HubFile, kind: FileKind) -> Path:
     where = cached(hub, kind)
     try:
         if where is None:
-            with node_lock(f"{hub.repo}@{hub.revision}", f"downloading {hub.repo}"):
+            # Of the repository, whatever the revision: revisions share their blobs.
+            with node_lock(hub.repo, f"downloading {hub.repo}"):
                 names = [hub.path] if hub.path else _with_answers(lambda: _files_of(hub, kind), hub)
                 paths = [_with_answers(partial(_download, hub, name), hub) for name in names]
                 where = paths[0] if hub.path else paths[0].parents[names[0].count("/")]
@@ -198,18 +199,26 @@ def _check_blob(hub: HubFile, path: Path, name: str) -> None:
     expected = blob.name
     if not path.is_symlink() or not _SHA256.fullmatch(expected):
         return
-    found = remembered_sha256(path)
+    found = _sha256_of(path)
     if found == expected:
         return
     logger.warning("%s: found sha256 %s, expected %s; downloading it again", path, found, expected)
-    with node_lock(f"{hub.repo}@{hub.revision}", f"downloading {hub.repo}"):
-        if not path.exists() or remembered_sha256(path) != expected:
-            _remove(blob)
-            path = _with_answers(lambda: _download(hub, name), hub)
-            found = remembered_sha256(path)
-    if found != expected and (found := remembered_sha256(path)) != expected:
+    with node_lock(hub.repo, f"downloading {hub.repo}"):
+        if _sha256_of(path) == expected:
+            return
         _remove(blob)
-        raise UsageError(f"{name} of {hub.url}: found sha256 {found}, expected {expected} (downloaded twice)")
+        found = _sha256_of(_with_answers(lambda: _download(hub, name), hub))
+        if found != expected:
+            _remove(blob)
+            raise UsageError(f"{name} of {hub.url}: found sha256 {found}, expected {expected} (downloaded twice)")
+
+
+def _sha256_of(path: Path) -> str | None:
+    """None if there is no such file: another process may have just found it spoilt and removed it."""
+    try:
+        return remembered_sha256(path)
+    except FileNotFoundError:
+        return None
 
 
 def _remove(blob: Path) -> None:
