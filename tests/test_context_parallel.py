@@ -66,6 +66,12 @@ def test_any_gang_makes_the_clip_of_one_rank(world_size: int) -> None:
             assert relative_error(torch.from_numpy(clips[views]), alone) <= 1e-4
 
 
+@pytest.mark.slow
+def test_the_same_gang_size_gives_the_same_bits_again() -> None:
+    once, again = (run_ranks(2, latents)[0] for _ in range(2))
+    assert all(np.array_equal(once[views], again[views]) for views in VIEWS)
+
+
 def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray | bool | dict[int, np.ndarray]]:
     """What each collective makes of numbered tokens: 1000 * view (or batch) + 10 * token + head (or channel)."""
     dtype = getattr(torch, dtype_name)
