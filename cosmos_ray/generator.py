@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.errors import RowError, UsageError, column_error
-from cosmos_ray.models import sampler, text
+from cosmos_ray.models import sampler, t5, text
 from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_world_size
 from cosmos_ray.models.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
@@ -178,12 +178,12 @@ class Generator:
                 raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
 
     def _encode_views(self, captions: Sequence[str], views: int) -> tuple[np.ndarray, ...]:
-        """[M, D] a view: one caption for view 0 and none for the others, or one each."""
+        """[M, D] a view: one caption for view 0 and none for the others, or one each. An empty caption is no text."""
         if len(captions) not in (1, views) or self.text_encoder is None:
             raise column_error("prompt", f"{len(captions)} captions", f"1, or one for each of the {views} views")
-        encoded = self.text_encoder.encode(captions)
+        every = [*captions, *[""] * (views - len(captions))]
         empty = np.zeros((0, self.bundle.text_width), np.float32)
-        return (*encoded, *[empty] * (views - len(encoded)))
+        return tuple(self.text_encoder.encode([caption])[0] if caption.strip() else empty for caption in every)
 
     def _text_windows(self, embeddings: Sequence[np.ndarray]) -> Tensor:
         """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to."""
@@ -263,13 +263,8 @@ def _load_text_encoder(bundle: Bundle) -> text.TextEncoder:
     if isinstance(reference, RandomWeights):
         if bundle.text_encoder is None:
             raise UsageError(f"bundle `{bundle.name}`: random text encoder without dimensions")
-        encoder = text.random_encoder(bundle.text_encoder, bundle.text_width, reference.random_seed).to(dtype)
+        encoder = t5.random_encoder(bundle.text_encoder, bundle.text_width, reference.random_seed).to(dtype)
     else:
         path, source = local_path(bundle, "text_encoder"), source_key(bundle, "text_encoder")
-        encoder = text.load_encoder(path, bundle.text_encoder, bundle.text_width, dtype, source)
-    if encoder.config.d_model != bundle.text_width:
-        raise UsageError(
-            f"bundle `{bundle.name}`: the text encoder is {encoder.config.d_model} wide, "
-            f"expected network.crossattn_emb_channels, {bundle.text_width}"
-        )
+        encoder = t5.load_encoder(path, bundle.text_encoder, bundle.text_width, dtype, source)
     return text.TextEncoder(text.load_tokenizer(local_path(bundle, "tokenizer")), encoder)

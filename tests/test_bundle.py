@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import BUILT_IN, BUILT_IN_FOLDER, check_world_size, fitting_world_sizes, load_bundle
+from cosmos_ray.models.cache import file_sha256, folder_sha256
 from cosmos_ray.models.check import check_bundle
-from cosmos_ray.models.files import file_sha256, folder_sha256, local_path
+from cosmos_ray.models.files import local_path
 from cosmos_ray.models.headers import read_header
 from cosmos_ray.models.shapes import dit_shapes
 

@@ -13,14 +13,9 @@ from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle import BUILT_IN_FOLDER, load_bundle
-from cosmos_ray.models.text import (
-    TextEncoder,
-    encode_ids,
-    load_embedding,
-    load_encoder,
-    load_tokenizer,
-    random_encoder,
-)
+from cosmos_ray.models.embedding import load_embedding
+from cosmos_ray.models.t5 import load_encoder, random_encoder
+from cosmos_ray.models.text import TextEncoder, encode_ids, load_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "t5_padding.safetensors"
 V, D = 3, 8

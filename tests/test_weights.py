@@ -12,8 +12,8 @@ import torch
 from cosmos_ray.errors import UsageError
 from cosmos_ray.generator import Generator
 from cosmos_ray.models.bundle import load_bundle, parse_bundle
+from cosmos_ray.models.cache import file_sha256
 from cosmos_ray.models.fake import Alone
-from cosmos_ray.models.files import file_sha256
 from cosmos_ray.models.weights import random_state_dict, read_state_dict
 
 

@@ -9,17 +9,7 @@ from typing import get_args
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models import fetch, hub
 from cosmos_ray.models.bundle import Bundle, FileKind, FileRef, RandomWeights
-from cosmos_ray.models.cache import cache_root, content_sha256, file_sha256, folder_sha256
-
-__all__ = [
-    "cached_path",
-    "content_sha256",
-    "fetch_bundle",
-    "file_sha256",
-    "folder_sha256",
-    "local_path",
-    "source_key",
-]
+from cosmos_ray.models.cache import cache_root, content_sha256
 
 
 def local_path(bundle: Bundle, kind: FileKind) -> Path:

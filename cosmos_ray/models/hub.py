@@ -44,6 +44,8 @@ from cosmos_ray.models.cache import node_lock, put_in_place, remembered_sha256
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+#: Either makes a tokenizer.
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 _TIMEOUT_S = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: HTTP clients of the hub's client, old and new: their errors mean that no server answered.
@@ -85,7 +87,7 @@ def cached(hub: HubFile, kind: FileKind) -> Path | None:
         return Path(found)
     folder = Path(found).parent
     if kind == "tokenizer":
-        return folder if any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")) else None
+        return folder if any((folder / name).exists() for name in TOKENIZER_FILES) else None
     return folder if weight_files(folder) else None
 
 
@@ -132,7 +134,7 @@ def wanted_files(names: Iterable[str], kind: FileKind) -> list[str]:
     top = sorted(name for name in names if "/" not in name)
     small = [name for name in top if name.endswith((".json", ".model")) and not name.endswith(".index.json")]
     # What `cached` looks for comes last: a download that was cut off must not be taken for a whole one.
-    small.sort(key=lambda name: (name == "tokenizer.json") + 2 * (name == "spiece.model"))
+    small.sort(key=lambda name: TOKENIZER_FILES.index(name) if name in TOKENIZER_FILES else -1)
     if kind == "tokenizer":
         return small
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):

@@ -15,19 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5EncoderModel
 
-from cosmos_ray.models.embedding import load_embedding
-from cosmos_ray.models.t5 import build_encoder, load_encoder, random_encoder
 from cosmos_ray.request import TEXT_TOKENS
-
-__all__ = [
-    "TextEncoder",
-    "build_encoder",
-    "encode_ids",
-    "load_embedding",
-    "load_encoder",
-    "load_tokenizer",
-    "random_encoder",
-]
 
 #: T5's special tokens, under the ids that its encoder is configured with.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
