@@ -125,6 +125,8 @@ def plan(
     print(f"{found.invalid} clips will fail for what their rows say" + (":" if found.invalid_examples else ""))
     for clip_id, error in found.invalid_examples:
         print(f"  {clip_id}: {error}")
+    if found.unguided:
+        print(f"{found.unguided} clips have no negative prompt: one network call a step, not two, and no guidance")
     if found.changed:
         print(f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}")
     return 0

@@ -27,6 +27,13 @@ class SamplingConfig(_Settings):
     negative_prompt: str | None = None
 
 
+class TextEncoderConfig(_Settings):
+    """Where the text encoder is (the gang's first rank, or the CPU of its node), and its dtype. None: the bundle's."""
+
+    device: Literal["gang", "cpu"] | None = None
+    dtype: Literal["bfloat16", "float32"] | None = None
+
+
 class GangConfig(_Settings):
     """How gangs work and when they are given up.
 
@@ -90,6 +97,7 @@ class GenerateConfig(_Settings):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     redo_changed: bool = False
     sampling: SamplingConfig = SamplingConfig()
+    text_encoder: TextEncoderConfig = TextEncoderConfig()
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()

@@ -18,16 +18,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.errors import RowError, UsageError, column_error
-from cosmos_ray.models import sampler, text
+from cosmos_ray.models import sampler, t5, text
 from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_world_size
-from cosmos_ray.models.convert import load_dit_state
+from cosmos_ray.models.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
-from cosmos_ray.models.files import local_path, source_key, verify_files
+from cosmos_ray.models.files import local_path, source_key
 from cosmos_ray.models.load import ClipGenerator, load_generator
 from cosmos_ray.models.sampler import Grid, SamplerState
-from cosmos_ray.models.shapes import dit_shapes
+from cosmos_ray.models.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.vae import WanVAE, normalise_frames, signed_to_uint8
-from cosmos_ray.models.weights import random_state_dict, read_state_dict
+from cosmos_ray.models.weights import random_state_dict
 from cosmos_ray.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.request import LATENT_FRAMES, TEXT_TOKENS, VIEWS, ClipRequest, ClipText
 
@@ -58,15 +58,17 @@ class Generator:
         """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own."""
         bundle = bundle.with_numerics(numerics)
         check_world_size(bundle, parallel.world_size)
-        if parallel.rank == 0:
-            verify_files(bundle)
         dtype = NUMERICS_DTYPE[bundle.numerics]
+        if bundle.numerics == "float32":
+            # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
+            torch.backends.cudnn.allow_tf32 = False
+        text_device = "cpu" if bundle.text_encoder_device == "cpu" else device
         return cls(
             bundle=bundle,
             parallel=parallel,
             network=_load_network(bundle).to(device, dtype),
             vae=_load_vae(bundle).to(device, dtype),
-            text_encoder=_load_text_encoder(bundle).to(device) if parallel.rank == 0 else None,
+            text_encoder=_load_text_encoder(bundle).to(text_device) if parallel.rank == 0 else None,
         )
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
@@ -193,12 +195,12 @@ class Generator:
                 raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
 
     def _encode_views(self, captions: Sequence[str], views: int) -> tuple[np.ndarray, ...]:
-        """[M, D] a view: one caption for view 0 and none for the others, or one each."""
+        """[M, D] a view: one caption for view 0 and none for the others, or one each. An empty caption is no text."""
         if len(captions) not in (1, views) or self.text_encoder is None:
             raise column_error("prompt", f"{len(captions)} captions", f"1, or one for each of the {views} views")
-        encoded = self.text_encoder.encode(captions)
+        every = [*captions, *[""] * (views - len(captions))]
         empty = np.zeros((0, self.bundle.text_width), np.float32)
-        return (*encoded, *[empty] * (views - len(encoded)))
+        return tuple(self.text_encoder.encode([caption])[0] if caption.strip() else empty for caption in every)
 
     def _text_windows(self, embeddings: Sequence[np.ndarray]) -> Tensor:
         """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to."""
@@ -265,7 +267,11 @@ def _load_vae(bundle: Bundle) -> WanVAE:
     source = bundle.file("vae")
     if isinstance(source, RandomWeights):
         return WanVAE.random(bundle.vae, source.random_seed)
-    return WanVAE.from_published(read_state_dict(local_path(bundle, "vae")), **bundle.vae.model_dump())
+    stored = torch.bfloat16 if bundle.numerics == "reference" else None
+    path, shapes = local_path(bundle, "vae"), vae_shapes(bundle.vae)
+    return WanVAE.from_published(
+        load_vae_state(path, source_key(bundle, "vae"), shapes, stored), **bundle.vae.model_dump()
+    )
 
 
 def _load_text_encoder(bundle: Bundle) -> text.TextEncoder:
@@ -274,13 +280,8 @@ def _load_text_encoder(bundle: Bundle) -> text.TextEncoder:
     if isinstance(reference, RandomWeights):
         if bundle.text_encoder is None:
             raise UsageError(f"bundle `{bundle.name}`: random text encoder without dimensions")
-        encoder = text.random_encoder(bundle.text_encoder, bundle.text_width, reference.random_seed).to(dtype)
+        encoder = t5.random_encoder(bundle.text_encoder, bundle.text_width, reference.random_seed).to(dtype)
     else:
         path, source = local_path(bundle, "text_encoder"), source_key(bundle, "text_encoder")
-        encoder = text.load_encoder(path, bundle.text_encoder, bundle.text_width, dtype, source)
-    if encoder.config.d_model != bundle.text_width:
-        raise UsageError(
-            f"bundle `{bundle.name}`: the text encoder is {encoder.config.d_model} wide, "
-            f"expected network.crossattn_emb_channels, {bundle.text_width}"
-        )
+        encoder = t5.load_encoder(path, bundle.text_encoder, bundle.text_width, dtype, source)
     return text.TextEncoder(text.load_tokenizer(local_path(bundle, "tokenizer")), encoder)

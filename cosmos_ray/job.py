@@ -76,6 +76,8 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
         if worked:
             settled = plan.clips - plan.left
             say(f"{plan.clips} clips, {settled} of them settled, {plan.invalid} with faults in their rows")
+            if plan.unguided:
+                say(f"{plan.unguided} clips have no negative prompt: one network call a step, not two, and no guidance")
             _make_clips(job, plan, state, lease, stop, say)
             state = job.ledger.state()
         else:
@@ -88,6 +90,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
 def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
     bundle = load_bundle(config.model).with_numerics(config.sampling.numerics)
+    bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
     if problems:
         raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))

@@ -28,6 +28,8 @@ MAX_SAMPLES = 1000
 _MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
 _MAX_PROMPT_CHARS = 20_000
 _BATCH_ROWS = 4096
+#: What stands in `prompt` where somebody took it for a reference.
+_FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -297,6 +299,10 @@ def _prompts(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
         raise column_error("prompt", found, f"one caption or {n_views}, one a view")
     if not any(text.strip() for text in prompts):
         raise column_error("prompt", found, "a caption that is not empty")
+    if any(_FILE_NAME.fullmatch(text.strip()) for text in prompts):
+        raise column_error(
+            "prompt", found, "a caption: `cosmos-ray manifest` reads .txt files, `prompt_embedding` takes embeddings"
+        )
     if any(len(text) > _MAX_PROMPT_CHARS for text in prompts):
         raise column_error("prompt", found, f"at most {_MAX_PROMPT_CHARS} characters a caption")
     return prompts

@@ -21,6 +21,7 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 class Plan:
     """rows: of the manifest. clips: what they ask for. invalid: clips that will fail for what their row says.
     done, failed: settled by the ledger. left: what a job would do. changed: settled clips whose row was edited since.
+    unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
     """
 
     rows: int
@@ -31,6 +32,7 @@ class Plan:
     left: int
     changed: tuple[str, ...]
     invalid_examples: tuple[tuple[str, str], ...]
+    unguided: int = 0
 
 
 def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
@@ -69,12 +71,13 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
 def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
     """Read and check the whole manifest. Raises ManifestError for what makes it unusable."""
     rows: set[str] = set()
-    clips = invalid = done = failed = 0
+    clips = invalid = done = failed = unguided = 0
     changed: list[str] = []
     examples: list[tuple[str, str]] = []
     for clip in manifest_clips(manifest, defaults):
         rows.add(clip.row_id)
         clips += 1
+        unguided += clip.error is None and not clip.negative_prompt
         if clip.error is not None:
             invalid += 1
             if len(examples) < _EXAMPLES:
@@ -87,7 +90,7 @@ def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
         if record.row_hash != clip.row_hash:
             changed.append(clip.id)
     left = clips - done - failed
-    return Plan(len(rows), clips, invalid, done, failed, left, tuple(changed), tuple(examples))
+    return Plan(len(rows), clips, invalid, done, failed, left, tuple(changed), tuple(examples), unguided)
 
 
 def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan:

@@ -80,6 +80,8 @@ class Rank:
 
         if spec.device == "cuda":
             _wait_for_free_memory()
+            if self._rank == 0 and spec.bundle.text_encoder_device == "cpu":
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # Ray's default for a rank is one
         else:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._world_size))
         if self._world_size == 1:

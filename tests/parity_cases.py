@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.models.bundle import fitting_world_sizes
+from cosmos_ray.models.checkpoint import select_dit
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, Share, patchify, unpatchify
 from cosmos_ray.models.rope import RopeAxes, angle_table, axis_angles
 from cosmos_ray.models.sampler import SIGMA_MAX, SamplerState, ab2_step, denoise, initial_noise, sigma_schedule
+from cosmos_ray.models.shapes import dit_shapes
 from cosmos_ray.models.text import encode_ids
 from cosmos_ray.models.vae import WanVAE, normalise_frames, to_uint8
 from cosmos_ray.parallel import ContextParallel, gather_all, shard
@@ -85,13 +87,18 @@ def largest(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Che
 
 def network_of(case: Case, parallel: ContextParallel, grid: Grid) -> MultiviewDiT:
     """The case's network in the case's dtype; `Skip` where this gang does not fit it."""
-    known = {field.name for field in fields(DiTConfig)}
-    config = DiTConfig(**{key: value for key, value in case.info["dit_config"].items() if key in known})
+    known = {key: value for key, value in case.info["dit_config"].items() if key in DiTConfig.model_fields}
+    config = DiTConfig(**known)
     fitting = fitting_world_sizes(config.num_heads, grid.tokens_per_view)
     if parallel.world_size not in fitting:
         raise Skip(f"{config.num_heads} heads and {grid.tokens_per_view} tokens a view fit ranks {fitting}")
     network = MultiviewDiT(config)
-    network.load(case.under("weights."))
+    weights = case.under("weights.")
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    selection = select_dit(found, (), dit_shapes(config), "net.")
+    if selection.faults:
+        raise ValueError("; ".join(selection.faults))
+    network.load({name: weights[entry] for name, entry in selection.names.items()})
     return network
 
 

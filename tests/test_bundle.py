@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import BUILT_IN, BUILT_IN_FOLDER, check_world_size, fitting_world_sizes, load_bundle
+from cosmos_ray.models.cache import file_sha256, folder_sha256
 from cosmos_ray.models.check import check_bundle
-from cosmos_ray.models.files import file_sha256, folder_sha256, local_path
+from cosmos_ray.models.files import local_path
 from cosmos_ray.models.headers import read_header
 from cosmos_ray.models.shapes import dit_shapes
 
@@ -91,6 +92,11 @@ def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkey
     assert path.read_bytes() == tokenizer
     memory.rm("/bundles/good/tokenizer.json")
     assert local_path(bundle, "tokenizer") == path
+    memory.pipe("/bundles/good/tokenizer.json", tokenizer)
+    path.write_bytes(b"spoilt")
+    (found,) = (finding for finding in check_bundle(bundle) if finding.subject == "tokenizer")
+    assert (found.level, "to be fetched" in found.message) == ("ok", True)
+    assert local_path(bundle, "tokenizer").read_bytes() == tokenizer
 
     memory.pipe("/bundles/bad/bundle.json", json.dumps(tiny_spec()).encode())
     memory.pipe("/bundles/bad/tokenizer.json", b"{}")

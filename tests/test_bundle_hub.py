@@ -41,6 +41,7 @@ class Hub:
     repositories: dict[str, Repository]
     url: str = ""
     downloads: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
     #: Paths whose next download comes with other bytes.
     corrupt_once: set[str] = field(default_factory=set)
     corrupt_always: set[str] = field(default_factory=set)
@@ -83,9 +84,13 @@ class Handler(BaseHTTPRequestHandler):
         etag = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": revision}
         if self.command == "GET":
             self.hub.downloads.append(name)
+            self.hub.starts.append(int((self.headers.get("Range") or "bytes=0-")[6:-1]))
             if name in self.hub.corrupt_once | self.hub.corrupt_always:
                 self.hub.corrupt_once.discard(name)
                 data = bytes(len(data))
+            if start := self.hub.starts[-1]:
+                etag["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+                return self._reply(data[start:], etag, 206)
         return self._reply(data, etag)
 
     def _reply(self, data: bytes, headers: dict[str, str], status: int = 200) -> None:
@@ -265,6 +270,38 @@ def test_a_download_that_is_corrupt_twice_is_an_error_and_leaves_nothing(hub, mo
     assert re.search(r"model\.pt .*found sha256 \w{64}, expected \w{64} \(downloaded twice\)", fetched.err)
     assert hub.downloads.count("model.pt") == 2
     assert "on the hub, to be fetched" in command("check", model).line("ok dit:")
+
+
+def blob_of(tmp_path: Path, data: bytes) -> Path:
+    return tmp_path / "hf" / "hub" / "models--nvidia--multiview" / "blobs" / hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_download_that_was_cut_off_is_gone_on_with(hub, model, command, tmp_path):
+    data = hub.repositories["nvidia/multiview"].files["model.pt"]
+    part = blob_of(tmp_path, data).with_suffix(".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(data[:1000])
+    assert command("fetch", model).code == 0
+    assert 1000 in hub.starts
+    assert blob_of(tmp_path, data).read_bytes() == data
+    assert not part.exists()
+
+
+@pytest.mark.slow
+def test_files_in_the_clients_store_of_shared_blobs_are_verified_too(hub, model, command, tmp_path):
+    """What the real client makes of a Xet file: the blob is a link to a file that another hash names."""
+    shared = pytest.importorskip("huggingface_hub.utils._shared_blobs")
+    assert command("fetch", model).code == 0
+    data = hub.repositories["nvidia/multiview"].files["model.pt"]
+    blob = blob_of(tmp_path, data)
+    store = {"xet_hash": "e" * 64, "cache_dir": tmp_path / "hf" / "hub", "expected_size": len(data)}
+    assert shared.publish_blob_to_shared_store(blob_path=str(blob), **store)
+    assert blob.is_symlink()
+    assert command("check", model, HF_HUB_OFFLINE="1").code == 0
+    blob.resolve().write_bytes(bytes(len(data)))
+    assert command("fetch", model).code == 0
+    assert blob.read_bytes() == data
 
 
 def test_of_a_repository_one_format_of_the_weights_is_fetched():

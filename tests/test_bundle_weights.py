@@ -20,11 +20,11 @@ import torch
 from cosmos_ray.errors import UsageError
 from cosmos_ray.generator import Generator
 from cosmos_ray.models.bundle import BUILT_IN_FOLDER, Bundle, load_bundle, parse_bundle
+from cosmos_ray.models.cache import content_sha256
 from cosmos_ray.models.check import check_bundle
 from cosmos_ray.models.checkpoint import select_dit
 from cosmos_ray.models.convert import load_dit_state, write_safetensors
 from cosmos_ray.models.dit import DiTConfig, MultiviewDiT
-from cosmos_ray.models.files import content_sha256
 from cosmos_ray.models.headers import read_header
 from cosmos_ray.models.memory import memory_plan, memory_plans
 from cosmos_ray.models.shapes import dit_shapes, t5_shapes, vae_shapes
@@ -108,8 +108,28 @@ def test_weights_and_their_average_are_told_apart_by_prefix(tmp_path, prefix):
     other = {"net.": "net_ema.", "net_ema.": "net."}[prefix]
     header = read_header(tmp_path / "dit.pt")
     ignored = select_dit(header.shapes, header.others, SHAPES, prefix).ignored
-    assert ignored[f"weights under `{other}`"] == len(state) // 2
-    assert ignored["engine states"] == 9
+    assert len(ignored[f"weights under `{other}`"]) == len(state) // 2
+    assert len(ignored["engine states"]) == 9
+
+
+def test_entries_that_mean_nothing_here_are_named(tmp_path, caplog):
+    state = published.dit_state(NETWORK)
+    state |= {f"net.crossattn_proj.{index}.weight": torch.zeros(2, 2) for index in range(7)}
+    torch.save(state, tmp_path / "dit.pt")
+    header = read_header(tmp_path / "dit.pt")
+    said = select_dit(header.shapes, header.others, SHAPES, "net.").ignored_text()
+    named = ", ".join(f"net.crossattn_proj.{index}.weight" for index in range(5))
+    assert f"7 unknown entries: {named}, and 2 more)" in said
+    load_dit_state(tmp_path / "dit.pt", "source", SHAPES, "net.", None)
+    assert said in caplog.text
+
+
+def test_what_was_converted_for_a_network_is_not_taken_for_a_deeper_one(tmp_path):
+    state = published.dit_state(NETWORK)
+    torch.save(state, tmp_path / "dit.pt")
+    fewer = {name: shape for name, shape in SHAPES.items() if not name.startswith("blocks.1.")}
+    assert load_dit_state(tmp_path / "dit.pt", "source", fewer, "net.", torch.bfloat16).keys() == fewer.keys()
+    assert same(load_dit_state(tmp_path / "dit.pt", "source", SHAPES, "net.", torch.bfloat16), state, "net.")
 
 
 def test_a_file_without_prefixes_is_taken_as_it_is(tmp_path):
@@ -313,6 +333,18 @@ def test_a_text_encoder_that_lacks_weights_or_has_another_width_is_refused(tmp_p
     published.write_t5_folder(folder, published.SMALL_T5, 24, TOKENIZER)
     bundle = with_files(load_bundle(str(made)), text_encoder=folder)
     assert any("24 wide, expected 16" in f.message for f in check_bundle(bundle) if f.level == "problem")
+
+
+def test_a_folder_that_makes_no_tokenizer_is_a_problem(tmp_path, made):
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text("{}")
+    bundle = with_files(load_bundle(str(made)), tokenizer=folder)
+    problems = [finding.message for finding in check_bundle(bundle) if finding.level == "problem"]
+    assert f"{folder}: found neither tokenizer.json nor spiece.model" in problems
+    (folder / "spiece.model").write_bytes(b"")
+    bundle = with_files(load_bundle(str(made)), tokenizer=folder)
+    assert not any("spiece" in finding.message for finding in check_bundle(bundle))
 
 
 def with_files(bundle: Bundle, **paths: Path) -> Bundle:

@@ -100,6 +100,12 @@ def test_a_gang_of_any_size_goes_on_with_the_state_of_another(before: int, after
         assert np.array_equal(resumed, whole)
 
 
+@pytest.mark.slow
+def test_the_same_gang_size_gives_the_same_bits_again() -> None:
+    once, again = (run_ranks(2, latents)[0] for _ in range(2))
+    assert all(np.array_equal(once[views], again[views]) for views in VIEWS)
+
+
 def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray | bool | dict[int, np.ndarray]]:
     """What each collective makes of numbered tokens: 1000 * view (or batch) + 10 * token + head (or channel)."""
     dtype = getattr(torch, dtype_name)

@@ -126,6 +126,13 @@ def test_one_caption_a_view_captions_each_view(generator):
     assert embedded.text.negative is None
 
 
+def test_an_empty_caption_of_a_list_is_no_text(tiny):
+    """Not even an end-of-text token: its view is one without text."""
+    embedded = tiny.embed(request(3, prompts=("front view", "", " \n")))
+    assert [view.shape[1] for view in embedded.text.positive] == [tiny.bundle.text_width] * 3
+    assert [len(view) > 0 for view in embedded.text.positive] == [True, False, False]
+
+
 def test_collected_latents_decode_as_the_share_does(generator):
     """A gang collects under its lock and decodes outside it."""
     latents = generator.denoise(generator.embed(request(3, num_steps=1)))

@@ -210,6 +210,7 @@ def test_a_submitted_job_makes_every_clip_and_again_nothing(head: Head, tmp_path
         assert record.sidecar is not None
         sidecar = json.loads((output / record.sidecar.path).read_bytes())
         assert sidecar["versions"]["cosmos-ray"] == VERSION
+        assert sidecar["network_calls_a_step"] == (2 if sidecar["clip"]["negative_prompt"] else 1)
     before = sorted(path for path in (output / "clips").rglob("*") if path.is_file())
     code, log = head.submit(manifest, output)
     assert code == 0, log

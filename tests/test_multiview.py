@@ -197,7 +197,9 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
         assert np.abs(rows - decode_mp4(views / f"{view}.mp4")).mean() < 2, view
     text = (tmp_path / "output" / "clip.txt").read_text()
     assert text == "[Prompt]\ncaption.txt\n\n[Negative Prompt]\nUgly.\n"
-    sidecar = json.loads((views / "clip.json").read_bytes())["clip"]
+    said = json.loads((views / "clip.json").read_bytes())
+    assert said["network_calls_a_step"] == 2
+    sidecar = said["clip"]
     assert sidecar["prompts"] == ["A street."]
     assert (sidecar["guidance"], sidecar["seed"], sidecar["negative_prompt"], sidecar["fps"]) == (7, 0, "Ugly.", 10)
 

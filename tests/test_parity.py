@@ -82,6 +82,17 @@ def test_ranks_that_do_not_fit_are_skipped_with_the_reason() -> None:
     assert (outcome.verdict, outcome.note) == ("SKIP", "2 heads and 8 tokens a view fit ranks [1, 2]")
 
 
+@pytest.mark.slow
+def test_how_many_cases_a_gang_compared_is_told_where_it_skips_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 heads: 3 ranks compare nothing of the network, which must not look like agreement."""
+    copy_case(tmp_path, "loop_7v_cond1_4steps")
+    copy_case(tmp_path, "rope")
+    assert main([str(tmp_path), "--context-parallel", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 of 1 network cases compared"
+
+
 def test_a_line_has_case_error_tolerance_and_verdict() -> None:
     assert str(Outcome("a_case", "ok", Check("out", 1.234e-6, 2e-5))) == "a_case 1.23e-06 2e-05 ok"
 

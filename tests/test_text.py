@@ -13,14 +13,9 @@ from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle import BUILT_IN_FOLDER, load_bundle
-from cosmos_ray.models.text import (
-    TextEncoder,
-    encode_ids,
-    load_embedding,
-    load_encoder,
-    load_tokenizer,
-    random_encoder,
-)
+from cosmos_ray.models.embedding import load_embedding
+from cosmos_ray.models.t5 import load_encoder, random_encoder
+from cosmos_ray.models.text import TextEncoder, encode_ids, load_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "t5_padding.safetensors"
 V, D = 3, 8
@@ -172,6 +167,45 @@ def test_bfloat16_files_are_read():
     stored = torch.from_numpy(embedding()).bfloat16()
     views = load_embedding(torch_bytes(stored), ".pt", V, D)
     assert np.array_equal(views[0], stored[:2].float().numpy())
+
+
+def twice(depth: int) -> list:
+    """A list of two that are one and the same, `depth` deep: 2**depth of them if anybody counts."""
+    return [twice(depth - 1)] * 2 if depth else []
+
+
+def encoded_again_and_again() -> bytes:
+    """Calls `_codecs.encode` on one text of 1 MB a thousand times and keeps what it gives."""
+    text = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
+    again = b"h\0h\1h\2\x86R"  # encode, (text, "latin1"), call
+    return b"\x80\x02c_codecs\nencode\nq\0" + text + b"q\1X\6\0\0\0latin1q\2](" + again * 1000 + b"e."
+
+
+def compressed(data: bytes) -> bytes:
+    """The same zip archive with its entries compressed."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (pickle.dumps(twice(60)), ".pkl"),
+        (torch_bytes(torch.zeros(1).expand(1 << 20, 1 << 20)), ".pt"),
+        (pickle.dumps([np.zeros((512, D), np.float32)] * 10**6), ".pkl"),
+        (b"\x80\x04]r\xff\xff\xff\x7f.", ".pkl"),
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".", ".pkl"),
+        (encoded_again_and_again(), ".pkl"),
+        (compressed(torch_bytes(torch.zeros(V * 512, D))), ".pt"),
+    ],
+    ids=["nested", "expanded", "repeated", "memo", "bytearray", "encoded", "compressed"],
+)
+def test_small_files_that_ask_for_all_the_memory_are_refused(data, suffix):
+    with pytest.raises(RowError, match="found 'a "):
+        load_embedding(data, suffix, V, D)
 
 
 def test_a_view_without_text_is_empty():

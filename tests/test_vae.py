@@ -74,9 +74,9 @@ def test_a_wrong_file_is_refused_with_the_names(vae):
     with pytest.raises(UsageError) as error:
         WanVAE.from_published(state, dim=4)
     message = str(error.value)
-    assert "1 missing: conv2.weight" in message
-    assert "1 unexpected: decoder.extra" in message
-    assert "encoder.conv1.bias [5], expected [4]" in message
+    assert "1 of 194 tensors missing: conv2.weight" in message
+    assert "1 unexpected tensors: decoder.extra" in message
+    assert "encoder.conv1.bias found [5], expected [4]" in message
 
 
 def test_only_the_frames_given_matter(vae, video):

@@ -12,7 +12,8 @@ import torch
 from cosmos_ray.errors import UsageError
 from cosmos_ray.generator import Generator
 from cosmos_ray.models.bundle import load_bundle, parse_bundle
-from cosmos_ray.models.files import file_sha256
+from cosmos_ray.models.cache import file_sha256
+from cosmos_ray.models.fake import Alone
 from cosmos_ray.models.weights import random_state_dict, read_state_dict
 
 
@@ -85,6 +86,9 @@ def test_a_bundle_of_files_is_the_bundle_whose_weights_they_hold(tmp_path):
     assert torch.equal(loaded.vae.encode(video), source.vae.encode(video))
 
     torch.save({}, tmp_path / "dit.pt")
+    for rank in (0, 1):  # each of them: what a rank makes of a wrong file would be kept under the right one's name
+        with pytest.raises(UsageError, match=r"dit\.pt: found sha256 .*, expected"):
+            Generator.load(bundle, parallel=Alone(rank, 2))
     with pytest.raises(UsageError, match=r"dit\.pt: found sha256 .*, expected"):
         Generator.load(bundle)
     spec["files"]["dit"]["sha256"] = file_sha256(tmp_path / "dit.pt")

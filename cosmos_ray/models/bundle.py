@@ -23,6 +23,8 @@ Numerics = Literal["reference", "float32"]
 FileKind = Literal["dit", "vae", "text_encoder", "tokenizer"]
 DitPrefix = Literal["net.", "net_ema."]
 TextDtype = Literal["bfloat16", "float32"]
+#: The GPU (or CPU) of the gang's first rank, or the CPU of its node.
+TextDevice = Literal["gang", "cpu"]
 
 BUNDLE_FILE = "bundle.json"
 #: What published checkpoints put before the network's names: the weights, and their running average.
@@ -34,7 +36,11 @@ BUILT_IN = ("tiny", "fake", "cosmos-predict2-2b-multiview")
 PIXELS_PER_LATENT = 8
 PIXELS_PER_TOKEN = 16
 
-_HF_URI = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})(?:/(?P<path>[^\s]+))?")
+#: Half of a repository's id, as the hub has them.
+_NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
+_HF_URI = re.compile(
+    rf"hf://(?P<repo>{_NAME}/{_NAME})@(?P<revision>[0-9a-f]{{40}})(?:/(?P<path>[^\s/]+(?:/[^\s/]+)*))?"
+)
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -83,7 +89,7 @@ class FileRef(_Strict):
         if not self.uri.startswith("hf://"):
             return None
         match = _HF_URI.fullmatch(self.uri)
-        if match is None or ".." in (match["path"] or "").split("/"):
+        if match is None or {"..", "."} & set((match["path"] or "").split("/")):
             raise ValueError(f"uri {self.uri!r}: expected hf://owner/repo@<40 hex digits of a revision>[/path]")
         return HubFile(repo=match["repo"], revision=match["revision"], path=match["path"])
 
@@ -166,6 +172,7 @@ class Bundle(_Strict):
     vae: VaeDims
     text_encoder: T5Dims | None = None
     text_encoder_dtype: TextDtype = "bfloat16"
+    text_encoder_device: TextDevice = "gang"
     dit_prefix: DitPrefix = "net."
     files: Files | None = None
 
@@ -225,6 +232,12 @@ class Bundle(_Strict):
         if numerics not in ("reference", "float32"):
             raise UsageError(f"numerics: found {numerics!r}, expected `reference` or `float32`")
         return self.model_copy(update={"numerics": numerics})
+
+    def with_text_encoder(self, device: TextDevice | None, dtype: TextDtype | None) -> Bundle:
+        """The same bundle with the text encoder elsewhere or in another dtype (another fingerprint); None: its own."""
+        found = {"text_encoder_device": device, "text_encoder_dtype": dtype}
+        changed = {name: value for name, value in found.items() if value not in (None, getattr(self, name))}
+        return self.model_copy(update=changed) if changed else self
 
     def file(self, kind: FileKind) -> FileRef | RandomWeights:
         """Where one part's weights come from. UsageError if the bundle has none (generator `fake`)."""

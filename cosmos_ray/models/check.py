@@ -5,7 +5,6 @@ Files that are on this machine are verified; of files that are not, it is asked 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Literal, get_args
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models import hub
-from cosmos_ray.models.bundle import Bundle, FileKind, FileRef, RandomWeights, T5Dims, fitting_world_sizes
-from cosmos_ray.models.checkpoint import Selection, select_dit, select_exactly, select_t5_encoder
+from cosmos_ray.models.bundle import Bundle, FileKind, FileRef, RandomWeights, fitting_world_sizes
+from cosmos_ray.models.cache import content_sha256
+from cosmos_ray.models.checkpoint import select_dit, select_exactly
 from cosmos_ray.models.fetch import open_store, size_of
-from cosmos_ray.models.files import cached_path, content_sha256, local_path
+from cosmos_ray.models.files import cached_path, local_path
 from cosmos_ray.models.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
 from cosmos_ray.models.memory import parameters
-from cosmos_ray.models.shapes import Shapes, dit_shapes, t5_shapes, vae_shapes
+from cosmos_ray.models.shapes import dit_shapes, vae_shapes
+from cosmos_ray.models.t5_files import encoder_shapes, read_config, read_t5
 from cosmos_ray.storage import explain
 
 
@@ -56,10 +57,9 @@ def text_encoder_parameters(bundle: Bundle) -> int | None:
     if folder is None or not folder.is_dir():
         return None
     try:
-        shapes, _ = _t5_of(folder)
+        return parameters(encoder_shapes(read_config(folder)))
     except ValueError:
         return None
-    return parameters(shapes)
 
 
 def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
@@ -70,8 +70,10 @@ def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     if path is None:
         return _check_remote(bundle, kind, reference)
     try:
-        path = local_path(bundle, kind)
+        path = local_path(bundle, kind) if reference.hub() else path
         findings = [_check_sha256(reference, kind, path)]
+        if findings[0].level == "problem" and "://" in bundle.root:
+            return _check_remote(bundle, kind, reference)  # no longer what was fetched: to be fetched again
     except (UsageError, OSError) as error:
         return [Finding("problem", kind, str(error))]
     return [*findings, *_check_content(bundle, kind, path)]
@@ -133,8 +135,9 @@ def _check_content(
         elif kind == "vae":
             selection = select_exactly(header_of(path).shapes, vae_shapes(bundle.vae))
         elif kind == "text_encoder":
-            selection = _select_t5(bundle, path)
+            selection = read_t5(path, bundle.text_encoder, bundle.text_width).selection
         else:
+            _check_tokenizer(path)
             return []
     except (ValueError, OSError) as error:
         return [Finding("problem", kind, f"{path}: {error}")]
@@ -144,31 +147,10 @@ def _check_content(
     return [Finding("ok", kind, f"{len(selection.names)} tensors, names and shapes as expected{ignored}")]
 
 
-def _select_t5(bundle: Bundle, path: Path) -> Selection:
-    if path.is_dir():
-        expected, width = _t5_of(path)
-        if width != bundle.text_width:
-            raise ValueError(f"the text encoder is {width} wide, expected {bundle.text_width} (crossattn_emb_channels)")
-        files = hub.weight_files(path)
-        if not files:
-            raise ValueError("found neither model.safetensors nor pytorch_model.bin (all shards)")
-    elif bundle.text_encoder is not None:
-        expected, files = t5_shapes(bundle.text_encoder, bundle.text_width), [path]
-    else:
-        raise ValueError("one weights file needs the bundle's `text_encoder` dimensions")
-    shapes = {name: shape for file in files for name, shape in read_header(file).shapes.items()}
-    return select_t5_encoder(shapes, expected)
-
-
-def _t5_of(folder: Path) -> tuple[Shapes, int]:
-    """Shapes and width of the encoder that a folder's config.json describes. ValueError if there is none."""
-    try:
-        said = json.loads((folder / "config.json").read_text())
-        dims = T5Dims(**{name: said[name] for name in T5Dims.model_fields})
-        width = int(said["d_model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"found no readable config.json of a T5 ({type(error).__name__})") from error
-    return t5_shapes(dims, width, gated=str(said.get("feed_forward_proj", "relu")).startswith("gated")), width
+def _check_tokenizer(path: Path) -> None:
+    """ValueError if there is nothing that a tokenizer could be made of."""
+    if path.is_dir() and not any((path / name).exists() for name in hub.TOKENIZER_FILES):
+        raise ValueError(f"found neither {' nor '.join(hub.TOKENIZER_FILES)}")
 
 
 def _size(size: int) -> str:

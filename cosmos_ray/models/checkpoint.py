@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cosmos_ray.models.bundle import DIT_PREFIXES, DitPrefix
@@ -16,21 +15,30 @@ _EXTRAS = (
     (re.compile(r"pos_embedder(_options)?\."), "position buffers"),
     (re.compile(r"(.*\.)?_extra_state$"), "engine states"),
 )
-_LISTED = 40
+_UNKNOWN = "unknown entries"
+_LISTED, _UNKNOWN_LISTED = 40, 5
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Of a checkpoint: the file's name of each parameter; counts of what is ignored, by kind; what is wrong."""
+    """Of a checkpoint: the file's name of each parameter; what is ignored, by kind; what is wrong."""
 
     names: Mapping[str, str]
-    ignored: Mapping[str, int]
+    ignored: Mapping[str, tuple[str, ...]]
     faults: tuple[str, ...]
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Ignored entries of which nobody knows what they are for."""
+        return self.ignored.get(_UNKNOWN, ())
+
     def ignored_text(self) -> str:
-        """`25 ignored (4 training counters, 21 position buffers)`; "" if there is nothing."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.ignored.items())
-        return f"{sum(self.ignored.values())} ignored ({kinds})" if kinds else ""
+        """`25 ignored (21 position buffers, 4 unknown entries: a, b, c, d)`; "" if there is nothing."""
+        kinds = ", ".join(
+            _listed(f"{len(names)} {kind}", names, _UNKNOWN_LISTED) if kind == _UNKNOWN else f"{len(names)} {kind}"
+            for kind, names in self.ignored.items()
+        )
+        return f"{sum(map(len, self.ignored.values()))} ignored ({kinds})" if kinds else ""
 
 
 def select_dit(
@@ -45,7 +53,7 @@ def select_dit(
     lead = prefix if has_prefixes else ""
     names = {name: lead + name for name in expected}
     used = set(names.values())
-    ignored = Counter(_kind(name, prefix) for name in everything if name not in used)
+    ignored = _by_kind((name for name in everything if name not in used), lambda name: _kind(name, prefix))
     missing = [names[name] for name in expected if names[name] not in found]
     faults = []
     if len(missing) == len(expected) and has_prefixes:
@@ -53,9 +61,9 @@ def select_dit(
         faults.append(f"no parameter has the prefix `{prefix}` (dit_prefix); found {', '.join(there)}")
     elif missing:
         faults.append(_listed(f"{len(missing)} of {len(expected)} parameters missing", missing))
-    if misshapen := misshapen_of(found, expected, names):
+    if misshapen := _misshapen(found, expected, names):
         faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
-    return Selection(names, dict(sorted(ignored.items())), tuple(faults))
+    return Selection(names, ignored, tuple(faults))
 
 
 def select_exactly(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Selection:
@@ -66,7 +74,7 @@ def select_exactly(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Se
     faults = [_listed(f"{len(missing)} of {len(expected)} tensors missing", missing)] if missing else []
     if unexpected:
         faults.append(_listed(f"{len(unexpected)} unexpected tensors", unexpected))
-    if misshapen := misshapen_of(found, expected, names):
+    if misshapen := _misshapen(found, expected, names):
         faults.append(_listed(f"{len(misshapen)} tensors of another shape", misshapen))
     return Selection(names, {}, tuple(faults))
 
@@ -77,17 +85,18 @@ def select_t5_encoder(found: Mapping[str, tuple[int, ...]], expected: Shapes) ->
     if "shared.weight" not in found and "encoder.embed_tokens.weight" in found:
         names["shared.weight"] = "encoder.embed_tokens.weight"
     used = {*names.values(), "encoder.embed_tokens.weight"}
-    ignored = Counter(
-        "decoder weights" if re.match(r"decoder\.|lm_head\.", n) else "unknown entries" for n in found.keys() - used
+    ignored = _by_kind(
+        (name for name in found if name not in used),
+        lambda name: "decoder weights" if re.match(r"decoder\.|lm_head\.", name) else _UNKNOWN,
     )
     missing = [name for name in expected if names[name] not in found]
     faults = [_listed(f"{len(missing)} of {len(expected)} parameters missing", missing)] if missing else []
-    if misshapen := misshapen_of(found, expected, names):
+    if misshapen := _misshapen(found, expected, names):
         faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
-    return Selection(names, dict(sorted(ignored.items())), tuple(faults))
+    return Selection(names, ignored, tuple(faults))
 
 
-def misshapen_of(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Mapping[str, str]) -> list[str]:
+def _misshapen(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Mapping[str, str]) -> list[str]:
     """`NAME found [..], expected [..]` for each entry of another shape than expected."""
     return [
         f"{names[name]} found {list(found[names[name]])}, expected {list(shape)}"
@@ -101,9 +110,16 @@ def _kind(name: str, prefix: DitPrefix) -> str:
         if name.startswith(lead) and lead != prefix:
             return f"weights under `{lead}`"
     bare = name.removeprefix(prefix)
-    return next((kind for pattern, kind in _EXTRAS if pattern.match(bare)), "unknown entries")
+    return next((kind for pattern, kind in _EXTRAS if pattern.match(bare)), _UNKNOWN)
 
 
-def _listed(what: str, names: list[str]) -> str:
-    rest = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{what}: {', '.join(names[:_LISTED])}{rest}"
+def _by_kind(names: Iterable[str], kind_of: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(kind_of(name), []).append(name)
+    return {kind: tuple(kinds[kind]) for kind in sorted(kinds)}
+
+
+def _listed(what: str, names: Sequence[str], limit: int = _LISTED) -> str:
+    rest = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{what}: {', '.join(names[:limit])}{rest}"

@@ -12,18 +12,17 @@ P = 64 values a token (channel, row, column; channel slowest).
 
 from __future__ import annotations
 
-import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Self
 
 import torch
 from einops import rearrange
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from cosmos_ray.models.bundle import fitting_world_sizes
+from cosmos_ray.models.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
 from cosmos_ray.models.layers import (
     MLP,
     CrossAttention,
@@ -36,47 +35,25 @@ from cosmos_ray.models.layers import (
     modulated_norm,
 )
 from cosmos_ray.models.rope import RopeAxes, angle_table
+from cosmos_ray.models.weights import load_strictly
 from cosmos_ray.parallel import ContextParallel, gather_all, share_slice
-
-Numerics = Literal["reference", "float32"]
 
 #: The parameters' dtype fixes the numerics: position angles and timesteps are rounded like everything else.
 NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "float32": torch.float32}
 
-#: Entries of published checkpoints that are no parameters: position buffers, training counters, engine state, the
-#: averaged copy of the weights.
-_NOT_PARAMETERS = re.compile(r"pos_embedder|accum_|net_ema\.|.*\._extra_state$")
 
-logger = logging.getLogger(__name__)
+class DiTConfig(NetworkDims):
+    """Dimensions of the network, and how many latent frames a view has."""
 
+    state_t: Positive
 
-@dataclass(frozen=True)
-class DiTConfig:
-    """Dimensions of the network, under the names of the published configuration."""
-
-    model_channels: int
-    num_blocks: int
-    num_heads: int
-    adaln_lora_dim: int
-    crossattn_emb_channels: int
-    state_t: int
-    in_channels: int = 16
-    out_channels: int = 16
-    patch_spatial: int = 2
-    n_cameras_emb: int = 7
-    view_condition_dim: int = 7
-    max_img_h: int = 240
-    max_img_w: int = 240
-    max_frames: int = 128
-    rope_h_extrapolation_ratio: float = 3.0
-    rope_w_extrapolation_ratio: float = 3.0
-    rope_t_extrapolation_ratio: float = 8 / 24
-
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.model_channels % self.num_heads:
             raise ValueError(f"model_channels {self.model_channels} do not divide over {self.num_heads} heads")
         if self.out_channels != self.in_channels:
             raise ValueError(f"out_channels {self.out_channels}: expected in_channels, {self.in_channels}")
+        return self
 
     @property
     def head_dim(self) -> int:
@@ -162,25 +139,12 @@ class MultiviewDiT(nn.Module):
         return self.t_embedding_norm.weight.device
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of a published checkpoint, with or without its prefix `net.`; tensors are shared, not
-        copied (move or cast the network afterwards). ValueError if parameters are missing or misshapen."""
-        found = {name.removeprefix("net."): tensor for name, tensor in state.items()}
-        expected = dict(self.named_parameters())
-        missing = sorted(expected.keys() - found.keys())
-        misshapen = [
-            f"{name}: found {list(found[name].shape)}, expected {list(parameter.shape)}"
-            for name, parameter in expected.items()
-            if name in found and found[name].shape != parameter.shape
-        ]
-        if missing or misshapen:
-            raise ValueError(
-                f"these weights are not of this network: {len(missing)} of {len(expected)} parameters missing "
-                f"{missing[:5]}, {len(misshapen)} misshapen {misshapen[:5]}"
-            )
-        unknown = sorted(name for name in found.keys() - expected.keys() if not _NOT_PARAMETERS.match(name))
-        if unknown:
-            logger.warning("the checkpoint holds %d entries that the network has no use for: %s", len(unknown), unknown)
-        self.load_state_dict({name: found[name] for name in expected}, strict=True, assign=True)
+        """Take exactly these parameters, under the network's names (`checkpoint.select_dit` finds them in a file).
+
+        Tensors are shared, not copied: move or cast the network afterwards. UsageError lists names and shapes that are
+        not the network's.
+        """
+        load_strictly(self, state, "the network", assign=True)
 
     def share(self, grid: Grid, fps: float, parallel: ContextParallel) -> Share:
         """Prepare this rank's part of a clip. `fps` is the model's own time scale, not the file's.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import safetensors.torch
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cosmos_ray.errors import column_error
-from cosmos_ray.models.pickles import PickleFunction
+from cosmos_ray.models.pickles import PickleFunction, PlainUnpickler
 from cosmos_ray.request import TEXT_TOKENS
 
 COLUMN = "prompt_embedding"
@@ -50,28 +51,33 @@ def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[
 
 
 def _split_views(value: object, n_views: int, width: int) -> list[np.ndarray] | None:
-    """One float32 [M, D] array a view; None if the value has any other form."""
+    """One float32 [M, D] array a view; None if the value has any other form.
+
+    Shapes are compared before a number is touched: a file of 2 KB can name an array that would fill the memory.
+    """
     if isinstance(value, list | tuple):
-        arrays = [_float_array(item) for item in value]
-        fits = len(arrays) == n_views and all(
-            array is not None and array.ndim == 2 and array.shape[0] <= TEXT_TOKENS and array.shape[1] == width
-            for array in arrays
-        )
-        return [array for array in arrays if array is not None] if fits else None
-    array = _float_array(value)
-    if array is None or array.shape not in {(1, n_views * TEXT_TOKENS, width), (n_views * TEXT_TOKENS, width)}:
+        if len(value) != n_views or not all(_is_text(item, width) for item in value):
+            return None
+        return [_as_float32(item) for item in value]
+    shapes = {(1, n_views * TEXT_TOKENS, width), (n_views * TEXT_TOKENS, width)}
+    if not _is_floats(value) or tuple(value.shape) not in shapes:
         return None
-    return list(array.reshape(n_views, TEXT_TOKENS, width))
+    return list(_as_float32(value).reshape(n_views, TEXT_TOKENS, width))
 
 
-def _float_array(value: object) -> np.ndarray | None:
-    """A float tensor or array as float32; None for anything else (integers and objects included)."""
+def _is_floats(value: object) -> TypeGuard[Tensor | np.ndarray]:
+    """A dense array of floats; not one of integers or objects."""
     if isinstance(value, Tensor):
-        is_dense_float = value.is_floating_point() and value.layout == torch.strided
-        return value.detach().float().cpu().numpy() if is_dense_float else None
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(np.float32)
-    return None
+        return value.is_floating_point() and value.layout == torch.strided
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _is_text(value: object, width: int) -> bool:
+    return _is_floats(value) and len(value.shape) == 2 and value.shape[0] <= TEXT_TOKENS and value.shape[1] == width
+
+
+def _as_float32(value: Tensor | np.ndarray) -> np.ndarray:
+    return value.detach().float().cpu().numpy() if isinstance(value, Tensor) else value.astype(np.float32)
 
 
 def _without_padding(view_MD: np.ndarray) -> np.ndarray:
@@ -85,7 +91,8 @@ def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"a {value.dtype} array {list(value.shape)}"
     if isinstance(value, list | tuple):
-        shown = ", ".join(_describe(item) for item in value[:2])
+        # Not deeper: a list that holds itself over and over would be described for ever.
+        shown = ", ".join(_describe([] if isinstance(item, list | tuple) else item) for item in value[:2])
         return f"a {type(value).__name__} of {len(value)}: {shown}{', ...' if len(value) > 2 else ''}"
     return f"a {type(value).__name__}"
 
@@ -95,6 +102,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_torch(data: bytes) -> object:
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file) and sum(info.file_size for info in zipfile.ZipFile(file).infolist()) > len(data):
+        raise ValueError("compressed, or entries that overlap")  # torch writes neither
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -110,7 +120,7 @@ def _read_npy(data: bytes) -> object:
 
 
 def _read_pickle(data: bytes) -> object:
-    return _plain(_ArraysOnly(io.BytesIO(data)).load())
+    return _plain(_ArraysOnly(data).load())
 
 
 class _Dtype:
@@ -158,13 +168,6 @@ def _make_array(raw: object, dtype: object, shape: object, order: str) -> np.nda
     return np.frombuffer(raw, dtype.value).reshape(sizes, order="F" if order == "F" else "C")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickle protocols write bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 _MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
 _NUMERIC = ("numpy._core.numeric", "numpy.core.numeric")
 
@@ -174,14 +177,28 @@ _ALLOWED: dict[tuple[str, str], object] = {
     **{(module, "_frombuffer"): PickleFunction(_frombuffer) for module in _NUMERIC},
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): PickleFunction(_latin1),
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
+class _ArraysOnly(PlainUnpickler):
     """Reads pickles of float arrays, lists and tuples; refuses every other name before it is looked up."""
 
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._left = len(data)
+
+    def _latin1(self, text: str, encoding: str) -> bytes:
+        """How old pickle protocols write bytes; each of the file's at most once."""
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"encoding {encoding!r}")
+        self._left -= len(text)
+        if self._left < 0:
+            raise pickle.UnpicklingError("more bytes than the file has")
+        return text.encode("latin1")
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return PickleFunction(self._latin1)
         try:
             return _ALLOWED[module, name]
         except KeyError:

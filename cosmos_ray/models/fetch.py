@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,12 +60,15 @@ def fetch(uri: str, target: Path, sha256: str) -> None:
     A download that ends with another sha256 is thrown away and made once more. UsageError if that is no better, or if
     there is nothing at `uri`.
     """
-    if target.exists():
+    if _is_there(target, sha256):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with node_lock(str(target), f"fetching {uri}"):
-        if target.exists():
+        if _is_there(target, sha256):
             return
+        if target.exists():
+            logger.warning("%s: no longer what was fetched; fetching it again", target)
+            _discard(target)
         filesystem, path = open_store(uri)
         try:
             is_folder = retrying(lambda: filesystem.info(path), f"asking for {uri}").get("type") == "directory"
@@ -81,11 +83,22 @@ def fetch(uri: str, target: Path, sha256: str) -> None:
             raise UsageError(f"{uri}: found sha256 {found}, expected {sha256} (fetched twice)")
 
 
+def _is_there(target: Path, sha256: str) -> bool:
+    try:
+        return content_sha256(target) == sha256
+    except FileNotFoundError:  # also: another process has just found it spoilt and removed it
+        return False
+
+
+def _discard(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _file(filesystem: Any, source: str, target: Path, sha256: str) -> str:
     """sha256 of what was fetched; in place only if it is the right one."""
     part = target.with_name(target.name + ".part")
     _append(filesystem, source, part, retrying(lambda: filesystem.size(source), f"asking for {source}"))
-    return _settle(part, target, sha256, lambda: part.unlink())
+    return _settle(part, target, sha256)
 
 
 def _folder(filesystem: Any, source: str, target: Path, sha256: str) -> str:
@@ -102,13 +115,13 @@ def _folder(filesystem: Any, source: str, target: Path, sha256: str) -> str:
             part = file.with_name(file.name + ".part")
             _append(filesystem, full, part, info["size"])
             put_in_place(part, file)
-    return _settle(partial, target, sha256, lambda: shutil.rmtree(partial))
+    return _settle(partial, target, sha256)
 
 
-def _settle(made: Path, target: Path, sha256: str, discard: Callable[[], None]) -> str:
+def _settle(made: Path, target: Path, sha256: str) -> str:
     found = content_sha256(made)
     if found != sha256:
-        discard()
+        _discard(made)
     elif made.is_dir():
         os.replace(made, target)
     else:

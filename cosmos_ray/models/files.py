@@ -9,24 +9,14 @@ from typing import get_args
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models import fetch, hub
 from cosmos_ray.models.bundle import Bundle, FileKind, FileRef, RandomWeights
-from cosmos_ray.models.cache import cache_root, content_sha256, file_sha256, folder_sha256
-
-__all__ = [
-    "cached_path",
-    "content_sha256",
-    "fetch_bundle",
-    "file_sha256",
-    "folder_sha256",
-    "local_path",
-    "source_key",
-    "verify_files",
-]
+from cosmos_ray.models.cache import cache_root, content_sha256
 
 
 def local_path(bundle: Bundle, kind: FileKind) -> Path:
     """The file or folder of one part on this machine, fetched into a cache first if it is remote.
 
-    Raises UsageError if it cannot be had, or if what was fetched has another sha256 than the bundle says.
+    Raises UsageError if it cannot be had, or has another sha256 than the bundle says: nothing is made of a file before.
+    What was verified on this machine and not written to since is not read again.
     """
     reference = _file_reference(bundle, kind)
     hub_file = reference.hub()
@@ -37,6 +27,8 @@ def local_path(bundle: Bundle, kind: FileKind) -> Path:
         fetch.fetch(f"{bundle.root}/{reference.uri}", path, str(reference.sha256))
     elif not path.exists():
         raise UsageError(f"bundle `{bundle.name}`: files.{kind} not found at {path}")
+    elif (found := content_sha256(path)) != reference.sha256:
+        raise UsageError(f"{path}: found sha256 {found}, expected {reference.sha256}")
     return path
 
 
@@ -50,27 +42,11 @@ def cached_path(bundle: Bundle, kind: FileKind) -> Path | None:
     return path if path.exists() else None
 
 
-def verify_files(bundle: Bundle) -> None:
-    """Raises UsageError if a file is not what the bundle (and so its fingerprint) says.
-
-    Files without a sha256 are those of the hub, which are compared with the hub's when they are looked up. What was
-    verified on this machine before and not written to since is not read again.
-    """
-    for kind in get_args(FileKind) if bundle.files else ():
-        reference = bundle.file(kind)
-        if isinstance(reference, FileRef) and reference.sha256 is not None:
-            path = local_path(bundle, kind)
-            found = content_sha256(path)
-            if found != reference.sha256:
-                raise UsageError(f"{path}: found sha256 {found}, expected {reference.sha256}")
-
-
 def fetch_bundle(bundle: Bundle) -> Iterator[tuple[FileKind, Path]]:
     """Each part and where it now is on this machine, one after the other, verified. Raises UsageError."""
     for kind in get_args(FileKind) if bundle.files else ():
         if isinstance(bundle.file(kind), FileRef):
             yield kind, local_path(bundle, kind)
-    verify_files(bundle)
 
 
 def source_key(bundle: Bundle, kind: FileKind) -> str:

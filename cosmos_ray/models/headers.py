@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cosmos_ray.models.pickles import PickleFunction
+from cosmos_ray.models.pickles import PickleFunction, PlainUnpickler
 
 #: Of a DiT or a video tokenizer.
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -69,7 +69,9 @@ def parse_header(file: BinaryIO, size: int, suffix: str) -> Header:
         return _safetensors(file, size)
     try:
         return _zipped(file) if zipfile.is_zipfile(file) else _legacy(file, size)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a spoilt file can fail in any way
         raise ValueError(f"not a file of tensors only ({type(error).__name__}: {error})") from error
 
 
@@ -85,7 +87,7 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
     try:
         header = json.loads(file.read(length))
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
         tensors = {
             name: TensorEntry(
                 _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]),
@@ -94,10 +96,10 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
             )
             for name, entry in entries.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError("not a safetensors file (its header cannot be read)") from error
-    if 8 + length + end != size:
-        raise ValueError(f"truncated or overlong: found {size} bytes, expected {8 + length + end}")
+    if whole != size:
+        raise ValueError(f"truncated or overlong: found {size} bytes, expected {whole}")
     return Header(tensors)
 
 
@@ -201,7 +203,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
 }
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(PlainUnpickler):
     """Reads what torch pickles, tensors as stand-ins; refuses every other name before it is looked up."""
 
     def __init__(self, file: Any) -> None:

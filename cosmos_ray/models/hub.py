@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 from huggingface_hub import (
     HfApi,
+    constants,
     get_hf_file_metadata,
     get_token,
     hf_hub_download,
@@ -33,14 +34,18 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import FileKind, HubFile
-from cosmos_ray.models.cache import node_lock, remembered_sha256
+from cosmos_ray.models.cache import node_lock, put_in_place, remembered_sha256
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+#: Either makes a tokenizer.
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 _TIMEOUT_S = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: HTTP clients of the hub's client, old and new: their errors mean that no server answered.
@@ -82,7 +87,7 @@ def cached(hub: HubFile, kind: FileKind) -> Path | None:
         return Path(found)
     folder = Path(found).parent
     if kind == "tokenizer":
-        return folder if any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")) else None
+        return folder if any((folder / name).exists() for name in TOKENIZER_FILES) else None
     return folder if weight_files(folder) else None
 
 
@@ -95,7 +100,8 @@ def fetch(hub: HubFile, kind: FileKind) -> Path:
     where = cached(hub, kind)
     try:
         if where is None:
-            with node_lock(f"{hub.repo}@{hub.revision}", f"downloading {hub.repo}"):
+            # Of the repository, whatever the revision: revisions share their blobs.
+            with node_lock(hub.repo, f"downloading {hub.repo}"):
                 names = [hub.path] if hub.path else _with_answers(lambda: _files_of(hub, kind), hub)
                 paths = [_with_answers(partial(_download, hub, name), hub) for name in names]
                 where = paths[0] if hub.path else paths[0].parents[names[0].count("/")]
@@ -111,7 +117,10 @@ def weight_files(folder: Path) -> list[Path]:
     for single in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{single}.index.json"
         if index.exists():
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            try:
+                names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return []
             paths = [folder / Path(name).name for name in names]
             if all(path.exists() for path in paths):
                 return paths
@@ -124,6 +133,8 @@ def wanted_files(names: Iterable[str], kind: FileKind) -> list[str]:
     """Of a repository's files, those that an encoder or a tokenizer loads from; weights last, in one format only."""
     top = sorted(name for name in names if "/" not in name)
     small = [name for name in top if name.endswith((".json", ".model")) and not name.endswith(".index.json")]
+    # What `cached` looks for comes last: a download that was cut off must not be taken for a whole one.
+    small.sort(key=lambda name: TOKENIZER_FILES.index(name) if name in TOKENIZER_FILES else -1)
     if kind == "tokenizer":
         return small
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
@@ -144,9 +155,36 @@ def _files_of(hub: HubFile, kind: FileKind) -> list[str]:
     return names
 
 
-def _download(hub: HubFile, name: str, force: bool = False) -> Path:
-    logger.info("downloading %s of %s", name, hub.repo)
-    return Path(hf_hub_download(hub.repo, name, revision=hub.revision, force_download=force))
+def _download(hub: HubFile, name: str) -> Path:
+    if not isinstance(try_to_load_from_cache(hub.repo, name, revision=hub.revision), str):
+        logger.info("downloading %s of %s", name, hub.repo)
+        _fetch_blob(hub, name)
+    return Path(hf_hub_download(hub.repo, name, revision=hub.revision))
+
+
+def _fetch_blob(hub: HubFile, name: str) -> None:
+    """Bring a large file to where the client finds it, by way of `<blob>.part`, from which the next process goes on.
+
+    The client itself begins a file again after a kill, and leaves what it had. It does the small files, and those too
+    large for plain HTTP.
+    """
+    url = hf_hub_url(hub.repo, name, revision=hub.revision)
+    found = get_hf_file_metadata(url, timeout=_TIMEOUT_S)
+    size, etag = found.size or 0, found.etag or ""
+    if not _SHA256.fullmatch(etag) or not 0 < size <= constants.MAX_HTTP_DOWNLOAD_SIZE:
+        return
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=hub.repo, repo_type="model"), "blobs")
+    blob, part = folder / etag, folder / f"{etag}.part"
+    if blob.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as file:
+        if file.tell() > size:
+            file.truncate(0)
+        if have := file.tell():
+            logger.info("going on with %s at byte %d of %d", name, have, size)
+        http_get(url, file, resume_size=have, headers=build_hf_headers(), expected_size=size)
+    put_in_place(part, blob)
 
 
 def _used_files(folder: Path, kind: FileKind) -> list[Path]:
@@ -154,22 +192,40 @@ def _used_files(folder: Path, kind: FileKind) -> list[Path]:
 
 
 def _check_blob(hub: HubFile, path: Path, name: str) -> None:
-    """Files in large-file storage are blobs named by their sha256; others by a hash of git's, which is not checked."""
-    expected = path.resolve().name
+    """Files in large-file storage are blobs named by their sha256; others by a hash of git's, which is not checked.
+
+    That name is the snapshot's link's: the blob may itself be a link into the client's store of shared files, where
+    names are another hash.
+    """
+    blob = path.parent / os.readlink(path) if path.is_symlink() else path
+    expected = blob.name
     if not path.is_symlink() or not _SHA256.fullmatch(expected):
         return
-    found = remembered_sha256(path)
+    found = _sha256_of(path)
     if found == expected:
         return
     logger.warning("%s: found sha256 %s, expected %s; downloading it again", path, found, expected)
-    with node_lock(f"{hub.repo}@{hub.revision}", f"downloading {hub.repo}"):
-        if remembered_sha256(path) != expected:
-            os.unlink(path.resolve())
-            path = _with_answers(lambda: _download(hub, name), hub)
-            found = remembered_sha256(path)
-    if found != expected and (found := remembered_sha256(path)) != expected:
-        os.unlink(path.resolve())
-        raise UsageError(f"{name} of {hub.url}: found sha256 {found}, expected {expected} (downloaded twice)")
+    with node_lock(hub.repo, f"downloading {hub.repo}"):
+        if _sha256_of(path) == expected:
+            return
+        _remove(blob)
+        found = _sha256_of(_with_answers(lambda: _download(hub, name), hub))
+        if found != expected:
+            _remove(blob)
+            raise UsageError(f"{name} of {hub.url}: found sha256 {found}, expected {expected} (downloaded twice)")
+
+
+def _sha256_of(path: Path) -> str | None:
+    """None if there is no such file: another process may have just found it spoilt and removed it."""
+    try:
+        return remembered_sha256(path)
+    except FileNotFoundError:
+        return None
+
+
+def _remove(blob: Path) -> None:
+    for file in (blob.resolve(), blob):
+        file.unlink(missing_ok=True)
 
 
 class _Unusable(Exception):
@@ -194,11 +250,9 @@ def _answer(error: BaseException, hub: HubFile) -> HubAnswer | None:
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         return _answer(error.__cause__, hub)  # "not in the cache" hides why it could not be downloaded
     what = f"{hub.path} of {hub.url}" if hub.path else hub.url
-    token = "the account of HF_TOKEN" if get_token() else "nobody is logged in (HF_TOKEN is not set), which"
+    who = "the account of HF_TOKEN has no access" if get_token() else "nobody is logged in (HF_TOKEN is not set)"
     if isinstance(error, GatedRepoError):
-        return HubAnswer(
-            "problem", f"{what} is gated, and {token} has no access: ask for it at {hub.url}, then try again"
-        )
+        return HubAnswer("problem", f"{what} is gated, and {who}: ask for it at {hub.url}, then try again")
     if isinstance(error, RevisionNotFoundError):
         return HubAnswer("problem", f"{hub.url} has no revision {hub.revision}")
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):

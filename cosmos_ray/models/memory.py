@@ -61,13 +61,14 @@ def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = No
     """For a gang of `gang_size`. text_parameters: of the text encoder, where its weights say (default: T5-11B's)."""
     item = 2 if bundle.numerics == "reference" else 4
     text_item = 2 if bundle.text_encoder_dtype == "bfloat16" else 4
+    on_gpu = bundle.text_encoder_device == "gang"
     if bundle.text_encoder is not None:
         text_parameters = parameters(t5_shapes(bundle.text_encoder, bundle.text_width))
     return MemoryPlan(
         gang_size=gang_size,
         network=parameters(dit_shapes(bundle.network)) * item,
         vae=parameters(vae_shapes(bundle.vae)) * item,
-        text_encoder=(text_parameters or T5_11B_ENCODER_PARAMETERS) * text_item,
+        text_encoder=(text_parameters or T5_11B_ENCODER_PARAMETERS) * text_item if on_gpu else 0,
         activations=activation_bytes(bundle, gang_size, item),
         latents=_latent_bytes(bundle, gang_size),
         decode=decode_bytes(bundle, gang_size, item),

@@ -15,19 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5EncoderModel
 
-from cosmos_ray.models.embedding import load_embedding
-from cosmos_ray.models.t5 import build_encoder, load_encoder, random_encoder
 from cosmos_ray.request import TEXT_TOKENS
-
-__all__ = [
-    "TextEncoder",
-    "build_encoder",
-    "encode_ids",
-    "load_embedding",
-    "load_encoder",
-    "load_tokenizer",
-    "random_encoder",
-]
 
 #: T5's special tokens, under the ids that its encoder is configured with.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -93,5 +81,5 @@ def encode_ids(encoder: T5EncoderModel, input_ids_NM: Tensor, attention_mask_NM:
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """From a `tokenizer.json` with T5's special tokens, or a folder in Hugging Face layout."""
     if path.is_dir():
-        return AutoTokenizer.from_pretrained(str(path))
+        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)

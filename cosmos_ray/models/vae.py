@@ -58,7 +58,7 @@ class WanVAE:
         """From tensors under the published (Wan) names. UsageError lists missing, unexpected and misshapen names."""
         model = _build(VaeDims(dim=dim, z_dim=z_dim, dim_mult=dim_mult, num_res_blocks=num_res_blocks))
         names = {name: published_name(name, num_res_blocks) for name in model.state_dict()}
-        load_strictly(model, dict(state_dict), "VAE", names)
+        load_strictly(model, state_dict, "VAE", names)
         return cls(model)
 
     @classmethod

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.checkpoint import select_exactly
 from cosmos_ray.models.headers import read_header
 
 
@@ -98,26 +99,22 @@ def fill_random(module: nn.Module, seed: int) -> None:
         parameter.copy_(drawn[name])
 
 
-def load_strictly(module: nn.Module, state: dict[str, Tensor], what: str, names: dict[str, str] | None = None) -> None:
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    what: str,
+    names: Mapping[str, str] | None = None,
+    assign: bool = False,
+) -> None:
     """Loads exactly the module's tensors. `names`: the file's name of each of the module's (default: the same).
 
-    Raises UsageError listing missing, unexpected and misshapen names, as the file calls them.
+    assign: the module takes these very tensors, instead of their values. Raises UsageError, beginning with `what`, that
+    lists missing, unexpected and misshapen names, as the file calls them.
     """
     target = module.state_dict()
     names = names or {name: name for name in target}
-    missing = sorted(names[name] for name in target if names[name] not in state)
-    unexpected = sorted(state.keys() - set(names.values()))
-    misshapen = sorted(
-        f"{names[name]} {list(state[names[name]].shape)}, expected {list(tensor.shape)}"
-        for name, tensor in target.items()
-        if names[name] in state and state[names[name]].shape != tensor.shape
-    )
-    faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
-    if any(found for _, found in faults):
-        listed = "; ".join(f"{len(found)} {kind}: {_some(found)}" for kind, found in faults if found)
-        raise UsageError(f"{what}: {listed}")
-    module.load_state_dict({name: state[names[name]] for name in target})
-
-
-def _some(names: list[str], limit: int = 8) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    selection = select_exactly(found, {names[name]: tuple(tensor.shape) for name, tensor in target.items()})
+    if selection.faults:
+        raise UsageError(f"{what}: {'; '.join(selection.faults)}")
+    module.load_state_dict({name: state[names[name]] for name in target}, assign=assign)

@@ -1,0 +1,104 @@
+"""How far bfloat16 takes a clip by rounding alone, against how far a gang of two takes it. On CPUs, in minutes.
+
+    python benchmarks/rounding_floor.py [--steps 1 2 8 35]
+
+One small network with random weights makes the same clip (guidance 7) four times: on one rank; on two; on one with
+another attention kernel, which rounds in other places; on one in float32. If splitting a clip did more than round
+differently, the gang's error would stand out from the other kernel's. Prints a line a number of steps, errors
+||a - b|| / ||b||.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
+
+from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
+
+from cosmos_ray.models import layers  # noqa: E402
+from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, patchify  # noqa: E402
+from cosmos_ray.models.sampler import denoise  # noqa: E402
+from cosmos_ray.parallel import ContextParallel, gather_all, shard  # noqa: E402
+from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
+
+GRID = Grid(views=7, frames=4, height=4, width=4)
+CONFIG = DiTConfig(
+    model_channels=256, num_blocks=12, num_heads=2, adaln_lora_dim=64, crossattn_emb_channels=128, state_t=4
+)
+
+
+def other_attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
+    """The same formula by torch's kernel of plain matrix products, which rounds the scores to bfloat16."""
+    with sdpa_kernel([SDPBackend.MATH]):
+        heads = (x.transpose(1, 2) for x in (q_BLNK, k_BMNK, v_BMNK))
+        return scaled_dot_product_attention(*heads).transpose(1, 2)
+
+
+def network(dtype: torch.dtype) -> MultiviewDiT:
+    """Weights N(0, 1/fan_in), gains about 1, rounded to bfloat16 in either dtype."""
+    made = MultiviewDiT(CONFIG)
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, parameter in sorted(made.named_parameters()):
+        fan_in = parameter.shape[-1] if parameter.dim() > 1 else 64
+        drawn = torch.randn(parameter.shape, generator=generator) * fan_in**-0.5 + float(parameter.dim() == 1)
+        state[name] = drawn.bfloat16()
+    made.load(state)
+    return made.to(dtype)
+
+
+def clip(parallel: ContextParallel, steps: int, dtype: torch.dtype, other_kernel: bool = False) -> np.ndarray:
+    """Whole latents [V, L, 64], on every rank."""
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(
+        GRID.views, CONFIG.in_channels, GRID.frames, 2 * GRID.height, 2 * GRID.width, generator=generator
+    )
+    text = torch.zeros(GRID.views, TEXT_TOKENS, CONFIG.crossattn_emb_channels)
+    text[0, :40] = torch.randn(40, CONFIG.crossattn_emb_channels, generator=generator)
+    kernel = other_attention if other_kernel else layers.attention
+    with mock.patch.object(layers, "attention", kernel):
+        share = denoise(
+            network(dtype),
+            grid=GRID,
+            condition_VlP=shard(patchify(latents), parallel),
+            num_condition_latents=1,
+            positive_VMC=text,
+            negative_VMC=text.roll(1, dims=1),
+            guidance=7.0,
+            num_steps=steps,
+            seed=5,
+            model_fps=30.0,
+            parallel=parallel,
+        )
+    return gather_all(share, parallel).numpy()
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 8, 35])
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}; steps, gang of 2, other kernel, float32; against one rank in bfloat16")
+    for steps in arguments.steps:
+        one = run_ranks(1, clip, steps, torch.bfloat16)[0]
+        two = run_ranks(2, clip, steps, torch.bfloat16)[0]
+        other = run_ranks(1, clip, steps, torch.bfloat16, True)[0]
+        exact = run_ranks(1, clip, steps, torch.float32)[0]
+        print(steps, *(f"{error(found, one):.2g}" for found in (two, other, exact)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
