@@ -33,7 +33,8 @@ from cosmos_ray.models.bundle import Bundle, NetworkDims, T5Dims, VaeDims, load_
 from cosmos_ray.models.cache import file_sha256
 from cosmos_ray.models.dit import DiTConfig, MultiviewDiT
 from cosmos_ray.models.files import local_path
-from cosmos_ray.models.text import build_encoder, load_tokenizer
+from cosmos_ray.models.t5 import build_encoder
+from cosmos_ray.models.text import load_tokenizer
 from cosmos_ray.models.vae import WanVAE
 
 #: Seconds of a run that its end needs: last save, carry files, sheets.

@@ -23,7 +23,8 @@ from cosmos_ray.models import sampler
 from cosmos_ray.models.bundle import T5Dims, VaeDims, load_bundle
 from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.files import local_path
-from cosmos_ray.models.text import TextEncoder, build_encoder, load_tokenizer
+from cosmos_ray.models.t5 import build_encoder
+from cosmos_ray.models.text import TextEncoder, load_tokenizer
 from cosmos_ray.models.vae import WanVAE
 from cosmos_ray.models.vae_whole import decode_whole
 from cosmos_ray.parallel import ContextParallel
