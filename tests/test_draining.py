@@ -66,6 +66,7 @@ def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, 
     return said
 
 
+@pytest.mark.long
 def test_the_clip_in_flight_is_finished_if_the_notice_allows(cluster: Cluster, tmp_path: Path) -> None:
     said = run_and_drain(cluster, tmp_path, seconds=3, clips=8, notice_s=120)
     assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d+ s", line) for line in said)

@@ -85,6 +85,7 @@ def test_seconds_of_503_at_each_step_of_the_commit_cost_no_row(proxy: FaultProxy
     check_files(f"{s3}/out")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own takes root to mount")
 def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
     """A real disk of 1.5 MB: three or four clips fit. With more room, the same command goes on."""
