@@ -27,12 +27,12 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not slow and not ray and not long' -n 2 --dist loadfile
 
-# Everything CI runs. Most of it waits for processes to start and to die, so three files run at a time.
+# Everything CI runs. Most of it waits for processes to start and to die, so two files run at a time.
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not long' -n 3 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -q -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 # Every fault of the table in tests/chaos.py, and what it cost; about ten minutes a round. Some faults show once in a while.
 ROUNDS ?= 1

@@ -20,6 +20,11 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for clusters come first, so that no process is left with the longest ones at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The ids of tests that use `s3` or `storage` say which S3 server they run against."""
     backends = [fixture for fixture in ("s3", "storage") if fixture in metafunc.fixturenames]

@@ -242,6 +242,7 @@ def test_a_batch_with_an_embedding_an_incomplete_item_and_a_failure(drive: str, 
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_benchmark_makes_the_clip_four_times_and_tells_the_mean(drive: str, tmp_path: Path) -> None:
     flags = ("--input_path", "drive.mp4", "--prompt", "[seconds=0.5]", "--save_path", "clip.mp4", "--benchmark")
     done = run_script(tmp_path, *flags)
