@@ -31,7 +31,7 @@ from cosmos_ray.prepare import Prepared, prepare
 from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
-from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state
+from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.storage import Storage
 from cosmos_ray.workload import Fault
 
@@ -149,17 +149,17 @@ class GangLeader:
             with _timed(seconds, "prepare"):
                 prepared = await self._prepare(clip, attempt)
                 request = await self._embed(prepared.request)
+                checkpoint, packed = await self._stored_state(clip, prepared)
             shared = ray.put(request)
+            resume = None if packed is None else ray.put(packed)  # once for all ranks
+            done = 0 if packed is None else int(packed["step"])
+            work = denoise_work(clip, self._spec.bundle) * (1 - done / (clip.num_steps + 1))
             with _timed(seconds, "wait"):
                 await self._denoising.acquire()
             try:
                 if self._leaving:
                     raise _LeavingError
-                checkpoint, packed = await self._stored_state(clip, prepared)
                 gap = time.monotonic() - self._denoised_at
-                done = 0 if packed is None else int(packed["step"])
-                resume = None if packed is None else ray.put(packed)  # once for all ranks
-                work = denoise_work(clip, self._spec.bundle) * (1 - done / (clip.num_steps + 1))
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
                 with _timed(seconds, "denoise"):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
@@ -175,7 +175,7 @@ class GangLeader:
             made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
             record = await self._publish(clip, attempt, made)
             if checkpoint is not None:
-                await asyncio.to_thread(self._storage.delete, checkpoint.path)
+                await asyncio.to_thread(remove_state, self._storage, checkpoint)
             return Outcome(record)
         except _LeavingError:
             return Outcome()

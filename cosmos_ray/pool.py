@@ -338,7 +338,8 @@ class GangPool:
         self._health.clip_finished(gang.info.node)
         seconds = record.seconds
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
-        self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
+        if record.attempt == 1:  # a later one may have gone on from a stored state
+            self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
         await self._settled(record)
         for parked, fault in self._load.finished():
             await self._record_failure(parked, fault)

@@ -51,6 +51,14 @@ def read_state(storage: Storage, checkpoint: StepCheckpoint) -> PackedState | No
     return state if "step" in state else None
 
 
+def remove_state(storage: Storage, checkpoint: StepCheckpoint) -> None:
+    """Of a clip that is committed: that it cannot be removed makes nothing wrong, `status --clean` finds it."""
+    try:
+        storage.delete(checkpoint.path)
+    except OSError as error:
+        log.warning("%s cannot be removed: %s", checkpoint.path, error)
+
+
 class Writer:
     """Stores states beside the work, one at a time: a step that comes too soon for the store is left out."""
 
