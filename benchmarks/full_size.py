@@ -51,7 +51,6 @@ def main() -> int:
     output = arguments.work / f"out-{secrets.token_hex(4)}"
     began = time.monotonic()
     code, log = _submit(manifest, output, arguments)
-    print(log, file=sys.stderr)
     records = sorted(Ledger(Storage(str(output))).records(), key=lambda record: record.finished or "")
     print(json.dumps(_figures(records, output, arguments, code, time.monotonic() - began, log)))
     return code
@@ -92,14 +91,23 @@ def _submit(manifest: Path, output: Path, arguments: argparse.Namespace) -> tupl
         flags += ["--set", f"device={arguments.device}"]
         submit = [*ray, "job", "submit", "--address", address, "--working-dir", ROOT]
         command = [str(part) for part in [*submit, "--", sys.executable, "jobs/generate.py", *flags]]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return done.returncode, done.stdout
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as job:
+            assert job.stdout is not None
+            lines = [_show(line) for line in job.stdout]
+        return job.returncode, "".join(lines)
     finally:
         head.terminate()  # the head alone: it drains, then ends what it started
         try:
             head.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
+
+
+def _show(line: str) -> str:
+    print(line, end="", file=sys.stderr, flush=True)
+    return line
 
 
 def _until_answers(ray: list[str], address: str, environment: dict[str, str]) -> None:

@@ -18,7 +18,16 @@ from pathlib import Path
 
 import pytest
 import ray
-from job_runs import assert_no_actors_left, check_files, identity, records, run_job, wait_for, write_manifest
+from job_runs import (
+    actor_pids,
+    assert_no_actors_left,
+    check_files,
+    identity,
+    records,
+    run_job,
+    wait_for,
+    write_manifest,
+)
 from ray.cluster_utils import Cluster
 
 from cosmos_ray.job import Summary
@@ -69,20 +78,21 @@ def test_a_node_that_dies_takes_no_clip_with_it(cluster: Cluster, tmp_path: Path
     assert_no_actors_left()
 
 
-@pytest.mark.long
 def test_a_node_that_breaks_gangs_is_avoided(cluster: Cluster, tmp_path: Path) -> None:
     """Two deaths in a row on the only node: a node added during the second life gets the third gang."""
     cluster.add_node(num_cpus=2)
-    last_words = "a road [seconds=8] [die at=decode attempt=2]"
-    rows = [{"id": "breaker", "prompt": "a road [die attempt=1]"}, {"id": "again", "prompt": last_words}]
+    rows = [
+        {"id": "breaker", "prompt": "a road [die attempt=1]"},
+        {"id": "again", "prompt": "a road [hang attempt=2]"},
+    ]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     ended: list[tuple[Summary, list[str]]] = []
-    thread = threading.Thread(
-        target=lambda: ended.append(run_job(manifest, tmp_path / "out", gang={"clips_in_flight": 2}))
-    )
+    settings = {"clips_in_flight": 2, "deadline_min_s": 600}
+    thread = threading.Thread(target=lambda: ended.append(run_job(manifest, tmp_path / "out", gang=settings)))
     thread.start()
-    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/attempts/*.2")), "a second attempt")
+    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/attempts/again.2")), "a second attempt")
     cluster.add_node(num_cpus=2)
+    os.kill(actor_pids("Rank")[0], signal.SIGKILL)
 
     def avoided_as_status_says() -> list[str]:
         owner = read_status(str(tmp_path / "out"))[0].owner
