@@ -17,34 +17,25 @@ import errno
 import logging
 import os
 import posixpath
-import random
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.store_faults import BucketMissingError, explain, retrying
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _TEMPORARY = ".tmp-"
-_RETRY_DELAYS_S = (0.2, 1.0, 3.0)
-#: Faults that another try cannot mend.
-_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
-#: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
-_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure"})
-_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
 MAX_CREATE_BYTES = 64 * 2**20
@@ -120,46 +111,13 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     scheme = scheme_of(uri)
     if scheme not in SCHEMES:
         raise UsageError(f"{uri!r}: scheme {scheme!r} is not one of {', '.join(sorted(SCHEMES))}")
+    # gcsfs would ask for each bucket's layout first, with a permission that a reader of objects need not have.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     options = {} if scheme == "file" else {"use_listings_cache": False}
     try:
         return fsspec.core.url_to_fs(normalise_uri(uri), **options)
     except ImportError as error:
         raise UsageError(f"{uri!r} needs another package: {error}") from error
-
-
-def retrying(operation: Callable[[], T], what: str) -> T:
-    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter.
-
-    Every fault of the store is an OSError to the caller, whatever the store's own library makes of it.
-    """
-    for delay in _RETRY_DELAYS_S:
-        try:
-            return _with_os_errors(operation)
-        except _FINAL:
-            raise
-        except OSError as error:
-            if error.errno in _FINAL_ERRNO:
-                raise
-            log.warning("%s: %s; again in about %.1f s", what, error, delay)
-            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-    return _with_os_errors(operation)
-
-
-def _with_os_errors(operation: Callable[[], T]) -> T:
-    try:
-        return operation()
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        name = type(error).__name__
-        kind = PermissionError if name in _NO_CREDENTIALS else OSError
-        raise kind(f"{name}: {error}") from error
-
-
-def explain(error: BaseException) -> str:
-    """One line that says what a store answered: some answers have no text but that of the error beneath."""
-    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-    return f"{type(error).__name__}: {error}{cause}"
 
 
 def fetch_to_file(uri: str, target: Path) -> Stat:
@@ -193,13 +151,13 @@ def read_bytes(uri: str) -> bytes:
 
 
 def _check_bucket(fs: Any, uri: str) -> None:
-    """Raises OSError if the whole bucket of a missing object is not there: that is the store's fault, not the row's."""
+    """Raises BucketMissingError if not only the object is missing."""
     match = _SCHEME.match(uri)
     if match is None or scheme_of(uri) == "file":
         return
     bucket = uri[match.end() :].partition("/")[0]
     if not fs.exists(bucket):
-        raise OSError(f"the bucket {bucket!r} of {uri} is not there")
+        raise BucketMissingError(f"the bucket {bucket!r} of {uri} is not there")
 
 
 def _stat(info: dict[str, Any]) -> Stat:
