@@ -14,6 +14,7 @@ Credentials come from the environment, as each store's own library reads them.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import posixpath
@@ -208,7 +209,9 @@ class Storage:
             path = by_full[full]
             if isinstance(data, FileNotFoundError):
                 continue
-            result[path] = self.read(path) if isinstance(data, Exception) else bytes(data)
+            content = self._read_if_there(path) if isinstance(data, Exception) else bytes(data)
+            if content is not None:
+                result[path] = content
         return result
 
     def _read_if_there(self, path: str) -> bytes | None:
@@ -299,10 +302,18 @@ class Storage:
         except FileNotFoundError:
             log.debug("%s was gone already", path)
 
-    def remove_temporary(self) -> Removed:
-        """Files that writers which were killed had not put in place. Object stores have none: they write whole."""
+    def remove_unfinished(self) -> Removed:
+        """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.
+
+        Azure and Google drop the parts of unfinished uploads themselves, after a week. Only for the folder's owner.
+        """
+        if self.local:
+            return self._remove_temporary_files()
+        return self._abort_uploads() if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
+
+    def _remove_temporary_files(self) -> Removed:
         objects = size = 0
-        for folder, _, names in os.walk(self.uri) if self.local else ():
+        for folder, _, names in os.walk(self.uri):
             for name in names:
                 if name.startswith(_TEMPORARY):
                     path = os.path.join(folder, name)
@@ -310,6 +321,27 @@ class Storage:
                     os.unlink(path)
                     objects += 1
         return Removed(objects, size)
+
+    def _abort_uploads(self) -> Removed:
+        """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
+        fs, full = self._at("any")
+        bucket, _, prefix = full.removesuffix("any").partition("/")
+        objects = size = 0
+        marker: dict[str, str] = {}
+        while True:
+            page = retrying(
+                functools.partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marker),
+                "listing unfinished uploads",
+            )
+            for upload in page.get("Uploads", ()):
+                which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
+                retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")
+                size += sum(part["Size"] for part in parts)
+                objects += 1
+            if not page.get("IsTruncated"):
+                return Removed(objects, size)
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def check_writable(self) -> None:
         """Raises UsageError (with the store's own words) if this folder cannot be written."""

@@ -50,8 +50,8 @@ def clean(storage: Storage) -> Removed:
         storage.delete(path)
         objects += 1
         size += found.size if found else 0
-    temporary = storage.remove_temporary()
-    return Removed(objects + temporary.objects, size + temporary.size)
+    unfinished = storage.remove_unfinished()
+    return Removed(objects + unfinished.objects, size + unfinished.size)
 
 
 def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:
