@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 #: What a request meets instead of the server: (HTTP status, S3 error code, its message), "drop" (the connection is
 #: cut), "hang" (no answer for ten seconds, then cut). What its answer meets: "lost" (the server has done it, the
-#: connection is cut), "cut" (half of it comes), "slow" (it takes two seconds). None: nothing.
+#: connection is cut), "cut" (half of it comes), "slow" (it takes a second). None: nothing.
 Meets = tuple[int, str, str] | str | None
 UNAVAILABLE: Meets = (503, "SlowDown", "Please reduce your request rate.")
 EXPIRED: Meets = (403, "ExpiredToken", "The provided token has expired.")
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         pieces = [body] if meets is None else [body[at : at + _PIECE] for at in range(0, len(body), _PIECE)]
         for piece in pieces if meets != "cut" else [body[: len(body) // 2]]:
             self.wfile.write(piece)
-            time.sleep(2 * len(piece) / len(body) if meets == "slow" else 0)
+            time.sleep(len(piece) / len(body) if meets == "slow" else 0)
         if meets == "cut":
             self.wfile.flush()
             self._cut_connection()

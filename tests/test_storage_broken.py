@@ -83,14 +83,16 @@ OPERATIONS: dict[str, Callable[[Storage], object]] = {
 
 
 @pytest.mark.parametrize("meets", [UNAVAILABLE, "drop", "lost"], ids=["503", "dropped", "answer lost"])
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_fault_that_passes_is_not_seen(proxy: FaultProxy, far: Storage, operation: str, meets: Meets) -> None:
+def test_a_fault_that_passes_is_not_seen(proxy: FaultProxy, far: Storage, meets: Meets) -> None:
     """Also where the request was carried out and only its answer was lost: a creator meets its own object then."""
-    far.write("x", b"content")
-    far.write("sub/z", b"another")
-    proxy.fault = first(1, meets)
-    assert OPERATIONS[operation](far)
-    assert proxy.met
+    for name, operation in OPERATIONS.items():
+        folder = Storage(far.uri_of(name.replace(" ", "-")))
+        proxy.fault, proxy.met = lambda method, path: None, []
+        folder.write("x", b"content")
+        folder.write("sub/z", b"another")
+        proxy.fault = first(1, meets)
+        assert operation(folder), name
+        assert proxy.met, name
 
 
 def test_a_fault_that_stays_is_an_os_error_that_says_so(proxy: FaultProxy, far: Storage) -> None:
@@ -101,7 +103,7 @@ def test_a_fault_that_stays_is_an_os_error_that_says_so(proxy: FaultProxy, far: 
 
 
 @pytest.mark.parametrize("meets", ["cut", "slow"])
-@pytest.mark.parametrize("size", [3 * MIB, 60 * MIB], ids=["one request", "ranges"])
+@pytest.mark.parametrize("size", [3 * MIB, 51 * MIB], ids=["one request", "ranges"])
 def test_a_download_over_a_bad_line_is_whole(
     proxy: FaultProxy, far: Storage, tmp_path: Path, size: int, meets: Meets
 ) -> None:
