@@ -119,6 +119,8 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(normalise_uri(uri), **options)
     except ImportError as error:
         raise UsageError(f"{uri!r} needs another package: {error}") from error
+    except ValueError as error:  # adlfs, if the environment has no account, or a malformed one
+        raise UsageError(f"{uri!r} cannot be reached: {explain(error)}") from error
 
 
 def fetch_to_file(uri: str, target: Path) -> Stat:

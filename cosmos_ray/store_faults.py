@@ -35,6 +35,8 @@ _FINAL = (
 _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
+#: Time-out, a conflict with another writer of this moment, too many requests.
+_PASSING_4XX = frozenset({408, 409, 429})
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
 
 
@@ -58,8 +60,9 @@ def retrying(operation: Callable[[], T], what: str) -> T:
 
 def explain(error: BaseException) -> str:
     """One line that says what a store answered: some answers have no text but that of the error beneath."""
-    cause = f" ({_first_line(error.__cause__)})" if error.__cause__ is not None else ""
-    return f"{type(error).__name__}: {_first_line(error)}{cause}"
+    said = f"{type(error).__name__}: {_first_line(error)}"
+    beneath = _first_line(error.__cause__) if error.__cause__ is not None else ""
+    return said if beneath in said else f"{said} ({beneath})"
 
 
 def _with_os_errors(operation: Callable[[], T]) -> T:
@@ -80,14 +83,15 @@ def _as_os_error(error: Exception) -> Exception:
         return PermissionError(_first_line(error)) if forbidden else error
     if type(error).__module__.partition(".")[0] not in _CLIENTS:
         return error
-    name = type(error).__name__
-    return _kind(name, _http_status(error))(f"{name}: {_first_line(error)}")
-
-
-def _kind(name: str, status: int | None) -> type[OSError]:
+    name, status = type(error).__name__, _http_status(error)
+    said = f"{name}: {_first_line(error)}"
     if name in _NO_CREDENTIALS or status in (401, 403):
-        return PermissionError
-    return FileNotFoundError if status == 404 else OSError
+        return PermissionError(said)
+    if status == 404:
+        return FileNotFoundError(said)
+    if status is not None and 400 <= status < 500 and status not in _PASSING_4XX:
+        return OSError(errno.EINVAL, said)
+    return OSError(said)
 
 
 def _http_status(error: Exception) -> int | None:

@@ -45,13 +45,19 @@ def clean(storage: Storage) -> Removed:
         if record.id not in newest or record.generation > newest[record.id].generation:
             newest[record.id] = record
     objects = size = 0
-    for path in list(_unreferenced(storage, newest)):
-        found = storage.stat(path)
-        storage.delete(path)
-        objects += 1
-        size += found.size if found else 0
+    with ThreadPoolExecutor(_READERS) as pool:
+        for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, newest)):
+            objects += 1
+            size += removed
     unfinished = storage.remove_unfinished()
     return Removed(objects + unfinished.objects, size + unfinished.size)
+
+
+def _remove(storage: Storage, path: str) -> int:
+    """Its size in bytes."""
+    found = storage.stat(path)
+    storage.delete(path)
+    return found.size if found else 0
 
 
 def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:

@@ -67,4 +67,5 @@ def _kind(request: str) -> str:
 def _add_keys(output: Storage) -> None:
     client, root = s3fs.S3FileSystem(), output.uri.removeprefix("s3://")
     for start in range(0, KEYS, _BATCH):
-        client.pipe({f"{root}/clips/c{n:06d}/1/rear.mp4": b"x" for n in range(start, start + _BATCH)})
+        keys = [f"{root}/clips/c{n:06d}/1/rear.mp4" for n in range(start, start + _BATCH)]
+        client.pipe(dict.fromkeys(keys, b"x"), batch_size=512)

@@ -132,6 +132,13 @@ def test_wrong_credentials_of_azure(azure_bucket: str, monkeypatch: pytest.Monke
         Storage(f"{azure_bucket}/out").check_writable()
     assert wrong not in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("failed to authenticate") == 1
+
+
+def test_no_credentials_of_azure(azure_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    with fresh_clients("az"), pytest.raises(UsageError, match=r"cannot be reached: .*account"):
+        Storage(f"{azure_bucket}/out").check_writable()
 
 
 def test_no_credentials(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
