@@ -23,6 +23,8 @@ from cosmos_ray import store_faults
 from cosmos_ray.storage import Storage, fetch_to_file
 from cosmos_ray.tidy import clean
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 #: From here on s3fs uploads in parts.
 BIG = 101 * MIB
@@ -117,7 +119,6 @@ def test_a_download_over_a_bad_line_is_whole(
     assert proxy.met
 
 
-@pytest.mark.slow
 def test_an_upload_in_parts_goes_on_after_a_fault(proxy: FaultProxy, far: Storage) -> None:
     data = os.urandom(MIB) * (BIG // MIB)
     twice = first(2, "drop")
@@ -128,7 +129,6 @@ def test_an_upload_in_parts_goes_on_after_a_fault(proxy: FaultProxy, far: Storag
     far.delete("big")
 
 
-@pytest.mark.slow
 def test_an_upload_that_fails_half_way_leaves_nothing(proxy: FaultProxy, far: Storage) -> None:
     """Credentials expire between two parts: nothing is to be seen, and no parts are left that somebody pays for."""
     proxy.fault = lambda method, path: EXPIRED if PART_2 in path else None
@@ -145,7 +145,6 @@ Storage(sys.argv[1]).write("clips/a/1/rear.mp4", bytes(int(sys.argv[2])))
 """
 
 
-@pytest.mark.slow
 def test_a_writer_killed_half_way_leaves_parts_that_clean_removes(proxy: FaultProxy, far: Storage) -> None:
     """SIGKILL in the last part of an upload. Another output's upload in the same bucket is not touched."""
     bucket, _, prefix = far.uri.removeprefix("s3://").partition("/")
