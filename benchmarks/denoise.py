@@ -11,8 +11,8 @@ A guided step is the network under the caption and under the negative prompt. Mo
 Weights are random: no time depends on them. Every mode runs for `--seconds` after a warm-up, in the same process, so
 that ratios hold for one card in one state. Prints a line of JSON a mode and gang size: seconds a step (median, least,
 most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the baseline of the same
-gang size, efficiency against a gang of 1, kernel time by kind in one step, peak memory. Then one a kernel, if `--kernels`
-says how many seconds each.
+gang size, efficiency against a gang of 1, kernel time by kind in one step, peak memory. Then one a kernel, if
+`--kernels` says how many seconds each.
 """
 
 from __future__ import annotations
