@@ -6,7 +6,6 @@ moved when the next one begins. Why no order of crashes can lose a record is sai
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ BATCH = 1000
 FULL = 100_000
 MERGE = 16
 #: How long readers may take between listing the parts and reading them.
-KEEP_REPLACED_S = 3600.0
+KEPT_S = 3600.0
 _DELETERS = 16
 
 
@@ -88,10 +87,11 @@ def move_records(storage: Storage, epoch: int, records: pa.Table) -> None:
 
 
 def _remove_objects(storage: Storage, records: pa.Table) -> None:
-    """The records' own, and the marks of first attempts: only a later mark is ever looked for (`Ledger.commit`)."""
+    """And before them the marks of first attempts: who finds his own still there knows that no record was moved
+    (`Ledger.commit`). Numbers go on from the record's, so none is used twice."""
     ids = records["id"].to_pylist()
-    paths = [record_path(*key) for key in zip(ids, records["generation"].to_pylist(), strict=True)]
-    _delete(storage, itertools.chain(paths, (attempt_path(clip_id, 1) for clip_id in ids)))
+    _delete(storage, [attempt_path(clip_id, 1) for clip_id in ids])
+    _delete(storage, [record_path(*key) for key in zip(ids, records["generation"].to_pylist(), strict=True)])
 
 
 def merge(storage: Storage, epoch: int, now: float | None = None) -> None:
@@ -105,7 +105,7 @@ def merge(storage: Storage, epoch: int, now: float | None = None) -> None:
 
 
 def _remove_replaced(storage: Storage, parts: list[Part], now: float) -> None:
-    old = replaced_paths(part for part in parts if part.written < now - KEEP_REPLACED_S)
+    old = replaced_paths(part for part in parts if part.written < now - KEPT_S)
     _delete(storage, (part.path for part in parts if part.path in old))
 
 

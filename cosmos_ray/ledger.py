@@ -48,12 +48,14 @@ class Ledger:
     def commit(self, record: Record) -> Record:
         """Make `record` the clip's outcome and return it; or, if the clip has one already, return that one.
 
-        Once an outcome was moved into a part its path is free again. Only an attempt that was given up can get here
-        then: a later one has made the outcome. It finds that one's mark, looks, and takes its own record back.
+        Once an outcome was moved into a part its path is free again. An attempt that was given up may get here then:
+        it looks into the parts and takes its own record back. A first attempt whose mark is still there need not look:
+        marks of first attempts are removed before records are. Nor does a row's own fault, which needed no attempt.
         """
         path = record_path(record.id, record.generation)
         created = self.storage.write_if_absent(path, record.to_json())
-        if created and not self.storage.exists(attempt_path(record.id, record.attempt + 1)):
+        is_marked = record.attempt == 1 and self.storage.exists(attempt_path(record.id, 1))
+        if created and (is_marked or record.attempt == 0):
             return record
         moved = self._find_moved(record.id, record.generation)
         if created:

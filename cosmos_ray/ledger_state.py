@@ -65,14 +65,10 @@ def contents_of(
     objects = tail.select(OUTCOMES.names[:-1]).append_column(
         "compacted_by", pa.array(np.zeros(tail.num_rows, np.int64))
     )
-    outcomes = pa.concat_tables([*columns, objects]).combine_chunks() if columns or tail.num_rows else _none()
+    outcomes = pa.concat_tables([*columns, objects])
     valid, newest = _resolve(outcomes)
     known = _keys(outcomes, valid) if damaged else set()
     return Contents(tuple(parts), tail, outcomes, valid, newest, tuple(one for one in damaged if one not in known))
-
-
-def _none() -> pa.Table:
-    return OUTCOMES.empty_table()
 
 
 def _keys(outcomes: pa.Table, rows: np.ndarray) -> set[tuple[str, int]]:
@@ -110,6 +106,15 @@ class Outcomes(Mapping[str, Settled]):
         """Row of `table` of each clip, -1 for one without a record."""
         places = self._places
         return np.fromiter((places.get(clip_id, -1) for clip_id in clip_ids), np.int64, len(clip_ids))
+
+    @functools.cached_property
+    def _row_hashes(self) -> pa.StringArray:
+        return self.table["row_hash"].combine_chunks()
+
+    def row_hashes(self, places: np.ndarray) -> list[str]:
+        """Of what the manifest's row said that the clip in this row of `table` was made from."""
+        found: list[str] = self._row_hashes.take(pa.array(places)).to_pylist()
+        return found
 
     def __getitem__(self, clip_id: str) -> Settled:
         row = self.table.slice(self._places[clip_id], 1).to_pylist()[0]
@@ -162,7 +167,8 @@ class LedgerState:
     @functools.cached_property
     def settled_table(self) -> pa.Table:
         """The rows of `records.table` of clips that need nothing more."""
-        return self.records.table.filter(pa.array(self.settled_rows))
+        table, settled = self.records.table, self.settled_rows
+        return table if settled.all() else table.filter(pa.array(settled))
 
     def is_settled(self, clip_id: str) -> bool:
         record = self.records.get(clip_id)

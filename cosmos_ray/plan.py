@@ -191,7 +191,7 @@ class _Counts:
         """Which of the `settled` clips of this batch were made from other rows than these."""
         if not len(settled):
             return []
-        known = self._state.records.table["row_hash"].take(pa.array(places[settled])).to_pylist()
+        known = self._state.records.row_hashes(places[settled])
         rows, samples = fan.rows[settled], fan.samples[settled]
         right = checked.right[rows]
         hashes = iter(checked.row_hashes(rows[right], samples[right]))
