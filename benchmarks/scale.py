@@ -256,6 +256,7 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
     cosmos_ray.pool.leader_actor = light_leader()
     cosmos_ray.job.write_report = lambda *_: None  # it shows videos, and there are none
     settings = {"model": "fake", "device": "cpu", "gang_size": 1, "gangs": "2", "limit": arguments.clips}
+    settings["gang"] = {"clips_in_flight": 8}  # the gangs must not be what is waited for
     sizes: list[tuple[int, int, float]] = []
     began = time.monotonic()
 
