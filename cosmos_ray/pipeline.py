@@ -23,6 +23,8 @@ from cosmos_ray.manifest_files import Manifest, row_group_batches
 from cosmos_ray.plan import RowGroup
 
 _ROWS_A_BATCH = 256
+#: Tasks that ask for no CPU would all start at once, a process each.
+_READERS = 2
 #: Small blocks leave a task as soon as they are full: the first clip need not wait for a whole row group.
 _BLOCK_BYTES = 256 * 1024
 
@@ -67,6 +69,7 @@ def work_stream(
         batch_format="pyarrow",
         batch_size=None,
         num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=_READERS),
         fn_kwargs={"manifest": manifest, "defaults": defaults},
     )
     for row in clips.iter_rows():

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.ledger import LedgerState
 from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, sample_seed
 from cosmos_ray.manifest_files import open_manifest
+from cosmos_ray.manifest_table import check_batch
 from cosmos_ray.plan import Plan, make_plan, manifest_clips
 from cosmos_ray.request import VIEWS
 from cosmos_ray.storage import Storage
@@ -33,6 +35,11 @@ def clip_of(**row: Any) -> Clip:
     """The one clip of a row with an id, a prompt and these columns."""
     clips = clips_of_row({"id": "row", "prompt": "a street", **row}, DEFAULTS, BASE)
     assert len(clips) == 1
+    # Whole batches are checked as columns first; a row that those find right must be the same clip.
+    checked = check_batch(pa.RecordBatch.from_pylist([{"id": "row", "prompt": "a street", **row}]), DEFAULTS, BASE)
+    if checked.right[0]:
+        assert clips[0].error is None
+        assert checked.row_hashes(np.array([0]), np.array([0])) == [clips[0].row_hash]
     return clips[0]
 
 
