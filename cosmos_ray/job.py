@@ -172,11 +172,12 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
 
         pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, say)
         lease.describe = pool.describe
-        clips = itertools.islice(work_stream(job.manifest, job.work, job.defaults, state), config.limit)
+        stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
-            asyncio.run(stop.unless_stopped(pool.run(_in_thread(clips))))
+            asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
         finally:
             compactor.close()
+            stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:

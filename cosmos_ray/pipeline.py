@@ -9,7 +9,7 @@ named here and read in a map.)
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,10 +54,11 @@ def _clips_to_make(groups: pa.Table, manifest: Manifest, defaults: RowDefaults) 
 
 def work_stream(
     manifest: Manifest, work: Sequence[RowGroup], defaults: RowDefaults, state: LedgerState
-) -> Iterator[Clip]:
+) -> Generator[Clip, None, None]:
     """Clips of the manifest that the ledger has not settled, as fast as they are taken.
 
     work: from `plan.survey`, so its columns and ids are right; state: as new as that, or newer.
+    Close it before Ray is shut down.
     """
     configure_ray_data()
     if not work:
