@@ -11,17 +11,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 
+import pyarrow.compute as pc
+
+from cosmos_ray.compaction import Compactor, compact
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import LeaseLost, ManifestError, UsageError
 from cosmos_ray.index import INDEX, write_index
 from cosmos_ray.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger import Ledger, LedgerState, Record
+from cosmos_ray.ledger_rows import RecordReader
 from cosmos_ray.manifest import Clip, RowDefaults
+from cosmos_ray.manifest_files import Manifest, open_manifest
 from cosmos_ray.models.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.check import check_bundle
-from cosmos_ray.plan import Plan, make_plan, manifest_sha256, row_defaults
+from cosmos_ray.plan import Plan, RowGroup, removed_line, row_defaults, survey
 from cosmos_ray.report.build import REPORT, write_report
 from cosmos_ray.run import Run, check_same, open_run, read_run
+from cosmos_ray.status import summarise
 from cosmos_ray.storage import Storage, explain, normalise_uri
 
 log = logging.getLogger(__name__)
@@ -55,6 +61,8 @@ class _Job:
     ledger: Ledger
     defaults: RowDefaults
     run: Run
+    manifest: Manifest
+    work: tuple[RowGroup, ...]
 
 
 def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
@@ -68,6 +76,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
     try:
         state = job.ledger.state()  # again: an owner that was dying may have committed until now
+        compact(job.storage, lease.epoch, state.contents)
         if plan.changed and config.redo_changed:
             job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
             state = job.ledger.state()
@@ -104,16 +113,19 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         state, known = ledger.state(), read_run(storage)
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain(error)}") from error
-    plan = make_plan(config.manifest, defaults, state)
+    manifest = open_manifest(config.manifest)
+    found = survey(manifest, defaults, state)
+    plan = found.plan
     run = Run(
         manifest=config.manifest,
-        manifest_sha256=manifest_sha256(config.manifest),
+        manifest_sha256=manifest.sha256(),
         rows=plan.rows,
         clips=plan.clips,
         model=bundle.name,
         model_fingerprint=bundle.fingerprint,
         numerics=bundle.numerics,
         sampling=asdict(defaults),
+        removed=plan.removed,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -126,7 +138,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
-    return _Job(config, bundle, storage, ledger, defaults, run), plan
+    return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
 
 
 def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _Stop, say: Say) -> None:
@@ -151,11 +163,21 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             config.breaker,
             config.max_gpu_hours,
         )
-        progress = _Progress(plan.clips, sum(1 for _ in state.settled()), say)
-        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, progress.count, say)
+        progress = _Progress(plan.clips, plan.done + plan.failed, say)
+        compactor = Compactor(job.storage, lease.epoch)
+
+        def settled(record: Record) -> None:
+            progress.count(record)
+            compactor.add(record)
+
+        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, say)
         lease.describe = pool.describe
-        clips = itertools.islice(work_stream(config.manifest, job.defaults, state), config.limit)
-        asyncio.run(stop.unless_stopped(pool.run(_in_thread(clips))))
+        stream = work_stream(job.manifest, job.work, job.defaults, state)
+        try:
+            asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
+        finally:
+            compactor.close()
+            stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
@@ -235,20 +257,20 @@ def _duration(seconds: float) -> str:
 def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
     """Index, report and the verdict."""
     if worked or not job.storage.exists(INDEX) or not job.storage.exists(REPORT):
-        write_index(job.storage, job.run.manifest, job.defaults, state)
+        write_index(job.storage, job.manifest, job.defaults, state)
         write_report(job.storage, job.run, state)
-    ended = [record for _, record in state.settled()]
-    ok = sum(record.ok for record in ended)
-    failed = len(ended) - ok
+    status = summarise(job.storage.uri, job.run, state)
     summary = Summary(
-        job.storage.uri, plan.clips, ok, failed, max(0, plan.clips - len(ended)),
+        job.storage.uri, plan.clips, status.ok, status.failed, status.left,
         failed_allowed(job.config.max_failed, plan.clips),
     )  # fmt: skip
-    say(f"{ok} ok, {failed} failed (up to {summary.allowed} allowed), {summary.left} left")
-    for clip_id in sorted(clip_id for clip_id, record in state.settled() if not record.ok)[:_FAILURES_SHOWN]:
-        record = job.ledger.find(clip_id, state.records[clip_id].generation)
-        if record is not None:
-            say(f"  failed ({record.failure_class}) {clip_id}: {record.error}")
+    say(f"{status.ok} ok, {status.failed} failed (up to {summary.allowed} allowed), {status.left} left")
+    if status.removed:
+        say(removed_line(status.removed))
+    failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
+    shown = failed.take(pc.bottom_k_unstable(failed, _FAILURES_SHOWN)).to_pylist()
+    for record in RecordReader(job.storage, state).newest(shown):
+        say(f"  failed ({record.failure_class}) {record.id}: {record.error}")
     say(f"videos: {job.storage.uri_of('clips')}   index: {job.storage.uri_of(INDEX)}")
     say(f"report: {job.storage.uri_of(REPORT)}")
     return summary

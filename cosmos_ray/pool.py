@@ -383,7 +383,7 @@ class GangPool:
 
     async def _settled(self, record: Record) -> None:
         if record.attempt > 1:
-            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record)
+            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record, self._spec.epoch)
         self._on_record(record)
         self._notify()
 
