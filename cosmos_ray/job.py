@@ -74,6 +74,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
     job, plan = _check(config, say)
     stop = _Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
+    say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     try:
         state = job.ledger.state()  # again: an owner that was dying may have committed until now
         compact(job.storage, lease.epoch, state.contents)

@@ -146,6 +146,14 @@ class Lease:
             log.warning("the lease of %s could not be released: %s", self.storage.uri, error)
 
 
+def _own_name() -> str:
+    """Unique, and telling a person where to look: the submission's id (if Ray runs this as a job), machine, pid."""
+    ray_job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    submission = ray_job.get("metadata", {}).get("job_submission_id")
+    parts = [submission, socket.gethostname(), str(os.getpid()), uuid.uuid4().hex[:12]]
+    return "-".join(part for part in parts if part)
+
+
 def acquire(
     storage: Storage,
     times: LeaseTimes = LeaseTimes(),
@@ -156,7 +164,7 @@ def acquire(
 
     on_lost: called from the lease's thread if another owner takes over later.
     """
-    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    owner = _own_name()
     while True:
         newest = _newest_epoch(storage)
         if newest:

@@ -271,6 +271,11 @@ class GangPool:
                     self._health.count_fault(fault)
                     await self._give_up_all(gang, fault)
                     return
+        except asyncio.CancelledError:
+            if gang.running:
+                clips = ", ".join(f"{work.clip.id} (attempt {work.past_attempt})" for work in gang.running.values())
+                self._say(f"{gang.name} is stopped in the middle of {clips}")
+            raise
         finally:
             for task in {broken, pinging, *gang.running}:
                 task.cancel()

@@ -14,38 +14,30 @@ Credentials come from the environment, as each store's own library reads them.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import posixpath
-import random
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.store_faults import BucketMissingError, explain, retrying
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _TEMPORARY = ".tmp-"
-_RETRY_DELAYS_S = (0.2, 1.0, 3.0)
-#: Faults that another try cannot mend.
-_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
-#: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
-_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure"})
-_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
 MAX_CREATE_BYTES = 64 * 2**20
@@ -121,46 +113,13 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     scheme = scheme_of(uri)
     if scheme not in SCHEMES:
         raise UsageError(f"{uri!r}: scheme {scheme!r} is not one of {', '.join(sorted(SCHEMES))}")
+    # gcsfs would ask for each bucket's layout first, with a permission that a reader of objects need not have.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     options = {} if scheme == "file" else {"use_listings_cache": False}
     try:
         return fsspec.core.url_to_fs(normalise_uri(uri), **options)
     except ImportError as error:
         raise UsageError(f"{uri!r} needs another package: {error}") from error
-
-
-def retrying(operation: Callable[[], T], what: str) -> T:
-    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter.
-
-    Every fault of the store is an OSError to the caller, whatever the store's own library makes of it.
-    """
-    for delay in _RETRY_DELAYS_S:
-        try:
-            return _with_os_errors(operation)
-        except _FINAL:
-            raise
-        except OSError as error:
-            if error.errno in _FINAL_ERRNO:
-                raise
-            log.warning("%s: %s; again in about %.1f s", what, error, delay)
-            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-    return _with_os_errors(operation)
-
-
-def _with_os_errors(operation: Callable[[], T]) -> T:
-    try:
-        return operation()
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        name = type(error).__name__
-        kind = PermissionError if name in _NO_CREDENTIALS else OSError
-        raise kind(f"{name}: {error}") from error
-
-
-def explain(error: BaseException) -> str:
-    """One line that says what a store answered: some answers have no text but that of the error beneath."""
-    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-    return f"{type(error).__name__}: {error}{cause}"
 
 
 def fetch_to_file(uri: str, target: Path) -> Stat:
@@ -194,13 +153,13 @@ def read_bytes(uri: str) -> bytes:
 
 
 def _check_bucket(fs: Any, uri: str) -> None:
-    """Raises OSError if the whole bucket of a missing object is not there: that is the store's fault, not the row's."""
+    """Raises BucketMissingError if not only the object is missing."""
     match = _SCHEME.match(uri)
     if match is None or scheme_of(uri) == "file":
         return
     bucket = uri[match.end() :].partition("/")[0]
     if not fs.exists(bucket):
-        raise OSError(f"the bucket {bucket!r} of {uri} is not there")
+        raise BucketMissingError(f"the bucket {bucket!r} of {uri} is not there")
 
 
 def _stat(info: dict[str, Any]) -> Stat:
@@ -251,7 +210,9 @@ class Storage:
             path = by_full[full]
             if isinstance(data, FileNotFoundError):
                 continue
-            result[path] = self.read(path) if isinstance(data, Exception) else bytes(data)
+            content = self._read_if_there(path) if isinstance(data, Exception) else bytes(data)
+            if content is not None:
+                result[path] = content
         return result
 
     def _read_if_there(self, path: str) -> bytes | None:
@@ -369,10 +330,18 @@ class Storage:
         except FileNotFoundError:
             log.debug("%s was gone already", path)
 
-    def remove_temporary(self) -> Removed:
-        """Files that writers which were killed had not put in place. Object stores have none: they write whole."""
+    def remove_unfinished(self) -> Removed:
+        """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.
+
+        Azure and Google drop the parts of unfinished uploads themselves, after a week. Only for the folder's owner.
+        """
+        if self.local:
+            return self._remove_temporary_files()
+        return self._abort_uploads() if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
+
+    def _remove_temporary_files(self) -> Removed:
         objects = size = 0
-        for folder, _, names in os.walk(self.uri) if self.local else ():
+        for folder, _, names in os.walk(self.uri):
             for name in names:
                 if name.startswith(_TEMPORARY):
                     path = os.path.join(folder, name)
@@ -380,6 +349,27 @@ class Storage:
                     os.unlink(path)
                     objects += 1
         return Removed(objects, size)
+
+    def _abort_uploads(self) -> Removed:
+        """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
+        fs, full = self._at("any")
+        bucket, _, prefix = full.removesuffix("any").partition("/")
+        objects = size = 0
+        marker: dict[str, str] = {}
+        while True:
+            page = retrying(
+                functools.partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marker),
+                "listing unfinished uploads",
+            )
+            for upload in page.get("Uploads", ()):
+                which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
+                retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")
+                size += sum(part["Size"] for part in parts)
+                objects += 1
+            if not page.get("IsTruncated"):
+                return Removed(objects, size)
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def check_writable(self) -> None:
         """Raises UsageError (with the store's own words) if this folder cannot be written."""

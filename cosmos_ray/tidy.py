@@ -58,8 +58,8 @@ def clean(storage: Storage) -> Removed:
         storage.delete(path)
         objects += 1
         size += found.size if found else 0
-    temporary = storage.remove_temporary()
-    return Removed(objects + temporary.objects, size + temporary.size)
+    unfinished = storage.remove_unfinished()
+    return Removed(objects + unfinished.objects, size + unfinished.size)
 
 
 def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[str]:

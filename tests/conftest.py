@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import emulators
 import pytest
 import s3 as s3_server
 
@@ -33,20 +34,47 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     only_listing = metafunc.config.getoption("collectonly")
     server = s3_server.expected_kind() if only_listing else s3_server.server().kind
     for fixture in backends:
-        ids = ["local", f"s3-{server}"] if fixture == "storage" and len(backends) == 1 else [f"s3-{server}"]
+        ids = (
+            ["local", f"s3-{server}", "azure", "gcs"]
+            if fixture == "storage" and len(backends) == 1
+            else [f"s3-{server}"]
+        )
         metafunc.parametrize(fixture, ids, indirect=True)
 
 
 @pytest.fixture(scope="session")
 def s3_bucket() -> Iterator[str]:
     """URI of a bucket on the session's S3 server; this process and its children can reach it while this is in use."""
+    yield from _bucket_of(s3_server.server())
+
+
+@pytest.fixture(scope="session")
+def azure_bucket() -> Iterator[str]:
+    """As `s3_bucket`, on Azurite."""
+    yield from _bucket_of(_emulator(emulators.azurite))
+
+
+@pytest.fixture(scope="session")
+def gcs_bucket() -> Iterator[str]:
+    """As `s3_bucket`, on fake-gcs-server."""
+    yield from _bucket_of(_emulator(emulators.fake_gcs))
+
+
+def _emulator(start: Callable[[], emulators.Emulator]) -> emulators.Emulator:
+    try:
+        return start()
+    except emulators.EmulatorMissingError as error:
+        pytest.skip(str(error))
+
+
+def _bucket_of(server: s3_server.S3Server | emulators.Emulator) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in s3_server.server().environment.items():
+        for name, value in server.environment.items():
             if value is None:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        yield s3_server.server().make_bucket()
+        yield server.make_bucket()
 
 
 @pytest.fixture
@@ -57,7 +85,8 @@ def s3(s3_bucket: str) -> str:
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """An empty folder: of the local disk, then of an S3 server."""
+    """An empty folder: of the local disk, then of a server of each kind of object store."""
     if request.param == "local":
         return Storage(str(tmp_path / "out"))
-    return Storage(f"{request.getfixturevalue('s3_bucket')}/{uuid.uuid4().hex[:12]}")
+    bucket = request.getfixturevalue(f"{request.param.partition('-')[0]}_bucket")
+    return Storage(f"{bucket}/{uuid.uuid4().hex[:12]}")

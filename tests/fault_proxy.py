@@ -6,6 +6,7 @@ Requests pass unchanged, Host header included, so that signatures stay right.
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 #: What a request meets instead of the server: (HTTP status, S3 error code, its message), "drop" (the connection is
-#: cut), "hang" (no answer for ten seconds, then cut), or None: nothing.
+#: cut), "hang" (no answer for ten seconds, then cut). What its answer meets: "lost" (the server has done it, the
+#: connection is cut), "cut" (half of it comes), "slow" (it takes a second). None: nothing.
 Meets = tuple[int, str, str] | str | None
 UNAVAILABLE: Meets = (503, "SlowDown", "Please reduce your request rate.")
 EXPIRED: Meets = (403, "ExpiredToken", "The provided token has expired.")
 NO_BUCKET: Meets = (404, "NoSuchBucket", "The specified bucket does not exist")
+
+
+_PIECE = 1 << 16
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -46,16 +51,13 @@ class _Handler(BaseHTTPRequestHandler):
         meets = self.server.fault(self.command, self.path)
         if meets is not None:
             self.server.met.append((self.command, self.path))
-        if isinstance(meets, str):
+        if meets in ("drop", "hang"):
             time.sleep(10 if meets == "hang" else 0)
-            self.close_connection = True
-            self.connection.close()
-            return
-        if meets is not None:
+            return self._cut_connection()
+        if isinstance(meets, tuple):
             status, code, message = meets
             text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            self._answer(status, [("Content-Type", "application/xml")], text)
-            return
+            return self._answer(status, [("Content-Type", "application/xml")], text)
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -63,12 +65,19 @@ class _Handler(BaseHTTPRequestHandler):
                 upstream.putheader(name, value)
         upstream.endheaders(body)
         answer = upstream.getresponse()
-        self._answer(answer.status, answer.getheaders(), answer.read())
+        body = answer.read()
         upstream.close()
+        if meets == "lost":
+            return self._cut_connection()
+        return self._answer(answer.status, answer.getheaders(), body, meets)
+
+    def _cut_connection(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, meets: Meets = None) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -76,8 +85,15 @@ class _Handler(BaseHTTPRequestHandler):
         length = {name.lower(): value for name, value in headers}.get("content-length", len(body))
         self.send_header("Content-Length", str(length if self.command == "HEAD" else len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        pieces = [body] if meets is None else [body[at : at + _PIECE] for at in range(0, len(body), _PIECE)]
+        for piece in pieces if meets != "cut" else [body[: len(body) // 2]]:
+            self.wfile.write(piece)
+            time.sleep(len(piece) / len(body) if meets == "slow" else 0)
+        if meets == "cut":
+            self.wfile.flush()
+            self._cut_connection()
 
     def handle(self) -> None:
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+import s3fs
+from fault_proxy import fault_proxy
 from job_runs import check_files, fake_config, records, write_manifest
 
 from cosmos_ray.job import generate
@@ -19,7 +23,21 @@ from cosmos_ray.video import encode_mp4
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def test_a_job_from_bucket_to_bucket_and_again(s3: str, tmp_path: Path) -> None:
+def test_a_job_from_bucket_to_bucket_and_again(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no process of it lists the clips, however many there are."""
+    with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        requests: list[str] = []
+        proxy.fault = lambda method, path: requests.append(f"{method} {path}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        _from_bucket_to_bucket(s3, tmp_path)
+    s3fs.S3FileSystem.clear_instance_cache()
+    listings = [unquote(request) for request in requests if "list-type=2" in request and "max-keys=1&" not in request]
+    assert [one for one in listings if "/out/_cosmos_ray/ledger" in one]
+    assert not [one for one in listings if "/out/clips" in one or "/out/&" in one]
+
+
+def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
     bucket = Storage(s3)
     bucket.write("in/clip.mp4", encode_mp4(np.full((7, 64, 112, 3), 90, np.uint8), 10))
     rows = [

@@ -1,36 +1,35 @@
 """`ray job submit --working-dir . -- python jobs/generate.py ...` on a real head node.
 
-* the job runs from what was uploaded, on the driver and on the workers, and settles every clip
+* the job runs from what was uploaded, on the driver and on the workers, and settles every clip, here in a bucket
+* its log is for a person: a line a clip, with time, gang, progress and what is left; nothing of Ray Data
+* the bucket's secret comes from the nodes' environment and is written nowhere
 * submitted again, it has nothing to do
-* stopped in the middle, it lets go of the output and of its gangs, and the next submission makes the rest
+* stopped in the middle, it says which clip it was at, lets go of the output and of its gangs; the next submission makes
+  the rest
+* a cluster that dies takes nothing with it that another cluster needs
 * a failure allowed by nobody ends the job as failed, with our exit code in Ray's message
-* what is uploaded is small, and holds nothing but code
-* without the cluster's token, nothing can be submitted
-
-The head is one of our own: its ports, its folder and its token are nobody else's, and only its processes are stopped.
+* what is uploaded is small: code and the tiny model
+* without the cluster's token, nothing can be submitted and no node joins
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from job_runs import check_files, records, write_manifest
+from job_runs import check_files, records, wait_for, write_manifest
+from ray_head import Head, head_node, processes_of
 
 from cosmos_ray.lease import LeaseTimes, acquire
 from cosmos_ray.storage import Storage
@@ -39,51 +38,21 @@ from cosmos_ray.video import probe
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[1]
-RAY = Path(sys.executable).with_name("ray")
 VERSION = "0.0.0+submitted"
 MAX_UPLOAD_BYTES = 2_000_000
+NOT_TO_TRAVEL = (
+    ".git/pack",
+    ".venv/lib/torch.so",
+    "demo/output/clip.mp4",
+    "cosmos_ray/__pycache__/planted.pyc",
+    "cosmos_ray/models/bundles/mine/dit.safetensors",
+    "cosmos_ray/converted.pt",
+    "jobs/vae.pth",
+    "big.mp4",
+)
+TINY_WEIGHTS = "cosmos_ray/models/bundles/tiny/planted.safetensors"
 #: So long that only a lease that was released can be had within a test.
 LEASE_LIFE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Head:
-    """A Ray head node. environment: of every command that may talk to it. folder: where Ray keeps its files."""
-
-    address: str
-    environment: dict[str, str]
-    folder: Path
-    working_dir: Path
-
-    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A `ray` command; standard output and error come in one."""
-        return subprocess.run(
-            [str(RAY), *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    def get(self, path: str) -> Any:
-        """What the dashboard answers."""
-        token = self.environment["RAY_AUTH_TOKEN"]
-        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-
-    def log(self, submission: str) -> str:
-        return str(self.get(f"/api/jobs/{submission}/logs")["logs"])
-
-    def submit(self, manifest: str, output: Path, *flags: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
-        """Exit code and log of a submitted job of the fake model, gangs of 2 CPU ranks."""
-        ours = ("--manifest", manifest, "--output", str(output), "--model", "fake", "--gang-size", "2")
-        settings = ("--set", "device=cpu", "--set", f"lease.life_s={LEASE_LIFE_S}", *flags)
-        where = ("--address", self.address, "--working-dir", str(self.working_dir), *options)
-        done = self.ray("job", "submit", *where, "--", "python", "jobs/generate.py", *ours, *settings)
-        return done.returncode, done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -96,52 +65,17 @@ def working_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = package.read_text()
     package.write_text(text.replace('__version__ = "', f'__version__ = "{VERSION}"  # "', 1))
     assert VERSION in package.read_text()
-    for junk in (
-        ".git/pack",
-        ".venv/lib/torch.so",
-        "demo/output/clip.mp4",
-        "cosmos_ray/__pycache__/planted.pyc",
-        "big.mp4",
-    ):
+    for junk in (*NOT_TO_TRAVEL, TINY_WEIGHTS):
         (folder / junk).parent.mkdir(parents=True, exist_ok=True)
         (folder / junk).write_bytes(os.urandom(3_000_000))
     return folder
 
 
 @pytest.fixture(scope="module")
-def head(working_dir: Path) -> Iterator[Head]:
-    """A head with as many CPUs as one gang needs: a gang that was left behind would leave no room for the next."""
-    folder = Path(tempfile.mkdtemp(prefix="cosmos-ray-"))  # short: Ray's sockets lie in it
-    gcs, dashboard, agent, client = _free_ports(4)
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("RAY_") and name not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
-    environment |= {
-        "RAY_AUTH_MODE": "token",  # a head turns it on by itself, `ray job` commands have to be told
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [
-        str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
-        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-        f"--ray-client-server-port={client}", "--object-store-memory=200000000", "--disable-usage-stats",
-        f"--temp-dir={folder / 'ray'}",
-    ]  # fmt: skip
-    log = (folder / "head.log").open("wb")
-    process = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
-    )
-    try:
-        _wait_until(lambda: _answers(dashboard), 180, lambda: (folder / "head.log").read_text())
-        yield Head(f"http://127.0.0.1:{dashboard}", environment, folder, working_dir)
-    finally:
-        _kill_all_with(environment["RAY_AUTH_TOKEN"])
-        process.wait(10)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+def head(working_dir: Path, s3_bucket: str) -> Iterator[Head]:
+    """With the bucket's credentials in the environment of its processes."""
+    with head_node(working_dir) as head:
+        yield head
 
 
 @pytest.fixture(scope="module")
@@ -151,37 +85,6 @@ def refused(head: Head, tmp_path_factory: pytest.TempPathFactory) -> str:
     code, log = head.submit(str(folder / "missing.parquet"), folder / "out")
     assert code == 1
     return log
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = lambda: "") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s. {explain()[-3000:]}"
-        time.sleep(0.3)
-
-
-def _kill_all_with(token: str) -> None:
-    """End this head's processes and no others: those that have its token in their environment."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if entry.name != str(os.getpid()) and token.encode() in (entry / "environ").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended meanwhile, or is somebody else's
 
 
 def _manifest(folder: Path, clips: int, seconds: float = 0.0) -> str:
@@ -197,31 +100,88 @@ def _living_gangs(head: Head) -> list[str]:
     return [actor["class_name"] for actor in gangs if actor["state"] != "DEAD"]
 
 
-def test_a_submitted_job_makes_every_clip_and_again_nothing(head: Head, tmp_path: Path) -> None:
-    """Driver and workers run the uploaded code; the second submission finds everything settled."""
-    manifest, output = _manifest(tmp_path, 3), tmp_path / "out"
-    code, log = head.submit(manifest, output)
+@dataclass(frozen=True)
+class Submitted:
+    """A job of three clips from bucket to bucket, when it has ended. titles: of the cluster's processes meanwhile."""
+
+    manifest: str
+    output: str
+    status: str
+    log: str
+    titles: set[bytes]
+
+
+@pytest.fixture(scope="module")
+def submitted(head: Head, s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
+    bucket = Storage(f"{s3_bucket}/submitted")
+    bucket.write("in/m.parquet", Path(_manifest(tmp_path_factory.mktemp("in"), 3)).read_bytes())
+    manifest, output = bucket.uri_of("in/m.parquet"), bucket.uri_of("out")
+    code, log = head.submit(manifest, output, options=("--no-wait", "--submission-id", "from-bucket-to-bucket"))
     assert code == 0, log
-    assert {clip_id: record.status for clip_id, record in records(output).items()} == dict.fromkeys(
-        ["clip-0", "clip-1", "clip-2"], "ok"
-    )
-    check_files(output)
-    for record in records(output).values():
+    titles: set[bytes] = set()
+
+    def ended() -> str | None:
+        titles.update((entry / "cmdline").read_bytes() for entry in processes_of(head.environment["RAY_AUTH_TOKEN"]))
+        status = str(head.get("/api/jobs/from-bucket-to-bucket")["status"])
+        return status if status in ("SUCCEEDED", "FAILED", "STOPPED") else None
+
+    status = wait_for(ended, "the end of the job", 240)
+    return Submitted(manifest, output, status, head.log("from-bucket-to-bucket"), titles)
+
+
+def test_a_submitted_job_makes_every_clip(submitted: Submitted) -> None:
+    """Driver and workers run the uploaded code, with the credentials of their nodes."""
+    assert submitted.status == "SUCCEEDED", submitted.log
+    found = records(submitted.output)
+    assert {clip: record.status for clip, record in found.items()} == {f"clip-{n}": "ok" for n in range(3)}
+    check_files(submitted.output)
+    for record in found.values():
         assert record.sidecar is not None
-        sidecar = json.loads((output / record.sidecar.path).read_bytes())
+        sidecar = json.loads(Storage(submitted.output).read(record.sidecar.path))
         assert sidecar["versions"]["cosmos-ray"] == VERSION
         assert sidecar["network_calls_a_step"] == (2 if sidecar["clip"]["negative_prompt"] else 1)
-    before = sorted(path for path in (output / "clips").rglob("*") if path.is_file())
-    code, log = head.submit(manifest, output)
+
+
+def test_the_log_is_for_a_person(submitted: Submitted) -> None:
+    lines = submitted.log.splitlines()
+    clip = r"\d\d:\d\d:\d\d \[[123]/3\] clip-[012]: ok in \d+\.\d s on gang-0001; \d+s left"
+    assert sum(re.fullmatch(clip, line) is not None for line in lines) == 3, submitted.log
+    assert any(f"run 1 of {submitted.output}, by from-bucket-to-bucket-" in line for line in lines), submitted.log
+    others = [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert len(others) <= 2, others
+
+
+def test_a_secret_is_written_nowhere(submitted: Submitted, head: Head) -> None:
+    """Not in the job's log, Ray's logs, the dashboard, titles of processes, or any object of the output."""
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    assert len(secret) > 7
+    assert submitted.titles
+    assert not [title for title in submitted.titles if secret in title]
+    for path in ("/api/jobs/", "/api/v0/actors?detail=1&limit=1000", "/api/v0/runtime_envs?detail=1"):
+        assert secret not in json.dumps(head.get(path)).encode(), path
+    files = [path for path in (head.folder / "ray").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any("job-driver-from-bucket" in path.name for path in files)
+    assert not [path for path in files if secret in path.read_bytes()]
+    output = Storage(submitted.output)
+    objects = [path for folder in ("clips", "_cosmos_ray") for path in output.list(folder)]
+    assert len(objects) > 3
+    assert not [path for path in (*objects, "index.parquet", "report.html") if secret in output.read(path)]
+
+
+def test_submitted_again_there_is_nothing_to_do(submitted: Submitted, head: Head) -> None:
+    before = {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")}
+    code, log = head.submit(submitted.manifest, submitted.output)
     assert code == 0, log
     assert "all 3 clips are settled already: nothing to do" in log
-    assert sorted(path for path in (output / "clips").rglob("*") if path.is_file()) == before
+    assert {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")} == before
 
 
 def test_the_sample_drive_goes_the_whole_way(head: Head, tmp_path: Path) -> None:
     """The demo's own six rows, the tiny model, two gloo ranks: three modes, a caption a view, samples, one bad row."""
     subprocess.run([sys.executable, ROOT / "datasets" / "make_sample.py", "--out", tmp_path], check=True)
-    flags = ("--model", "tiny", "--max-failed", "1", "--set", "sampling.num_steps=2")
+    # One step without guidance: the way is the same, and the network is called once a clip instead of twenty times.
+    cheap = ("--set", "sampling.num_steps=1", "--set", "sampling.negative_prompt=''")
+    flags = ("--model", "tiny", "--max-failed", "1", *cheap)
     code, log = head.submit(str(tmp_path / "manifest.parquet"), tmp_path / "out", *flags)
     assert code == 0, log
     found = records(tmp_path / "out")
@@ -241,28 +201,56 @@ def test_the_sample_drive_goes_the_whole_way(head: Head, tmp_path: Path) -> None
 def test_a_stopped_job_lets_go_and_the_next_submission_makes_the_rest(head: Head, tmp_path: Path) -> None:
     """`ray job stop` in mid-clip: lease released, gangs gone, finished clips kept and not made again."""
     manifest, output = _manifest(tmp_path, 4, seconds=4.0), tmp_path / "out"
-    code, log = head.submit(manifest, output, options=("--no-wait", "--submission-id", "to-be-stopped"))
+    long_lease = ("--set", f"lease.life_s={LEASE_LIFE_S}")
+    options = ("--no-wait", "--submission-id", "to-be-stopped")
+    code, log = head.submit(manifest, output, *long_lease, options=options)
     assert code == 0, log
-    _wait_until(lambda: records(output), 180, lambda: head.log("to-be-stopped"))
+    wait_for(lambda: output.exists() and records(output), "a first clip", 180)
     stopped = head.ray("job", "stop", "--address", head.address, "to-be-stopped")
     assert stopped.returncode == 0, stopped.stdout
     assert head.get("/api/jobs/to-be-stopped")["status"] == "STOPPED"
     said = head.log("to-be-stopped")
     assert "stopped by SIGTERM; the same command goes on from here" in said
     assert "Traceback" not in said
+    in_flight = re.search(r"gang-0001 is stopped in the middle of (.*)", said)
+    assert in_flight, said
+    unfinished = set(re.findall(r"(clip-\d) \(attempt 1\)", in_flight[1]))
 
-    _wait_until(lambda: not _living_gangs(head), 60, lambda: str(_living_gangs(head)))
+    wait_for(lambda: not _living_gangs(head), "the gangs to be gone", 60)
     began = time.monotonic()
     acquire(Storage(str(output)), LeaseTimes(1.0, LEASE_LIFE_S)).release()
     assert time.monotonic() - began < LEASE_LIFE_S / 2, "the lease was not released: it had to run out"
 
     finished = records(output)
     assert 0 < len(finished) < 4, f"stopped at {len(finished)} of 4: not in the middle"
-    code, log = head.submit(manifest, output)
+    assert unfinished
+    assert unfinished.isdisjoint(finished)
+    code, log = head.submit(manifest, output, *long_lease)
     assert code == 0, log
     after = records(output)
     assert {clip_id: record.status for clip_id, record in after.items()} == {f"clip-{n}": "ok" for n in range(4)}
     assert {clip_id: after[clip_id] for clip_id in finished} == finished, "a finished clip was made again"
+    assert {clip for clip, record in after.items() if record.attempt == 2} == unfinished
+    check_files(output)
+
+
+@pytest.mark.long
+def test_a_job_whose_cluster_dies_goes_on_on_another_from_its_output(head: Head, s3: str, tmp_path: Path) -> None:
+    """Every process of the first cluster is killed at once; its folders are gone. The same submission elsewhere."""
+    manifest, output = f"{s3}/m.parquet", f"{s3}/out"
+    Storage(s3).write("m.parquet", Path(_manifest(tmp_path, 5, seconds=2.0)).read_bytes())
+    with head_node(head.working_dir) as doomed:
+        code, log = doomed.submit(manifest, output, options=("--no-wait",))
+        assert code == 0, log
+        wait_for(lambda: records(output), "a first clip", 180)
+    before = records(output)
+    assert 0 < len(before) < 5
+    code, log = head.submit(manifest, output)
+    assert code == 0, log
+    assert "is silent: taking over" in log
+    after = records(output)
+    assert {clip_id: record.status for clip_id, record in after.items()} == {f"clip-{n}": "ok" for n in range(5)}
+    assert {clip_id: after[clip_id] for clip_id in before} == before
     check_files(output)
 
 
@@ -282,23 +270,26 @@ def test_a_bad_manifest_ends_the_job_before_any_gang(refused: str) -> None:
 
 
 @pytest.mark.usefixtures("refused")
-def test_what_is_uploaded_is_small_and_holds_nothing_but_code(head: Head) -> None:
-    """Not the checkout's history, environment, results, tests or footage. Weights of the tiny model do not count."""
+def test_what_is_uploaded_is_small(head: Head) -> None:
+    """Code and the tiny model: not the checkout's history, environment, results, tests, footage, nor other weights."""
     (package,) = {path.parent for path in (head.folder / "ray").glob("session_2*/**/_ray_pkg_*/cosmos_ray")}
     assert {path.name for path in package.iterdir()} == {"cosmos_ray", "jobs"}
-    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    counted = [path for path in files if "bundles" not in path.parts]
-    assert (package / "cosmos_ray" / "report" / "report.html") in files
-    assert (package / "cosmos_ray" / "models" / "bundles" / "tiny" / "bundle.json") in files
-    assert not list(package.rglob("planted.pyc"))
-    assert sum(path.stat().st_size for path in counted) < MAX_UPLOAD_BYTES, sorted(map(str, counted))
+    files = {str(path.relative_to(package)): path for path in package.rglob("*") if path.is_file()}
+    assert {"cosmos_ray/report/report.html", "cosmos_ray/models/bundles/tiny/bundle.json", TINY_WEIGHTS} <= set(files)
+    assert not set(files) & set(NOT_TO_TRAVEL)
+    tiny_weights = {name for name in files if "bundles/tiny/" in name and name.endswith((".safetensors", ".pt"))}
+    counted = [name for name in files if name not in tiny_weights and "__pycache__" not in name]
+    assert sum(files[name].stat().st_size for name in counted) < MAX_UPLOAD_BYTES, sorted(counted)
 
 
-def test_nobody_submits_without_the_token(head: Head, tmp_path: Path) -> None:
-    """Ray's token authentication is on by default and stays on."""
-    stranger = {**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    other = Head(head.address, stranger, head.folder, head.working_dir)
-    code, log = other.submit(_manifest(tmp_path, 1), tmp_path / "out")
+def test_nothing_is_done_without_the_token(head: Head, tmp_path: Path) -> None:
+    """Ray's token authentication is on by default and stays on: for submissions, and for nodes that would join."""
+    stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    code, log = stranger.submit(_manifest(tmp_path, 1), tmp_path / "out")
     assert code != 0
     assert "401" in log or "403" in log or "uthenticat" in log, log
     assert not (tmp_path / "out").exists()
+    joined = stranger.ray("start", f"--address={head.gcs}", "--num-cpus=1", f"--temp-dir={head.folder / 'stranger'}")
+    assert joined.returncode != 0
+    assert "uthenticat" in joined.stdout, joined.stdout
+    assert len(head.get("/api/v0/nodes")["data"]["result"]["result"]) == 1

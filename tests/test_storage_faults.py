@@ -9,7 +9,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cosmos_ray import storage as storage_module
-from cosmos_ray.storage import Storage, retrying
+from cosmos_ray import store_faults
+from cosmos_ray.storage import Storage
+from cosmos_ray.store_faults import retrying
 
 
 class _Flaky(MemoryFileSystem):
@@ -30,7 +32,7 @@ class _Flaky(MemoryFileSystem):
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> tuple[Storage, _Flaky]:
     """A storage whose reads fail as often as told, and that loses no time between tries."""
-    monkeypatch.setattr(storage_module, "_RETRY_DELAYS_S", (0.001, 0.001, 0.001))
+    monkeypatch.setattr(store_faults, "_RETRY_DELAYS_S", (0.001, 0.001, 0.001))
     fs = _Flaky()
     fs.faults, fs.calls = [], 0
     fs.pipe_file("/out/x", b"content")
@@ -87,14 +89,14 @@ def test_a_final_fault_is_raised_at_once(flaky: tuple[Storage, _Flaky], fault: E
 def test_retrying_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backoff with jitter: between half and one and a half times the nominal delay."""
     waited: list[float] = []
-    monkeypatch.setattr(storage_module.time, "sleep", waited.append)
+    monkeypatch.setattr(store_faults.time, "sleep", waited.append)
 
     def fail() -> None:
         raise OSError("still down")
 
     with pytest.raises(OSError, match="still down"):
         retrying(fail, "a test")
-    nominal = storage_module._RETRY_DELAYS_S
+    nominal = store_faults._RETRY_DELAYS_S
     assert len(waited) == len(nominal)
     for found, delay in zip(waited, nominal, strict=True):
         assert 0.5 * delay <= found <= 1.5 * delay
