@@ -6,6 +6,7 @@
 * `ray up`'s file: Ray's validator, and instances of the right kinds at an EC2 server
 * the image: the repository's own pins, sources that exist, one version of CUDA
 * what AWS says of spot instances is understood
+* docs/cluster.md: its commands are ones that the job's command line takes, its files are there
 
 What runs of them is in `test_local_cluster.py`.
 """
@@ -364,6 +365,19 @@ def test_a_spot_notice_is_waited_for_and_understood(monkeypatch: pytest.MonkeyPa
     assert 100 < aws_spot_notice.wait_for_notice(poll_s=0.01) <= 120
     assert asked == ["/latest/meta-data/spot/instance-action"] * 3
     server.shutdown()
+
+
+def test_the_docs_commands_are_understood() -> None:
+    docs = (ROOT / "docs" / "cluster.md").read_text()
+    blocks = "\n".join(re.findall(r"^```bash\n(.*?)^```", docs, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    commands = re.findall(r"(?:cosmos-ray|python jobs/generate\.py) (?:generate )?(--manifest .*)", blocks)
+    assert len(commands) == 5
+    for flags in commands:
+        settings = settings_of(f"cosmos-ray generate {flags}")
+        check_world_size(load_bundle(settings.model), settings.gang_size or 0)
+    for path in re.findall(r"cluster/[\w.]+\w", blocks):
+        assert (ROOT / path).exists(), path
+    assert f"cosmos-ray:{PYPROJECT['project']['version']} ." in blocks
 
 
 def test_the_index_names_every_file() -> None:
