@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import logging
@@ -32,6 +33,8 @@ from cosmos_ray.storage import Storage, explain, normalise_uri
 
 log = logging.getLogger(__name__)
 _FAILURES_SHOWN = 20
+#: The time left is told from so many clips back, so that it follows a job that grows.
+_RATE_CLIPS = 200
 Say = Callable[[str], None]
 
 
@@ -145,6 +148,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
 def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _Stop, say: Say) -> None:
     """Run the gangs until every clip is settled."""
     from cosmos_ray.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
+    from cosmos_ray.metrics import JobMetrics
     from cosmos_ray.pipeline import work_stream
     from cosmos_ray.pool import GangPool, PoolConfig
     from cosmos_ray.spec import GangSpec
@@ -164,14 +168,16 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             config.breaker,
             config.max_gpu_hours,
         )
-        progress = _Progress(plan.clips, plan.done + plan.failed, say)
+        settled_before = plan.done + plan.failed
+        progress = _Progress(plan.clips, settled_before, say)
         compactor = Compactor(job.storage, lease.epoch)
 
         def settled(record: Record) -> None:
             progress.count(record)
             compactor.add(record)
 
-        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, say)
+        metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
+        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
         lease.describe = pool.describe
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
@@ -230,23 +236,26 @@ class _Stop:
 
 
 class _Progress:
-    """One line a settled clip: time, how it ended, gang, progress, ETA."""
+    """One line a settled clip: progress, how it ended and where, about how long the rest takes."""
 
     def __init__(self, clips: int, settled: int, say: Say) -> None:
         self._clips, self._settled, self._say = clips, settled, say
-        self._began, self._counted = time.monotonic(), 0
+        self._times = collections.deque([time.monotonic()], _RATE_CLIPS)  # the job's start, then of each clip made
 
     def count(self, record: Record) -> None:
         self._settled += 1
-        self._counted += 1
-        left = max(0, self._clips - self._settled)
-        eta_s = (time.monotonic() - self._began) / self._counted * left
-        how = (
-            f"ok in {record.seconds.get('denoise', 0.0):.1f} s on {record.gang}"
-            if record.status == "ok"
-            else (f"FAILED ({record.failure_class}): {record.error}")
-        )
-        self._say(f"[{self._settled}/{self._clips}] {record.id}: {how}; {_duration(eta_s)} left")
+        how = f"FAILED ({record.failure_class}): {record.error}"
+        if record.status == "ok":
+            self._times.append(time.monotonic())  # a row that fails at once says nothing of the others
+            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+            how = f"ok, denoised in {record.seconds.get('denoise', 0.0):.1f} s on {record.gang}{again}"
+        self._say(f"[{self._settled}/{self._clips}] {record.id}: {how}{self._time_left()}")
+
+    def _time_left(self) -> str:
+        left, counted = self._clips - self._settled, len(self._times) - 1
+        if left <= 0 or counted == 0:
+            return ""
+        return f"; about {_duration((self._times[-1] - self._times[0]) / counted * left)} to go"
 
 
 def _duration(seconds: float) -> str:
