@@ -23,7 +23,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Look after models.")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(model_app, name="model")
 
-Manifest = Annotated[str, typer.Option(help="URI of the Parquet manifest.")]
+Manifest = Annotated[str, typer.Option(help="URI of the manifest: a Parquet file, a folder of them, or a pattern.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="URI of a job's output.")]
 
@@ -111,12 +111,12 @@ def plan(
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left."""
     from cosmos_ray.ledger import Ledger, LedgerState
     from cosmos_ray.models.bundle import load_bundle
-    from cosmos_ray.plan import plan_for
+    from cosmos_ray.plan import plan_for, removed_line
     from cosmos_ray.storage import Storage
 
     flags = {"manifest": manifest, "output": output or "none", **({"model": model} if model else {})}
     settings = GenerateConfig.model_validate(flags)
-    state = Ledger(Storage(output)).state() if output else LedgerState({}, {})
+    state = Ledger(Storage(output)).state() if output else LedgerState.empty()
     found = plan_for(settings, load_bundle(settings.model), state)
     if as_json:
         print(json.dumps(asdict(found)))
@@ -127,6 +127,8 @@ def plan(
         print(f"  {clip_id}: {error}")
     if found.unguided:
         print(f"{found.unguided} clips have no negative prompt: one network call a step, not two, and no guidance")
+    if found.removed:
+        print(removed_line(sum(found.removed.values())))
     if found.changed:
         print(f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}")
     return 0
@@ -140,6 +142,7 @@ def status(
     clean: Annotated[bool, typer.Option("--clean", help="Remove what attempts that were cut off have left.")] = False,
 ) -> int:
     """How far a job is, from its output alone."""
+    from cosmos_ray.plan import removed_line
     from cosmos_ray.status import owner_lines, read_status, record_lines
 
     if records:
@@ -155,6 +158,8 @@ def status(
     print(f"{found.output}: {found.clips} clips with {found.model}")
     classes = ", ".join(f"{count} {name}" for name, count in found.failed_by_class.items())
     print(f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left")
+    if found.removed:
+        print(removed_line(found.removed))
     if found.left and found.clips_per_hour and found.eta_s is not None:
         print(f"{found.clips_per_hour:.1f} clips an hour, {found.eta_s / 3600:.1f} hours to go")
     if found.owner is not None:
@@ -216,6 +221,7 @@ def retry(
 def report(output: Output) -> int:
     """Write OUTPUT/report.html and OUTPUT/index.parquet from the ledger."""
     from cosmos_ray.index import write_index
+    from cosmos_ray.manifest_files import open_manifest
     from cosmos_ray.report.build import REPORT, write_report
     from cosmos_ray.run import row_defaults_of
     from cosmos_ray.status import read_status
@@ -225,7 +231,7 @@ def report(output: Output) -> int:
     storage = Storage(output)
     write_report(storage, job, state)
     print(storage.uri_of(REPORT))
-    rows = write_index(storage, job.manifest, row_defaults_of(job), state)
+    rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
     print(f"{storage.uri_of('index.parquet')}: {rows} clips")
     return 0
 

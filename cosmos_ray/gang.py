@@ -9,8 +9,10 @@ the pool makes a new gang. A fault that all ranks report alike leaves them in st
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import time
@@ -28,12 +30,15 @@ from cosmos_ray.errors import FailureClass, LeaseLost, RowError
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.prepare import Prepared, prepare
+from cosmos_ray.process_log import log_as
 from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.storage import Storage
 from cosmos_ray.workload import Fault
+
+log = logging.getLogger(__name__)
 
 #: After one rank failed: how long the others get to report the same before the gang counts as out of step.
 _AGREE_S = 5.0
@@ -66,12 +71,13 @@ class GangInfo:
 class Outcome:
     """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
 
-    broken: the gang went with it.
+    broken: the gang went with it. read_bytes: of the inputs of a committed clip.
     """
 
     record: Record | None = None
     fault: Fault | None = None
     broken: bool = False
+    read_bytes: int = 0
 
 
 class _LeavingError(Exception):
@@ -82,6 +88,7 @@ class GangLeader:
     """Runs up to three clips at a time: one is fetched and embedded, one denoised, one decoded and published."""
 
     def __init__(self, name: str, spec: GangSpec) -> None:
+        log_as(name)
         self._name = name
         self._spec = spec
         self._storage = Storage(spec.output)
@@ -93,6 +100,7 @@ class GangLeader:
         self._watchers: list[asyncio.Task[None]] = []
         self._denoised_at = 0.0  # end of the last denoising: what follows until the next is idle GPU time
         self._pace = Pace()
+        self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
         self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
 
@@ -124,7 +132,17 @@ class GangLeader:
             port = await self._ranks[0].open_store.remote()
         await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
         self._denoised_at = time.monotonic()
+        log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
         return GangInfo(self._node, tuple(self._processes), time.monotonic() - began)
+
+    async def stages(self) -> dict[str, int]:
+        """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
+        return {
+            "preparing": self._phases["prepare"],
+            "prepared": self._phases["wait"],
+            "denoising": self._phases["denoise"],
+            "publishing": self._phases["publish"],
+        }
 
     async def until_broken(self) -> str:
         """Returns, with the reason, when the gang breaks; else never."""
@@ -143,10 +161,26 @@ class GangLeader:
             )
 
     async def run(self, clip: Clip, attempt: int) -> Outcome:
-        """One attempt at one clip, top to bottom. Never raises for what a row or a gang can do; LeaseLost does."""
+        """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does."""
+        log.info("%s: attempt %d begins", clip.id, attempt)
+        outcome = await self._run(clip, attempt)
+        if outcome.record is not None:
+            phases = ", ".join(f"{phase} {spent:.1f} s" for phase, spent in outcome.record.seconds.items())
+            log.info("%s: attempt %d committed: %s", clip.id, attempt, phases)
+        elif outcome.fault is not None:
+            log.warning(
+                "%s: attempt %d failed (%s): %s",
+                clip.id, attempt, outcome.fault.failure_class, outcome.fault.message,
+            )  # fmt: skip
+        else:
+            log.info("%s: attempt %d is handed back", clip.id, attempt)
+        return outcome
+
+    async def _run(self, clip: Clip, attempt: int) -> Outcome:
+        """From the row to its record, top to bottom."""
         started, seconds = now(), dict[str, float]()
         try:
-            with _timed(seconds, "prepare"):
+            with self._in_phase("prepare", seconds):
                 prepared = await self._prepare(clip, attempt)
                 request = await self._embed(prepared.request)
                 checkpoint, packed = await self._stored_state(clip, prepared)
@@ -154,14 +188,14 @@ class GangLeader:
             resume = None if packed is None else ray.put(packed)  # once for all ranks
             done = 0 if packed is None else int(packed["step"])
             work = denoise_work(clip, self._spec.bundle) * (1 - done / (clip.num_steps + 1))
-            with _timed(seconds, "wait"):
+            with self._in_phase("wait", seconds):
                 await self._denoising.acquire()
             try:
                 if self._leaving:
                     raise _LeavingError
                 gap = time.monotonic() - self._denoised_at
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
-                with _timed(seconds, "denoise"):
+                with self._in_phase("denoise", seconds):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
                     reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
             finally:
@@ -173,10 +207,11 @@ class GangLeader:
             self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
             made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
-            record = await self._publish(clip, attempt, made)
+            with self._in_phase("publish", {}):
+                record = await self._publish(clip, attempt, made)
             if checkpoint is not None:
                 await asyncio.to_thread(remove_state, self._storage, checkpoint)
-            return Outcome(record)
+            return Outcome(record, read_bytes=sum(file.size for file in prepared.inputs))
         except _LeavingError:
             return Outcome()
         except RowError as error:
@@ -188,8 +223,20 @@ class GangLeader:
             return Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
         except LeaseLost:
             raise
-        except Exception as error:  # noqa: BLE001 - a fault nobody foresaw is the row's to report, not the job's to die of
+        except Exception as error:
+            # A fault nobody foresaw is the row's to report, not the job's to die of.
+            log.exception("%s: attempt %d", clip.id, attempt)
             return Outcome(fault=Fault("internal", f"{type(error).__name__}: {error}"))
+
+    @contextlib.contextmanager
+    def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
+        began = time.monotonic()
+        self._phases[phase] += 1
+        try:
+            yield
+        finally:
+            self._phases[phase] -= 1
+            seconds[phase] = time.monotonic() - began
 
     async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
         limit_s = self._spec.settings.deadline_first_s
@@ -267,6 +314,7 @@ class GangLeader:
         if self._broken.done():
             return
         self._broken.set_result(reason)
+        log.error("the gang breaks (%s): %s", reason.failure_class, reason)
         for rank in self._ranks:
             ray.kill(rank, no_restart=True)
         await asyncio.to_thread(_await_end, self._processes, 0.0)
@@ -282,6 +330,8 @@ async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
     except (ActorDiedError, ActorUnavailableError) as error:
         raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
     except RayTaskError as error:
+        if not isinstance(error.cause, RowError):
+            log.warning("%s failed on a rank:\n%s", method, error)  # with the rank's own traceback
         raise error.cause from None
 
 
@@ -334,12 +384,3 @@ def _await_end(processes: list[RankProcess], patience_s: float = _GONE_S / 2) ->
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        seconds[phase] = time.monotonic() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import logging
@@ -11,21 +12,29 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 
+import pyarrow.compute as pc
+
+from cosmos_ray.compaction import Compactor, compact
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import LeaseLost, ManifestError, UsageError
 from cosmos_ray.index import INDEX, write_index
 from cosmos_ray.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger import Ledger, LedgerState, Record
+from cosmos_ray.ledger_rows import RecordReader
 from cosmos_ray.manifest import Clip, RowDefaults
+from cosmos_ray.manifest_files import Manifest, open_manifest
 from cosmos_ray.models.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.check import check_bundle
-from cosmos_ray.plan import Plan, make_plan, manifest_sha256, row_defaults
+from cosmos_ray.plan import Plan, RowGroup, removed_line, row_defaults, survey
 from cosmos_ray.report.build import REPORT, write_report
 from cosmos_ray.run import Run, check_same, open_run, read_run
+from cosmos_ray.status import summarise
 from cosmos_ray.storage import Storage, explain, normalise_uri
 
 log = logging.getLogger(__name__)
 _FAILURES_SHOWN = 20
+#: The time left is told from so many clips back, so that it follows a job that grows.
+_RATE_CLIPS = 200
 Say = Callable[[str], None]
 
 
@@ -55,6 +64,8 @@ class _Job:
     ledger: Ledger
     defaults: RowDefaults
     run: Run
+    manifest: Manifest
+    work: tuple[RowGroup, ...]
 
 
 def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
@@ -69,6 +80,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
     say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     try:
         state = job.ledger.state()  # again: an owner that was dying may have committed until now
+        compact(job.storage, lease.epoch, state.contents)
         if plan.changed and config.redo_changed:
             job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
             state = job.ledger.state()
@@ -105,16 +117,19 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         state, known = ledger.state(), read_run(storage)
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain(error)}") from error
-    plan = make_plan(config.manifest, defaults, state)
+    manifest = open_manifest(config.manifest)
+    found = survey(manifest, defaults, state)
+    plan = found.plan
     run = Run(
         manifest=config.manifest,
-        manifest_sha256=manifest_sha256(config.manifest),
+        manifest_sha256=manifest.sha256(),
         rows=plan.rows,
         clips=plan.clips,
         model=bundle.name,
         model_fingerprint=bundle.fingerprint,
         numerics=bundle.numerics,
         sampling=asdict(defaults),
+        removed=plan.removed,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -127,12 +142,13 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
-    return _Job(config, bundle, storage, ledger, defaults, run), plan
+    return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
 
 
 def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _Stop, say: Say) -> None:
     """Run the gangs until every clip is settled."""
     from cosmos_ray.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
+    from cosmos_ray.metrics import JobMetrics
     from cosmos_ray.pipeline import work_stream
     from cosmos_ray.pool import GangPool, PoolConfig
     from cosmos_ray.spec import GangSpec
@@ -152,11 +168,23 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             config.breaker,
             config.max_gpu_hours,
         )
-        progress = _Progress(plan.clips, sum(1 for _ in state.settled()), say)
-        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, progress.count, say)
+        settled_before = plan.done + plan.failed
+        progress = _Progress(plan.clips, settled_before, say)
+        compactor = Compactor(job.storage, lease.epoch)
+
+        def settled(record: Record) -> None:
+            progress.count(record)
+            compactor.add(record)
+
+        metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
+        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
         lease.describe = pool.describe
-        clips = itertools.islice(work_stream(config.manifest, job.defaults, state), config.limit)
-        asyncio.run(stop.unless_stopped(pool.run(_in_thread(clips))))
+        stream = work_stream(job.manifest, job.work, job.defaults, state)
+        try:
+            asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
+        finally:
+            compactor.close()
+            stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
@@ -208,23 +236,26 @@ class _Stop:
 
 
 class _Progress:
-    """One line a settled clip: time, how it ended, gang, progress, ETA."""
+    """One line a settled clip: progress, how it ended and where, about how long the rest takes."""
 
     def __init__(self, clips: int, settled: int, say: Say) -> None:
         self._clips, self._settled, self._say = clips, settled, say
-        self._began, self._counted = time.monotonic(), 0
+        self._times = collections.deque([time.monotonic()], _RATE_CLIPS)  # the job's start, then of each clip made
 
     def count(self, record: Record) -> None:
         self._settled += 1
-        self._counted += 1
-        left = max(0, self._clips - self._settled)
-        eta_s = (time.monotonic() - self._began) / self._counted * left
-        how = (
-            f"ok in {record.seconds.get('denoise', 0.0):.1f} s on {record.gang}"
-            if record.status == "ok"
-            else (f"FAILED ({record.failure_class}): {record.error}")
-        )
-        self._say(f"[{self._settled}/{self._clips}] {record.id}: {how}; {_duration(eta_s)} left")
+        how = f"FAILED ({record.failure_class}): {record.error}"
+        if record.status == "ok":
+            self._times.append(time.monotonic())  # a row that fails at once says nothing of the others
+            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+            how = f"ok, denoised in {record.seconds.get('denoise', 0.0):.1f} s on {record.gang}{again}"
+        self._say(f"[{self._settled}/{self._clips}] {record.id}: {how}{self._time_left()}")
+
+    def _time_left(self) -> str:
+        left, counted = self._clips - self._settled, len(self._times) - 1
+        if left <= 0 or counted == 0:
+            return ""
+        return f"; about {_duration((self._times[-1] - self._times[0]) / counted * left)} to go"
 
 
 def _duration(seconds: float) -> str:
@@ -236,20 +267,20 @@ def _duration(seconds: float) -> str:
 def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
     """Index, report and the verdict."""
     if worked or not job.storage.exists(INDEX) or not job.storage.exists(REPORT):
-        write_index(job.storage, job.run.manifest, job.defaults, state)
+        write_index(job.storage, job.manifest, job.defaults, state)
         write_report(job.storage, job.run, state)
-    ended = [record for _, record in state.settled()]
-    ok = sum(record.ok for record in ended)
-    failed = len(ended) - ok
+    status = summarise(job.storage.uri, job.run, state)
     summary = Summary(
-        job.storage.uri, plan.clips, ok, failed, max(0, plan.clips - len(ended)),
+        job.storage.uri, plan.clips, status.ok, status.failed, status.left,
         failed_allowed(job.config.max_failed, plan.clips),
     )  # fmt: skip
-    say(f"{ok} ok, {failed} failed (up to {summary.allowed} allowed), {summary.left} left")
-    for clip_id in sorted(clip_id for clip_id, record in state.settled() if not record.ok)[:_FAILURES_SHOWN]:
-        record = job.ledger.find(clip_id, state.records[clip_id].generation)
-        if record is not None:
-            say(f"  failed ({record.failure_class}) {clip_id}: {record.error}")
+    say(f"{status.ok} ok, {status.failed} failed (up to {summary.allowed} allowed), {status.left} left")
+    if status.removed:
+        say(removed_line(status.removed))
+    failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
+    shown = failed.take(pc.bottom_k_unstable(failed, _FAILURES_SHOWN)).to_pylist()
+    for record in RecordReader(job.storage, state).newest(shown):
+        say(f"  failed ({record.failure_class}) {record.id}: {record.error}")
     say(f"videos: {job.storage.uri_of('clips')}   index: {job.storage.uri_of(INDEX)}")
     say(f"report: {job.storage.uri_of(REPORT)}")
     return summary

@@ -12,22 +12,20 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError, RowError, column_error
 from cosmos_ray.request import LATENT_FRAMES, VIEWS
-from cosmos_ray.storage import explain, filesystem_of, resolve_reference, retrying
+from cosmos_ray.storage import explain, resolve_reference
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
-_MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
-_MAX_PROMPT_CHARS = 20_000
-_BATCH_ROWS = 4096
+MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
+MAX_PROMPT_CHARS = 20_000
 #: What stands in `prompt` where somebody took it for a reference.
 _FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
@@ -141,36 +139,8 @@ def check_schema(schema: pa.Schema) -> None:
         raise ManifestError("the manifest cannot be used: " + "; ".join(problems))
 
 
-def read_rows(uri: str) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet manifest, a batch in memory at a time. Raises ManifestError."""
-    batches = open_manifest(uri).iter_batches(batch_size=_BATCH_ROWS)
-    while True:
-        try:
-            batch = next(batches, None)
-            rows = rows_of(batch) if batch is not None else None
-        except (OSError, ValueError) as error:  # damaged pages, text that is not UTF-8
-            raise _unreadable(uri, error) from error
-        if rows is None:
-            return
-        yield from rows
-
-
-def open_manifest(uri: str) -> pq.ParquetFile:
-    """The manifest, with its schema checked. Raises ManifestError if it is missing, no Parquet file, or empty."""
-    fs, path = filesystem_of(uri)
-    try:
-        file = retrying(lambda: pq.ParquetFile(fs.open(path, "rb")), f"reading {uri}")
-    except FileNotFoundError:
-        raise ManifestError(f"there is no manifest at {uri}") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(uri, error) from error
-    if file.metadata.num_rows == 0:
-        raise ManifestError(f"the manifest {uri} is empty")
-    check_schema(file.schema_arrow)
-    return file
-
-
-def _unreadable(uri: str, error: Exception) -> ManifestError:
+def unreadable(uri: str, error: Exception) -> ManifestError:
+    """What is said of a manifest, or a file of it, that is damaged or something else."""
     return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain(error)}")
 
 
@@ -236,7 +206,7 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             num_conditional_frames=_conditional_frames(row, bool(inputs)),
             negative_prompt=_text(row, "negative_prompt", defaults.negative_prompt),
             guidance=_number(row, "guidance", defaults.guidance, 0.0, 100.0),
-            seed=_integer(row, "seed", defaults.seed, 0, _MAX_SEED),
+            seed=_integer(row, "seed", defaults.seed, 0, MAX_SEED),
             num_steps=_integer(row, "num_steps", defaults.num_steps, 1, 1000),
             n_views=n_views,
             fps=_integer(row, "fps", defaults.fps, 1, 120),
@@ -283,8 +253,8 @@ def _text(row: Mapping[str, Any], column: str, default: str) -> str:
     found = row.get(column)
     if found is None:
         return default
-    if len(found) > _MAX_PROMPT_CHARS:
-        raise column_error(column, found, f"at most {_MAX_PROMPT_CHARS} characters")
+    if len(found) > MAX_PROMPT_CHARS:
+        raise column_error(column, found, f"at most {MAX_PROMPT_CHARS} characters")
     return str(found)
 
 
@@ -303,8 +273,8 @@ def _prompts(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
         raise column_error(
             "prompt", found, "a caption: `cosmos-ray manifest` reads .txt files, `prompt_embedding` takes embeddings"
         )
-    if any(len(text) > _MAX_PROMPT_CHARS for text in prompts):
-        raise column_error("prompt", found, f"at most {_MAX_PROMPT_CHARS} characters a caption")
+    if any(len(text) > MAX_PROMPT_CHARS for text in prompts):
+        raise column_error("prompt", found, f"at most {MAX_PROMPT_CHARS} characters a caption")
     return prompts
 
 

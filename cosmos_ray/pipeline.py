@@ -9,20 +9,22 @@ named here and read in a map.)
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import ray.data
 
 from cosmos_ray.ledger import LedgerState
-from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, open_manifest, rows_of
-from cosmos_ray.storage import filesystem_of, parent_uri
+from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, rows_of
+from cosmos_ray.manifest_files import Manifest, row_group_batches
+from cosmos_ray.plan import RowGroup
 
 _ROWS_A_BATCH = 256
+#: Tasks that ask for no CPU would all start at once, a process each.
+_READERS = 2
 #: Small blocks leave a task as soon as they are full: the first clip need not wait for a whole row group.
 _BLOCK_BYTES = 256 * 1024
 
@@ -37,41 +39,41 @@ def configure_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _row_groups(manifest: str) -> list[dict[str, int]]:
-    return [{"row_group": number} for number in range(open_manifest(manifest).metadata.num_row_groups)]
+def _clips_to_make(groups: pa.Table, manifest: Manifest, defaults: RowDefaults) -> Iterator[pa.Table]:
+    for group in groups.to_pylist():
+        file = manifest.files[group["file"]]
+        left = np.unpackbits(np.frombuffer(group["left"], np.uint8), count=file.rows[group["number"]]).astype(bool)
+        first = 0
+        for batch in row_group_batches(file, group["number"], manifest.schema, _ROWS_A_BATCH):
+            rows = rows_of(batch.filter(pa.array(left[first : first + batch.num_rows])))
+            first += batch.num_rows
+            if rows:
+                clips = [clip.to_json() for row in rows for clip in clips_of_row(row, defaults, file.base)]
+                yield pa.table({"clip": pa.array(clips, pa.string())})
 
 
-def _clips_to_make(
-    groups: pa.Table, manifest: str, defaults: RowDefaults, done: list[ray.ObjectRef]
-) -> Iterator[pa.Table]:
-    fs, path = filesystem_of(manifest)
-    settled: pa.Array = ray.get(done[0])
-    base = parent_uri(manifest)
-    with fs.open(path, "rb") as file:
-        batches = pq.ParquetFile(file).iter_batches(_ROWS_A_BATCH, row_groups=groups["row_group"].to_pylist())
-        for batch in batches:
-            clips = [clip for row in rows_of(batch) for clip in clips_of_row(row, defaults, base)]
-            ids = pa.array([clip.id for clip in clips], pa.string())
-            table = pa.table({"clip": pa.array([clip.to_json() for clip in clips], pa.string())})
-            yield table.filter(pc.invert(pc.is_in(ids, value_set=settled)))
+def work_stream(
+    manifest: Manifest, work: Sequence[RowGroup], defaults: RowDefaults, state: LedgerState
+) -> Generator[Clip, None, None]:
+    """Clips of the manifest that the ledger has not settled, as fast as they are taken.
 
-
-def work_stream(manifest: str, defaults: RowDefaults, state: LedgerState) -> Iterator[Clip]:
-    """Clips of the manifest that the ledger has not settled, in order, as fast as they are taken.
-
-    The manifest has passed `plan.make_plan`: its columns and ids are right.
+    work: from `plan.survey`, so its columns and ids are right; state: as new as that, or newer.
+    Close it before Ray is shut down.
     """
     configure_ray_data()
-    settled = pa.array([clip_id for clip_id, _ in state.settled()], pa.string())
-    groups = _row_groups(manifest)
+    if not work:
+        return
+    numbers = {file: number for number, file in enumerate(manifest.files)}
+    groups = [{"file": numbers[one.file], "number": one.number, "left": one.left} for one in work]
     clips = ray.data.from_items(groups, override_num_blocks=len(groups)).map_batches(
         _clips_to_make,
         batch_format="pyarrow",
         batch_size=None,
         num_cpus=0,
-        # In a list, so that tasks get the reference and read the ids in place from shared memory.
-        fn_kwargs={"manifest": manifest, "defaults": defaults, "done": [ray.put(settled)]},
+        compute=ray.data.TaskPoolStrategy(size=_READERS),
+        fn_kwargs={"manifest": manifest, "defaults": defaults},
     )
     for row in clips.iter_rows():
         clip = Clip.from_json(row["clip"])
-        yield replace(clip, generation=state.generation(clip.id))
+        if not state.is_settled(clip.id):  # another sample of its row was left
+            yield replace(clip, generation=state.generation(clip.id))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.ledger import LedgerState
-from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, read_rows
+from cosmos_ray.ledger_state import counts_by_outcome
+from cosmos_ray.manifest import Clip, RowDefaults, check_id, clips_of_row, rows_of
+from cosmos_ray.manifest_files import Manifest, ManifestFile, open_manifest, row_group_batches
+from cosmos_ray.manifest_table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
 from cosmos_ray.models.bundle import Bundle
-from cosmos_ray.storage import filesystem_of, parent_uri
 
 _EXAMPLES = 20
-_CHUNK_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Plan:
     """rows: of the manifest. clips: what they ask for. invalid: clips that will fail for what their row says.
     done, failed: settled by the ledger. left: what a job would do. changed: settled clips whose row was edited since.
     unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
+    removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
     """
 
     rows: int
@@ -33,6 +38,24 @@ class Plan:
     changed: tuple[str, ...]
     invalid_examples: tuple[tuple[str, str], ...]
     unguided: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Part of a manifest in which there is work. left: one bit a row (numpy.packbits), set if it is not all settled."""
+
+    file: ManifestFile
+    number: int
+    left: bytes
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A plan, and where in the manifest the work is."""
+
+    plan: Plan
+    work: tuple[RowGroup, ...]
 
 
 def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
@@ -50,47 +73,18 @@ def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
 
 
 def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
-    """Every clip of the manifest. Raises ManifestError for ids that are illegal, repeated or collide after fan-out."""
-    base = parent_uri(manifest)
-    seen: dict[str, int] = {}
-    for number, row in enumerate(read_rows(manifest)):
-        try:
-            clips = clips_of_row(row, defaults, base)
-        except ManifestError as error:
-            raise ManifestError(f"row {number}: {error}") from None
-        for clip in clips:
-            if clip.id in seen:
-                raise ManifestError(
-                    f"row {number}: column `id`: found {row['id']!r}, whose clip {clip.id!r} is also asked for by row "
-                    f"{seen[clip.id]}; expected ids that differ"
-                )
-            seen[clip.id] = number
-            yield clip
+    """Every clip of a manifest, row by row. The plan says what is wrong with the ids."""
+    opened = open_manifest(manifest)
+    for file in opened.files:
+        for number in range(len(file.rows)):
+            for batch in row_group_batches(file, number, opened.schema):
+                for row in rows_of(batch):
+                    yield from clips_of_row(row, defaults, file.base)
 
 
 def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
     """Read and check the whole manifest. Raises ManifestError for what makes it unusable."""
-    rows: set[str] = set()
-    clips = invalid = done = failed = unguided = 0
-    changed: list[str] = []
-    examples: list[tuple[str, str]] = []
-    for clip in manifest_clips(manifest, defaults):
-        rows.add(clip.row_id)
-        clips += 1
-        unguided += clip.error is None and not clip.negative_prompt
-        if clip.error is not None:
-            invalid += 1
-            if len(examples) < _EXAMPLES:
-                examples.append((clip.id, clip.error))
-        if not state.is_settled(clip.id):
-            continue
-        record = state.records[clip.id]
-        done += record.ok
-        failed += not record.ok
-        if record.row_hash != clip.row_hash:
-            changed.append(clip.id)
-    left = clips - done - failed
-    return Plan(len(rows), clips, invalid, done, failed, left, tuple(changed), tuple(examples), unguided)
+    return survey(open_manifest(manifest), defaults, state).plan
 
 
 def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan:
@@ -98,11 +92,157 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     return make_plan(config.manifest, row_defaults(bundle, config.sampling), state)
 
 
-def manifest_sha256(manifest: str) -> str:
-    """Of the file's bytes."""
-    fs, path = filesystem_of(manifest)
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Survey:
+    """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError."""
+    counts = _Counts(state)
+    work: list[RowGroup] = []
+    for file in manifest.files:
+        first_row = 0
+        for number, rows in enumerate(file.rows):
+            left: list[np.ndarray] = []
+            for batch in row_group_batches(file, number, manifest.schema):
+                left.append(counts.add(batch, file, first_row, defaults))
+                first_row += batch.num_rows
+            if rows and (bits := np.concatenate(left)).any():
+                work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
+    counts.check_unique()
+    return Survey(counts.plan(), tuple(work))
+
+
+def removed_line(clips: int) -> str:
+    """What is said of settled clips whose rows are gone."""
+    return f"{clips} more clips are settled whose rows the manifest no longer has: they stay, and are in no count"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the rows of a batch lie, for messages."""
+
+    file: ManifestFile
+    first_row: int
+
+    def of(self, row: int) -> str:
+        return self.file.where(self.first_row + row)
+
+
+class _Counts:
+    """A plan in the making."""
+
+    def __init__(self, state: LedgerState) -> None:
+        self._state = state
+        self._places: list[_Place] = []
+        self._fans: list[tuple[pa.StringArray, FanOut]] = []
+        self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
+        self._rows = self._invalid = self._unguided = 0
+        self._changed: list[str] = []
+        self._examples: list[tuple[str, str]] = []
+
+    def add(self, batch: pa.RecordBatch, file: ManifestFile, first_row: int, defaults: RowDefaults) -> np.ndarray:
+        """bool, one a row: not all of its clips are settled, or one was made from another row."""
+        place = _Place(file, first_row)
+        illegal = first_illegal_id(batch)
+        if illegal is not None:
+            try:
+                check_id(batch.column("id")[illegal].as_py())
+            except ManifestError as error:
+                raise ManifestError(f"{place.of(illegal)}: {error}") from None
+        try:
+            fan, checked = fan_out(batch), check_batch(batch, defaults, file.base)
+        except pa.ArrowInvalid as error:
+            raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
+        self._places.append(place)
+        self._fans.append((batch.column("id").cast(pa.string()), fan))
+        self._rows += batch.num_rows
+        doubtful = self._doubtful(batch, checked, defaults, file.base)
+        self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
+        places = self._state.records.places(fan.ids.to_pylist()) if len(self._known) else np.full(len(fan.rows), -1)
+        settled = places >= 0
+        self._known[places[settled]] = True
+        settled[settled] = self._state.settled_rows[places[settled]]
+        changed = self._find_changed(fan, checked, doubtful, np.flatnonzero(settled), places)
+        unsettled = ~settled
+        unsettled[changed] = True
+        return np.bincount(fan.rows[unsettled], minlength=batch.num_rows) > 0
+
+    def _doubtful(
+        self, batch: pa.RecordBatch, checked: CheckedRows, defaults: RowDefaults, base: str
+    ) -> dict[int, list[Clip]]:
+        """Clips of the rows that need a closer look, by number of the row."""
+        numbers = np.flatnonzero(~checked.right)
+        rows = rows_of(batch.take(pa.array(numbers)))
+        found = {int(number): clips_of_row(row, defaults, base) for number, row in zip(numbers, rows, strict=True)}
+        for clip in (clip for clips in found.values() for clip in clips):
+            if clip.error is not None:
+                self._invalid += 1
+                if len(self._examples) < _EXAMPLES:
+                    self._examples.append((clip.id, clip.error))
+            elif not clip.negative_prompt:
+                self._unguided += 1
+        return found
+
+    def _find_changed(
+        self,
+        fan: FanOut,
+        checked: CheckedRows,
+        doubtful: dict[int, list[Clip]],
+        settled: np.ndarray,
+        places: np.ndarray,
+    ) -> list[int]:
+        """Which of the `settled` clips of this batch were made from other rows than these."""
+        if not len(settled):
+            return []
+        known = self._state.records.row_hashes(places[settled])
+        rows, samples = fan.rows[settled], fan.samples[settled]
+        right = checked.right[rows]
+        hashes = iter(checked.row_hashes(rows[right], samples[right]))
+        found = [
+            next(hashes) if is_right else doubtful[row][sample].row_hash
+            for is_right, row, sample in zip(right.tolist(), rows.tolist(), samples.tolist(), strict=True)
+        ]
+        changed = [int(one) for one, was, now in zip(settled, known, found, strict=True) if was != now]
+        self._changed += fan.ids.take(pa.array(changed, pa.int64())).to_pylist()
+        return changed
+
+    def check_unique(self) -> None:
+        """Raises ManifestError for ids that are repeated, or collide after fan-out."""
+        self._check_unique([ids for ids, _ in self._fans], [np.arange(len(ids)) for ids, _ in self._fans])
+        self._check_unique([fan.ids for _, fan in self._fans], [fan.rows for _, fan in self._fans])
+
+    def _check_unique(self, ids: list[pa.StringArray], rows: list[np.ndarray]) -> None:
+        """rows: of each id, its number in its batch."""
+        together = pa.chunked_array(ids, pa.string())
+        if pc.count_distinct(together).as_py() == len(together):
+            return
+        codes = together.combine_chunks().dictionary_encode().indices.to_numpy()
+        _, firsts, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        again = int(np.flatnonzero(firsts[inverse] != np.arange(len(codes)))[0])
+        (where, found), (other, _) = (self._row(one, rows) for one in (again, int(firsts[inverse[again]])))
+        clip_id = together[again].as_py()
+        what = f"{found!r}, whose clip {clip_id!r} is" if found != clip_id else f"{found!r}, which is"
+        raise ManifestError(f"{where}: column `id`: found {what} also asked for by {other}; expected ids that differ")
+
+    def _row(self, clip: int, rows: list[np.ndarray]) -> tuple[str, str]:
+        """(place, id) of the row that a clip, counted over all batches, comes from."""
+        ends = np.cumsum([len(one) for one in rows])
+        batch = int(np.searchsorted(ends, clip, side="right"))
+        row = int(rows[batch][clip - (ends[batch] - len(rows[batch]))])
+        return self._places[batch].of(row), self._fans[batch][0][row].as_py()
+
+    def plan(self) -> Plan:
+        table, settled = self._state.records.table, self._state.settled_rows
+        ended = counts_by_outcome(table.filter(pa.array(settled & self._known)))
+        clips = sum(len(fan.ids) for _, fan in self._fans)
+        done = ended.pop("ok", 0)
+        failed = sum(ended.values())
+        return Plan(
+            self._rows,
+            clips,
+            self._invalid,
+            done,
+            failed,
+            clips - done - failed,
+            tuple(self._changed),
+            tuple(self._examples),
+            self._unguided,
+            counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
+        )

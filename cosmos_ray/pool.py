@@ -28,6 +28,7 @@ from cosmos_ray.health import JobFailedError, JobHealth
 from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import Ledger, Record
 from cosmos_ray.manifest import Clip
+from cosmos_ray.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.tidy import remove_other_attempts
 from cosmos_ray.workload import OWN_FAULTS, Fault, Work, Workload
@@ -49,6 +50,7 @@ class _Gang:
     leader: Any
     info: GangInfo
     leaving: bool = False
+    stages: dict[str, int] = field(default_factory=dict)  # as the leader answered last
     running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
 
 
@@ -72,12 +74,14 @@ class GangPool:
         config: PoolConfig,
         past_attempts: Callable[[str], int],
         on_record: Callable[[Record], None],
+        metrics: JobMetrics,
         on_event: Callable[[str], None] = log.info,
     ) -> None:
         self._spec, self._ledger, self._config = spec, ledger, config
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
         self._load = Workload(config.max_attempts)
         self._health = JobHealth(config.breaker, on_event)
+        self._metrics = metrics
         self._waiters: set[asyncio.Future[None]] = set()
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._names = 0
@@ -85,20 +89,25 @@ class GangPool:
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
         self._gpu_seconds = 0.0
         self._gangs: dict[str, tuple[str, float]] = {}  # placed now: name -> (node, since when)
+        self._up: dict[str, _Gang] = {}  # loaded now
         self._draining: dict[str, float] = {}
         self._dead_ranks: collections.deque[RankProcess] = collections.deque(maxlen=256)
 
     async def run(self, clips: AsyncIterator[Clip]) -> None:
         """Settle every clip. Raises JobFailedError, LeaseLost or UsageError when the job itself cannot go on."""
-        watching = asyncio.create_task(self._watch_draining())
+        watching = [
+            asyncio.create_task(self._watch_draining()),
+            asyncio.create_task(self._metrics.keep(self._levels)),
+        ]
         parts = [asyncio.create_task(self._feed(clips)), asyncio.create_task(self._scale())]
         try:
             await asyncio.gather(*parts)
         finally:
-            tasks = [watching, *parts, *self._slots.values()]
+            tasks = [*watching, *parts, *self._slots.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._metrics.sample(self._levels())
 
     def describe(self) -> dict[str, Any]:
         """For `status`: gangs and their nodes, nodes that are avoided, why the job pauses (None: it does not)."""
@@ -108,6 +117,18 @@ class GangPool:
             "draining_nodes": sorted(self._draining),
             "pause": self._health.pause,
         }
+
+    def _levels(self) -> Levels:
+        stages = collections.Counter(waiting=self._load.queued, parked=self._load.parked)
+        for gang in self._up.values():
+            stages.update(gang.stages)
+        return Levels(
+            stages=stages,
+            gangs={"wanted": len(self._slots), "placed": len(self._gangs), "up": len(self._up)},
+            paused=self._health.pause is not None,
+            nodes_avoided=len(self._health.bad_nodes),
+            held_gpu_seconds=self._gpu_seconds_held(),
+        )
 
     async def _feed(self, clips: AsyncIterator[Clip]) -> None:
         """Keep the queue a little longer than what the gangs can hold; the stream waits meanwhile."""
@@ -181,11 +202,13 @@ class GangPool:
             try:
                 gang = await self._start(name, leader)
                 if gang is not None:
+                    self._up[name] = gang
                     await self._work(gang)
             finally:
                 if gang is not None:
                     self._dead_ranks.extend(gang.info.ranks)
                 ray.kill(leader)
+                self._up.pop(name, None)
                 _, since = self._gangs.pop(name, ("", time.monotonic()))
                 self._gpu_seconds += (time.monotonic() - since) * self._spec.gang_size
 
@@ -218,10 +241,12 @@ class GangPool:
                 return None
             fault = Fault("gang", f"{name} did not start: {first_line(cause)}")
             self._say(fault.message)
+            self._metrics.gang_did_not_start()
             self._health.strike(node)
             self._health.count_fault(fault)
             return None
         self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, loaded in {info.load_seconds:.1f} s")
+        self._metrics.gang_started(info.load_seconds)
         return _Gang(name, leader, info)
 
     async def _placed(self, name: str, leader: Any) -> str:
@@ -267,6 +292,7 @@ class GangPool:
                     fault = Fault("gang", _reason(gone))
                 if fault is not None:
                     self._say(f"{gang.name} broke: {fault.failure_class}: {fault.message}")
+                    self._metrics.gang_died(fault.failure_class)
                     self._health.strike(gang.info.node)
                     self._health.count_fault(fault)
                     await self._give_up_all(gang, fault)
@@ -302,8 +328,11 @@ class GangPool:
     def _budget_is_spent(self) -> bool:
         if self._config.max_gpu_hours is None:
             return False
+        return self._gpu_seconds_held() >= self._config.max_gpu_hours * 3600
+
+    def _gpu_seconds_held(self) -> float:
         live = sum(time.monotonic() - since for _, since in self._gangs.values()) * self._spec.gang_size
-        return self._gpu_seconds + live >= self._config.max_gpu_hours * 3600
+        return self._gpu_seconds + live
 
     async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
@@ -328,8 +357,10 @@ class GangPool:
             except OSError as error:
                 outcome = Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
             if outcome.record is not None:
+                self._metrics.attempt_ended("ok", outcome.read_bytes)
                 await self._finished(gang, work, outcome.record)
             elif outcome.fault is None or (outcome.broken and gang.leaving):
+                self._metrics.attempt_ended(HANDED_BACK)
                 self._load.hand_back(work)
             else:
                 if outcome.broken:  # a broken gang is counted once, not once a clip
@@ -345,7 +376,7 @@ class GangPool:
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
         if record.attempt == 1:  # a later one may have gone on from a stored state
             self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
-        await self._settled(record)
+        await self._settled(work.clip, record)
         for parked, fault in self._load.finished():
             await self._record_failure(parked, fault)
 
@@ -357,10 +388,11 @@ class GangPool:
         gang.running.clear()
 
     async def _after_fault(self, work: Work, fault: Fault) -> None:
+        self._metrics.attempt_ended(fault.failure_class)
         if self._load.failed(work, fault):
             await self._record_failure(work, fault)
         else:
-            self._say(f"{work.clip.id}: attempt {work.past_attempt}: {fault.failure_class}: {fault.message}")
+            self._say(f"{work.clip.id}: attempt {work.past_attempt} failed ({fault.failure_class}): {fault.message}")
 
     async def _record_failure(self, work: Work, fault: Fault) -> None:
         """Commit the failure of a clip. It is the driver that speaks for clips whose gangs cannot."""
@@ -380,23 +412,24 @@ class GangPool:
             committed = await asyncio.to_thread(self._commit, record)
         except OSError as error:
             raise JobFailedError(f"the outcome of {clip.id} cannot be stored: {error}") from error
-        await self._settled(committed)
+        await self._settled(clip, committed)
 
     def _commit(self, record: Record) -> Record:
         check_epoch(self._ledger.storage, self._spec.epoch)
         return self._ledger.commit(record)
 
-    async def _settled(self, record: Record) -> None:
+    async def _settled(self, clip: Clip, record: Record) -> None:
         if record.attempt > 1:
-            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record)
+            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record, self._spec.epoch)
         self._on_record(record)
+        self._metrics.settled(clip, record)
         self._notify()
 
     async def _ping(self, gang: _Gang) -> None:
         """Raises TimeoutError when the leader no longer answers (stopped, or its node cut off)."""
         while True:
             await asyncio.sleep(_PING_S)
-            await asyncio.wait_for(gang.leader.node.remote(), _PING_TIMEOUT_S)
+            gang.stages = await asyncio.wait_for(gang.leader.stages.remote(), _PING_TIMEOUT_S)
 
 
 def _reason(task: asyncio.Future[Any]) -> str:

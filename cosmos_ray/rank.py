@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -19,11 +20,14 @@ import ray
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.ledger import FileEntry
+from cosmos_ray.process_log import log_as
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.storage import Storage
 from cosmos_ray.video import encode_mp4
+
+log = logging.getLogger(__name__)
 
 _MEMORY_WAIT_S = 60.0
 
@@ -62,11 +66,14 @@ class Rank:
         """Join the gang and load the model; seconds it took. Collective."""
         from cosmos_ray.models.load import load_generator
 
+        log_as(str(ray.get_runtime_context().get_actor_name()))
         started = time.monotonic()
         self._spec = spec
         self._storage = Storage(spec.output)
         self._generator = load_generator(spec.bundle, spec.device, self._join(spec, port), spec.numerics)
-        return time.monotonic() - started
+        seconds = time.monotonic() - started
+        log.info("%s is loaded on %s, in %.1f s", spec.bundle.name, spec.device, seconds)
+        return seconds
 
     def _join(self, spec: GangSpec, port: int) -> Any:
         if spec.bundle.generator == "fake":
@@ -116,7 +123,9 @@ class Rank:
             latents = self._denoise_storing_states(request, resume, checkpoint)
         self._decoding[request.id] = self._generator.collect(latents)
         first_step = 0 if packed is None else int(packed["step"])
-        return DenoiseReport(time.monotonic() - started, first_step, _peak_memory(self._spec.device))
+        seconds = time.monotonic() - started
+        log.info("%s: denoised in %.1f s", request.id, seconds)
+        return DenoiseReport(seconds, first_step, _peak_memory(self._spec.device))
 
     def _denoise_storing_states(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint) -> Any:
         writer = Writer(self._storage, checkpoint)
@@ -152,6 +161,7 @@ class Rank:
             entries.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
             seconds["encode"] += encoded - begun
             seconds["put"] += time.monotonic() - encoded
+        log.info("%s: stored %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
         return entries, seconds
 
     @ray.method(concurrency_group="watch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cosmos_ray.errors import UsageError
@@ -15,7 +15,10 @@ RUN = "_cosmos_ray/run.json"
 
 @dataclass(frozen=True)
 class Run:
-    """rows, clips: of the manifest as it was last read. sampling: what rows without settings of their own get."""
+    """rows, clips: of the manifest as it was last read. sampling: what rows without settings of their own get.
+
+    removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
+    """
 
     manifest: str
     manifest_sha256: str
@@ -25,6 +28,7 @@ class Run:
     model_fingerprint: str
     numerics: str
     sampling: dict[str, Any]
+    removed: dict[str, int] = field(default_factory=dict)
 
 
 def read_run(storage: Storage) -> Run | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cosmos_ray.errors import UsageError
 from cosmos_ray.lease import Owner, read_owner
 from cosmos_ray.ledger import Ledger, LedgerState
+from cosmos_ray.ledger_state import counts_by_outcome
 from cosmos_ray.run import RUN, Run, read_run
 from cosmos_ray.storage import Storage
 
@@ -20,8 +23,10 @@ _RATE_CLIPS = 200
 
 @dataclass(frozen=True)
 class Status:
-    """clips: all that the manifest asks for. eta_s: seconds, None before there is a rate. owner: the job, if one runs
-    or was cut off; None if there is none or it has ended."""
+    """clips: all that the manifest asks for; ok, failed and left are of those. removed: settled clips whose rows the
+    manifest no longer had when a job began last; their videos stay. eta_s: seconds, None before there is a rate.
+    owner: the job, if one runs or was cut off; None if there is none or it has ended.
+    """
 
     output: str
     model: str
@@ -32,6 +37,7 @@ class Status:
     left: int
     clips_per_hour: float | None
     eta_s: float | None
+    removed: int = 0
     owner: Owner | None = None
 
 
@@ -53,19 +59,32 @@ def _run_of(storage: Storage) -> Run:
 
 
 def summarise(output: str, run: Run, state: LedgerState) -> Status:
-    settled = [record for _, record in state.settled()]
-    ok = sum(record.ok for record in settled)
-    by_class = collections.Counter(record.failure_class or "internal" for record in settled if not record.ok)
-    left = max(0, run.clips - len(settled))
-    rate = _clips_per_hour(sorted(record.finished for record in settled if record.ok and record.finished))
+    settled = state.settled_table
+    counts = counts_by_outcome(settled)
+    for outcome, removed in run.removed.items():
+        counts[outcome] = max(0, counts.get(outcome, 0) - removed)
+    ok = counts.pop("ok", 0)
+    by_class = {name: count for name, count in counts.items() if count}
+    left = max(0, run.clips - ok - sum(by_class.values()))
+    rate = _clips_per_hour(settled.filter(pc.equal(settled["status"], "ok"))["finished"])
     eta_s = left / rate * 3600 if rate else None
     return Status(
-        output, run.model, run.clips, ok, len(settled) - ok, dict(sorted(by_class.items())), left, rate, eta_s
+        output,
+        run.model,
+        run.clips,
+        ok,
+        sum(by_class.values()),
+        by_class,
+        left,
+        rate,
+        eta_s,
+        sum(run.removed.values()),
     )
 
 
-def _clips_per_hour(finished: list[str]) -> float | None:
-    recent = finished[-_RATE_CLIPS:]
+def _clips_per_hour(finished: pa.ChunkedArray) -> float | None:
+    known = finished.drop_null()
+    recent = sorted(known.take(pc.top_k_unstable(known, _RATE_CLIPS)).to_pylist())
     if len(recent) < 2:
         return None
     first, last = datetime.datetime.fromisoformat(recent[0]), datetime.datetime.fromisoformat(recent[-1])

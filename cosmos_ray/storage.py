@@ -19,8 +19,9 @@ import logging
 import os
 import posixpath
 import re
+import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,23 @@ class Storage:
         else:
             retrying(lambda: fs.pipe_file(full, data), f"writing {path}")
 
+    def write_file(self, path: str, source: Path) -> None:
+        """As `write`, of a local file too large for memory."""
+        fs, full = self._at(path)
+        if not self.local:
+            retrying(lambda: fs.put_file(str(source), full), f"writing {path}")
+            return
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        temporary = os.path.join(os.path.dirname(full), f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(source, temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, full)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """Create `path` with `data`; False if somebody else had created it. Exactly one of many callers gets True.
 
@@ -295,6 +313,16 @@ class Storage:
         for found in retrying(lambda: fs.find(full), f"listing {prefix}"):
             if not posixpath.basename(found).startswith(_TEMPORARY):
                 yield found[len(self._root) :].lstrip("/")
+
+    def list_files(self, folder: str) -> Sequence[str]:
+        """Relative paths of the objects directly in `folder`, not of those below."""
+        fs, full = self._at(folder)
+        try:
+            found = retrying(lambda: fs.ls(full, detail=True), f"listing {folder}")
+        except FileNotFoundError:
+            return []
+        names = [posixpath.basename(one["name"]) for one in found if one["type"] == "file"]
+        return [f"{folder}/{name}" for name in names if name and not name.startswith(_TEMPORARY)]
 
     def delete(self, path: str) -> None:
         """No error if it is gone already."""

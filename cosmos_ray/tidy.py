@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from cosmos_ray.ledger import ATTEMPTS, Ledger, Record
+import numpy as np
+import pyarrow.compute as pc
+
+from cosmos_ray.lease import check_epoch
+from cosmos_ray.ledger import ATTEMPTS, Ledger, Record, Settled
+from cosmos_ray.ledger_rows import RecordReader
+from cosmos_ray.record import records_of
 from cosmos_ray.step_checkpoint import STEPS
 from cosmos_ray.storage import PROBES, Removed, Storage
 
@@ -20,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CLIPS = "clips"
 _READERS = 16
+_BATCH = 512
 
 
 def files_of(record: Record) -> set[str]:
@@ -27,10 +34,14 @@ def files_of(record: Record) -> set[str]:
     return {entry.path for entry in (*record.files, *([record.sidecar] if record.sidecar else ()))}
 
 
-def remove_other_attempts(storage: Storage, record: Record) -> None:
-    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folder is listed."""
+def remove_other_attempts(storage: Storage, record: Record, epoch: int) -> None:
+    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folder is listed.
+
+    Raises LeaseLost if the owner of `epoch` is no longer the owner: another's attempt may be the one that counts.
+    """
     kept = files_of(record)
     try:
+        check_epoch(storage, epoch)
         for path in list(storage.list(f"{CLIPS}/{record.id}")):
             if path not in kept:
                 storage.delete(path)
@@ -40,10 +51,7 @@ def remove_other_attempts(storage: Storage, record: Record) -> None:
 
 def clean(storage: Storage) -> Removed:
     """Remove whatever no newest record refers to. Only for the owner of the output: others may be writing it."""
-    newest: dict[str, Record] = {}
-    for record in Ledger(storage).records():
-        if record.id not in newest or record.generation > newest[record.id].generation:
-            newest[record.id] = record
+    newest = Ledger(storage).state().records
     objects = size = 0
     with ThreadPoolExecutor(_READERS) as pool:
         for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, newest)):
@@ -60,13 +68,14 @@ def _remove(storage: Storage, path: str) -> int:
     return found.size if found else 0
 
 
-def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:
-    kept: dict[str, set[str]] = {}
+def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[str]:
+    clip_id = kept = ""
     for path in storage.list(CLIPS):
-        clip_id = path.split("/")[1]
-        if clip_id not in kept:
-            kept = {clip_id: files_of(newest[clip_id]) if clip_id in newest else set()}  # listings are in order
-        if path not in kept[clip_id]:
+        if path.split("/")[1] != clip_id:  # listings are in order
+            clip_id = path.split("/")[1]
+            record = newest.get(clip_id)
+            kept = f"{CLIPS}/{clip_id}/{record.attempt}/" if record is not None and record.ok else ""
+        if not kept or not path.startswith(kept):
             yield path
     for path in storage.list(ATTEMPTS):
         if path.rsplit("/", 1)[1].rpartition(".")[0] in newest:
@@ -79,19 +88,15 @@ def _unreferenced(storage: Storage, newest: dict[str, Record]) -> Iterator[str]:
 
 def damaged(storage: Storage) -> Iterator[tuple[str, str]]:
     """(id, what is wrong) of every ok clip whose files are not what its record says. Reads all of them."""
-    ledger = Ledger(storage)
-    state = ledger.state()
-    ok = [
-        record
-        for record in ledger.records()
-        if record.status == "ok"
-        and state.is_settled(record.id)
-        and state.records[record.id].generation == record.generation
-    ]
+    state = Ledger(storage).state()
+    reader = RecordReader(storage, state)
+    ok = np.flatnonzero(state.settled_rows & pc.equal(state.records.table["status"], "ok").to_numpy())
     with ThreadPoolExecutor(_READERS) as pool:
-        for record, fault in zip(ok, pool.map(lambda record: _fault_of(storage, record), ok), strict=True):
-            if fault is not None:
-                yield record.id, fault
+        for start in range(0, len(ok), _BATCH):
+            records = records_of(reader.table(ok[start : start + _BATCH]))
+            for record, fault in zip(records, pool.map(lambda one: _fault_of(storage, one), records), strict=True):
+                if fault is not None:
+                    yield record.id, fault
 
 
 def _fault_of(storage: Storage, record: Record) -> str | None:

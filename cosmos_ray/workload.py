@@ -57,6 +57,10 @@ class Workload:
         return len(self._queue)
 
     @property
+    def parked(self) -> int:
+        return len(self._parked)
+
+    @property
     def has_next(self) -> bool:
         """There is, or may come, a clip that a gang could start."""
         return bool(self._queue) or not self.exhausted

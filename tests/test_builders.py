@@ -12,7 +12,7 @@ import pytest
 
 from cosmos_ray import builders
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, read_rows
+from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, rows_of
 from cosmos_ray.request import VIEWS
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="")
@@ -20,7 +20,7 @@ CAPTIONS = [f"what camera {k} sees" for k in range(7)]
 
 
 def read(manifest: Path) -> list[dict[str, Any]]:
-    return list(read_rows(str(manifest)))
+    return rows_of(pq.read_table(manifest))
 
 
 def clips(manifest: Path) -> list[Clip]:

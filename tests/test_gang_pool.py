@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 from job_runs import (
@@ -30,6 +31,7 @@ from job_runs import (
     write_manifest,
 )
 
+from cosmos_ray import compaction
 from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.health import JobFailedError
 from cosmos_ray.job import generate
@@ -267,3 +269,27 @@ def test_a_living_owner_keeps_its_output(tmp_path: Path) -> None:
         generate(fake_config(manifest, tmp_path / "out"), print)
     thread.join(180)
     assert ended[0].ok == 5  # type: ignore[attr-defined]
+
+
+def test_a_manifest_that_grows_and_shrinks_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of files. Records are moved into parts meanwhile, and index, summary and a third run are right."""
+    monkeypatch.setattr(compaction, "BATCH", 2)
+    folder, output = tmp_path / "m", tmp_path / "out"
+    folder.mkdir()
+    rows = [{"id": name, "prompt": "a road"} for name in "abcdef"]
+    write_manifest(folder / "1.parquet", rows[:4])
+    first, _ = run_job(str(folder), output, gang_size=1)
+    assert (first.ok, first.left) == (4, 0)
+    write_manifest(folder / "1.parquet", rows[:3])
+    write_manifest(folder / "2.parquet", rows[4:])
+    second, said = run_job(str(folder), output, gang_size=1)
+    assert (second.clips, second.ok, second.failed, second.left) == (5, 5, 0, 0)
+    assert "5 clips, 3 of them settled, 0 with faults in their rows" in said
+    assert any(line.startswith("1 more clips are settled whose rows the manifest no longer has") for line in said)
+    assert list((output / "_cosmos_ray" / "ledger").glob("*.parquet"))
+    assert records(output).keys() == set("abcdef")
+    check_files(output)
+    assert pq.read_table(output / "index.parquet")["id"].to_pylist() == list("abcef")
+    third, said = run_job(str(folder), output, gang_size=1)
+    assert "all 5 clips are settled already: nothing to do" in said
+    assert third == second

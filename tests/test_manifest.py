@@ -11,14 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from job_runs import write_manifest
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, open_manifest, read_rows, sample_seed
-from cosmos_ray.plan import manifest_clips
+from cosmos_ray.ledger import LedgerState
+from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row, sample_seed
+from cosmos_ray.manifest_files import open_manifest
+from cosmos_ray.manifest_table import check_batch
+from cosmos_ray.plan import Plan, make_plan, manifest_clips
 from cosmos_ray.request import VIEWS
 from cosmos_ray.storage import Storage
 
@@ -31,7 +35,17 @@ def clip_of(**row: Any) -> Clip:
     """The one clip of a row with an id, a prompt and these columns."""
     clips = clips_of_row({"id": "row", "prompt": "a street", **row}, DEFAULTS, BASE)
     assert len(clips) == 1
+    # Whole batches are checked as columns first; a row that those find right must be the same clip.
+    checked = check_batch(pa.RecordBatch.from_pylist([{"id": "row", "prompt": "a street", **row}]), DEFAULTS, BASE)
+    if checked.right[0]:
+        assert clips[0].error is None
+        assert checked.row_hashes(np.array([0]), np.array([0])) == [clips[0].row_hash]
     return clips[0]
+
+
+def plan_of(manifest: str) -> Plan:
+    """What a job would do into an empty output."""
+    return make_plan(manifest, DEFAULTS, LedgerState.empty())
 
 
 def test_a_missing_manifest(tmp_path: Path) -> None:
@@ -46,11 +60,6 @@ def test_a_file_that_is_not_parquet(tmp_path: Path, content: bytes) -> None:
         open_manifest(str(tmp_path / "m.parquet"))
 
 
-def test_a_folder_is_not_a_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="cannot be read as Parquet"):
-        open_manifest(str(tmp_path))
-
-
 def test_a_parquet_file_with_a_damaged_page(tmp_path: Path) -> None:
     """The footer is right, so the damage shows when the rows are read."""
     path = tmp_path / "m.parquet"
@@ -59,14 +68,14 @@ def test_a_parquet_file_with_a_damaged_page(tmp_path: Path) -> None:
     data[4:2000] = b"\xff" * 1996
     path.write_bytes(data)
     with pytest.raises(ManifestError, match="cannot be read as Parquet"):
-        list(read_rows(str(path)))
+        plan_of(str(path))
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
     latin = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9"))
     pq.write_table(pa.table({"id": ["a"], "prompt": latin}), tmp_path / "m.parquet")
-    with pytest.raises(ManifestError, match=r"cannot be read as Parquet: UnicodeDecodeError: .* byte 0xe9"):
-        list(read_rows(str(tmp_path / "m.parquet")))
+    with pytest.raises(ManifestError, match=r"cannot be read as Parquet: .*UTF"):
+        plan_of(str(tmp_path / "m.parquet"))
 
 
 def test_an_empty_manifest(tmp_path: Path) -> None:
@@ -150,7 +159,7 @@ def test_an_illegal_id(tmp_path: Path, found: str | None) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": "good", "prompt": "p"}, {"id": found, "prompt": "p"}])
     message = f"row 1: column `id`: found {found!r}, expected [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}"
     with pytest.raises(ManifestError, match=re.escape(message)):
-        list(manifest_clips(manifest, DEFAULTS))
+        plan_of(manifest)
 
 
 @pytest.mark.parametrize("found", ["a", "0", "A.b_c-d", "a..", "a" * 128], ids=lambda found: found[:8])
@@ -162,14 +171,14 @@ def test_a_legal_id(tmp_path: Path, found: str) -> None:
 def test_a_repeated_id(tmp_path: Path) -> None:
     rows = [{"id": "a", "prompt": "p"}, {"id": "b", "prompt": "p"}, {"id": "a", "prompt": "other"}]
     with pytest.raises(ManifestError, match=r"row 2: column `id`: found 'a', .* also asked for by row 0"):
-        list(manifest_clips(write_manifest(tmp_path / "m.parquet", rows), DEFAULTS))
+        plan_of(write_manifest(tmp_path / "m.parquet", rows))
 
 
 def test_an_id_that_collides_with_a_sample_of_another_row(tmp_path: Path) -> None:
     """Row `a` fans out to `a.s000` and `a.s001`; the other row has that name for itself."""
     rows = [{"id": "a", "prompt": "p", "num_samples": 2}, {"id": "a.s000", "prompt": "p", "num_samples": 1}]
     with pytest.raises(ManifestError, match=r"row 1: column `id`: found 'a\.s000', .* also asked for by row 0"):
-        list(manifest_clips(write_manifest(tmp_path / "m.parquet", rows), DEFAULTS))
+        plan_of(write_manifest(tmp_path / "m.parquet", rows))
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_plain_http_and_chained_uris_are_refused(monkeypatch):
 
 def test_a_store_that_does_not_answer_is_unavailable_and_no_fault_of_the_model(monkeypatch):
     monkeypatch.setenv("COSMOS_RAY_ALLOW_HTTP", "1")
-    monkeypatch.setattr("cosmos_ray.storage._RETRY_DELAYS_S", ())
+    monkeypatch.setattr("cosmos_ray.store_faults._RETRY_DELAYS_S", ())
     bundle = parse_bundle(spec_with({}), "http://127.0.0.1:9/m")
     (finding,) = (finding for finding in check_bundle(bundle) if finding.subject == "tokenizer")
     assert finding.level == "unavailable", finding

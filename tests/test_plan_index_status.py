@@ -19,6 +19,7 @@ from cosmos_ray.index import write_index
 from cosmos_ray.lease import LeaseTimes, acquire
 from cosmos_ray.ledger import FileEntry, Ledger, LedgerState, Record
 from cosmos_ray.manifest import Clip, RowDefaults
+from cosmos_ray.manifest_files import open_manifest
 from cosmos_ray.models.bundle import load_bundle
 from cosmos_ray.plan import make_plan, manifest_clips, row_defaults
 from cosmos_ray.run import Run, open_run, read_run, row_defaults_of
@@ -26,7 +27,7 @@ from cosmos_ray.status import owner_lines, read_status, record_lines
 from cosmos_ray.storage import Storage
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
-EMPTY = LedgerState({}, {})
+EMPTY = LedgerState.empty()
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "prompt": "a street"},
     {"id": "b", "prompt": "a bridge", "num_samples": 3},
@@ -148,7 +149,7 @@ def test_the_index_has_a_row_for_each_clip_that_was_made(manifest: str, output: 
     settle(output, known["e"])
     settle(output, known["b.s002"])
     settle(output, known["a"], "oom")
-    assert write_index(output, manifest, DEFAULTS, Ledger(output).state()) == 2
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 2
     table = read_index(output)
     assert table.column("id").to_pylist() == ["b.s002", "e"]  # in the manifest's order
     assert table.column("row_id").to_pylist() == ["b", "e"]
@@ -181,7 +182,7 @@ def test_the_index_carries_the_manifests_columns_untouched(tmp_path: Path, outpu
     manifest = str(tmp_path / "m.parquet")
     for clip in clips(manifest).values():
         settle(output, clip)
-    assert write_index(output, manifest, DEFAULTS, Ledger(output).state()) == 3
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 3
     table = read_index(output)
     stored = pq.read_table(manifest)
     for name in ("tags", "pose", "taken", "thumbnail"):
@@ -193,7 +194,7 @@ def test_a_column_with_a_name_of_the_index_is_kept_under_another(tmp_path: Path,
     rows = [{"id": "a", "prompt": "p", "videos": "mine", "generation": "third", "seed": 4}]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     settle(output, clips(manifest)["a"])
-    write_index(output, manifest, DEFAULTS, Ledger(output).state())
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
     [row] = read_index(output).to_pylist()
     assert (row["manifest_videos"], row["manifest_generation"]) == ("mine", "third")
     assert (row["generation"], row["seed"]) == (0, 4)
@@ -206,13 +207,13 @@ def test_the_index_points_to_the_newest_generation(manifest: str, output: Storag
     settle(output, clip, "oom")
     Ledger(output).retry()
     settle(output, replace(clip, generation=1), attempt=4)
-    write_index(output, manifest, DEFAULTS, Ledger(output).state())
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
     [row] = read_index(output).to_pylist()
     assert (row["id"], row["generation"], row["attempt"]) == ("a", 1, 4)
 
 
 def test_the_index_of_nothing_has_its_columns(manifest: str, output: Storage) -> None:
-    assert write_index(output, manifest, DEFAULTS, EMPTY) == 0
+    assert write_index(output, open_manifest(manifest), DEFAULTS, EMPTY) == 0
     table = read_index(output)
     assert table.num_rows == 0
     assert {"id", "videos", "sha256", "prompt", "num_samples"} <= set(table.column_names)
@@ -224,7 +225,7 @@ def test_the_index_works_on_an_object_store(s3: str, tmp_path: Path) -> None:
     manifest = f"{s3}/m.parquet"
     for clip in clips(manifest).values():
         settle(output, clip, "input" if clip.error else None)
-    assert write_index(output, manifest, DEFAULTS, Ledger(output).state()) == 5
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 5
     (tmp_path / "index.parquet").write_bytes(output.read("index.parquet"))
     videos = pq.read_table(tmp_path / "index.parquet").column("videos").to_pylist()
     assert dict(videos[0])["rear"] == f"{s3}/out/clips/a/1/rear.mp4"
@@ -327,6 +328,7 @@ def test_the_status_counts_what_is_settled(manifest: str, output: Storage) -> No
         "left": 2,
         "clips_per_hour": 2.0,
         "eta_s": 3600.0,
+        "removed": 0,
         "owner": None,
     }
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.manifest import RowDefaults, check_schema, clips_of_row, open_manifest, rows_of
+from cosmos_ray.manifest import RowDefaults, check_schema, clips_of_row, rows_of
 from cosmos_ray.request import VIEWS
 from cosmos_ray.video import decode_mp4, encode_mp4, probe
 
@@ -285,7 +286,7 @@ def test_write_clip_writes_seven_cameras_and_the_joined_video_once(tmp_path: Pat
 def test_the_demo_manifest_is_one_that_the_reader_takes(tmp_path: Path) -> None:
     """Six legal rows, every kind of input; the bad one is bad for its file alone."""
     write_manifest(tmp_path / "manifest.parquet", demo_rows(demo_scenes(0), seed=0))
-    table = open_manifest(str(tmp_path / "manifest.parquet")).read()
+    table = pq.read_table(tmp_path / "manifest.parquet")
     check_schema(table.schema)
     clips = {clip.id: clip for row in rows_of(table) for clip in clips_of_row(row, DEFAULTS, str(tmp_path))}
     assert [clip.error for clip in clips.values()] == [None] * 7
@@ -317,7 +318,7 @@ def test_the_demo_command_renders_once_and_its_references_exist(tmp_path: Path) 
     assert first.stdout.count("rendered") == 3
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     assert second.stdout.count("there already") == 3
-    for row in rows_of(open_manifest(str(tmp_path / "manifest.parquet")).read()):
+    for row in rows_of(pq.read_table(tmp_path / "manifest.parquet")):
         inputs = [row["input_video"], *(row["input_videos"] or {}).values()]
         exist = [(tmp_path / uri).is_file() for uri in inputs if uri is not None]
         assert all(exist) == (row["id"] != "missing-input"), row["id"]
@@ -386,7 +387,7 @@ def test_the_cut_command_writes_a_clip_and_its_row(tmp_path: Path) -> None:
     subprocess.run(command, capture_output=True, text=True, check=True)
     info = probe(tmp_path / "out" / "street" / "video.mp4")
     assert (info.frames, info.height, info.width) == (35, 32, 56)
-    (row,) = rows_of(open_manifest(str(tmp_path / "out" / "street.parquet")).read())
+    (row,) = rows_of(pq.read_table(tmp_path / "out" / "street.parquet"))
     (clip,) = clips_of_row(row, DEFAULTS, str(tmp_path / "out"))
     assert (clip.error, clip.num_conditional_frames) == (None, 5)
     assert clip.prompts == ("A clear day on a city street.",)

@@ -48,13 +48,13 @@ def test_of_a_settled_clip_only_the_recorded_attempt_stays(storage: Storage) -> 
     storage.write("clips/a/1/rear.mp4", b"cut off")
     storage.write("clips/ab/1/rear.mp4", b"another clip, whose name begins the same")
     record = commit(storage, "a", attempt=2)
-    remove_other_attempts(storage, record)
+    remove_other_attempts(storage, record, epoch=1)
     assert set(storage.list("clips")) == files_of(record) | {"clips/ab/1/rear.mp4"}
 
 
 def test_a_clip_that_failed_keeps_nothing(storage: Storage) -> None:
     storage.write("clips/a/1/rear.mp4", b"cut off")
-    remove_other_attempts(storage, commit(storage, "a", attempt=3, status="failed"))
+    remove_other_attempts(storage, commit(storage, "a", attempt=3, status="failed"), epoch=1)
     assert list(storage.list("clips")) == []
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cosmos_ray.commit import now
-from cosmos_ray.ledger import LedgerState, Record, record_path
+from cosmos_ray.ledger import LedgerState, Record
+from cosmos_ray.ledger_rows import RecordReader
 from cosmos_ray.report.page import Failure, ReportPage, Sheet, render
 from cosmos_ray.report.sheets import contact_sheet
 from cosmos_ray.run import Run
@@ -23,8 +26,10 @@ _FAILURES = 500
 def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
     """Write the page. Contact sheets are of the first clips by id, so the same run gives the same page."""
     status = summarise(storage.uri, run, state)
-    finished = sorted(clip_id for clip_id, record in state.settled() if record.ok)
-    failed = sorted(clip_id for clip_id, record in state.settled() if not record.ok)
+    is_ok = pc.equal(state.settled_table["status"], "ok")
+    finished = state.settled_table["id"].filter(is_ok)
+    failed = state.settled_table["id"].filter(pc.invert(is_ok))
+    reader = RecordReader(storage, state)
     page = ReportPage(
         title=f"cosmos_ray: {storage.uri.rsplit('/', 1)[-1]}",
         output=storage.uri,
@@ -33,18 +38,18 @@ def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
         clips_per_hour=status.clips_per_hour,
         model=run.model,
         settings={"numerics": run.numerics, "manifest": run.manifest, **{k: str(v) for k, v in run.sampling.items()}},
-        failures=[_failure(record) for record in _records(storage, failed[:_FAILURES], state)],
+        failures=[_failure(record) for record in reader.newest(_first(failed, _FAILURES))],
         failure_counts=status.failed_by_class,
-        sheets=[_sheet(storage, record) for record in _records(storage, finished[:_SHEETS], state)],
+        sheets=[_sheet(storage, record) for record in reader.newest(_first(finished, _SHEETS))],
         sheets_left_out=max(0, len(finished) - _SHEETS),
     )
     storage.write(REPORT, render(page).encode())
 
 
-def _records(storage: Storage, clip_ids: Sequence[str], state: LedgerState) -> list[Record]:
-    paths = [record_path(clip_id, state.records[clip_id].generation) for clip_id in clip_ids]
-    data = storage.read_many(paths)
-    return [Record.from_json(data[path]) for path in paths]
+def _first(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
+    """The first ones by name."""
+    found: list[str] = clip_ids.take(pc.bottom_k_unstable(clip_ids, count)).to_pylist()
+    return found
 
 
 def _failure(record: Record) -> Failure:

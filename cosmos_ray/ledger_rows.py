@@ -1,0 +1,61 @@
+"""Whole records by their row numbers (`ledger_state.Contents`), wherever they lie."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from cosmos_ray.ledger_parts import open_part
+from cosmos_ray.ledger_state import LedgerState
+from cosmos_ray.record import RECORDS, Record, records_of
+from cosmos_ray.storage import Storage
+
+#: Row groups in memory, about 10 MB each: gangs commit nearly in the order of the manifest, so few are enough.
+_CACHED = 12
+
+
+class RecordReader:
+    """Of one state of the ledger. Parts that are replaced are kept for an hour, so it may be used for that long."""
+
+    def __init__(self, storage: Storage, state: LedgerState) -> None:
+        self._storage, self._state = storage, state
+        contents = state.contents
+        self._groups = [(part, number) for part in contents.parts for number in range(len(part.rows))]
+        sizes = [part.rows[number] for part, number in self._groups]
+        self._starts = np.concatenate([[0], np.cumsum(np.array([*sizes, contents.tail.num_rows], np.int64))])
+        self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
+
+    def newest(self, clip_ids: Sequence[str]) -> list[Record]:
+        """The last record of each of these clips, which must have one."""
+        return records_of(self.table(self._state.records.places(clip_ids)))
+
+    def table(self, places: np.ndarray) -> pa.Table:
+        """Schema RECORDS; places: rows of `state.records.table`."""
+        rows = self._state.records.rows[places]
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        pieces = []
+        order = np.argsort(groups, kind="stable")
+        for group in np.unique(groups):
+            wanted = rows[groups == group] - self._starts[group]
+            pieces.append(self._group(int(group)).take(pa.array(wanted)))
+        if not pieces:
+            return RECORDS.empty_table()
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pa.concat_tables(pieces).take(pa.array(back))
+
+    def _group(self, number: int) -> pa.Table:
+        if number == len(self._groups):
+            return self._state.contents.tail
+        if number in self._cache:
+            self._cache.move_to_end(number)
+        else:
+            part, inside = self._groups[number]
+            group = open_part(self._storage, part.path).read_row_group(inside, columns=RECORDS.names)
+            self._cache[number] = group.cast(RECORDS)
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        return self._cache[number]
