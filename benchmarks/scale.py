@@ -6,16 +6,20 @@
     python benchmarks/scale.py index FOLDER                     # index.parquet of the million clips
     python benchmarks/scale.py first-clip FOLDER                # `generate`, until its first clip is being made
     python benchmarks/scale.py driver FOLDER [--clips 100000]   # the driver's memory over so many clips
+    python benchmarks/scale.py driver-on-ray FOLDER --clips 5000
 
 Each prints one line of JSON: seconds and the peak resident memory of the process, in MiB. `make` writes the ledger's
 parts as the compactor does, a thousand records at a time and then merged; the other measures run the real commands in
-processes of their own. `driver` is the real pool, ledger, compactor and stream of clips in the real driver; its gangs
-are one actor each that commits a record without making a video, so that what is measured is the driver.
+processes of their own. `driver` is the real job, pool, ledger and compactor in one process: only Ray is left out, and
+gangs commit a record without making a video, so that a hundred thousand clips take minutes. `driver-on-ray` is the same
+with Ray, Ray Data's stream of clips, and an actor a gang.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -24,7 +28,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -245,18 +250,41 @@ def first_clip(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**found, "driver_peak_rss_mib": peak and round(int(peak[1]) / 1024)}
 
 
-def driver(arguments: argparse.Namespace) -> dict[str, Any]:
+def driver_on_ray(arguments: argparse.Namespace) -> dict[str, Any]:
     """The driver's resident memory every tenth of so many clips, in a new output."""
-    import cosmos_ray.job
+    import ray
+
     import cosmos_ray.pool
+
+    cosmos_ray.pool.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
+    return drive(arguments)
+
+
+def driver(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same without Ray: gangs are threads, the stream of clips is read in this process."""
+    import ray
+
+    import cosmos_ray.cluster
+    import cosmos_ray.pipeline
+    import cosmos_ray.pool
+
+    cosmos_ray.cluster.connect = lambda *_: contextlib.nullcontext(("cpu", 1))
+    cosmos_ray.pool.draining_nodes = dict
+    cosmos_ray.pool.nodes_with = lambda *_: []
+    cosmos_ray.pool.leader_actor = ThreadGang
+    cosmos_ray.pipeline.work_stream = local_stream
+    ray.kill = lambda *_: None
+    return drive(arguments)
+
+
+def drive(arguments: argparse.Namespace) -> dict[str, Any]:
+    import cosmos_ray.job
     from cosmos_ray import GenerateConfig, generate
 
-    manifest = manifest_of(arguments.folder)
-    output = str(arguments.folder / f"driver-{os.getpid()}")
-    cosmos_ray.pool.leader_actor = light_leader()
     cosmos_ray.job.write_report = lambda *_: None  # it shows videos, and there are none
+    output = str(arguments.folder / f"driver-{os.getpid()}")
     settings = {"model": "fake", "device": "cpu", "gang_size": 1, "gangs": "2", "limit": arguments.clips}
-    settings["gang"] = {"clips_in_flight": 8}  # the gangs must not be what is waited for
+    settings |= {"gang": {"clips_in_flight": 8}}  # the gangs must not be what is waited for
     sizes: list[tuple[int, int, float]] = []
     began = time.monotonic()
 
@@ -267,10 +295,23 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    generate(GenerateConfig.model_validate({"manifest": manifest, "output": output, **settings}), say)
+    config = {"manifest": manifest_of(arguments.folder), "output": output, **settings}
+    generate(GenerateConfig.model_validate(config), say)
     folder = Path(output) / "_cosmos_ray" / "ledger"
     left = {"parts": len(list(folder.glob("*.parquet"))), "objects": len(list(folder.glob("*/*.json")))}
     return {"clips_mib_seconds": sizes, **left}
+
+
+def local_stream(manifest: Any, work: Any, defaults: Any, state: Any) -> Iterator[Any]:
+    """`pipeline.work_stream` without Ray Data."""
+    from cosmos_ray.manifest import Clip
+    from cosmos_ray.pipeline import _clips_to_make
+
+    numbers = {file: number for number, file in enumerate(manifest.files)}
+    for one in work:
+        group = pa.Table.from_pylist([{"file": numbers[one.file], "number": one.number, "left": one.left}])
+        for table in _clips_to_make(group, manifest, defaults):
+            yield from (Clip.from_json(text) for text in table["clip"].to_pylist())
 
 
 def resident_mib() -> int:
@@ -278,47 +319,65 @@ def resident_mib() -> int:
     return round(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
 
 
-def light_leader() -> Any:
+class LightLeader:
     """A gang's leader without ranks: it commits a record of seven files that nobody has made."""
-    import asyncio
 
-    import ray
+    def __init__(self, name: str, spec: Any) -> None:
+        from cosmos_ray.ledger import Ledger
+        from cosmos_ray.storage import Storage
 
-    from cosmos_ray.commit import now
-    from cosmos_ray.gang import GangInfo, Outcome
-    from cosmos_ray.ledger import FileEntry, Ledger, Record
-    from cosmos_ray.request import VIEWS
-    from cosmos_ray.storage import Storage
+        self._name, self._spec, self._ledger = name, spec, Ledger(Storage(spec.output))
 
-    @ray.remote(max_restarts=0, max_concurrency=16)
-    class LightLeader:
-        def __init__(self, name: str, spec: Any) -> None:
-            self._name, self._spec, self._ledger = name, spec, Ledger(Storage(spec.output))
-            self._node = ray.get_runtime_context().get_node_id()
+    async def node(self) -> str:
+        return "node"
 
-        async def node(self) -> str:
-            return self._node
+    async def start(self, predecessors: list[Any], pace: Any) -> Any:
+        from cosmos_ray.gang import GangInfo
 
-        async def start(self, predecessors: list[Any], pace: Any) -> GangInfo:
-            return GangInfo(self._node, (), 0.0)
+        return GangInfo("node", (), 0.0)
 
-        async def until_broken(self) -> None:
-            await asyncio.get_running_loop().create_future()
+    async def until_broken(self) -> None:
+        await asyncio.get_running_loop().create_future()
 
-        async def run(self, clip: Any, attempt: int) -> Outcome:
-            return Outcome(record=await asyncio.to_thread(self._commit, clip, attempt))
+    async def run(self, clip: Any, attempt: int) -> Any:
+        from cosmos_ray.gang import Outcome
 
-        def _commit(self, clip: Any, attempt: int) -> Record:
-            folder = f"clips/{clip.id}/{attempt}"
-            files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)
-            sidecar = FileEntry("", f"{folder}/clip.json", 4000, os.urandom(32).hex())
-            record = Record(
-                clip.id, clip.generation, "ok", None, attempt, None, clip.row_hash, self._spec.epoch,
-                os.urandom(32).hex(), self._name, self._node, now(), now(), {"denoise": 0.001}, files, sidecar,
-            )  # fmt: skip
-            return self._ledger.commit(record)
+        return Outcome(record=await asyncio.to_thread(self._commit, clip, attempt))
 
-    return LightLeader
+    def _commit(self, clip: Any, attempt: int) -> Any:
+        from cosmos_ray.commit import now
+        from cosmos_ray.ledger import FileEntry, Record
+        from cosmos_ray.request import VIEWS
+
+        folder = f"clips/{clip.id}/{attempt}"
+        files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)
+        sidecar = FileEntry("", f"{folder}/clip.json", 4000, os.urandom(32).hex())
+        record = Record(
+            clip.id, clip.generation, "ok", None, attempt, None, clip.row_hash, self._spec.epoch,
+            os.urandom(32).hex(), self._name, "node", now(), now(), {"denoise": 0.001}, files, sidecar,
+        )  # fmt: skip
+        return self._ledger.commit(record)
+
+
+class ThreadGang:
+    """Looks like the class of an actor, and like a handle to one."""
+
+    @staticmethod
+    def options(**_: Any) -> type[ThreadGang]:
+        return ThreadGang
+
+    @staticmethod
+    def remote(name: str, spec: Any) -> Any:
+        leader = LightLeader(name, spec)
+        methods = {
+            name: types.SimpleNamespace(remote=lambda *given, method=name: _task(getattr(leader, method)(*given)))
+            for name in ("node", "start", "until_broken", "run")
+        }
+        return types.SimpleNamespace(**methods)
+
+
+def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.get_running_loop().create_task(work)
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -328,6 +387,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "index": index,
     "first-clip": first_clip,
     "driver": driver,
+    "driver-on-ray": driver_on_ray,
 }
 
 
