@@ -108,6 +108,7 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, database=None)
 @given(batches(), st.sampled_from(BASES))
 def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str) -> None:
