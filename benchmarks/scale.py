@@ -7,10 +7,11 @@
     python benchmarks/scale.py first-clip FOLDER                # `generate`, until its first clip is being made
     python benchmarks/scale.py driver FOLDER [--clips 100000]   # the driver's memory over so many clips
     python benchmarks/scale.py driver-on-ray FOLDER --clips 5000
+    python benchmarks/scale.py compaction FOLDER --clips 700000 # the compactor alone
 
 Each prints one line of JSON: seconds and the peak resident memory of the process, in MiB. `make` writes the ledger's
 parts as the compactor does, a thousand records at a time and then merged; the other measures run the real commands in
-processes of their own. `driver` is the real job, pool, ledger and compactor in one process: only Ray is left out, and
+processes of their own (cpu: their processors' seconds, which depend less on what else runs). `driver` is the real job, pool, ledger and compactor in one process: only Ray is left out, and
 gangs commit a record without making a video, so that a hundred thousand clips take minutes. `driver-on-ray` is the same
 with Ray, Ray Data's stream of clips, and an actor a gang.
 """
@@ -18,7 +19,6 @@ with Ray, Ray Data's stream of clips, and an actor a gang.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -28,8 +28,7 @@ import resource
 import subprocess
 import sys
 import time
-import types
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scale_gangs import LightLeader, ThreadGang, local_stream
 
 ROW_GROUP = 50_000
 
@@ -195,10 +195,11 @@ def _command(*arguments: str) -> dict[str, Any]:
     began = time.monotonic()
     command = [sys.executable, "-m", "cosmos_ray", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "command_s": round(time.monotonic() - began, 2),
-        "command_peak_rss_mib": round(peak),
+        "command_cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "command_peak_rss_mib": round(used.ru_maxrss / 1024),
         "said": done.stdout.splitlines()[:2],
     }
 
@@ -302,82 +303,29 @@ def drive(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"clips_mib_seconds": sizes, **left}
 
 
-def local_stream(manifest: Any, work: Any, defaults: Any, state: Any) -> Iterator[Any]:
-    """`pipeline.work_stream` without Ray Data."""
-    from cosmos_ray.manifest import Clip
-    from cosmos_ray.pipeline import _clips_to_make
-
-    numbers = {file: number for number, file in enumerate(manifest.files)}
-    for one in work:
-        group = pa.Table.from_pylist([{"file": numbers[one.file], "number": one.number, "left": one.left}])
-        for table in _clips_to_make(group, manifest, defaults):
-            yield from (Clip.from_json(text) for text in table["clip"].to_pylist())
-
-
 def resident_mib() -> int:
     """Of this process, now."""
     return round(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
 
 
-class LightLeader:
-    """A gang's leader without ranks: it commits a record of seven files that nobody has made."""
+def compaction(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The compactor alone: memory every tenth of so many records; what is replaced is removed at once."""
+    import tempfile
 
-    def __init__(self, name: str, spec: Any) -> None:
-        from cosmos_ray.ledger import Ledger
-        from cosmos_ray.storage import Storage
+    from cosmos_ray.compaction import BATCH, KEPT_S, merge
+    from cosmos_ray.ledger_parts import list_parts, write_part
+    from cosmos_ray.storage import Storage
 
-        self._name, self._spec, self._ledger = name, spec, Ledger(Storage(spec.output))
-
-    async def node(self) -> str:
-        return "node"
-
-    async def start(self, predecessors: list[Any], pace: Any) -> Any:
-        from cosmos_ray.gang import GangInfo
-
-        return GangInfo("node", (), 0.0)
-
-    async def until_broken(self) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    async def run(self, clip: Any, attempt: int) -> Any:
-        from cosmos_ray.gang import Outcome
-
-        return Outcome(record=await asyncio.to_thread(self._commit, clip, attempt))
-
-    def _commit(self, clip: Any, attempt: int) -> Any:
-        from cosmos_ray.commit import now
-        from cosmos_ray.ledger import FileEntry, Record
-        from cosmos_ray.request import VIEWS
-
-        folder = f"clips/{clip.id}/{attempt}"
-        files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)
-        sidecar = FileEntry("", f"{folder}/clip.json", 4000, os.urandom(32).hex())
-        record = Record(
-            clip.id, clip.generation, "ok", None, attempt, None, clip.row_hash, self._spec.epoch,
-            os.urandom(32).hex(), self._name, "node", now(), now(), {"denoise": 0.001}, files, sidecar,
-        )  # fmt: skip
-        return self._ledger.commit(record)
-
-
-class ThreadGang:
-    """Looks like the class of an actor, and like a handle to one."""
-
-    @staticmethod
-    def options(**_: Any) -> type[ThreadGang]:
-        return ThreadGang
-
-    @staticmethod
-    def remote(name: str, spec: Any) -> Any:
-        leader = LightLeader(name, spec)
-        methods = {
-            name: types.SimpleNamespace(remote=lambda *given, method=name: _task(getattr(leader, method)(*given)))
-            for name in ("node", "start", "until_broken", "run")
-        }
-        return types.SimpleNamespace(**methods)
-
-
-def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    return asyncio.get_running_loop().create_task(work)
+    sizes: list[tuple[int, int]] = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        storage = Storage(folder)
+        for first in range(0, arguments.clips, BATCH):
+            ids = [f"clip-{number:07d}" for number in range(first, first + BATCH)]
+            write_part(storage, 1, [records(ids, ["0" * 64] * BATCH)])
+            merge(storage, 1, now=time.time() + 2 * KEPT_S)
+            if (first + BATCH) % (arguments.clips // 10) == 0:
+                sizes.append((first + BATCH, resident_mib()))
+        return {"records_mib": sizes, "parts": len(list_parts(storage))}
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -387,6 +335,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "index": index,
     "first-clip": first_clip,
     "driver": driver,
+    "compaction": compaction,
     "driver-on-ray": driver_on_ray,
 }
 

@@ -61,7 +61,6 @@ class Compactor:
             merge(self._storage, self._epoch)
         except (OSError, CosmosRayError) as error:
             log.warning("%d records stay objects: %s", len(records), error)
-        pa.default_memory_pool().release_unused()  # what a merge took goes back: the driver lives for days
 
 
 def compact(storage: Storage, epoch: int, contents: Contents) -> int:
