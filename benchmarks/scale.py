@@ -11,9 +11,10 @@
 
 Each prints one line of JSON: seconds and the peak resident memory of the process, in MiB. `make` writes the ledger's
 parts as the compactor does, a thousand records at a time and then merged; the other measures run the real commands in
-processes of their own (cpu: their processors' seconds, which depend less on what else runs). `driver` is the real job, pool, ledger and compactor in one process: only Ray is left out, and
-gangs commit a record without making a video, so that a hundred thousand clips take minutes. `driver-on-ray` is the same
-with Ray, Ray Data's stream of clips, and an actor a gang.
+processes of their own (cpu: seconds of its processors, which depend less on what else runs). `driver` is the real job,
+pool, ledger and compactor in one process: only Ray is left out, and gangs commit a record without making a video, so
+that a hundred thousand clips take minutes. `driver-on-ray` is the same with Ray, Ray Data's stream of clips, and an
+actor a gang.
 """
 
 from __future__ import annotations
