@@ -6,16 +6,21 @@
     python benchmarks/scale.py index FOLDER                     # index.parquet of the million clips
     python benchmarks/scale.py first-clip FOLDER                # `generate`, until its first clip is being made
     python benchmarks/scale.py driver FOLDER [--clips 100000]   # the driver's memory over so many clips
+    python benchmarks/scale.py driver-on-ray FOLDER --clips 5000
+    python benchmarks/scale.py compaction FOLDER --clips 700000 # the compactor alone
 
 Each prints one line of JSON: seconds and the peak resident memory of the process, in MiB. `make` writes the ledger's
 parts as the compactor does, a thousand records at a time and then merged; the other measures run the real commands in
-processes of their own. `driver` is the real pool, ledger, compactor and stream of clips in the real driver; its gangs
-are one actor each that commits a record without making a video, so that what is measured is the driver.
+processes of their own (cpu: seconds of its processors, which depend less on what else runs). `driver` is the real job,
+pool, ledger and compactor in one process: only Ray is left out, and gangs commit a record without making a video, so
+that a hundred thousand clips take minutes. `driver-on-ray` is the same with Ray, Ray Data's stream of clips, and an
+actor a gang.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -32,6 +37,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scale_gangs import LightLeader, ThreadGang, local_stream
 
 ROW_GROUP = 50_000
 
@@ -190,10 +196,11 @@ def _command(*arguments: str) -> dict[str, Any]:
     began = time.monotonic()
     command = [sys.executable, "-m", "cosmos_ray", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "command_s": round(time.monotonic() - began, 2),
-        "command_peak_rss_mib": round(peak),
+        "command_cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "command_peak_rss_mib": round(used.ru_maxrss / 1024),
         "said": done.stdout.splitlines()[:2],
     }
 
@@ -245,18 +252,41 @@ def first_clip(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**found, "driver_peak_rss_mib": peak and round(int(peak[1]) / 1024)}
 
 
-def driver(arguments: argparse.Namespace) -> dict[str, Any]:
+def driver_on_ray(arguments: argparse.Namespace) -> dict[str, Any]:
     """The driver's resident memory every tenth of so many clips, in a new output."""
-    import cosmos_ray.job
+    import ray
+
     import cosmos_ray.pool
+
+    cosmos_ray.pool.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
+    return drive(arguments)
+
+
+def driver(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same without Ray: gangs are threads, the stream of clips is read in this process."""
+    import ray
+
+    import cosmos_ray.cluster
+    import cosmos_ray.pipeline
+    import cosmos_ray.pool
+
+    cosmos_ray.cluster.connect = lambda *_: contextlib.nullcontext(("cpu", 1))
+    cosmos_ray.pool.draining_nodes = dict
+    cosmos_ray.pool.nodes_with = lambda *_: []
+    cosmos_ray.pool.leader_actor = ThreadGang
+    cosmos_ray.pipeline.work_stream = local_stream
+    ray.kill = lambda *_: None
+    return drive(arguments)
+
+
+def drive(arguments: argparse.Namespace) -> dict[str, Any]:
+    import cosmos_ray.job
     from cosmos_ray import GenerateConfig, generate
 
-    manifest = manifest_of(arguments.folder)
-    output = str(arguments.folder / f"driver-{os.getpid()}")
-    cosmos_ray.pool.leader_actor = light_leader()
     cosmos_ray.job.write_report = lambda *_: None  # it shows videos, and there are none
+    output = str(arguments.folder / f"driver-{os.getpid()}")
     settings = {"model": "fake", "device": "cpu", "gang_size": 1, "gangs": "2", "limit": arguments.clips}
-    settings["gang"] = {"clips_in_flight": 8}  # the gangs must not be what is waited for
+    settings |= {"gang": {"clips_in_flight": 8}}  # the gangs must not be what is waited for
     sizes: list[tuple[int, int, float]] = []
     began = time.monotonic()
 
@@ -267,7 +297,8 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    generate(GenerateConfig.model_validate({"manifest": manifest, "output": output, **settings}), say)
+    config = {"manifest": manifest_of(arguments.folder), "output": output, **settings}
+    generate(GenerateConfig.model_validate(config), say)
     folder = Path(output) / "_cosmos_ray" / "ledger"
     left = {"parts": len(list(folder.glob("*.parquet"))), "objects": len(list(folder.glob("*/*.json")))}
     return {"clips_mib_seconds": sizes, **left}
@@ -278,47 +309,24 @@ def resident_mib() -> int:
     return round(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
 
 
-def light_leader() -> Any:
-    """A gang's leader without ranks: it commits a record of seven files that nobody has made."""
-    import asyncio
+def compaction(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The compactor alone: memory every tenth of so many records; what is replaced is removed at once."""
+    import tempfile
 
-    import ray
-
-    from cosmos_ray.commit import now
-    from cosmos_ray.gang import GangInfo, Outcome
-    from cosmos_ray.ledger import FileEntry, Ledger, Record
-    from cosmos_ray.request import VIEWS
+    from cosmos_ray.compaction import BATCH, KEPT_S, merge
+    from cosmos_ray.ledger_parts import list_parts, write_part
     from cosmos_ray.storage import Storage
 
-    @ray.remote(max_restarts=0, max_concurrency=16)
-    class LightLeader:
-        def __init__(self, name: str, spec: Any) -> None:
-            self._name, self._spec, self._ledger = name, spec, Ledger(Storage(spec.output))
-            self._node = ray.get_runtime_context().get_node_id()
-
-        async def node(self) -> str:
-            return self._node
-
-        async def start(self, predecessors: list[Any], pace: Any) -> GangInfo:
-            return GangInfo(self._node, (), 0.0)
-
-        async def until_broken(self) -> None:
-            await asyncio.get_running_loop().create_future()
-
-        async def run(self, clip: Any, attempt: int) -> Outcome:
-            return Outcome(record=await asyncio.to_thread(self._commit, clip, attempt))
-
-        def _commit(self, clip: Any, attempt: int) -> Record:
-            folder = f"clips/{clip.id}/{attempt}"
-            files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)
-            sidecar = FileEntry("", f"{folder}/clip.json", 4000, os.urandom(32).hex())
-            record = Record(
-                clip.id, clip.generation, "ok", None, attempt, None, clip.row_hash, self._spec.epoch,
-                os.urandom(32).hex(), self._name, self._node, now(), now(), {"denoise": 0.001}, files, sidecar,
-            )  # fmt: skip
-            return self._ledger.commit(record)
-
-    return LightLeader
+    sizes: list[tuple[int, int]] = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        storage = Storage(folder)
+        for first in range(0, arguments.clips, BATCH):
+            ids = [f"clip-{number:07d}" for number in range(first, first + BATCH)]
+            write_part(storage, 1, [records(ids, ["0" * 64] * BATCH)])
+            merge(storage, 1, now=time.time() + 2 * KEPT_S)
+            if (first + BATCH) % (arguments.clips // 10) == 0:
+                sizes.append((first + BATCH, resident_mib()))
+        return {"records_mib": sizes, "parts": len(list_parts(storage))}
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -328,6 +336,8 @@ MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "index": index,
     "first-clip": first_clip,
     "driver": driver,
+    "compaction": compaction,
+    "driver-on-ray": driver_on_ray,
 }
 
 

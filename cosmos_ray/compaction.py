@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from cosmos_ray.errors import LeaseLost
+from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import attempt_path
 from cosmos_ray.ledger_parts import Part, list_parts, live_parts, replaced_paths, row_groups, write_part
@@ -59,7 +59,7 @@ class Compactor:
             check_epoch(self._storage, self._epoch)
             move_records(self._storage, self._epoch, table_of(records))
             merge(self._storage, self._epoch)
-        except (OSError, LeaseLost) as error:
+        except (OSError, CosmosRayError) as error:
             log.warning("%d records stay objects: %s", len(records), error)
 
 

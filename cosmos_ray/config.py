@@ -80,6 +80,7 @@ class BreakerConfig(_Settings):
 class GenerateConfig(_Settings):
     """The job of `cosmos-ray generate`.
 
+    manifest: URI of a Parquet file, of a folder of them, or a pattern.
     gang_size: GPUs (or CPU ranks) that share one clip; None takes the largest that fits a node of the cluster.
     gangs: "MIN:MAX", or one number for both. max_failed: failures that are all right, a count ("3") or a fraction
     ("0.05"). limit: make at most so many clips in this run. max_gpu_hours: start no clip after so much GPU time.

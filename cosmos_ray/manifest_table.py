@@ -245,9 +245,11 @@ def _inputs(batch: pa.RecordBatch, n_views: np.ndarray, base: str) -> tuple[tupl
     if column is None:
         return (one,), right
     if pa.types.is_struct(column.type):
-        cameras, found = _struct_cameras(column, n_views)
+        cameras, found = _named_cameras(_struct_fields(column), n_views)
     elif pa.types.is_map(column.type):
-        cameras, found = (), ~_is_there(column)
+        fields, found = _map_fields(column)
+        cameras, named = _named_cameras(fields, n_views)
+        found &= named
     else:
         cameras, found = _list_cameras(column.cast(pa.list_(pa.string())), n_views)
     right &= found
@@ -259,18 +261,44 @@ def _inputs(batch: pa.RecordBatch, n_views: np.ndarray, base: str) -> tuple[tupl
     return tuple(places) or (one,), right
 
 
-def _struct_cameras(column: pa.StructArray, n_views: np.ndarray) -> tuple[tuple[pa.StringArray, ...], np.ndarray]:
-    fields = {
+def _struct_fields(column: pa.StructArray) -> dict[str, pa.StringArray]:
+    return {
         column.type.field(number).name: pc.struct_field(column, [number]).cast(pa.string())
         for number in range(column.type.num_fields)
     }
+
+
+def _map_fields(column: pa.MapArray) -> tuple[dict[str, pa.StringArray], np.ndarray]:
+    """(URIs by camera, whether the map's keys are cameras and differ)."""
+    rows = len(column)
+    column = column.take(pa.array(np.arange(rows)))  # so that its keys and items are those of its rows
+    keys, items = column.keys.cast(pa.string()), column.items.cast(pa.string())
+    lengths = np.diff(column.offsets.to_numpy())
+    parents = np.repeat(np.arange(rows), lengths)
+    right = ~_is_there(column) | (lengths > 0)
+    known = np.zeros(len(keys), bool)
+    fields = {}
+    for view in VIEWS:
+        hits = np.flatnonzero(pc.equal(keys, view).to_numpy(zero_copy_only=False))
+        known[hits] = True
+        right &= np.bincount(parents[hits], minlength=rows) <= 1
+        places = np.full(rows, -1)
+        places[parents[hits]] = hits
+        fields[view] = items.take(pa.array(np.maximum(places, 0), mask=places < 0))
+    right &= np.bincount(parents[~known], minlength=rows) == 0
+    return fields, right
+
+
+def _named_cameras(
+    fields: dict[str, pa.StringArray], n_views: np.ndarray
+) -> tuple[tuple[pa.StringArray, ...], np.ndarray]:
     given = {name: _is_there(values) for name, values in fields.items()}
-    nothing = np.zeros(len(column), bool)
+    nothing = np.zeros(len(n_views), bool)
     has_any = np.any([*given.values(), nothing], axis=0)
     right = ~np.any([nothing, *(given[name] for name in given if name not in VIEWS)], axis=0)
     for number, view in enumerate(VIEWS):
         right &= ~has_any | (given.get(view, nothing) == (number < n_views))
-    missing = pa.nulls(len(column), pa.string())
+    missing = pa.nulls(len(n_views), pa.string())
     return tuple(fields.get(view, missing) for view in VIEWS), right
 
 

@@ -248,6 +248,7 @@ def test_a_damaged_part_is_said_to_be_one(tmp_path: Path) -> None:
 # --- crashes and readers ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_operation_loses_nothing(tmp_path: Path) -> None:
     """And the next owner's compaction ends with all records in parts."""
     for step in itertools.count():
@@ -399,6 +400,7 @@ _steps = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, database=None)
 @given(st.lists(_steps, max_size=18))
 def test_any_interleaving_of_gangs_owners_and_crashes_keeps_one_outcome_a_generation(steps: list[tuple]) -> None:
