@@ -16,19 +16,20 @@ import json
 import os
 import secrets
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from heads import answers, free_ports, kill_all_with, wait_until
 from job_runs import check_files, records, write_manifest
 
 from cosmos_ray.lease import LeaseTimes, acquire
@@ -111,7 +112,7 @@ def working_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(working_dir: Path) -> Iterator[Head]:
     """A head with as many CPUs as one gang needs: a gang that was left behind would leave no room for the next."""
     folder = Path(tempfile.mkdtemp(prefix="cosmos-ray-"))  # short: Ray's sockets lie in it
-    gcs, dashboard, agent, client = free_ports(4)
+    gcs, dashboard, agent, client = _free_ports(4)
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -134,10 +135,10 @@ def head(working_dir: Path) -> Iterator[Head]:
         command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
     )
     try:
-        wait_until(lambda: answers(dashboard), 180, lambda: (folder / "head.log").read_text())
+        _wait_until(lambda: _answers(dashboard), 180, lambda: (folder / "head.log").read_text())
         yield Head(f"http://127.0.0.1:{dashboard}", environment, folder, working_dir)
     finally:
-        kill_all_with(environment["RAY_AUTH_TOKEN"])
+        _kill_all_with(environment["RAY_AUTH_TOKEN"])
         process.wait(10)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +151,37 @@ def refused(head: Head, tmp_path_factory: pytest.TempPathFactory) -> str:
     code, log = head.submit(str(folder / "missing.parquet"), folder / "out")
     assert code == 1
     return log
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = lambda: "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s. {explain()[-3000:]}"
+        time.sleep(0.3)
+
+
+def _kill_all_with(token: str) -> None:
+    """End this head's processes and no others: those that have its token in their environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry.name != str(os.getpid()) and token.encode() in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended meanwhile, or is somebody else's
 
 
 def _manifest(folder: Path, clips: int, seconds: float = 0.0) -> str:
@@ -211,7 +243,7 @@ def test_a_stopped_job_lets_go_and_the_next_submission_makes_the_rest(head: Head
     manifest, output = _manifest(tmp_path, 4, seconds=4.0), tmp_path / "out"
     code, log = head.submit(manifest, output, options=("--no-wait", "--submission-id", "to-be-stopped"))
     assert code == 0, log
-    wait_until(lambda: records(output), 180, lambda: head.log("to-be-stopped"))
+    _wait_until(lambda: records(output), 180, lambda: head.log("to-be-stopped"))
     stopped = head.ray("job", "stop", "--address", head.address, "to-be-stopped")
     assert stopped.returncode == 0, stopped.stdout
     assert head.get("/api/jobs/to-be-stopped")["status"] == "STOPPED"
@@ -219,7 +251,7 @@ def test_a_stopped_job_lets_go_and_the_next_submission_makes_the_rest(head: Head
     assert "stopped by SIGTERM; the same command goes on from here" in said
     assert "Traceback" not in said
 
-    wait_until(lambda: not _living_gangs(head), 60, lambda: str(_living_gangs(head)))
+    _wait_until(lambda: not _living_gangs(head), 60, lambda: str(_living_gangs(head)))
     began = time.monotonic()
     acquire(Storage(str(output)), LeaseTimes(1.0, LEASE_LIFE_S)).release()
     assert time.monotonic() - began < LEASE_LIFE_S / 2, "the lease was not released: it had to run out"
