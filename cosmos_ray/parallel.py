@@ -11,11 +11,15 @@ The collectives move bytes, not numbers: some gloo versions know no bfloat16, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+#: softmax(q k^T / sqrt(K)) v of [B, L, N, K] tensors.
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,35 +51,35 @@ def shard(x_VL: Tensor, parallel: ContextParallel) -> Tensor:
     return x_VL[:, share_slice(x_VL.shape[1], parallel)]
 
 
-def sequence_to_heads(
-    q_BlNK: Tensor, k_BlNK: Tensor, v_BlNK: Tensor, parallel: ContextParallel
-) -> tuple[Tensor, Tensor, Tensor]:
-    """All heads of my tokens -> my heads of all tokens, [B, l, N, K] -> [B, P*l, N/P, K] three times, in one exchange.
+def attend_over_ranks(
+    attend: Attention, q_BlNK: Tensor, k_BlNK: Tensor, v_BlNK: Tensor, parallel: ContextParallel
+) -> Tensor:
+    """What `attend` makes of all ranks' tokens, for my tokens: [B, l, N, K]. Collective.
 
-    The tokens come out rank after rank, not in the clip's order; without mask and with positions already applied,
-    attention does not mind.
+    Each rank attends with its share of the heads. One element of the batch goes after the other: the next one's tokens
+    are on their way while this one is attended to. They come in rank after rank, not in the clip's order; without mask
+    and with positions already applied, attention does not mind.
     """
     if parallel.world_size == 1:
-        return q_BlNK, k_BlNK, v_BlNK
-    batch, length, heads, width = q_BlNK.shape
-    ranks = parallel.world_size
-    if heads % ranks:
-        raise ValueError(f"{heads} heads do not divide over {ranks} ranks")
-    sent_P3BlnK = q_BlNK.new_empty((ranks, 3, batch, length, heads // ranks, width))
-    for i, x_BlNK in enumerate((q_BlNK, k_BlNK, v_BlNK)):
-        sent_P3BlnK[:, i] = x_BlNK.unflatten(2, (ranks, -1)).permute(2, 0, 1, 3, 4)
-    received_P3BlnK = _all_to_all(sent_P3BlnK, parallel)
-    q_BLnK, k_BLnK, v_BLnK = received_P3BlnK.permute(1, 2, 0, 3, 4, 5).flatten(2, 3).unbind(0)
-    return q_BLnK, k_BLnK, v_BLnK
+        return attend(q_BlNK, k_BlNK, v_BlNK)
+    coming = [
+        [_Exchange(_heads_by_rank(x_lNK, parallel), parallel) for x_lNK in qkv]
+        for qkv in zip(q_BlNK, k_BlNK, v_BlNK, strict=True)
+    ]
+    going = []
+    for exchanges in coming:
+        q_1LnK, k_1LnK, v_1LnK = (exchange.received().flatten(0, 1)[None] for exchange in exchanges)
+        out_LnK = attend(q_1LnK, k_1LnK, v_1LnK)[0]
+        going.append(_Exchange(out_LnK.unflatten(0, (parallel.world_size, -1)).contiguous(), parallel))
+    return torch.stack([exchange.received().transpose(0, 1).flatten(1, 2) for exchange in going])
 
 
-def heads_to_sequence(x_BLnK: Tensor, parallel: ContextParallel) -> Tensor:
-    """My heads of all tokens -> all heads of my tokens, [B, P*l, N/P, K] -> [B, l, N, K]: the way back."""
-    if parallel.world_size == 1:
-        return x_BLnK
-    sent_PBlnK = x_BLnK.unflatten(1, (parallel.world_size, -1)).transpose(0, 1).contiguous()
-    received_PBlnK = _all_to_all(sent_PBlnK, parallel)
-    return received_PBlnK.permute(1, 2, 0, 3, 4).flatten(2, 3)
+def _heads_by_rank(x_lNK: Tensor, parallel: ContextParallel) -> Tensor:
+    """[P, l, n, K]: row p holds the heads of rank p."""
+    heads = x_lNK.shape[1]
+    if heads % parallel.world_size:
+        raise ValueError(f"{heads} heads do not divide over {parallel.world_size} ranks")
+    return x_lNK.unflatten(1, (parallel.world_size, -1)).transpose(0, 1).contiguous()
 
 
 def gather_views_to_owners(local_VlC: Tensor, parallel: ContextParallel) -> dict[int, Tensor]:
@@ -112,11 +116,19 @@ def gather_all(local_VlC: Tensor, parallel: ContextParallel) -> Tensor:
     return gathered_PVlC.transpose(0, 1).flatten(1, 2)
 
 
-def _all_to_all(sent_P: Tensor, parallel: ContextParallel) -> Tensor:
-    """Send row p to rank p; row p of the result came from rank p."""
-    received_P = torch.empty_like(sent_P)
-    dist.all_to_all_single(_as_bytes(received_P), _as_bytes(sent_P), group=parallel.group)
-    return received_P
+class _Exchange:
+    """Row p of `sent_P` is on its way to rank p, in the background; row p of what is received comes from rank p."""
+
+    def __init__(self, sent_P: Tensor, parallel: ContextParallel) -> None:
+        self._sent_P, self._received_P = sent_P, torch.empty_like(sent_P)
+        self._work = dist.all_to_all_single(
+            _as_bytes(self._received_P), _as_bytes(sent_P), group=parallel.group, async_op=True
+        )
+
+    def received(self) -> Tensor:
+        """Once it is here (on a GPU: for what is launched from now on)."""
+        self._work.wait()
+        return self._received_P
 
 
 def _as_bytes(x: Tensor) -> Tensor:

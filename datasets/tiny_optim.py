@@ -48,16 +48,15 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[(len(parameter), parameter[0].numel())].append(parameter)
             for (rows, columns), parameters in by_shape.items():
-                updates = []
-                for parameter in parameters:
-                    assert parameter.grad is not None
-                    average = self.state[parameter].setdefault("average", torch.zeros_like(parameter))
-                    average.lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(parameter.grad.lerp(average, group["momentum"]).reshape(rows, columns))
-                scale = 0.2 * group["lr"] * math.sqrt(max(rows, columns))
-                for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
-                    parameter.mul_(1 - group["lr"] * group["decay"])
-                    parameter.sub_(update.view_as(parameter), alpha=scale)
+                weights = [parameter.data for parameter in parameters]
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                averages = [self.state[p].setdefault("average", torch.zeros_like(p)) for p in parameters]
+                torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+                ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
+                turned = orthogonalise(torch.stack([update.reshape(rows, columns) for update in ahead]))
+                updates = [update.view_as(weight) for update, weight in zip(turned, weights, strict=True)]
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["decay"])
+                torch._foreach_sub_(weights, updates, alpha=0.2 * group["lr"] * math.sqrt(max(rows, columns)))
 
 
 class Optimiser:

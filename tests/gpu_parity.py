@@ -20,6 +20,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from networks import random_network
 from ranks import run_ranks
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -64,23 +65,8 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def network_2b(device: str, dtype: torch.dtype, seed: int = 0) -> MultiviewDiT:
-    """Published dimensions, random weights drawn on the CPU in float32 and rounded to bfloat16: the same everywhere."""
-    with torch.device("meta"):
-        network = MultiviewDiT(CONFIG_2B)
-    network = network.to_empty(device=device)
-    generator = torch.Generator().manual_seed(seed)
-    # Drawing 2e9 numbers takes minutes; a repeated block will do.
-    block = torch.randn(1 << 22, generator=generator).to(device)
-    with torch.no_grad():
-        for number, (_, parameter) in enumerate(sorted(network.named_parameters())):
-            fan_in = parameter.shape[-1] if parameter.dim() > 1 else 64
-            offset = (number * 7919) % block.numel()
-            repeats = -(-parameter.numel() // block.numel())
-            values = block.roll(-offset).repeat(repeats)[: parameter.numel()].view(parameter.shape)
-            values = values * fan_in**-0.5 + float(parameter.dim() == 1)
-            parameter.copy_(values.bfloat16())
-    return network.to(dtype).eval().requires_grad_(False)
+def network_2b(device: str, dtype: torch.dtype) -> MultiviewDiT:
+    return random_network(CONFIG_2B, device, dtype)
 
 
 def inputs(grid: Grid, seed: int = 1) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Small random networks for tests: every mechanism of the real one, in milliseconds."""
+"""Random networks: small ones with every mechanism of the real one, for milliseconds, and of any size for GPUs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,23 @@ def small_network(num_heads: int = 2, state_t: int = 3, seed: int = 0) -> Multiv
         fan_in = parameter.shape[-1] if parameter.dim() > 1 else 4
         parameter.normal_(mean=float(parameter.dim() == 1), std=fan_in**-0.5, generator=generator)
     return network
+
+
+def random_network(config: DiTConfig, device: str, dtype: torch.dtype, seed: int = 0) -> MultiviewDiT:
+    """Of any size in seconds: numbers drawn on the CPU and rounded to bfloat16, the same on every device and in every
+    dtype. One drawn block serves all parameters, each from another place: two billion numbers would take minutes."""
+    with torch.device("meta"):
+        network = MultiviewDiT(config)
+    network = network.to_empty(device=device)
+    block = torch.randn(1 << 22, generator=torch.Generator().manual_seed(seed)).to(device)
+    with torch.no_grad():
+        for number, (_, parameter) in enumerate(sorted(network.named_parameters())):
+            fan_in = parameter.shape[-1] if parameter.dim() > 1 else 64
+            offset = (number * 7919) % block.numel()
+            repeats = -(-parameter.numel() // block.numel())
+            values = block.roll(-offset).repeat(repeats)[: parameter.numel()].view(parameter.shape)
+            parameter.copy_((values * fan_in**-0.5 + float(parameter.dim() == 1)).bfloat16())
+    return network.to(dtype).eval().requires_grad_(False)
 
 
 def caption(grid: Grid, width: int = 10, views: tuple[int, ...] = (0,), tokens: int = 9, seed: int = 1) -> torch.Tensor:

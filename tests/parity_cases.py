@@ -132,7 +132,7 @@ def run_dit_forward(case: Case, parallel: ContextParallel) -> Iterator[Check]:
 
 
 class Recorder(torch.nn.Module):
-    """A network that remembers what the sampler asked of it and what it answered (this rank's share)."""
+    """A network that remembers what the sampler asked of it and what it answered for each text (this rank's share)."""
 
     def __init__(self, network: MultiviewDiT) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Recorder(torch.nn.Module):
 
     def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, context: Tensor, share: Share) -> Tensor:
         out = self.network.forward_tokens(x, mask, timesteps, context, share)
-        self.calls.append((x[0], timesteps[0], out[0]))
+        self.calls.append((x[0], timesteps[0], out))
         return out
 
 
@@ -195,12 +195,12 @@ def sample_case(case: Case, gt_latent: Tensor, noise_unit: Tensor | None, parall
         on_state=states.append,
         resume=None if noise_unit is None else SamplerState(0, SIGMA_MAX * to_share(noise_unit), None),
     )
-    branches = len(recorder.calls) // (info["steps"] + 1)
+    x, timesteps, answers = recorder.calls[0]
     return Run(
         out=to_clip(out),
         samples=[to_clip(state.sample_VlP) for state in states],
-        timesteps=[timesteps.flatten() for _, timesteps, _ in recorder.calls[::branches]],
-        first_calls=[(to_clip(x), t.flatten(), to_clip(y)) for x, t, y in recorder.calls[:branches]],
+        timesteps=[timesteps.flatten() for _, timesteps, _ in recorder.calls],
+        first_calls=[(to_clip(x), timesteps.flatten(), to_clip(answer)) for answer in answers],
     )
 
 

@@ -14,14 +14,7 @@ from cosmos_ray.generator import Generator
 from cosmos_ray.models.bundle import load_bundle
 from cosmos_ray.models.dit import Grid
 from cosmos_ray.models.sampler import SamplerState, denoise
-from cosmos_ray.parallel import (
-    ContextParallel,
-    gather_all,
-    gather_views_to_owners,
-    heads_to_sequence,
-    sequence_to_heads,
-    shard,
-)
+from cosmos_ray.parallel import ContextParallel, attend_over_ranks, gather_all, gather_views_to_owners, shard
 from cosmos_ray.request import ClipRequest, ClipText
 
 VIEWS = (7, 3, 1)
@@ -113,11 +106,18 @@ def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray
     x_VLN = 1000 * torch.arange(views)[:, None, None] + 10 * torch.arange(tokens)[:, None] + torch.arange(heads)
     local_VlN = shard(x_VLN.to(dtype), parallel)
     q_VlNK = local_VlN[..., None].expand(-1, -1, -1, 6)
-    there = sequence_to_heads(q_VlNK, q_VlNK + 1, -q_VlNK, parallel)
-    back = [heads_to_sequence(x, parallel) for x in there]
+    seen: list[np.ndarray] = []
+
+    def attend(q_1LnK: torch.Tensor, k_1LnK: torch.Tensor, v_1LnK: torch.Tensor) -> torch.Tensor:
+        assert torch.equal(k_1LnK, q_1LnK + 1)
+        assert torch.equal(v_1LnK, -q_1LnK)
+        seen.append(q_1LnK[0, ..., 0].float().numpy())
+        return v_1LnK
+
+    returned_VlNK = attend_over_ranks(attend, q_VlNK, q_VlNK + 1, -q_VlNK, parallel)
     return {
-        "heads": there[0][..., 0].float().numpy(),
-        "returned": all(map(torch.equal, back, (q_VlNK, q_VlNK + 1, -q_VlNK))),
+        "heads": np.stack(seen),
+        "returned": torch.equal(returned_VlNK, -q_VlNK),
         "owned": {v: x.float().numpy() for v, x in gather_views_to_owners(local_VlN, parallel).items()},
         "all": gather_all(local_VlN, parallel).float().numpy(),
         "expected": x_VLN.to(dtype).float().numpy(),

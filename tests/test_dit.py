@@ -198,3 +198,21 @@ def test_clips_beyond_the_position_tables_are_refused(grid: Grid, message: str) 
 def test_frames_that_are_no_whole_views_are_refused() -> None:
     with pytest.raises(ValueError, match="7 latent frames: expected a multiple of state_t, 3"):
         call(small_network(), x_BCFHW=torch.zeros(1, 16, 7, 4, 4))
+
+
+@pytest.mark.parametrize("captioned", [0, 1, 3])
+def test_a_clip_under_two_texts_is_what_it_is_under_each(captioned: int) -> None:
+    """What texts cannot change is computed once; views with and without text, and no text at all."""
+    grid, network = Grid(3, 3, 2, 4), small_network(num_heads=2)
+    share = network.share(grid, 30.0, ContextParallel())
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 3, grid.tokens_per_view, 64, generator=generator)
+    mask = torch.zeros(1, 3, grid.tokens_per_view, 4)
+    timesteps = torch.full((1, 3, 3), 0.4)
+    texts = torch.randn(2, 3, 512, network.config.crossattn_emb_channels, generator=generator)
+    texts[:, captioned:] = 0
+    both = network.forward_tokens(x, mask, timesteps, texts, share)
+    alone = [network.forward_tokens(x, mask, timesteps, text[None], share)[0] for text in texts]
+    assert both.shape == (2, 3, grid.tokens_per_view, 64)
+    torch.testing.assert_close(both, torch.stack(alone), rtol=1e-5, atol=1e-5)
+    assert captioned == 0 or (both[0] - both[1]).norm() > 1e-3 * both.norm()

@@ -115,13 +115,15 @@ def test_the_same_seed_gives_the_same_clip() -> None:
 
 
 class Counting(MultiviewDiT):
-    """A network that counts its evaluations."""
+    """A network that counts its calls, and the texts it answered for."""
 
-    calls = 0
+    calls = branches = 0
 
     def forward_tokens(self, *arguments: torch.Tensor | Share) -> torch.Tensor:  # type: ignore[override]
+        answers = super().forward_tokens(*arguments)  # type: ignore[arg-type]
         self.calls += 1
-        return super().forward_tokens(*arguments)  # type: ignore[arg-type]
+        self.branches += len(answers)
+        return answers
 
 
 def counting_network() -> Counting:
@@ -131,16 +133,16 @@ def counting_network() -> Counting:
     return network
 
 
-def test_two_evaluations_a_step_and_two_for_the_clean_pass() -> None:
+def test_two_branches_a_step_and_two_for_the_clean_pass() -> None:
     network = counting_network()
     run(network)
-    assert network.calls == 2 * (4 + 1)
+    assert (network.calls, network.branches) == (4 + 1, 2 * (4 + 1))
 
 
 def test_without_a_negative_there_is_one_branch_and_guidance_has_no_effect() -> None:
     network = counting_network()
     alone = run(network, negative_VMC=None, guidance=7.0)
-    assert network.calls == 4 + 1
+    assert (network.calls, network.branches) == (4 + 1, 4 + 1)
     assert torch.equal(alone, run(negative_VMC=None, guidance=0.0))
     # Equal branches are what the reference evaluates in that case.
     assert relative_error(run(negative_VMC=caption(GRID, seed=1), guidance=7.0), alone) < 1e-6

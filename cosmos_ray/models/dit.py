@@ -184,6 +184,8 @@ class MultiviewDiT(nn.Module):
         mask: 1 on conditional tokens, [B, V, l, 4] (a value for each latent pixel of the patch). timesteps: in 0..1,
         for every frame of the whole clip. context: 512 text tokens a view, zero padded; the padding takes part in the
         softmax. view_indices: camera of each frame; 0..V-1 by default.
+
+        One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
         """
         config, dtype = self.config, self.dtype
         batch, views = x_BVlP.shape[:2]
@@ -279,6 +281,8 @@ class Block(nn.Module):
         y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
         x_BVSsD = x_BVSsD + gate * self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel)
 
+        # One clip under several texts parts here, in the first block: until now no text has been seen.
+        x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1)
         if len(views_with_text):
             shift, scale, gate = (part[:, views_with_text] for part in parts(self.adaln_modulation_cross_attn))
             x_BvSsD = x_BVSsD[:, views_with_text]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from cosmos_ray.models.attention import attention
 from cosmos_ray.models.rope import rotate
-from cosmos_ray.parallel import ContextParallel, heads_to_sequence, sequence_to_heads
+from cosmos_ray.parallel import ContextParallel, attend_over_ranks
 
 NORM_EPS = 1e-6
 
@@ -98,8 +98,7 @@ class SelfAttention(_Attention):
         q, k, v = self.qkv(x_BVlD, x_BVlD)
         q, k = (rotate(x_BVlNK, cos_l1k, sin_l1k) for x_BVlNK in (q, k))
         # Attention takes the views as one sequence.
-        q, k, v = sequence_to_heads(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
-        out_BlNK = heads_to_sequence(attention(q, k, v), parallel)
+        out_BlNK = attend_over_ranks(attention, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
 
 

@@ -80,7 +80,7 @@ def parameters(shapes: Shapes) -> int:
 
 
 def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
-    """The larger of a block's two peaks, in units of l*D numbers:
+    """The larger of a block's two peaks, in units of l*D numbers of both branches (caption and negative prompt):
 
     * self-attention, 12 (14 in a gang): residual stream, modulated input, q, k, v and the normalised q and k (7); the
       rotation's float32 copies (4 in bfloat16's units); attention's output (1). In a gang the exchange's send and
@@ -92,7 +92,7 @@ def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
     units = 14 if gang_size > 1 else 12
     tokens = bundle.n_views * bundle.tokens_per_view // gang_size
     table = tokens // bundle.n_views * (bundle.network.model_channels // bundle.network.num_heads) * 4
-    return units * tokens * bundle.network.model_channels * item + table
+    return 2 * units * tokens * bundle.network.model_channels * item + table
 
 
 def decode_bytes(bundle: Bundle, gang_size: int, item: int) -> int:

@@ -4,7 +4,7 @@ Everything is elementwise on a rank's share of the tokens, so it needs no commun
 float32, the solver's update float64 inside.
 
 Legend: V views, T latent frames, L tokens of a view, l a rank's share of them, P = 64 values a token, M text tokens,
-C text width.
+C text width, R texts of a clip that guidance weighs: the caption's and the negative prompt's.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def denoise(
 
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
-    a negative there is one branch and nothing for guidance to act on. guidance: added to 1 to weigh the positive
+    a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
     branch against the negative. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the
     clean pass. on_state: the state before the first and after each solver step; given back as `resume`, on the
     network's device, it continues that run bit for bit.
@@ -126,25 +126,23 @@ def denoise(
     given_VlP = condition_VlP.to(device, torch.float32)
     mask_VlP = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
 
-    def predict(x_VlP: Tensor, sigma: float, text_VMC: Tensor) -> Tensor:
-        """The clean clip as one branch sees it at this noise level."""
+    def predict(x_VlP: Tensor, sigma: float, texts_RVMC: Tensor) -> Tensor:
+        """The clean clip as each text has it at this noise level, [R, V, l, 64]."""
         t = _timestep(sigma)
         keep = float(np.float32(1) - t)
         net_in_VlP = torch.where(is_given_l1, given_VlP, keep * x_VlP)
         timesteps_VT = frame_timesteps(sigma, num_condition_latents, grid, device)
-        velocity_VlP = network.forward_tokens(
-            net_in_VlP[None], mask_VlP[None], timesteps_VT[None], text_VMC[None], share
-        )[0].float()
-        return torch.where(is_given_l1, given_VlP, keep * x_VlP - float(t) * velocity_VlP)
+        velocity_RVlP = network.forward_tokens(
+            net_in_VlP[None], mask_VlP[None], timesteps_VT[None], texts_RVMC, share
+        ).float()
+        return torch.where(is_given_l1, given_VlP, keep * x_VlP - float(t) * velocity_RVlP)
 
-    positive_VMC = positive_VMC.to(device, network.dtype)
-    negative_VMC = None if negative_VMC is None else negative_VMC.to(device, network.dtype)
+    texts = [text_VMC for text_VMC in (positive_VMC, negative_VMC) if text_VMC is not None]
+    texts_RVMC = torch.stack(texts).to(device, network.dtype)
 
     def guided(x_VlP: Tensor, sigma: float) -> Tensor:
-        x0_VlP = predict(x_VlP, sigma, positive_VMC)
-        if negative_VMC is None:
-            return x0_VlP
-        return x0_VlP + guidance * (x0_VlP - predict(x_VlP, sigma, negative_VMC))
+        x0_VlP, *negative = predict(x_VlP, sigma, texts_RVMC)
+        return x0_VlP + guidance * (x0_VlP - negative[0]) if negative else x0_VlP
 
     state = resume or _initial_state(network, seed, grid, parallel)
     if on_state:
