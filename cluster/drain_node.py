@@ -9,6 +9,7 @@ such node or no cluster any more; 1 if it is still busy when the notice is over.
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import time
 
@@ -19,6 +20,7 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.exceptions import RpcError
 
 _POLL_S = 1.0
+_CONNECT_S = 5.0
 
 
 def main() -> int:
@@ -28,9 +30,11 @@ def main() -> int:
     parser.add_argument("--address", help="host:port of the head; left out: RAY_ADDRESS, or of what runs here")
     arguments = parser.parse_args()
     address = canonicalize_bootstrap_address_or_die(arguments.address)
+    host, _, port = address.rpartition(":")
     try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()  # Ray's client would try for 40 s
         return drain(address, arguments.node_id, arguments.notice_s, "its machine is taken away")
-    except RpcError as error:
+    except (OSError, RpcError) as error:
         print(f"the cluster at {address} does not answer: {error}", flush=True)
         return 0  # nothing is left that could be disturbed
 

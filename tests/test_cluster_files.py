@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from heads import free_ports
 
 from cosmos_ray.cli import app
 from cosmos_ray.config import GenerateConfig, build_config
@@ -144,6 +145,14 @@ def test_a_pod_drains_its_node_before_it_is_killed(name: str) -> None:
         notice_s = int(drain.split("--notice-s ")[1])
         assert 180 <= notice_s <= pod["terminationGracePeriodSeconds"] - 30
         assert in_image(drain.split()[1]).exists()
+
+
+def test_a_pod_whose_cluster_is_gone_is_not_held_up() -> None:
+    (port,) = free_ports(1)  # nobody listens there
+    command = [sys.executable, CLUSTER / "drain_node.py", f"--address=127.0.0.1:{port}", "--notice-s=540"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "does not answer" in done.stdout
 
 
 @pytest.mark.parametrize("name", RAY_FILES)
