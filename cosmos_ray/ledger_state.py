@@ -67,12 +67,13 @@ def contents_of(
     )
     outcomes = pa.concat_tables([*columns, objects])
     valid, newest = _resolve(outcomes)
-    known = _keys(outcomes, valid) if damaged else set()
+    known = _outcomes_of([clip_id for clip_id, _ in damaged], outcomes) if damaged else set()
     return Contents(tuple(parts), tail, outcomes, valid, newest, tuple(one for one in damaged if one not in known))
 
 
-def _keys(outcomes: pa.Table, rows: np.ndarray) -> set[tuple[str, int]]:
-    found = outcomes.select(["id", "generation"]).take(rows)
+def _outcomes_of(clip_ids: list[str], outcomes: pa.Table) -> set[tuple[str, int]]:
+    """(id, generation) of these clips' rows."""
+    found = outcomes.filter(pc.is_in(outcomes["id"], pa.array(clip_ids, pa.string())))
     return set(zip(found["id"].to_pylist(), found["generation"].to_pylist(), strict=True))
 
 

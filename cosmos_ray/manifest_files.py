@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,9 +84,10 @@ def _find(uri: str) -> list[tuple[str, str]]:
     """(URI, name) of each file."""
     fs, path = filesystem_of(uri)
     try:
-        if retrying(lambda: fs.isdir(path), f"looking at {uri}"):
+        there = _type(fs, path, uri)
+        if there == "directory":
             found, top, kind = retrying(lambda: fs.find(path), f"listing {uri}"), path, "folder"
-        elif any(sign in path for sign in "*?[") and not retrying(lambda: fs.exists(path), f"looking at {uri}"):
+        elif there is None and any(sign in path for sign in "*?["):
             found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
         else:
             return [(normalise_uri(uri), "")]
@@ -101,6 +103,14 @@ def _find(uri: str) -> list[tuple[str, str]]:
     if not files:
         raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
     return files
+
+
+def _type(fs: Any, path: str, uri: str) -> str | None:
+    """`file`, `directory`, or None. A file is asked for first, which takes no permission to list."""
+    try:
+        return str(retrying(lambda: fs.info(path), f"looking at {uri}")["type"])
+    except FileNotFoundError:
+        return None
 
 
 def _before_pattern(path: str) -> str:

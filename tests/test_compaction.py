@@ -234,6 +234,15 @@ def test_a_damaged_record_is_left_where_it_is_and_its_clip_opened_again(tmp_path
     check(storage.uri, settled)
 
 
+def test_a_damaged_object_beside_a_moved_record_opens_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(Storage(str(tmp_path)))
+    settled = settle(ledger, record("a"), record("b"))
+    compact(ledger.storage, 1, ledger.state().contents)
+    ledger.storage.write(record_path("a", 0), b"{")
+    assert ledger.state().is_settled("a")
+    check(ledger.storage.uri, settled)
+
+
 def test_a_damaged_part_is_said_to_be_one(tmp_path: Path) -> None:
     """Never taken for no records: that would make all of its clips again."""
     ledger = Ledger(Storage(str(tmp_path)))
