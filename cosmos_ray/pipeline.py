@@ -9,6 +9,7 @@ named here and read in a map.)
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
@@ -37,6 +38,7 @@ def configure_ray_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\.data\.")  # advice on tuning, in the middle of a job's log
 
 
 def _clips_to_make(groups: pa.Table, manifest: Manifest, defaults: RowDefaults) -> Iterator[pa.Table]:
