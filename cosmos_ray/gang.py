@@ -52,6 +52,10 @@ class GangBrokenError(Exception):
         super().__init__(message)
         self.failure_class: FailureClass = failure_class
 
+    def __reduce__(self) -> tuple[type[GangBrokenError], tuple[FailureClass, str]]:
+        # The leader's reach the driver: what cannot be unpickled there has lost its reason.
+        return type(self), (self.failure_class, str(self))
+
 
 @dataclass(frozen=True)
 class RankProcess:
