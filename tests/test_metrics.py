@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
@@ -260,6 +262,13 @@ def test_an_expression_parses_and_names_what_is_exported(expression: str) -> Non
             assert matcher.name in ("output", metric.label)
             assert matcher.name == "output" or matcher.value in metric.values
     assert grouped <= labels, f"{expression} groups by labels that are not there"
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (part of Prometheus)")
+def test_alerts_fire_when_they_should() -> None:
+    command = ["promtool", "test", "rules", str(ROOT / "cluster" / "alerts_test.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_metric_is_on_the_dashboard_and_in_the_documentation() -> None:
