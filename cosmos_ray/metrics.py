@@ -60,7 +60,7 @@ class Metric:
 
 #: Every metric. A GPU is a rank: on gangs of CPU ranks it counts those.
 METRICS = (
-    # When a clip is settled (`pool._settled`).
+    # When a clip is made (`pool._finished`) or recorded as failed (`pool._settled`).
     Metric("clips_done_total", "counter", "Clips committed as ok.", "mode", tuple(MODES.values())),
     Metric("clips_failed_total", "counter", "Clips recorded as failed.", "failure_class", FAILURE_CLASSES),
     Metric("clip_seconds", "histogram", "From the start of the attempt to its commit.", "mode", tuple(MODES.values())),
@@ -69,7 +69,7 @@ METRICS = (
     Metric("gpu_idle_seconds_total", "counter", "GPU time between the denoising of one committed clip and the next."),
     Metric("read_bytes_total", "counter", "Inputs of committed clips."),
     Metric("written_bytes_total", "counter", "Videos and sidecars of committed clips."),
-    # When an attempt ends (`pool._settle`, `pool._after_fault`). Attempts are retries where one went before.
+    # When an attempt ends (`pool._settle`, `pool._give_up_all`). Attempts are retries where one went before.
     Metric(
         "attempts_total", "counter", "Attempts at clips, by how they ended.",
         "outcome", ("ok", *FAILURE_CLASSES, HANDED_BACK),
@@ -134,11 +134,13 @@ class JobMetrics:
         self._record("gpu_held_seconds_total", levels.held_gpu_seconds - self._held_s)
         self._held_s = levels.held_gpu_seconds
 
-    def settled(self, clip: Clip, record: Record) -> None:
+    def settled(self, record: Record) -> None:
         self._settled += 1
         if record.status == "failed":
             self._record("clips_failed_total", 1, record.failure_class or "internal")
-            return
+
+    def made(self, clip: Clip, record: Record) -> None:
+        """A gang has committed this record."""
         mode = MODES[clip.num_conditional_frames]
         self._record("clips_done_total", 1, mode)
         self._record("clip_seconds", _seconds_between(record.started, record.finished), mode)
