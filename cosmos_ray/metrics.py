@@ -5,7 +5,7 @@ Ray's agent on the driver's node exports them, with the prefix `ray_`, at most 1
 label of its own, so metrics of leaders and ranks would become more with every gang that is replaced, and what a killed
 process had not sent yet would be lost. The driver sends the rest when it ends, so counts agree with the ledger.
 
-Recording adds to a number in this process, and a fault of it is logged and forgotten: no job fails by its metrics.
+Recording adds to a number in this process, and a fault of it is logged once and forgotten: no job fails by its metrics.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Metric:
 
 #: Every metric. A GPU is a rank: on gangs of CPU ranks it counts those.
 METRICS = (
-    # When a clip is settled (`pool._settled`).
+    # When a clip is made (`pool._finished`) or recorded as failed (`pool._settled`).
     Metric("clips_done_total", "counter", "Clips committed as ok.", "mode", tuple(MODES.values())),
     Metric("clips_failed_total", "counter", "Clips recorded as failed.", "failure_class", FAILURE_CLASSES),
     Metric("clip_seconds", "histogram", "From the start of the attempt to its commit.", "mode", tuple(MODES.values())),
@@ -69,7 +69,7 @@ METRICS = (
     Metric("gpu_idle_seconds_total", "counter", "GPU time between the denoising of one committed clip and the next."),
     Metric("read_bytes_total", "counter", "Inputs of committed clips."),
     Metric("written_bytes_total", "counter", "Videos and sidecars of committed clips."),
-    # When an attempt ends (`pool._settle`, `pool._after_fault`). Attempts are retries where one went before.
+    # When an attempt ends (`pool._settle`, `pool._give_up_all`). Attempts are retries where one went before.
     Metric(
         "attempts_total", "counter", "Attempts at clips, by how they ended.",
         "outcome", ("ok", *FAILURE_CLASSES, HANDED_BACK),
@@ -107,6 +107,7 @@ class JobMetrics:
     def __init__(self, output: str, clips: int, settled: int, gang_size: int) -> None:
         self._clips, self._settled, self._gang_size = clips, settled, gang_size
         self._held_s = 0.0
+        self._failing: set[str] = set()
         self._series: dict[str, tuple[Metric, Any]] = {}
         for metric in METRICS:
             recorder = _recorder(metric)
@@ -133,11 +134,13 @@ class JobMetrics:
         self._record("gpu_held_seconds_total", levels.held_gpu_seconds - self._held_s)
         self._held_s = levels.held_gpu_seconds
 
-    def settled(self, clip: Clip, record: Record) -> None:
+    def settled(self, record: Record) -> None:
         self._settled += 1
         if record.status == "failed":
             self._record("clips_failed_total", 1, record.failure_class or "internal")
-            return
+
+    def made(self, clip: Clip, record: Record) -> None:
+        """A gang has committed this record."""
         mode = MODES[clip.num_conditional_frames]
         self._record("clips_done_total", 1, mode)
         self._record("clip_seconds", _seconds_between(record.started, record.finished), mode)
@@ -165,20 +168,29 @@ class JobMetrics:
 
     def _begin_at_zero(self, metric: Metric, counter: Counter) -> None:
         """Prometheus cannot see the first increase of a series that was not there. `Counter.inc` refuses 0."""
-        with _harmless(metric.name):
+        with self._harmless(metric.name):
             for value in metric.values or ("",):
                 counter._record(0.0, {metric.label: value} if metric.label else None)
 
     def _record(self, name: str, value: float, label_value: str = "") -> None:
         metric, recorder = self._series[name]
         labels = {metric.label: label_value} if metric.label else None
-        with _harmless(name):
+        with self._harmless(name):
             if isinstance(recorder, Gauge):
                 recorder.set(value, labels)
             elif isinstance(recorder, Histogram):
                 recorder.observe(value, labels)
             elif value > 0:
                 recorder.inc(value, labels)
+
+    @contextlib.contextmanager
+    def _harmless(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            if name not in self._failing:
+                log.exception("%s is not recorded", name)
+            self._failing.add(name)
 
 
 def _recorder(metric: Metric) -> Counter | Gauge | Histogram:
@@ -188,14 +200,6 @@ def _recorder(metric: Metric) -> Counter | Gauge | Histogram:
     if metric.kind == "gauge":
         return Gauge(name, metric.description, labels)
     return Histogram(name, metric.description, BUCKETS_S, labels)
-
-
-@contextlib.contextmanager
-def _harmless(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        log.exception("%s was not recorded", name)
 
 
 def _seconds_between(started: str | None, finished: str | None) -> float:

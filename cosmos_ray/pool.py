@@ -367,6 +367,7 @@ class GangPool:
                     breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking
                 elif outcome.fault.failure_class not in OWN_FAULTS:
                     self._health.count_fault(outcome.fault)
+                self._metrics.attempt_ended(outcome.fault.failure_class)
                 await self._after_fault(work, outcome.fault)
         return breaking
 
@@ -376,7 +377,8 @@ class GangPool:
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
         if record.attempt == 1:  # a later one may have gone on from a stored state
             self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
-        await self._settled(work.clip, record)
+        self._metrics.made(work.clip, record)
+        await self._settled(record)
         for parked, fault in self._load.finished():
             await self._record_failure(parked, fault)
 
@@ -384,11 +386,11 @@ class GangPool:
         """Clips still in flight on a gang that is gone have had an attempt too."""
         for task, work in reversed(gang.running.items()):
             task.cancel()
+            self._metrics.attempt_ended("gang")
             await self._after_fault(work, Fault("gang", fault.message))
         gang.running.clear()
 
     async def _after_fault(self, work: Work, fault: Fault) -> None:
-        self._metrics.attempt_ended(fault.failure_class)
         if self._load.failed(work, fault):
             await self._record_failure(work, fault)
         else:
@@ -412,17 +414,17 @@ class GangPool:
             committed = await asyncio.to_thread(self._commit, record)
         except OSError as error:
             raise JobFailedError(f"the outcome of {clip.id} cannot be stored: {error}") from error
-        await self._settled(clip, committed)
+        await self._settled(committed)
 
     def _commit(self, record: Record) -> Record:
         check_epoch(self._ledger.storage, self._spec.epoch)
         return self._ledger.commit(record)
 
-    async def _settled(self, clip: Clip, record: Record) -> None:
+    async def _settled(self, record: Record) -> None:
         if record.attempt > 1:
             await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record, self._spec.epoch)
         self._on_record(record)
-        self._metrics.settled(clip, record)
+        self._metrics.settled(record)
         self._notify()
 
     async def _ping(self, gang: _Gang) -> None:

@@ -4,13 +4,14 @@
 * A rank's death, hang or lonely fault ends its gang; its clips go on in a new one.
 * A row that kills gangs is failed after its attempts and takes no other with it.
 * A fault of the job is not turned into failures of its rows.
-* Nothing is left over.
+* Nothing is left over, but for a log that tells what happened.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -293,3 +294,26 @@ def test_a_manifest_that_grows_and_shrinks_is_gone_on_with(tmp_path: Path, monke
     third, said = run_job(str(folder), output, gang_size=1)
     assert "all 5 clips are settled already: nothing to do" in said
     assert third == second
+
+
+def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) -> None:
+    """Of a fault nobody foresaw: when, which gang and clip, and the traceback of the rank's generator (`_act`)."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "unlucky", "prompt": "a road [oom rank=1 attempt=1]"}])
+    summary, _ = run_job(manifest, tmp_path / "out")
+    assert summary.ok == 1
+    folder = Path(ray._private.worker._global_node.get_logs_dir_path())
+
+    def found() -> bool:
+        text = "\n".join(path.read_text() for path in folder.glob("worker-*.err"))
+        when = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "
+        lines = (
+            r"INFO gang-0001: unlucky: attempt 1 begins$",
+            r"WARNING gang-0001: denoise failed on a rank:$",
+            r"ERROR gang-0001: the gang breaks \(oom\): denoise: MemoryError: out of memory",
+            r"WARNING gang-0001: unlucky: attempt 1 failed \(oom\)",
+            r"INFO gang-0002: unlucky: attempt 2 committed: .*denoise \d+\.\d s",
+            r"INFO gang-0002-rank1-\d+: unlucky: denoised in",
+        )
+        return "in _act" in text and all(re.search(when + line, text, flags=re.MULTILINE) for line in lines)
+
+    wait_for(found, "all lines", timeout_s=10)
