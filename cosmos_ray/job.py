@@ -150,6 +150,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             config.gang.max_attempts,
             config.breaker,
             config.max_gpu_hours,
+            min(plan.left, config.limit or plan.left),
         )
         progress = _Progress(plan.clips, sum(1 for _ in state.settled()), say)
         pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, progress.count, say)
