@@ -98,7 +98,7 @@ def test_two_gangs_lost_in_a_row_make_a_bad_node(clock: Clock) -> None:
 
 
 def test_gangs_that_go_with_their_node_are_one_fault(clock: Clock) -> None:
-    """Eight gangs of one GPU on each of two nodes: the loss of both is two faults, far from the nine that stop a job."""
+    """Eight gangs of one GPU on each of two nodes: losing both is two faults, far from the nine that stop a job."""
     said: list[str] = []
     job = health(said)
     came = clock.now - 600
