@@ -103,7 +103,7 @@ class BackgroundJob:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
-    def result(self, timeout_s: float = 240) -> Summary:
+    def result(self, timeout_s: float = 120) -> Summary:
         """How it ended; raises what it raised."""
         self._thread.join(timeout_s)
         assert self._ended, f"the job did not end: {self.said}"

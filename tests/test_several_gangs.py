@@ -17,7 +17,6 @@ import pytest
 import ray
 from job_runs import (
     BackgroundJob,
-    actor_pids,
     assert_no_actors_left,
     check_files,
     drain,
@@ -42,16 +41,18 @@ def cluster() -> Iterator[Cluster]:
     found.shutdown()
 
 
-def gpus_of_ranks() -> dict[str, list[str]]:
-    """What CUDA shows to each living rank, by node."""
+def living_ranks() -> dict[str, list[int]]:
+    """Processes of ranks, by node."""
     found = defaultdict(list)
     for actor in actors().values():
         if actor["ActorClassName"] == "Rank" and actor["State"] == "ALIVE":
-            environment = Path(f"/proc/{actor['Pid']}/environ").read_bytes().decode().split("\0")
-            found[actor["Address"]["NodeID"]] += [
-                entry.partition("=")[2] for entry in environment if entry.startswith("CUDA_VISIBLE_DEVICES=")
-            ]
+            found[actor["Address"]["NodeID"]].append(actor["Pid"])
     return found
+
+
+def visible_gpus(pid: int) -> str:
+    environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.partition("=")[::2] for entry in environment)["CUDA_VISIBLE_DEVICES"]
 
 
 @pytest.mark.parametrize(("large", "small"), [(2, 1), pytest.param(8, 4, marks=pytest.mark.long)])
@@ -65,12 +66,13 @@ def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path,
     job = BackgroundJob(manifest, output, **settings)
     wait_for(lambda: len(list(output.glob("_cosmos_ray/attempts/*"))) == 3, "three gangs with a clip each")
     assert any(f"gangs of {small} on cuda" in line for line in job.said)
-    seen = {node: sorted(gpus, key=int) for node, gpus in gpus_of_ranks().items()}
-    assert sorted(seen.values(), key=len) == [[str(gpu) for gpu in range(count)] for count in (small, large)]
+    on_small, on_large = sorted(living_ranks().values(), key=len)
+    assert sorted(map(visible_gpus, on_small)) == [str(gpu) for gpu in range(small)]
+    assert sorted(map(visible_gpus, on_large)) == [str(gpu) for gpu in range(large)]
 
     cluster.remove_node(doomed, allow_graceful=False)
     wait_for(lambda: sum("broke" in line for line in job.said) == 2, "both of its gangs to be given up")
-    os.kill(actor_pids("Rank")[0], signal.SIGKILL)  # the third gang is the only one that still hangs
+    os.kill(on_small[0], signal.SIGKILL)  # the third gang hangs as well
     assert (job.result().ok, job.result().failed) == (3, 0)
     assert {one.attempt for one in records(output).values()} == {2}
     assert not any("faults in a row" in line for line in job.said), "the node's end is one fault, the rank's another"
