@@ -1,9 +1,9 @@
 """The gang pool: the driver's own loop that hands clips to gangs and takes them back from dead ones.
 
-Plain asyncio, no threads of its own. Each slot runs one gang after the other (`_serve`): make a leader, keep a few
-clips in flight on it, and when it breaks give its clips to whichever gang is free. What the rules are is for others to
-say: how many gangs to have (`demand.py`), where (`placement.py`), what becomes of a clip whose attempt failed
-(`workload.py`, `settlement.py`), when the job is to pause or to stop (`health.py`).
+Plain asyncio, no threads of its own. Each gang has a task (`_serve`): make a leader, keep a few clips in flight on it,
+and when it breaks give its clips to whichever gang is free. `_scale` replaces it if it is still wanted. What the rules
+are is for others to say: how many gangs to have (`demand.py`), where (`placement.py`), what becomes of a clip whose
+attempt failed (`workload.py`, `settlement.py`), when the job is to pause or to stop (`health.py`).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class GangPool:
         self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event)
         self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
         self._waiters: set[asyncio.Future[None]] = set()
-        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
         self._names = 0
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
         self._nodes: dict[str, str] = {}  # of gangs that are placed, by name
@@ -102,7 +102,7 @@ class GangPool:
         try:
             await asyncio.gather(*parts)
         finally:
-            tasks = [watching, *parts, *self._slots.values()]
+            tasks = [watching, *parts, *self._serving]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,12 +134,11 @@ class GangPool:
 
     async def _scale(self) -> None:
         """As many gangs as the work is worth; ends when every clip is settled."""
-        while not (self._load.is_done and not self._slots):
-            for number, task in list(self._slots.items()):
-                if task.done():
-                    del self._slots[number]
-                    task.result()  # a slot's fault is the job's
-            if not self._slots:
+        while not (self._load.is_done and not self._serving):
+            for task in [task for task in self._serving if task.done()]:
+                self._serving.remove(task)
+                task.result()  # its fault is the job's
+            if not self._serving:
                 for work, fault in self._load.nothing_else_left():
                     await self._settlement.failed(work, fault)
                 if self._gpu_time.is_spent and not self._load.is_done:
@@ -148,10 +147,11 @@ class GangPool:
                         "are left; the same command goes on from here, with a budget of its own"
                     )
             if not self._is_idle():
-                for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._slots)):
-                    number = min(set(range(self._config.max_gangs)) - set(self._slots))
-                    self._slots[number] = asyncio.create_task(self._serve())
-            await self._changes(timeout_s=0.5)  # a slot that ends does not notify
+                for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._serving)):
+                    task = asyncio.create_task(self._serve())
+                    task.add_done_callback(lambda _: self._notify())
+                    self._serving.add(task)
+            await self._changes(timeout_s=0.5)
 
     def _is_idle(self) -> bool:
         """There is nothing that a gang could start."""
@@ -184,27 +184,26 @@ class GangPool:
             await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _serve(self) -> None:
-        """One slot: a gang, and another when it breaks, until there is no clip for it."""
-        while not self._is_idle():
-            await self._health.wait_out_pause()
-            self._names += 1
-            name = f"gang-{self._names:04d}"
-            leader = self._placement.make_leader(name)
-            gang: _Gang | None = None
-            try:
-                gang = await self._start(name, leader)
-                if gang is not None:
-                    self._up[name] = gang
-                    await self._work(gang)
-                elif name not in self._nodes:
-                    return  # it is not wanted, and so is this slot
-            finally:
-                if gang is not None:
-                    self._dead_ranks.extend(gang.info.ranks)
-                ray.kill(leader)
-                self._gpu_time.given_back(name)
-                self._up.pop(name, None)
-                self._nodes.pop(name, None)
+        """One gang, until it breaks or there is no clip for it."""
+        await self._health.wait_out_pause()
+        if self._is_idle():
+            return
+        self._names += 1
+        name = f"gang-{self._names:04d}"
+        leader = self._placement.make_leader(name)
+        gang: _Gang | None = None
+        try:
+            gang = await self._start(name, leader)
+            if gang is not None:
+                self._up[name] = gang
+                await self._work(gang)
+        finally:
+            if gang is not None:
+                self._dead_ranks.extend(gang.info.ranks)
+            ray.kill(leader)
+            self._gpu_time.given_back(name)
+            self._up.pop(name, None)
+            self._nodes.pop(name, None)
 
     async def _start(self, name: str, leader: Any) -> _Gang | None:
         """The gang, loaded and ready; None if it did not come up, or is not wanted any more."""
@@ -298,7 +297,7 @@ class GangPool:
 
     def _gangs_without_a_clip(self) -> int:
         """Gangs that wait for one, or are still to come."""
-        return len(self._slots) - sum(bool(gang.running) for gang in self._up.values())
+        return len(self._serving) - sum(bool(gang.running) for gang in self._up.values())
 
     async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
