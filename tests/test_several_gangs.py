@@ -2,7 +2,7 @@
 
 * A gang is on one node, and has its GPUs for itself.
 * Without --gang-size, gangs fit every node, so that none is left out.
-* A node that dies with several gangs is one fault; one that is drained sends all of them away.
+* A node that dies with several gangs costs their clips an attempt each; one that is drained sends all of them away.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path,
     os.kill(on_small[0], signal.SIGKILL)  # the third gang hangs as well
     assert (job.result().ok, job.result().failed) == (3, 0)
     assert {one.attempt for one in records(output).values()} == {2}
-    assert not any("faults in a row" in line for line in job.said), "the node's end is one fault, the rank's another"
     check_files(output)
     assert_no_actors_left()
 
