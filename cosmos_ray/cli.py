@@ -71,12 +71,14 @@ def generate(
     output: Annotated[str, typer.Option(help="URI of the output; a job resumes from what is there.")],
     model: Annotated[str | None, typer.Option(help="Name of a model, or URI of a bundle's folder.")] = None,
     gang_size: Annotated[int | None, typer.Option(help="GPUs that share one clip.")] = None,
-    gangs: Annotated[str | None, typer.Option(metavar="MIN:MAX", help="How many gangs at once.")] = None,
+    gangs: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="How many gangs at once, if the work is worth them.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Make at most so many clips in this run.")] = None,
     max_failed: Annotated[
         str | None, typer.Option(help='Failures that are all right: "3", or a fraction "0.05".')
     ] = None,
-    max_gpu_hours: Annotated[float | None, typer.Option(help="Start no clip after so much GPU time.")] = None,
+    max_gpu_hours: Annotated[float | None, typer.Option(help="Denoise no further clip after so much GPU time.")] = None,
     redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows were edited.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,

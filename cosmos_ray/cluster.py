@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 
 import ray
 import ray._private.state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
+from ray.exceptions import RpcError
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
@@ -42,20 +45,39 @@ def _initialise(config: GenerateConfig) -> None:
     ray.init(address="local", num_cpus=cpus, **options)
 
 
-def _most(resource: str) -> int:
-    """The most of a resource that one node has."""
-    return max((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), default=0)
-
-
 def nodes_with(resource: str, amount: int) -> list[str]:
     """Living nodes that have so much of it in all: a head without GPUs, say, is none for gangs."""
     return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource, 0) >= amount]
 
 
-def what_nodes_have(resource: str) -> str:
-    """For a person who waits for a node with more of it."""
-    amounts = sorted((int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), reverse=True)
-    return f"the cluster's nodes have {', '.join(map(str, amounts)) or 'none'} in all"
+def _amounts(resource: str) -> list[int]:
+    """How much of a resource each living node has that has any, most first."""
+    found = (int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"])
+    return sorted((amount for amount in found if amount), reverse=True)
+
+
+def what_is_on_offer(resource: str, amount: int) -> str:
+    """What nodes have, and what the autoscaler makes of a demand for so much on one node. For a person who waits."""
+    nodes = ", ".join(map(str, _amounts(resource))) or "none"
+    return f"the cluster's nodes have {nodes} in all; {_what_the_autoscaler_does(resource, amount)}"
+
+
+def _what_the_autoscaler_does(resource: str, amount: int) -> str:
+    reply = GetClusterStatusReply()
+    try:
+        client = GcsClient(ray.get_runtime_context().gcs_address)
+        reply.ParseFromString(client.get_cluster_status(timeout_s=10))
+    except RpcError as error:
+        return f"its autoscaler's state cannot be read ({error})"
+    state: AutoscalingState = reply.autoscaling_state
+    if not state.autoscaler_state_version:
+        return "no autoscaler (v2) reports to it"
+    if any(demand.resources_bundle.get(resource) == amount for demand in state.infeasible_resource_requests):
+        return "its autoscaler cannot start a node with so many, or no more of them"
+    said = [f"its autoscaler starts {one.count} x {one.ray_node_type_name}" for one in state.pending_instance_requests]
+    said += [f"{one.ray_node_type_name} is starting" for one in state.pending_instances]
+    said += [f"{one.ray_node_type_name} could not be started: {one.reason}" for one in state.failed_instance_requests]
+    return ", ".join(dict.fromkeys(said)) or "its autoscaler starts none at the moment"
 
 
 def draining_nodes() -> dict[str, float]:
@@ -70,7 +92,7 @@ def draining_nodes() -> dict[str, float]:
 def _device(bundle: Bundle, config: GenerateConfig) -> str:
     if config.device != "auto":
         return config.device
-    if _most("GPU"):
+    if _amounts("GPU"):
         return "cuda"
     if bundle.network.model_channels * bundle.network.num_blocks <= _SMALL_MODEL:
         return "cpu"
@@ -83,8 +105,8 @@ def _device(bundle: Bundle, config: GenerateConfig) -> str:
 
 
 def _gang_size(bundle: Bundle, device: str) -> int:
-    """The largest gang that fits a node and the model."""
-    room = _most("GPU") if device == "cuda" else 1
+    """The largest gang that fits the model and every node with GPUs, so that none of them is left out."""
+    room = min(_amounts("GPU"), default=0) if device == "cuda" else 1
     if room == 0:
         raise UsageError("no node has a GPU: give --gang-size to wait for nodes that are scaled up")
     return max(fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit=room))

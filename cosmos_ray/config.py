@@ -38,9 +38,10 @@ class GangConfig(_Settings):
     """How gangs work and when they are given up.
 
     max_attempts: tries of one clip before it is `failed`. clips_in_flight: one being fetched, one denoised, one
-    published. A clip's deadline is `deadline_factor` times the time predicted from the clips before it, at least
-    `deadline_min_s`; before anything was measured it is `deadline_first_s`. step_checkpoint: store the clip in flight
-    after every so many steps, for another gang to go on with; 0: never.
+    published. placement_timeout_s: a job that has no gang at all fails after waiting so long for the GPUs of one (nodes
+    may have to be started). A clip's deadline is `deadline_factor` times the time predicted from the clips before it,
+    at least `deadline_min_s`; before anything was measured it is `deadline_first_s`. step_checkpoint: store the clip in
+    flight after every so many steps, for another gang to go on with; 0: never.
     """
 
     max_attempts: int = Field(3, ge=1)
@@ -48,6 +49,7 @@ class GangConfig(_Settings):
     deadline_factor: float = Field(4.0, gt=1)
     deadline_min_s: float = Field(120.0, gt=0)
     deadline_first_s: float = Field(1800.0, gt=0)
+    placement_timeout_s: float = Field(3600.0, gt=0)
     load_timeout_s: float = Field(1800.0, gt=0)
     step_checkpoint: int = Field(0, ge=0)
 
@@ -81,9 +83,11 @@ class GenerateConfig(_Settings):
     """The job of `cosmos-ray generate`.
 
     manifest: URI of a Parquet file, of a folder of them, or a pattern.
-    gang_size: GPUs (or CPU ranks) that share one clip; None takes the largest that fits a node of the cluster.
-    gangs: "MIN:MAX", or one number for both. max_failed: failures that are all right, a count ("3") or a fraction
-    ("0.05"). limit: make at most so many clips in this run. max_gpu_hours: start no clip after so much GPU time.
+    gang_size: GPUs (or CPU ranks) that share one clip, on one node; None takes the largest that fits every node with
+    GPUs. gangs: "MIN:MAX", or one number for both; as many as are worth their start (`demand.py`), MIN if there are
+    clips enough. max_failed: failures that are all right, a count ("3") or a fraction
+    ("0.05"). limit: make at most so many clips in this run. max_gpu_hours: denoise no further clip once gangs have held
+    GPUs for so long in this run, loading included; the job then ends with exit code 1.
     redo_changed: make clips again whose row was edited, instead of refusing the manifest.
     """
 

@@ -15,6 +15,8 @@ from cosmos_ray.workload import Fault
 NODE_STRIKES = 2
 #: Faults in a row that are met without a pause.
 _FREE_FAULTS = 2
+#: Gangs that were up together on a node and break within this time have broken together.
+_TOGETHER_S = 30.0
 
 
 class JobFailedError(CosmosRayError):
@@ -32,6 +34,7 @@ class JobHealth:
         self._paused_until = 0.0
         self._why = ""
         self._strikes: collections.Counter[str] = collections.Counter()
+        self._broke_at: dict[str, float] = {}  # node -> when a gang broke there last
 
     def clip_finished(self, node: str) -> None:
         self._faults = self._others = 0
@@ -70,8 +73,19 @@ class JobHealth:
         while self.pause is not None:
             await asyncio.sleep(min(1.0, max(0.0, self._paused_until - time.monotonic())))
 
-    def strike(self, node: str) -> None:
-        """A gang died on `node`."""
+    def gang_broke(self, node: str, since: float, fault: Fault) -> None:
+        """A gang broke that had been on `node` since then (monotonic). Raises JobFailedError as `count_fault` does.
+
+        A node that dies takes all of its gangs with it: that is one fault, not one a gang.
+        """
+        now, before = time.monotonic(), self._broke_at.get(node)
+        self._broke_at[node] = now
+        if before is not None and since < before and now - before < _TOGETHER_S:
+            return
+        self._strike(node)
+        self.count_fault(fault)
+
+    def _strike(self, node: str) -> None:
         self._strikes[node] += 1
         if self._strikes[node] == NODE_STRIKES:
             self._say(f"node {node[:8]} broke {NODE_STRIKES} gangs in a row: avoided while there are others")

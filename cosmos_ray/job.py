@@ -167,6 +167,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             config.gang.max_attempts,
             config.breaker,
             config.max_gpu_hours,
+            min(plan.left, config.limit or plan.left),
         )
         settled_before = plan.done + plan.failed
         progress = _Progress(plan.clips, settled_before, say)

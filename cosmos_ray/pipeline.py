@@ -1,9 +1,9 @@
 """Ray Data's part: the stream of clips to make.
 
 Blocks hold references only, never video bytes, so memory stays flat and a lost node costs nothing to redo. The tasks
-ask for no CPU: they are light, and must neither wait for a node that gangs fill nor keep one alive that gangs have
-left. (`ray.data.read_parquet` lists files in a task of one CPU, whatever it is told; the row groups are therefore
-named here and read in a map.)
+are light and stay on the driver's node, asking for no CPU: they must neither wait for a node that gangs fill nor keep
+one alive that gangs have left, as a task or a block in its memory does. (`ray.data.read_parquet` lists files in a task
+of one CPU, whatever it is told; the row groups are therefore named here and read in a map.)
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def work_stream(
         batch_format="pyarrow",
         batch_size=None,
         num_cpus=0,
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         compute=ray.data.TaskPoolStrategy(size=_READERS),
         fn_kwargs={"manifest": manifest, "defaults": defaults},
     )

@@ -1,8 +1,9 @@
 """The gang pool: the driver's own loop that hands clips to gangs and takes them back from dead ones.
 
-Plain asyncio, no threads of its own. Each slot runs one gang after the other (`_serve`): make a leader, keep a few
-clips in flight on it, and when it breaks give its clips to whichever gang is free. What becomes of a clip whose attempt
-failed is the workload's to say (`workload.py`), when the job is to pause or to stop is its health's (`health.py`).
+Plain asyncio, no threads of its own. Each gang has a task (`_serve`): make a leader, keep a few clips in flight on it,
+and when it breaks give its clips to whichever gang is free. `_scale` replaces it if it is still wanted. What the rules
+are is for others to say: how many gangs to have (`demand.py`), where (`placement.py`), what becomes of a clip whose
+attempt failed (`workload.py`, `settlement.py`), when the job is to pause or to stop (`health.py`).
 """
 
 from __future__ import annotations
@@ -18,25 +19,24 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cosmos_ray.cluster import draining_nodes, nodes_with, what_nodes_have
-from cosmos_ray.commit import now
+from cosmos_ray.cluster import draining_nodes
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.deadline import Pace, denoise_work
+from cosmos_ray.demand import Demand
 from cosmos_ray.errors import LeaseLost, UsageError
-from cosmos_ray.gang import GangInfo, Outcome, RankProcess, first_line, leader_actor
+from cosmos_ray.gang import GangInfo, Outcome, RankProcess, first_line
+from cosmos_ray.gpu_time import GpuTime
 from cosmos_ray.health import JobFailedError, JobHealth
-from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import Ledger, Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.metrics import HANDED_BACK, JobMetrics, Levels
+from cosmos_ray.placement import Placement
+from cosmos_ray.settlement import Settlement
 from cosmos_ray.spec import GangSpec
-from cosmos_ray.tidy import remove_other_attempts
 from cosmos_ray.workload import OWN_FAULTS, Fault, Work, Workload
 
 log = logging.getLogger(__name__)
 
-#: A leader that waits longer for its GPUs than this is reported, with what the cluster offers.
-_PLACEMENT_NOTICE_S = 30.0
 _PING_S = 10.0
 _PING_TIMEOUT_S = 60.0
 _DRAIN_POLL_S = 1.0
@@ -44,24 +44,28 @@ _DRAIN_POLL_S = 1.0
 
 @dataclass
 class _Gang:
-    """One gang as the pool sees it. leaving: its node is being drained, it takes no more clips."""
+    """One gang as the pool sees it. since: when it was placed. leaving: why it takes no more clips, "" if it does."""
 
     name: str
     leader: Any
     info: GangInfo
-    leaving: bool = False
+    since: float
+    leaving: str = ""
     stages: dict[str, int] = field(default_factory=dict)  # as the leader answered last
     running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PoolConfig:
+    """expected_clips: how many the stream should bring, for the number of gangs to be right from the start."""
+
     min_gangs: int
     max_gangs: int
     clips_in_flight: int
     max_attempts: int
     breaker: BreakerConfig
     max_gpu_hours: float | None = None
+    expected_clips: int = 0
 
 
 class GangPool:
@@ -79,17 +83,19 @@ class GangPool:
     ) -> None:
         self._spec, self._ledger, self._config = spec, ledger, config
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
-        self._load = Workload(config.max_attempts)
-        self._health = JobHealth(config.breaker, on_event)
         self._metrics = metrics
+        self._load = Workload(config.max_attempts, config.expected_clips)
+        self._demand = Demand(config.min_gangs, config.max_gangs)
+        self._health = JobHealth(config.breaker, on_event)
+        self._placement = Placement(spec, self._health, on_event)
+        self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event)
+        self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
         self._waiters: set[asyncio.Future[None]] = set()
-        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
         self._names = 0
-        self._resource = "GPU" if spec.device == "cuda" else "CPU"
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
-        self._gpu_seconds = 0.0
-        self._gangs: dict[str, tuple[str, float]] = {}  # placed now: name -> (node, since when)
-        self._up: dict[str, _Gang] = {}  # loaded now
+        self._nodes: dict[str, str] = {}  # of gangs that are placed, by name
+        self._up: dict[str, _Gang] = {}  # gangs that are loaded
         self._draining: dict[str, float] = {}
         self._dead_ranks: collections.deque[RankProcess] = collections.deque(maxlen=256)
 
@@ -103,7 +109,7 @@ class GangPool:
         try:
             await asyncio.gather(*parts)
         finally:
-            tasks = [*watching, *parts, *self._slots.values()]
+            tasks = [*watching, *parts, *self._serving]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,7 +118,7 @@ class GangPool:
     def describe(self) -> dict[str, Any]:
         """For `status`: gangs and their nodes, nodes that are avoided, why the job pauses (None: it does not)."""
         return {
-            "gangs": {name: node for name, (node, _) in self._gangs.items()},
+            "gangs": dict(self._nodes),
             "avoided_nodes": self._health.bad_nodes,
             "draining_nodes": sorted(self._draining),
             "pause": self._health.pause,
@@ -124,10 +130,10 @@ class GangPool:
             stages.update(gang.stages)
         return Levels(
             stages=stages,
-            gangs={"wanted": len(self._slots), "placed": len(self._gangs), "up": len(self._up)},
+            gangs={"wanted": len(self._serving), "placed": len(self._nodes), "up": len(self._up)},
             paused=self._health.pause is not None,
             nodes_avoided=len(self._health.bad_nodes),
-            held_gpu_seconds=self._gpu_seconds_held(),
+            held_gpu_seconds=self._gpu_time.seconds,
         )
 
     async def _feed(self, clips: AsyncIterator[Clip]) -> None:
@@ -136,7 +142,8 @@ class GangPool:
         async for clip in clips:
             work = Work(clip, self._past_attempts(clip.id))
             if clip.error is not None:
-                await self._record_failure(work, Fault("input", clip.error))
+                self._load.skip()
+                await self._settlement.failed(work, Fault("input", clip.error))
                 continue
             self._load.add(work)
             self._notify()
@@ -146,30 +153,35 @@ class GangPool:
         self._notify()
 
     async def _scale(self) -> None:
-        """As many gangs as there is work for, within MIN:MAX; ends when every clip is settled."""
-        while not (self._load.is_done and not self._slots):
-            for number, task in list(self._slots.items()):
-                if task.done():
-                    del self._slots[number]
-                    task.result()  # a slot's fault is the job's
-            if not self._slots:
+        """As many gangs as the work is worth; ends when every clip is settled."""
+        while not (self._load.is_done and not self._serving):
+            for task in [task for task in self._serving if task.done()]:
+                self._serving.remove(task)
+                task.result()  # its fault is the job's
+            if not self._serving:
                 for work, fault in self._load.nothing_else_left():
-                    await self._record_failure(work, fault)
-                if self._budget_is_spent():
+                    await self._settlement.failed(work, fault)
+                if self._gpu_time.is_spent and not self._load.is_done:
                     raise JobFailedError(
-                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent; the same command with a "
-                        "larger one goes on from here"
+                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent, {self._load.waiting} clips "
+                        "are left; the same command goes on from here, with a budget of its own"
                     )
-            for _ in range(self._wanted_gangs() - len(self._slots)):
-                number = min(set(range(self._config.max_gangs)) - set(self._slots))
-                self._slots[number] = asyncio.create_task(self._serve())
-            await self._changes(timeout_s=0.5)  # a slot that ends does not notify
+            if not self._is_idle():
+                for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._serving)):
+                    task = asyncio.create_task(self._serve())
+                    task.add_done_callback(lambda _: self._notify())
+                    self._serving.add(task)
+            await self._changes(timeout_s=0.5)
 
-    def _wanted_gangs(self) -> int:
-        if self._idle():
-            return 0
-        needed = max(self._config.min_gangs, self._load.outstanding if self._load.queued else 0)
-        return min(self._config.max_gangs, needed)
+    def _is_idle(self) -> bool:
+        """There is nothing that a gang could start."""
+        return not self._load.has_next or self._gpu_time.is_spent
+
+    def _is_wanted(self, name: str) -> bool:
+        """Is this gang, which waits for its GPUs, still worth waiting for?"""
+        asked_for = len(self._nodes) + self._placement.waiting
+        surplus = asked_for - self._demand.to_keep(len(self._up), self._load.waiting)
+        return not self._is_idle() and not self._placement.is_among_last(name, surplus)
 
     async def _changes(self, timeout_s: float) -> None:
         """Return when the workload has changed, or after a while."""
@@ -192,46 +204,44 @@ class GangPool:
             await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _serve(self) -> None:
-        """One slot: a gang, and another when it breaks, until there is no clip for it."""
-        while not self._idle():
-            await self._health.wait_out_pause()
-            self._names += 1
-            name = f"gang-{self._names:04d}"
-            leader = self._make_leader(name)
-            gang: _Gang | None = None
-            try:
-                gang = await self._start(name, leader)
-                if gang is not None:
-                    self._up[name] = gang
-                    await self._work(gang)
-            finally:
-                if gang is not None:
-                    self._dead_ranks.extend(gang.info.ranks)
-                ray.kill(leader)
-                self._up.pop(name, None)
-                _, since = self._gangs.pop(name, ("", time.monotonic()))
-                self._gpu_seconds += (time.monotonic() - since) * self._spec.gang_size
-
-    def _idle(self) -> bool:
-        """There is nothing that a gang could start."""
-        return not self._load.has_next or self._budget_is_spent()
-
-    def _make_leader(self, name: str) -> Any:
-        size = self._spec.gang_size
-        options: dict[str, Any] = {"num_gpus": size} if self._spec.device == "cuda" else {"num_cpus": size}
-        if avoided := self._health.nodes_to_avoid(nodes_with(self._resource, size)):
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
-        return leader_actor.options(**options).remote(name, self._spec)
+        """One gang, until it breaks or there is no clip for it."""
+        await self._health.wait_out_pause()
+        if self._is_idle():
+            return
+        self._names += 1
+        name = f"gang-{self._names:04d}"
+        leader = self._placement.make_leader(name)
+        gang: _Gang | None = None
+        try:
+            gang = await self._start(name, leader)
+            if gang is not None:
+                self._up[name] = gang
+                await self._work(gang)
+        finally:
+            if gang is not None:
+                self._dead_ranks.extend(gang.info.ranks)
+            ray.kill(leader)
+            self._gpu_time.given_back(name)
+            self._up.pop(name, None)
+            self._nodes.pop(name, None)
 
     async def _start(self, name: str, leader: Any) -> _Gang | None:
-        """The gang, loaded and ready; None if it did not come up."""
-        node = ""
+        """The gang, loaded and ready; None if it did not come up, or is not wanted any more."""
+        asked, node = time.monotonic(), ""
         try:
-            node = await self._placed(name, leader)
+            node = await self._placement.node_of(name, leader, lambda: self._is_wanted(name), lambda: bool(self._nodes))
             if not node:
                 return None
-            self._gangs[name] = (node, time.monotonic())
-            info = await leader.start.remote(list(self._dead_ranks), self._pace)
+            placed = time.monotonic()
+            self._nodes[name] = node
+            self._gpu_time.taken(name)
+            loading = asyncio.ensure_future(leader.start.remote(list(self._dead_ranks), self._pace))
+            while not (await asyncio.wait({loading}, timeout=1.0))[0]:
+                if self._is_idle():
+                    loading.cancel()
+                    self._say(f"{name} is released while it loads: no clip is left for it")
+                    return None
+            info: GangInfo = loading.result()
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             if isinstance(cause, UsageError):
@@ -242,29 +252,12 @@ class GangPool:
             fault = Fault("gang", f"{name} did not start: {first_line(cause)}")
             self._say(fault.message)
             self._metrics.gang_did_not_start()
-            self._health.strike(node)
-            self._health.count_fault(fault)
+            self._health.gang_broke(node, asked, fault)
             return None
+        self._demand.gang_came(placed - asked, time.monotonic() - placed)
         self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, loaded in {info.load_seconds:.1f} s")
         self._metrics.gang_started(info.load_seconds)
-        return _Gang(name, leader, info)
-
-    async def _placed(self, name: str, leader: Any) -> str:
-        """The leader's node, once it has its GPUs; "" if the work ended first. Tells a person what it waits for."""
-        answer = asyncio.ensure_future(leader.node.remote())
-        since = time.monotonic()
-        while True:
-            done, _ = await asyncio.wait({answer}, timeout=1.0)
-            if done:
-                return str(answer.result())
-            if self._idle():
-                answer.cancel()
-                return ""
-            if time.monotonic() - since < _PLACEMENT_NOTICE_S:
-                continue
-            since = time.monotonic()
-            needs = f"{self._spec.gang_size} free {self._resource}s"
-            self._say(f"{name} waits for a node with {needs}; {what_nodes_have(self._resource)}")
+        return _Gang(name, leader, info, placed)
 
     async def _work(self, gang: _Gang) -> None:
         """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
@@ -272,13 +265,11 @@ class GangPool:
         pinging = asyncio.create_task(self._ping(gang))
         try:
             while True:
-                self._leave_if_drained(gang)
+                self._leave_if_it_must(gang)
                 while work := self._take(gang):
                     gang.running[asyncio.create_task(self._attempt(gang, work))] = work
-                if not gang.running and (gang.leaving or self._idle()):
-                    self._say(
-                        f"{gang.name} is released: {'its node goes' if gang.leaving else 'no clip is left for it'}"
-                    )
+                if not gang.running and (gang.leaving or self._is_idle()):
+                    self._say(f"{gang.name} is released: {gang.leaving or 'no clip is left for it'}")
                     return
                 changes = asyncio.create_task(self._changes(timeout_s=1.0))
                 waiting = {*gang.running, broken, pinging, changes}
@@ -293,8 +284,7 @@ class GangPool:
                 if fault is not None:
                     self._say(f"{gang.name} broke: {fault.failure_class}: {fault.message}")
                     self._metrics.gang_died(fault.failure_class)
-                    self._health.strike(gang.info.node)
-                    self._health.count_fault(fault)
+                    self._health.gang_broke(gang.info.node, gang.since, fault)
                     await self._give_up_all(gang, fault)
                     return
         except asyncio.CancelledError:
@@ -306,33 +296,36 @@ class GangPool:
             for task in {broken, pinging, *gang.running}:
                 task.cancel()
 
-    def _leave_if_drained(self, gang: _Gang) -> None:
-        ends_at = self._draining.get(gang.info.node)
-        if ends_at is None or gang.leaving:
+    def _leave_if_it_must(self, gang: _Gang) -> None:
+        """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""
+        if gang.leaving:
             return
-        gang.leaving = True
-        notice_s = ends_at - time.time() if ends_at else None
-        self._say(
-            f"{gang.name} leaves: node {gang.info.node[:8]} is being drained"
-            + (f", gone in {notice_s:.0f} s" if notice_s is not None else "")
-        )
-        gang.leader.leave.remote(notice_s)
+        notice_s: float | None = None
+        if self._gpu_time.is_spent:
+            gang.leaving = "the budget is spent"
+        elif gang.info.node in self._draining:
+            ends_at = self._draining[gang.info.node]
+            notice_s = ends_at - time.time() if ends_at else None
+            gang.leaving = "its node goes"
+            self._say(
+                f"{gang.name} leaves: node {gang.info.node[:8]} is being drained"
+                + (f", gone in {notice_s:.0f} s" if notice_s is not None else "")
+            )
+        if gang.leaving:
+            gang.leader.leave.remote(notice_s)
 
     def _take(self, gang: _Gang) -> Work | None:
         """The next clip this gang may start now."""
         full = len(gang.running) >= self._config.clips_in_flight
-        if full or gang.leaving or self._budget_is_spent() or self._health.pause is not None:
+        if full or gang.leaving or self._gpu_time.is_spent or self._health.pause is not None:
             return None
+        if gang.running and self._load.waiting <= self._gangs_without_a_clip():
+            return None  # it would only prepare it: the clip is for a gang that can begin it
         return self._load.take(gang.running.values())
 
-    def _budget_is_spent(self) -> bool:
-        if self._config.max_gpu_hours is None:
-            return False
-        return self._gpu_seconds_held() >= self._config.max_gpu_hours * 3600
-
-    def _gpu_seconds_held(self) -> float:
-        live = sum(time.monotonic() - since for _, since in self._gangs.values()) * self._spec.gang_size
-        return self._gpu_seconds + live
+    def _gangs_without_a_clip(self) -> int:
+        """Gangs that wait for one, or are still to come."""
+        return len(self._serving) - sum(bool(gang.running) for gang in self._up.values())
 
     async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
@@ -368,7 +361,7 @@ class GangPool:
                 elif outcome.fault.failure_class not in OWN_FAULTS:
                     self._health.count_fault(outcome.fault)
                 self._metrics.attempt_ended(outcome.fault.failure_class)
-                await self._after_fault(work, outcome.fault)
+                await self._settlement.after_fault(work, outcome.fault)
         return breaking
 
     async def _finished(self, gang: _Gang, work: Work, record: Record) -> None:
@@ -377,52 +370,19 @@ class GangPool:
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
         if record.attempt == 1:  # a later one may have gone on from a stored state
             self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
+            self._demand.clip_made(seconds.get("denoise", 0.0))
         self._metrics.made(work.clip, record)
-        await self._settled(record)
-        for parked, fault in self._load.finished():
-            await self._record_failure(parked, fault)
+        await self._settlement.finished(record)
 
     async def _give_up_all(self, gang: _Gang, fault: Fault) -> None:
         """Clips still in flight on a gang that is gone have had an attempt too."""
         for task, work in reversed(gang.running.items()):
             task.cancel()
             self._metrics.attempt_ended("gang")
-            await self._after_fault(work, Fault("gang", fault.message))
+            await self._settlement.after_fault(work, Fault("gang", fault.message))
         gang.running.clear()
 
-    async def _after_fault(self, work: Work, fault: Fault) -> None:
-        if self._load.failed(work, fault):
-            await self._record_failure(work, fault)
-        else:
-            self._say(f"{work.clip.id}: attempt {work.past_attempt} failed ({fault.failure_class}): {fault.message}")
-
-    async def _record_failure(self, work: Work, fault: Fault) -> None:
-        """Commit the failure of a clip. It is the driver that speaks for clips whose gangs cannot."""
-        clip = work.clip
-        record = Record(
-            id=clip.id,
-            generation=clip.generation,
-            status="failed",
-            failure_class=fault.failure_class,
-            attempt=work.past_attempt,
-            error=fault.message,
-            row_hash=clip.row_hash,
-            epoch=self._spec.epoch,
-            finished=now(),
-        )
-        try:
-            committed = await asyncio.to_thread(self._commit, record)
-        except OSError as error:
-            raise JobFailedError(f"the outcome of {clip.id} cannot be stored: {error}") from error
-        await self._settled(committed)
-
-    def _commit(self, record: Record) -> Record:
-        check_epoch(self._ledger.storage, self._spec.epoch)
-        return self._ledger.commit(record)
-
-    async def _settled(self, record: Record) -> None:
-        if record.attempt > 1:
-            await asyncio.to_thread(remove_other_attempts, self._ledger.storage, record, self._spec.epoch)
+    def _settled(self, record: Record) -> None:
         self._on_record(record)
         self._metrics.settled(record)
         self._notify()

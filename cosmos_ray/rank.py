@@ -11,6 +11,7 @@ import gc
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -88,9 +89,9 @@ class Rank:
         if spec.device == "cuda":
             _wait_for_free_memory()
             if self._rank == 0 and spec.bundle.text_encoder_device == "cpu":
-                torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # Ray's default for a rank is one
+                torch.set_num_threads(max(1, int(_cores_of_gang("GPU", self._world_size) / 2)))
         else:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._world_size))
+            torch.set_num_threads(max(1, int(_cores_of_gang("CPU", self._world_size) / self._world_size)))
         if self._world_size == 1:
             return ContextParallel()
         # All ranks are on one node; without this, gloo looks the host name up, which need not resolve.
@@ -189,8 +190,18 @@ def process_start(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie holds nothing any more
 
 
+def _cores_of_gang(resource: str, gang_size: int) -> float:
+    """The gang's part of this node's cores, as it has that part of its GPUs: several gangs may share a node.
+
+    To be asked for in numbers of threads, since Ray gives a process that asks for no CPU one.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    (total,) = (node["Resources"].get(resource, 0) for node in ray.nodes() if node["NodeID"] == here)
+    return (os.cpu_count() or 1) * gang_size / max(gang_size, total)
+
+
 def _peak_memory(device: str) -> int:
-    if device != "cuda":
+    if device != "cuda" or "torch" not in sys.modules:  # the fake generator runs on GPUs that are not there
         return 0
     import torch
 

@@ -42,10 +42,11 @@ class Fault:
 
 
 class Workload:
-    """Clips taken from the stream and not settled: queued, in flight, or parked."""
+    """Clips taken from the stream and not settled: queued, in flight, or parked. expected: how many it should bring."""
 
-    def __init__(self, max_attempts: int) -> None:
+    def __init__(self, max_attempts: int, expected: int = 0) -> None:
         self._max_attempts = max_attempts
+        self._to_come = expected
         self._queue: collections.deque[Work] = collections.deque()
         self._parked: list[tuple[Work, Fault]] = []
         self._last_ok = 0.0
@@ -61,6 +62,11 @@ class Workload:
         return len(self._parked)
 
     @property
+    def waiting(self) -> int:
+        """Clips that no gang has, with those that the stream has still to bring, as far as is known."""
+        return self.queued + (0 if self.exhausted else max(1, self._to_come))
+
+    @property
     def has_next(self) -> bool:
         """There is, or may come, a clip that a gang could start."""
         return bool(self._queue) or not self.exhausted
@@ -71,7 +77,12 @@ class Workload:
 
     def add(self, work: Work) -> None:
         self._queue.append(work)
+        self._to_come -= 1
         self.outstanding += 1
+
+    def skip(self) -> None:
+        """The stream has brought a clip that no gang is to make."""
+        self._to_come -= 1
 
     def take(self, beside: Collection[Work]) -> Work | None:
         """The next clip for a gang that works on the clips `beside`; one on its last attempt runs alone."""

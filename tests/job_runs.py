@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +72,44 @@ def actor_pids(class_name: str) -> list[int]:
         for actor in actors().values()
         if actor["ActorClassName"].endswith(class_name) and actor["State"] == "ALIVE"
     ]
+
+
+def drain(address: str, node_id: str, notice_s: int) -> None:
+    """What a preStop hook runs."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={address}"]
+    reason = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot notice"]
+    where = [f"--node-id={node_id}", f"--deadline-remaining-seconds={notice_s}"]
+    done = subprocess.run([*command, *where, *reason], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class BackgroundJob:
+    """A job in a thread of this process, on the Ray that the test has started."""
+
+    def __init__(self, manifest: str, output: Path | str, **settings: Any) -> None:
+        self.said: list[str] = []
+        self._ended: list[Summary | Exception] = []
+        self._config = fake_config(manifest, output, **settings)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._ended.append(generate(self._config, self.said.append))
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self._ended.append(error)
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def result(self, timeout_s: float = 120) -> Summary:
+        """How it ended; raises what it raised."""
+        self._thread.join(timeout_s)
+        assert self._ended, f"the job did not end: {self.said}"
+        if isinstance(self._ended[0], Exception):
+            raise self._ended[0]
+        return self._ended[0]
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:

@@ -7,15 +7,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
-from job_runs import assert_no_actors_left, check_files, fake_config, records, wait_for, write_manifest
+from job_runs import assert_no_actors_left, check_files, drain, fake_config, records, wait_for, write_manifest
 from ray.cluster_utils import Cluster
 
 from cosmos_ray.job import Summary, generate
@@ -33,15 +31,6 @@ def cluster() -> Iterator[Cluster]:
     found.shutdown()
 
 
-def drain(cluster: Cluster, node_id: str, notice_s: int) -> None:
-    """What a preStop hook runs."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={cluster.address}"]
-    reason = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot notice"]
-    where = [f"--node-id={node_id}", f"--deadline-remaining-seconds={notice_s}"]
-    done = subprocess.run([*command, *where, *reason], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, notice_s: int) -> list[str]:
     """A job on one node, drained after the first clip, with another node to go to; what the job said."""
     cluster.add_node(num_cpus=2)
@@ -55,7 +44,7 @@ def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, 
     (node,) = {one.node for one in records(output).values()}
     cluster.add_node(num_cpus=2)
     assert len(records(output)) < clips, "drained too late to show anything"
-    drain(cluster, str(node), notice_s)
+    drain(cluster.address, str(node), notice_s)
     thread.join(240)
     assert ended, said
     assert (ended[0].ok, ended[0].failed) == (clips, 0)

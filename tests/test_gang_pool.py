@@ -246,6 +246,8 @@ def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path) -> None:
     made = records(tmp_path / "out")
     assert 0 < len(made) < 12
     assert {one.status for one in made.values()} == {"ok"}
+    begun = {path.name.rpartition(".")[0] for path in (tmp_path / "out").glob("_cosmos_ray/attempts/*")}
+    assert begun > set(made), "clips that were ready, but not being denoised, are given back"
 
 
 def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) -> None:

@@ -74,17 +74,50 @@ def test_a_finished_clip_ends_the_row_of_faults_and_the_pause(clock: Clock) -> N
         assert job.pause is None
 
 
-def test_two_gangs_lost_in_a_row_make_a_bad_node() -> None:
+def lose_gang(job: JobHealth, clock: Clock, node: str) -> None:
+    """A gang that had come to `node` just now."""
+    came = clock.now
+    clock.now += 1
+    job.gang_broke(node, came, Fault("gang", "a rank died"))
+
+
+def test_two_gangs_lost_in_a_row_make_a_bad_node(clock: Clock) -> None:
     said: list[str] = []
     job = health(said)
-    job.strike("bad")
-    job.strike("good")
+    lose_gang(job, clock, "bad")
+    lose_gang(job, clock, "good")
     job.clip_finished("good")
-    job.strike("good")
+    lose_gang(job, clock, "good")
     assert job.nodes_to_avoid(["bad", "good"]) == []
-    job.strike("bad")
+    lose_gang(job, clock, "bad")
     assert job.bad_nodes == job.nodes_to_avoid(["bad", "good"]) == ["bad"]
     assert said == ["node bad broke 2 gangs in a row: avoided while there are others"]
     assert job.nodes_to_avoid(["bad"]) == [], "a bad node is better than none"
     job.clip_finished("bad")
     assert job.nodes_to_avoid(["bad", "good"]) == []
+
+
+def test_gangs_that_go_with_their_node_are_one_fault(clock: Clock) -> None:
+    """Eight gangs of one GPU on each of two nodes: losing both is two faults, far from the nine that stop a job."""
+    said: list[str] = []
+    job = health(said)
+    came = clock.now - 600
+    for node in ("one", "two"):
+        for _ in range(8):
+            clock.now += 0.5
+            job.gang_broke(node, came, Fault("gang", "its node died"))
+    assert job.pause is None
+    assert job.bad_nodes == []
+    assert said == []
+
+
+def test_gangs_of_a_node_that_break_one_after_the_other_are_faults_each(clock: Clock) -> None:
+    job = health(max_consecutive_faults=3)
+    came = clock.now
+    for _ in range(2):
+        clock.now += 600
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+    assert job.bad_nodes == ["node"]
+    clock.now += 600
+    with pytest.raises(JobFailedError, match="3 faults in a row"):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))

@@ -136,3 +136,15 @@ def test_an_attempt_that_was_handed_back_does_not_count() -> None:
     load.hand_back(work)
     assert work.attempts == 0
     assert take(load) is work
+
+
+def test_what_waits_for_a_gang_includes_what_the_stream_has_still_to_bring() -> None:
+    load = Workload(max_attempts=3, expected=4)
+    assert load.waiting == 4
+    load.add(Work(Clip("a", "a"), past_attempt=0))
+    load.skip()
+    assert load.waiting == 3, "one is queued, two are to come"
+    load.take([])
+    assert load.waiting == 2
+    load.exhausted = True
+    assert load.waiting == 0, "the stream knows better than what was expected of it"
