@@ -256,9 +256,9 @@ def driver_on_ray(arguments: argparse.Namespace) -> dict[str, Any]:
     """The driver's resident memory every tenth of so many clips, in a new output."""
     import ray
 
-    import cosmos_ray.pool
+    import cosmos_ray.placement
 
-    cosmos_ray.pool.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
+    cosmos_ray.placement.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
     return drive(arguments)
 
 
@@ -268,12 +268,13 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
 
     import cosmos_ray.cluster
     import cosmos_ray.pipeline
+    import cosmos_ray.placement
     import cosmos_ray.pool
 
     cosmos_ray.cluster.connect = lambda *_: contextlib.nullcontext(("cpu", 1))
     cosmos_ray.pool.draining_nodes = dict
-    cosmos_ray.pool.nodes_with = lambda *_: []
-    cosmos_ray.pool.leader_actor = ThreadGang
+    cosmos_ray.placement.nodes_with = lambda *_: []
+    cosmos_ray.placement.leader_actor = ThreadGang
     cosmos_ray.pipeline.work_stream = local_stream
     ray.kill = lambda *_: None
     return drive(arguments)

@@ -23,6 +23,9 @@ class LightLeader:
     async def node(self) -> str:
         return "node"
 
+    async def stages(self) -> dict[str, int]:
+        return {}
+
     async def start(self, predecessors: list[Any], pace: Any) -> Any:
         from cosmos_ray.gang import GangInfo
 
@@ -63,7 +66,7 @@ class ThreadGang:
         leader = LightLeader(name, spec)
         methods = {
             name: types.SimpleNamespace(remote=lambda *given, method=name: _task(getattr(leader, method)(*given)))
-            for name in ("node", "start", "until_broken", "run")
+            for name in ("node", "stages", "start", "until_broken", "run")
         }
         return types.SimpleNamespace(**methods)
 
