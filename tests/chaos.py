@@ -210,7 +210,7 @@ CASES = (
     Case("rank killed while decoding", at_once, nothing, prompts=_within("die at=decode attempt=1")),
     Case("rank killed while encoding", a_video_is_being_encoded, kill_rank),
     Case("rank killed while publishing", files_without_a_record, kill_rank),
-    Case("rank hangs (SIGSTOP)", a_clip_is_committed, stop_rank, in_ci=True),
+    Case("rank hangs (SIGSTOP)", a_clip_is_committed, stop_rank),
     Case("rank out of memory", at_once, nothing, prompts=_within("oom rank=1 attempt=1")),
     Case("rank out of memory each time", at_once, nothing, prompts=_within("oom rank=1"), bad="r1", outcome="oom",
          redone=2 * CLIPS_IN_FLIGHT),

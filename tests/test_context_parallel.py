@@ -51,7 +51,7 @@ def latents(parallel: ContextParallel) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, 4, 8])
+@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.long), 8])
 def test_any_gang_makes_the_clip_of_one_rank(world_size: int) -> None:
     """7, 3 and 1 views: at most 1e-4 away (relative) at the end of 35 steps, and equal on every rank."""
     expected = latents(ContextParallel())
@@ -81,7 +81,9 @@ def denoise_or_resume(parallel: ContextParallel, packed: dict[str, np.ndarray] |
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(1, 4), *(pytest.param(*sizes, marks=pytest.mark.long) for sizes in ((4, 1), (2, 2)))]
+)
 def test_a_gang_of_any_size_goes_on_with_the_state_of_another(before: int, after: int) -> None:
     """Packed by one gang, unpacked by another: the latents of the run that was not cut off."""
     (packed, whole), *others = run_ranks(before, denoise_or_resume, None)

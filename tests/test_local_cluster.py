@@ -28,7 +28,7 @@ import yaml
 from heads import answers, free_ports, kill_all_with, wait_until
 from job_runs import check_files, records, write_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

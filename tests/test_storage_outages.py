@@ -135,12 +135,13 @@ def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str
     check_files(f"{s3}/out")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("meets", "words"),
     [
-        pytest.param(UNAVAILABLE, "reduce your request", id="store is out", marks=pytest.mark.long),
+        pytest.param(UNAVAILABLE, "reduce your request", id="store is out"),
         pytest.param(EXPIRED, "token has expired", id="credentials expire"),
-        pytest.param(NO_BUCKET, "bucket does not exist", id="bucket vanishes", marks=pytest.mark.long),
+        pytest.param(NO_BUCKET, "bucket does not exist", id="bucket vanishes"),
     ],
 )
 def test_a_store_that_stays_out_stops_the_job_and_fails_no_row(
