@@ -34,7 +34,8 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
-# Every fault of the table in tests/chaos.py, and what it cost; about ten minutes a round. Some faults show once in a while.
+# Every fault of the table in tests/chaos.py, and what it cost (ten minutes), then the tests that `make test` leaves out
+# (half an hour). Some faults show once in a while.
 ROUNDS ?= 1
 chaos: setup
 	for round in $$(seq $(ROUNDS)); do \

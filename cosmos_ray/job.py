@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
 import itertools
 import logging
-import signal
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import pyarrow.compute as pc
 
 from cosmos_ray.compaction import Compactor, compact
 from cosmos_ray.config import GenerateConfig, failed_allowed
-from cosmos_ray.errors import LeaseLost, ManifestError, UsageError
+from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.index import INDEX, write_index
 from cosmos_ray.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger import Ledger, LedgerState, Record
@@ -26,15 +22,15 @@ from cosmos_ray.manifest_files import Manifest, open_manifest
 from cosmos_ray.models.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.check import check_bundle
 from cosmos_ray.plan import Plan, RowGroup, removed_line, row_defaults, survey
+from cosmos_ray.progress import Progress
 from cosmos_ray.report.build import REPORT, write_report
 from cosmos_ray.run import Run, check_same, open_run, read_run
 from cosmos_ray.status import summarise
+from cosmos_ray.stop import Stop
 from cosmos_ray.storage import Storage, explain, normalise_uri
 
 log = logging.getLogger(__name__)
 _FAILURES_SHOWN = 20
-#: The time left is told from so many clips back, so that it follows a job that grows.
-_RATE_CLIPS = 200
 Say = Callable[[str], None]
 
 
@@ -75,7 +71,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
     """
     job, plan = _check(config, say)
-    stop = _Stop()
+    stop = Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
     say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     try:
@@ -145,7 +141,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
 
 
-def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _Stop, say: Say) -> None:
+def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: Stop, say: Say) -> None:
     """Run the gangs until every clip is settled."""
     from cosmos_ray.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
     from cosmos_ray.metrics import JobMetrics
@@ -170,7 +166,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: _
             min(plan.left, config.limit or plan.left),
         )
         settled_before = plan.done + plan.failed
-        progress = _Progress(plan.clips, settled_before, say)
+        progress = Progress(plan.clips, settled_before, say)
         compactor = Compactor(job.storage, lease.epoch)
 
         def settled(record: Record) -> None:
@@ -192,77 +188,6 @@ async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
     """Ray Data's iterator blocks; the pool's loop must not."""
     while (clip := await asyncio.to_thread(lambda: next(clips, None))) is not None:
         yield clip
-
-
-class _Stop:
-    """What ends a job from outside: a signal, or the loss of the lease."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._reason: asyncio.Future[BaseException] | None = None
-        self._lease_lost = False
-
-    def lease_lost(self) -> None:
-        """Called from the lease's thread."""
-        self._lease_lost = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._set, LeaseLost("another job has taken this output over"))
-
-    def _set(self, reason: BaseException) -> None:
-        if self._reason is not None and not self._reason.done():
-            self._reason.set_result(reason)
-
-    async def unless_stopped(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work`; cancel it, let it clean up, and raise the reason when the job is stopped."""
-        from cosmos_ray.health import JobFailedError
-
-        self._loop = asyncio.get_running_loop()
-        self._reason = self._loop.create_future()
-        if self._lease_lost:
-            self._set(LeaseLost("another job has taken this output over"))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            stopped = JobFailedError(f"stopped by {signal.Signals(number).name}; the same command goes on from here")
-            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: the caller's own signals
-                self._loop.add_signal_handler(number, self._set, stopped)
-        reason, task = self._reason, asyncio.create_task(work)
-        reason.add_done_callback(lambda _: task.cancel())
-        try:
-            await task
-        except asyncio.CancelledError:
-            if reason.done():
-                raise reason.result() from None
-            raise
-        finally:
-            self._loop = None
-
-
-class _Progress:
-    """One line a settled clip: progress, how it ended and where, about how long the rest takes."""
-
-    def __init__(self, clips: int, settled: int, say: Say) -> None:
-        self._clips, self._settled, self._say = clips, settled, say
-        self._times = collections.deque([time.monotonic()], _RATE_CLIPS)  # the job's start, then of each clip made
-
-    def count(self, record: Record) -> None:
-        self._settled += 1
-        how = f"FAILED ({record.failure_class}): {record.error}"
-        if record.status == "ok":
-            self._times.append(time.monotonic())  # a row that fails at once says nothing of the others
-            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
-            how = f"ok, denoised in {record.seconds.get('denoise', 0.0):.1f} s on {record.gang}{again}"
-        self._say(f"[{self._settled}/{self._clips}] {record.id}: {how}{self._time_left()}")
-
-    def _time_left(self) -> str:
-        left, counted = self._clips - self._settled, len(self._times) - 1
-        if left <= 0 or counted == 0:
-            return ""
-        return f"; about {_duration((self._times[-1] - self._times[0]) / counted * left)} to go"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
 def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -34,8 +33,6 @@ from cosmos_ray.placement import Placement
 from cosmos_ray.settlement import Settlement
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.workload import OWN_FAULTS, Fault, Work, Workload
-
-log = logging.getLogger(__name__)
 
 _PING_S = 10.0
 _PING_TIMEOUT_S = 60.0
@@ -79,7 +76,7 @@ class GangPool:
         past_attempts: Callable[[str], int],
         on_record: Callable[[Record], None],
         metrics: JobMetrics,
-        on_event: Callable[[str], None] = log.info,
+        on_event: Callable[[str], None],
     ) -> None:
         self._spec, self._ledger, self._config = spec, ledger, config
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import emulators
 import pytest
+import ray
 import s3 as s3_server
+from ray.cluster_utils import Cluster
 
 from cosmos_ray.storage import Storage
 
@@ -90,3 +92,14 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
         return Storage(str(tmp_path / "out"))
     bucket = request.getfixturevalue(f"{request.param.partition('-')[0]}_bucket")
     return Storage(f"{bucket}/{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A Ray head without CPUs and GPUs, as in production, to which tests add nodes; this process is connected to it."""
+    ray.shutdown()
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()

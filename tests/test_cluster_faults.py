@@ -13,11 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from job_runs import (
     actor_pids,
     assert_no_actors_left,
@@ -34,17 +32,6 @@ from cosmos_ray.job import Summary
 from cosmos_ray.status import read_status
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, as in production, to which tests add nodes of two CPUs."""
-    ray.shutdown()
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    ray.init(address=found.address, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
 
 
 def test_a_node_that_dies_takes_no_clip_with_it(cluster: Cluster, tmp_path: Path) -> None:

@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from job_runs import assert_no_actors_left, check_files, drain, fake_config, records, wait_for, write_manifest
 from ray.cluster_utils import Cluster
 
 from cosmos_ray.job import Summary, generate
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    ray.shutdown()
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    ray.init(address=found.address, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
 
 
 def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, notice_s: int) -> list[str]:

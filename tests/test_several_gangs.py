@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from job_runs import (
     BackgroundJob,
     assert_no_actors_left,
@@ -28,17 +26,6 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head without CPUs and GPUs, to which tests add nodes."""
-    ray.shutdown()
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
-    ray.init(address=found.address, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
 
 
 def living_ranks() -> dict[str, list[int]]:
