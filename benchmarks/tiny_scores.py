@@ -37,8 +37,8 @@ from tiny_metrics import (  # noqa: E402
 )
 
 from cosmos_ray import Generator  # noqa: E402
+from cosmos_ray.approximations import EXACT, Approximations  # noqa: E402
 from cosmos_ray.models.bundle import fitting_world_sizes, load_bundle  # noqa: E402
-from cosmos_ray.models.sampler import SamplerState  # noqa: E402
 from cosmos_ray.parallel import ContextParallel  # noqa: E402
 from cosmos_ray.request import VIEWS, ClipRequest  # noqa: E402
 
@@ -47,58 +47,21 @@ Rows = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How to sample. guided: part of the network evaluations (0 to 1, from the noisy end) that guidance acts on; the
-    others are made without the negative branch, at half the cost."""
+    """How to sample."""
 
     steps: int
     guidance: float
     seed: int
-    guided: tuple[float, float] = (0.0, 1.0)
+    approximations: Approximations = EXACT
 
     def of(self, asked: ClipRequest, index: int = 0) -> ClipRequest:
         return replace(asked, num_steps=self.steps, guidance=self.guidance, seed=self.seed + index)
 
 
-class _ReachedError(Exception):
-    """Ends a run of the sampler where the guidance changes."""
-
-    def __init__(self, state: SamplerState) -> None:
-        super().__init__()
-        self.state = state
-
-
 def sample(generator: Generator, asked: ClipRequest, setting: Setting) -> np.ndarray:
     """uint8 [V, T, H, W, 3]."""
-    asked = generator.embed(asked)
-    assert asked.text is not None
-    plain = replace(asked, negative_prompt="", text=replace(asked.text, negative=None))
-    evaluations = asked.num_steps + 1
-    first, last = (round(part * evaluations) for part in setting.guided)
-    state: SamplerState | None = None
-    stages = [(plain, first), (asked, last), (plain, evaluations)]
-    begun = 0
-    for stage, end in stages:
-        if end <= begun:
-            continue
-        begun = end
-        if end == evaluations:
-            latents = generator.denoise(stage, resume=state)
-            break
-        state = _run_until(generator, stage, state, end)
-    made = generator.decode(latents)
+    made = replace(generator, approximations=setting.approximations).generate(asked)
     return np.stack([made[view] for view in VIEWS])
-
-
-def _run_until(generator: Generator, asked: ClipRequest, state: SamplerState | None, end: int) -> SamplerState:
-    def stop(now: SamplerState) -> None:
-        if now.step == end:
-            raise _ReachedError(now)
-
-    try:
-        generator.denoise(asked, resume=state, on_state=stop)
-    except _ReachedError as reached:
-        return reached.state
-    raise ValueError(f"step {end} was never reached")
 
 
 def mean_of(rows: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -241,20 +204,22 @@ def ranks(generator: Generator, model: str, setting: Setting) -> dict[str, float
     sizes = [n for n in fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view) if n in (1, 2, 4, 8)]
     scene = held_out(1)[0]
     asked = generator.embed(setting.of(request(generator, scene, truth(generator, scene), 1)))
-    videos = {size: _in_a_gang(model, asked, size) for size in sizes}
+    videos = {size: _in_a_gang(model, asked, setting, size) for size in sizes}
     alone = videos[sizes[0]].astype(int)
     return {f"ranks_{size}_levels": float(np.abs(video - alone).max()) for size, video in videos.items()}
 
 
-def _in_a_gang(model: str, asked: ClipRequest, size: int) -> np.ndarray:
+def _in_a_gang(model: str, asked: ClipRequest, setting: Setting, size: int) -> np.ndarray:
     parts: dict[str, np.ndarray] = {}
-    for owned in run_ranks(size, _rank, model, asked):
+    for owned in run_ranks(size, _rank, model, asked, setting.approximations):
         parts |= owned
     return np.stack([parts[view] for view in VIEWS])
 
 
-def _rank(parallel: ContextParallel, model: str, asked: ClipRequest) -> dict[str, np.ndarray]:
-    return Generator.load(load_bundle(model), "cpu", parallel).generate(asked)
+def _rank(
+    parallel: ContextParallel, model: str, asked: ClipRequest, approximations: Approximations
+) -> dict[str, np.ndarray]:
+    return Generator.load(load_bundle(model), "cpu", parallel, approximations=approximations).generate(asked)
 
 
 def rendered(generator: Generator, judge: Judge | None, clips: int) -> dict[str, float]:

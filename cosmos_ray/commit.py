@@ -96,6 +96,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
         "inputs": [asdict(file) for file in made.prepared.inputs],
         "request_hash": request_hash,
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
+        "approximations": spec.approximations.chosen,
         "gang": {
             "name": made.gang,
             "size": spec.gang_size,

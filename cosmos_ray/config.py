@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cosmos_ray.approximations import Approximations
 from cosmos_ray.errors import UsageError
 
 
@@ -18,13 +19,17 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SamplingConfig(_Settings):
-    """What a row may leave out, and the numerics of all rows. None: the bundle's own."""
+class SamplingConfig(Approximations):
+    """What a row may leave out, and the numerics of all rows (None: the bundle's own); and the job's approximations."""
 
     numerics: Literal["reference", "float32"] | None = None
     num_steps: int | None = Field(None, ge=1, le=1000)
     guidance: float | None = Field(None, ge=0, le=100)
     negative_prompt: str | None = None
+
+    @property
+    def approximations(self) -> Approximations:
+        return Approximations(**self.model_dump(include=set(Approximations.model_fields)))
 
 
 class TextEncoderConfig(_Settings):

@@ -9,13 +9,14 @@ from cosmos_ray.manifest import Clip
 from cosmos_ray.models.bundle import Bundle
 
 
-def denoise_work(clip: Clip, bundle: Bundle) -> float:
+def denoise_work(clip: Clip, bundle: Bundle, guided_share: float = 1.0) -> float:
     """What denoising a clip costs, in units that only compare clips of one bundle.
 
     Attention grows with the square of the tokens, everything else with their number: 4 L^2 D + 28 L D^2 operations a
-    block and network call, so a clip of one view costs about a fiftieth of one of seven, not a seventh.
+    block and network call, so a clip of one view costs about a fiftieth of one of seven, not a seventh. guided_share:
+    of a guided clip's steps, those that are.
     """
-    calls = (clip.num_steps + 1) * (2 if clip.negative_prompt else 1)
+    calls = (clip.num_steps + 1) * (1 + guided_share if clip.negative_prompt else 1)
     tokens = clip.n_views * bundle.tokens_per_view
     return calls * tokens * (tokens + 7.0 * bundle.network.model_channels)
 

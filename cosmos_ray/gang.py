@@ -191,7 +191,9 @@ class GangLeader:
             shared = ray.put(request)
             resume = None if packed is None else ray.put(packed)  # once for all ranks
             done = 0 if packed is None else int(packed["step"])
-            work = denoise_work(clip, self._spec.bundle) * (1 - done / (clip.num_steps + 1))
+            work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
+                1 - done / (clip.num_steps + 1)
+            )
             with self._in_phase("wait", seconds):
                 await self._denoising.acquire()
             try:

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import sampler, t5, text
 from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_world_size
@@ -46,6 +47,7 @@ class Generator:
     network: MultiviewDiT
     vae: WanVAE
     text_encoder: text.TextEncoder | None
+    approximations: Approximations = EXACT
 
     @classmethod
     def load(
@@ -54,6 +56,7 @@ class Generator:
         device: str = "cpu",
         parallel: ContextParallel = ContextParallel(),  # noqa: B008 - frozen, no process group
         numerics: Numerics | None = None,
+        approximations: Approximations = EXACT,
     ) -> Generator:
         """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own."""
         bundle = bundle.with_numerics(numerics)
@@ -69,6 +72,7 @@ class Generator:
             network=_load_network(bundle).to(device, dtype),
             vae=_load_vae(bundle).to(device, dtype),
             text_encoder=_load_text_encoder(bundle).to(text_device) if parallel.rank == 0 else None,
+            approximations=approximations,
         )
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
@@ -122,6 +126,7 @@ class Generator:
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
+            guidance_interval=self.approximations.guidance_interval,
             num_steps=request.num_steps,
             seed=request.seed,
             model_fps=self.bundle.model_fps,

@@ -126,6 +126,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         numerics=bundle.numerics,
         sampling=asdict(defaults),
         removed=plan.removed,
+        approximations=config.sampling.approximations.chosen,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -155,7 +156,10 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
         say(
             f"gangs of {gang_size} on {device}, {config.gangs} of them, model {job.bundle.name} ({job.bundle.numerics})"
         )
-        spec = GangSpec(job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang)
+        spec = GangSpec(
+            job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
+            config.sampling.approximations,
+        )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,
             config.max_gangs,

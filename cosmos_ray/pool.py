@@ -366,7 +366,8 @@ class GangPool:
         seconds = record.seconds
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
         if record.attempt == 1:  # a later one may have gone on from a stored state
-            self._pace = Pace(seconds.get("denoise", 0.0) / denoise_work(work.clip, self._spec.bundle), publish)
+            done = denoise_work(work.clip, self._spec.bundle, self._spec.approximations.guided_share)
+            self._pace = Pace(seconds.get("denoise", 0.0) / done, publish)
             self._demand.clip_made(seconds.get("denoise", 0.0))
         self._metrics.made(work.clip, record)
         await self._settlement.finished(record)

@@ -71,7 +71,9 @@ class Rank:
         started = time.monotonic()
         self._spec = spec
         self._storage = Storage(spec.output)
-        self._generator = load_generator(spec.bundle, spec.device, self._join(spec, port), spec.numerics)
+        self._generator = load_generator(
+            spec.bundle, spec.device, self._join(spec, port), spec.numerics, spec.approximations
+        )
         seconds = time.monotonic() - started
         log.info("%s is loaded on %s, in %.1f s", spec.bundle.name, spec.device, seconds)
         return seconds

@@ -18,6 +18,7 @@ class Run:
     """rows, clips: of the manifest as it was last read. sampling: what rows without settings of their own get.
 
     removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
+    approximations: those that were chosen.
     """
 
     manifest: str
@@ -29,6 +30,7 @@ class Run:
     numerics: str
     sampling: dict[str, Any]
     removed: dict[str, int] = field(default_factory=dict)
+    approximations: dict[str, Any] = field(default_factory=dict)
 
 
 def read_run(storage: Storage) -> Run | None:
@@ -54,7 +56,7 @@ def open_run(storage: Storage, run: Run) -> None:
 
 
 def check_same(storage: Storage, known: Run, run: Run) -> None:
-    fixed = ["model", "model_fingerprint", "numerics", "sampling"]
+    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations"]
     if known.manifest != run.manifest and known.manifest_sha256 != run.manifest_sha256:
         fixed.append("manifest")
     differences = [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.config import GangConfig
 from cosmos_ray.models.bundle import Bundle, Numerics
 
@@ -20,8 +22,12 @@ class GangSpec:
     output: str
     epoch: int
     settings: GangConfig
+    approximations: Approximations = EXACT
 
     @property
     def fingerprint(self) -> str:
         """Of everything that, with a request, fixes the latents."""
-        return hashlib.sha256(f"{self.bundle.fingerprint}:{self.numerics}".encode()).hexdigest()
+        facts = [self.bundle.fingerprint, self.numerics]
+        if chosen := self.approximations.chosen:
+            facts.append(json.dumps(chosen, sort_keys=True))
+        return hashlib.sha256(":".join(facts).encode()).hexdigest()

@@ -66,6 +66,8 @@ def test_set_takes_values_as_yaml_has_them() -> None:
         ("max_gpu_hours=0", "max_gpu_hours: Input should be greater than 0"),
         ("device=tpu", "device: Input should be 'auto', 'cuda' or 'cpu'"),
         ("sampling.numerics=float16", "sampling.numerics: Input should be 'reference' or 'float32'"),
+        ("sampling.guidance_interval=[0.6, 0.4]", "expected [first, last] with first <= last, found [0.6, 0.4]"),
+        ("sampling.guidance_interval=[0, 35]", "sampling.guidance_interval.1: Input should be less than or equal to 1"),
         ("sampling.num_steps=0", "sampling.num_steps: Input should be"),
         ("gang.max_attempts=0", "gang.max_attempts: Input should be"),
         ("gang.deadline_factor=1", "gang.deadline_factor: Input should be greater than 1"),

@@ -22,6 +22,8 @@ def test_work_grows_as_the_operations_of_the_network_do() -> None:
     """9.585 PFLOP a call of 7 views, of which 8.913 are attention's: a seventh of the tokens is 1 / 32 of it."""
     assert work(1) / work(7) == pytest.approx((8.913 / 49 + 0.672 / 7) / 9.585, rel=0.02)
     assert work(num_steps=71) == pytest.approx(2 * work(num_steps=35))
+    clip = Clip("a", "a", n_views=7, num_steps=35, negative_prompt="ugly")
+    assert denoise_work(clip, BUNDLE, guided_share=0.5) == pytest.approx(0.75 * work())
     assert work(negative_prompt="") == pytest.approx(work() / 2), "no second branch"
 
 

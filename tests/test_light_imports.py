@@ -8,6 +8,7 @@ import sys
 import pytest
 
 LIGHT = (
+    "approximations",
     "builders",
     "cli",
     "compaction",

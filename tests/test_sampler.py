@@ -11,7 +11,15 @@ import torch
 from networks import caption, relative_error, small_network
 
 from cosmos_ray.models.dit import Grid, MultiviewDiT, Share
-from cosmos_ray.models.sampler import SamplerState, ab2_step, denoise, frame_timesteps, initial_noise, sigma_schedule
+from cosmos_ray.models.sampler import (
+    SamplerState,
+    ab2_step,
+    denoise,
+    frame_timesteps,
+    initial_noise,
+    is_guided,
+    sigma_schedule,
+)
 from cosmos_ray.parallel import ContextParallel
 
 GRID = Grid(views=3, frames=3, height=2, width=2)
@@ -146,6 +154,33 @@ def test_without_a_negative_there_is_one_branch_and_guidance_has_no_effect() -> 
     assert torch.equal(alone, run(negative_VMC=None, guidance=0.0))
     # Equal branches are what the reference evaluates in that case.
     assert relative_error(run(negative_VMC=caption(GRID, seed=1), guidance=7.0), alone) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("interval", "guided"),
+    [((0.0, 1.0), [0, 1, 2, 3, 4]), ((0.2, 0.6), [1, 2]), ((0.1, 0.1), [0]), ((0.7, 1.0), [3, 4]), ((0.0, 0.0), [])],
+)
+def test_guidance_acts_on_the_evaluations_whose_middle_lies_in_its_interval(
+    interval: tuple[float, float], guided: list[int]
+) -> None:
+    """Five evaluations (four steps and the clean pass) lie at 0.1, 0.3, ... 0.9."""
+    assert [step for step in range(5) if is_guided(step, 4, interval)] == guided
+    network = counting_network()
+    run(network, guidance_interval=interval)
+    assert (network.calls, network.branches) == (5, 5 + len(guided)), "one branch where there is no guidance"
+
+
+def test_a_step_outside_the_interval_is_that_of_a_clip_without_guidance() -> None:
+    """Guided to the end of step 2: from there on it goes on as if there were no negative prompt, and before as ever."""
+    whole: list[SamplerState] = []
+    part: list[SamplerState] = []
+    run(on_state=whole.append)
+    out = run(on_state=part.append, guidance_interval=(0.0, 0.4))
+    assert all(torch.equal(one.sample_VlP, other.sample_VlP) for one, other in zip(whole[:3], part[:3], strict=True))
+    assert torch.equal(out, run(resume=whole[2], negative_VMC=None))
+    assert relative_error(out, run()) > 1e-4
+    for state in part:
+        assert torch.equal(run(resume=state, guidance_interval=(0.0, 0.4)), out), "a continued run decides alike"
 
 
 def test_steps_are_told_including_the_clean_pass() -> None:

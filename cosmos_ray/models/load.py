@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import Bundle, Numerics
 from cosmos_ray.request import ClipRequest
@@ -61,8 +62,12 @@ def load_generator(
     device: str = "cpu",
     parallel: ContextParallel | None = None,
     numerics: Numerics | None = None,
+    approximations: Approximations = EXACT,
 ) -> ClipGenerator:
-    """The model of `bundle` on `device`, as this rank of a gang holds it (`parallel`: None is a gang of one)."""
+    """The model of `bundle` on `device`, as this rank of a gang holds it (`parallel`: None is a gang of one).
+
+    The fake one has nothing to approximate.
+    """
     if bundle.generator == "fake":
         from cosmos_ray.models.fake import FakeGenerator
 
@@ -71,5 +76,5 @@ def load_generator(
         from cosmos_ray.generator import Generator
         from cosmos_ray.parallel import ContextParallel
 
-        return Generator.load(bundle, device, parallel or ContextParallel(), numerics)
+        return Generator.load(bundle, device, parallel or ContextParallel(), numerics, approximations)
     raise UsageError(f"bundle `{bundle.name}`: unknown generator {bundle.generator!r}")

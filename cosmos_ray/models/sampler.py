@@ -21,7 +21,16 @@ from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.request import TEXT_TOKENS
 
-__all__ = ["Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "initial_noise", "sigma_schedule"]
+__all__ = [
+    "Grid",
+    "SamplerState",
+    "ab2_step",
+    "denoise",
+    "frame_timesteps",
+    "initial_noise",
+    "is_guided",
+    "sigma_schedule",
+]
 
 SIGMA_MAX = 200.0
 #: Noise level at which the network sees conditional frames.
@@ -98,6 +107,7 @@ def denoise(
     seed: int,
     model_fps: float,
     parallel: ContextParallel,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
     on_step: Callable[[int, int], None] | None = None,
     on_state: Callable[[SamplerState], None] | None = None,
     resume: SamplerState | None = None,
@@ -107,7 +117,8 @@ def denoise(
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
     a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
-    branch against the negative. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the
+    branch against the negative; guidance_interval: where in the schedule it does (`is_guided`), elsewhere the positive
+    branch is computed alone. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the
     clean pass. on_state: the state before the first and after each solver step; given back as `resume`, on the
     network's device, it continues that run bit for bit.
     """
@@ -140,8 +151,9 @@ def denoise(
     texts = [text_VMC for text_VMC in (positive_VMC, negative_VMC) if text_VMC is not None]
     texts_RVMC = torch.stack(texts).to(device, network.dtype)
 
-    def guided(x_VlP: Tensor, sigma: float) -> Tensor:
-        x0_VlP, *negative = predict(x_VlP, sigma, texts_RVMC)
+    def guided(x_VlP: Tensor, step: int) -> Tensor:
+        weighed_RVMC = texts_RVMC if is_guided(step, num_steps, guidance_interval) else texts_RVMC[:1]
+        x0_VlP, *negative = predict(x_VlP, float(sigmas[step]), weighed_RVMC)
         return x0_VlP + guidance * (x0_VlP - negative[0]) if negative else x0_VlP
 
     state = resume or _initial_state(network, seed, grid, parallel)
@@ -149,16 +161,21 @@ def denoise(
         on_state(state)
     for step in range(state.step, num_steps):
         x_VlP, previous_VlP = state.sample_VlP, state.previous_x0_VlP
-        x0_VlP = guided(x_VlP, float(sigmas[step]))
+        x0_VlP = guided(x_VlP, step)
         state = SamplerState(step + 1, ab2_step(x_VlP, x0_VlP, previous_VlP, sigmas, step), x0_VlP)
         if on_state:
             on_state(state)
         if on_step:
             on_step(step + 1, num_steps + 1)
-    clean_VlP = guided(state.sample_VlP, float(sigmas[-1]))
+    clean_VlP = guided(state.sample_VlP, num_steps)
     if on_step:
         on_step(num_steps + 1, num_steps + 1)
     return clean_VlP
+
+
+def is_guided(step: int, num_steps: int, interval: tuple[float, float]) -> bool:
+    """Whether the middle of evaluation `step` of num_steps + 1 lies in `interval` (0: noise, 1: clean)."""
+    return interval[0] <= (step + 0.5) / (num_steps + 1) <= interval[1]
 
 
 def _timestep(sigma: float) -> np.float32:

@@ -37,7 +37,11 @@ def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
         totals={"rows": run.rows, "clips": run.clips, "ok": status.ok, "failed": status.failed, "left": status.left},
         clips_per_hour=status.clips_per_hour,
         model=run.model,
-        settings={"numerics": run.numerics, "manifest": run.manifest, **{k: str(v) for k, v in run.sampling.items()}},
+        settings={
+            "numerics": run.numerics,
+            "manifest": run.manifest,
+            **{k: str(v) for k, v in (run.sampling | run.approximations).items()},
+        },
         failures=[_failure(record) for record in reader.newest(_first(failed, _FAILURES))],
         failure_counts=status.failed_by_class,
         sheets=[_sheet(storage, record) for record in reader.newest(_first(finished, _SHEETS))],
