@@ -63,7 +63,7 @@ def main() -> int:
         subprocess.run(make, check=True, stdout=sys.stderr)
     folder = arguments.work / secrets.token_hex(4)
     manifest = write_inputs(folder, (arguments.steps + arguments.clips * arguments.steps[-1:])[: arguments.clips])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: what has been made is still reported
+    signal.signal(signal.SIGTERM, stop)
     began = time.monotonic()
     is_head_there = "RAY_API_SERVER_ADDRESS" in os.environ
     with nullcontext(dict(os.environ)) if is_head_there else ray_head() as environment:
@@ -75,6 +75,12 @@ def main() -> int:
         finally:
             report_job(job, arguments, time.monotonic() - began)
     return job.exit_code or 0
+
+
+def stop(*_: object) -> None:
+    """As an exception, once: what has been made is still reported, whoever else is told to hurry."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
 
 
 def write_inputs(folder: Path, steps: list[int]) -> Path:

@@ -4,8 +4,8 @@
 
 One small network with random weights makes the same clip (guidance 7) four times: on one rank; on two; on one with
 another attention kernel, which rounds in other places; on one in float32. If splitting a clip did more than round
-differently, the gang's error would stand out from the other kernel's. Prints a line a number of steps, errors
-||a - b|| / ||b||.
+differently, the gang's error would stand out from the other kernel's. Prints a line of JSON a number of steps, errors
+||a - b|| / ||b|| against the one rank. `gang_sizes.py` does it at full size, on GPUs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from reporting import machine, report
 from torch.nn.attention import SDPBackend
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
@@ -58,13 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 8, 35])
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}; steps, gang of 2, other kernel, float32; against one rank in bfloat16")
+    report(**machine("torch"))
     for steps in arguments.steps:
         one = run_ranks(1, clip, steps, torch.bfloat16)[0]
         two = run_ranks(2, clip, steps, torch.bfloat16)[0]
         other = run_ranks(1, clip, steps, torch.bfloat16, True)[0]
         exact = run_ranks(1, clip, steps, torch.float32)[0]
-        print(steps, *(f"{distance(found, one):.2g}" for found in (two, other, exact)), flush=True)
+        found = {"gang_of_2": two, "other_kernel": other, "float32": exact}
+        report(steps=steps, **{what: float(f"{distance(clip, one):.2g}") for what, clip in found.items()})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +36,14 @@ def ray_head() -> Iterator[dict[str, str]]:
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
         f"--ray-client-server-port={client}", "--disable-usage-stats",
     ]  # fmt: skip
-    head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        yield {**environment, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-    finally:
-        kill_all_with(token)  # the jobs are over; an orderly end takes half a minute
-        head.wait()
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: sockets lie in it
+        start.append(f"--temp-dir={folder}")
+        head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            yield {**environment, "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+        finally:
+            kill_all_with(token)  # the jobs are over; an orderly end takes half a minute
+            head.wait()
 
 
 def main() -> int:

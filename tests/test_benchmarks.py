@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,43 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     assert exchange["gang_size"] == 2
     assert 0 < exchange["least_ms"] <= exchange["ms"] <= exchange["most_ms"]
     assert exchange["gb_s_sent"] == pytest.approx(5 / exchange["ms"], abs=0.06)  # half of the 10 MB stays
+
+
+def test_the_page_of_benchmarks_names_every_file() -> None:
+    """Who looks for an answer finds the script that gives it."""
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    files = {path.name for path in (ROOT / "benchmarks").iterdir() if path.suffix in (".py", ".sh")}
+    assert {name for name in files if f"`{name}" not in page} == set()
+
+
+@pytest.mark.slow
+def test_gangs_of_two_sizes_make_the_same_clip() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gang_sizes.py"), "--size", "small", "--gang-sizes", "1", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, one, two, other, difference = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (one["gang_size"], two["gang_size"]) == (1, 2)
+    assert two["efficiency"] == pytest.approx(one["step_s"] / two["step_s"] / 2, rel=0.1)
+    assert 0 < other["rounding"] < 1e-5  # float32 on a CPU
+    assert 0 < difference["error"] <= difference["allowed"] == 2 * other["rounding"]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
+    command = ["bash", str(ROOT / "benchmarks" / "eight_gpus.sh"), "--small"]
+    paths = f"{ROOT}:{ROOT / 'tests'}"
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable, "PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    logs = "\n".join(log.read_text()[-2000:] for log in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    ended = {line["section"]: line["exit_code"] for line in lines if "took_s" in line}
+    assert ended == dict.fromkeys(("gangs", "job", "split-half", "split-ones", "exchange"), 0), logs
+    jobs = {line["section"]: line for line in lines if "load_s" in line}
+    assert {section: job["made"] for section, job in jobs.items()} == {"job": 3, "split-half": 3, "split-ones": 1}
+    assert jobs["job"]["recovery"]["to_denoising_s"] > 0
+    clips = {line["clip"]: line for line in lines if line["section"] == "job" and "clip" in line}
+    assert {clip: line["attempt"] for clip, line in clips.items()} == {"clip-0": 1, "clip-1": 1, "clip-2": 2}
+    table = (tmp_path / "table.md").read_text()
+    assert all(words in table for words in ("A rank killed in mid-clip", "| measured |", "| reckoned |", "Exchange of"))
