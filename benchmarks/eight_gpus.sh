@@ -18,19 +18,19 @@ set -uo pipefail
 python=${PYTHON:-python3}
 export OUT=$(realpath -m "${OUT:-eight-gpus}") BEGAN=${BEGAN:-$(date +%s)}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 if [ -z "${RAY_API_SERVER_ADDRESS:-}" ]; then  # one head for all jobs; it starts beside the first section
   export WORK=$(mktemp -d) && export COSMOS_RAY_CACHE=$WORK/cache
+  trap 'rm -rf "$WORK"' EXIT
   "$python" benchmarks/with_head.py bash benchmarks/eight_gpus.sh "$@"
-  code=$?
-  rm -rf "$WORK"
-  exit $code
+  exit
 fi
 
 if [ "${1:-}" = --small ]; then
   shift
-  gpus=2 size=small text=small device=cpu
+  gpus=2 size=small text=small device=cpu exchange=4
 else
-  gpus=$(nvidia-smi --list-gpus | wc -l) size=2b text=11b device=cuda
+  gpus=$(nvidia-smi --list-gpus | wc -l) size=2b text=11b device=cuda exchange=404
 fi
 # The job's clips, in solver steps: one to warm up, one to measure, one to be cut off. A guided step takes 32 s on one
 # H100, and each clip has one evaluation more than steps.
@@ -46,11 +46,10 @@ mkdir -p "$OUT"
 : >"$OUT/results.jsonl"
 
 section() { # NAME SECONDS COMMAND...: at most so long, and no longer than the budget lasts
-  local name=$1 limit=$2 began=$(($(date +%s) - BEGAN)) left
+  local name=$1 limit=$2 began=$(($(date +%s) - BEGAN)) code=124
+  local left=$((${BUDGET:-530} - began - 20)) # a section that is cut takes up to 20 s to end
   shift 2
-  left=$((${BUDGET:-530} - began - 20)) # a section that is cut takes up to 20 s to end
   limit=$((limit < left ? limit : left))
-  local code=124
   if [ "$limit" -gt 0 ]; then
     timeout --kill-after=20 "$limit" "$python" "$@" 2>"$OUT/$name.log" |
       sed -u "s/^{/{\"section\": \"$name\", /" >>"$OUT/results.jsonl"
@@ -64,27 +63,32 @@ section() { # NAME SECONDS COMMAND...: at most so long, and no longer than the b
 job() { # NAME SECONDS ARGUMENTS...
   local name=$1 limit=$2
   shift 2
-  section "$name" "$limit" benchmarks/full_size.py --bundle "$WORK/bundle" --work "$WORK/$name" --device $device "$@"
+  section "$name" "$limit" benchmarks/full_size.py --bundle "$WORK/bundle" --work "$WORK" --device $device "$@"
 }
 
-"$python" benchmarks/make_published.py "$WORK/bundle" --size $size --t5 $text >"$OUT/bundle.log" 2>&1 &
-bundle=$!
+{ # what the jobs need, beside the first section
+  "$python" datasets/make_sample.py --out "$WORK/sample" --height 128 --width 224
+  "$python" benchmarks/make_published.py "$WORK/bundle" --size $size --t5 $text
+} >"$OUT/inputs.log" 2>&1 &
+inputs=$!
 for name in $sections; do
   case $name in
-    gangs) section gangs 190 benchmarks/gang_sizes.py --size $size --gang-sizes 1 $half $gpus ;;
+    gangs) section gangs 200 benchmarks/gang_sizes.py --size $size --gang-sizes 1 $half $gpus ;;
     job)
-      wait $bundle
+      wait $inputs
       job job 330 --gang-size $gpus --steps $steps --kill
       ;;
     split)
-      wait $bundle
+      [ "$gpus" -gt 1 ] || continue
+      wait $inputs
       job split-half 180 --gang-size $half --steps 1 --clips 3 &
       halves=$!
       job split-ones 180 --gang-size 1 --gangs $half --steps 1 --clips $half
       wait $halves
       ;;
     exchange)
-      section exchange 60 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 --all-to-all 404
+      section exchange 60 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 \
+        --all-to-all $exchange # MB: the queries of half a clip's tokens
       ;;
     *) echo "no section $name" >&2 && exit 2 ;;
   esac

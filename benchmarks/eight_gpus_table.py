@@ -78,6 +78,11 @@ def jobs(lines: list[Line]) -> Iterator[str]:
                 f"{line['recovery']['to_next_step_s']} s"
             )
     columns = ["job", "gangs", "clips", "load, s", "s a clip of 35 steps", "", "clips a GPU-hour"]
+    if rows:
+        yield (
+            "Reckoned: 36 evaluations like those of the clips made, and the idle time. A gang's decoding and encoding "
+            "go on beside its next clip."
+        )
     yield from table("Jobs", [*columns, "longest idle between clips, s", "wall, s"], rows)
 
 

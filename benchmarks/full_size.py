@@ -62,7 +62,8 @@ def main() -> int:
         make = [sys.executable, ROOT / "benchmarks" / "make_published.py", arguments.bundle, "--size", arguments.size]
         subprocess.run(make, check=True, stdout=sys.stderr)
     folder = arguments.work / secrets.token_hex(4)
-    manifest = write_inputs(folder, (arguments.steps + arguments.clips * arguments.steps[-1:])[: arguments.clips])
+    steps = (arguments.steps + arguments.clips * arguments.steps[-1:])[: arguments.clips]
+    manifest = write_manifest(folder / "manifest.parquet", draw_sample(arguments.work / "sample"), steps)
     signal.signal(signal.SIGTERM, stop)
     began = time.monotonic()
     is_head_there = "RAY_API_SERVER_ADDRESS" in os.environ
@@ -83,24 +84,31 @@ def stop(*_: object) -> None:
     sys.exit(143)
 
 
-def write_inputs(folder: Path, steps: list[int]) -> Path:
-    """The sample drive, drawn small (the job resizes it), and a manifest that goes round the three modes."""
-    draw = [sys.executable, ROOT / "datasets" / "make_sample.py", "--out", folder, "--height", "128", "--width", "224"]
-    paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
-    subprocess.run(draw, check=True, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": paths})
-    video = str(folder / "clips" / "day" / "video.mp4")
+def draw_sample(folder: Path) -> Path:
+    """A video of the sample drive, drawn small: the job resizes it."""
+    video = folder / "clips" / "day" / "video.mp4"
+    if not video.exists():
+        size = ["--height", "128", "--width", "224"]
+        draw = [sys.executable, ROOT / "datasets" / "make_sample.py", "--out", folder, *size]
+        paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+        subprocess.run(draw, check=True, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": paths})
+    return video
+
+
+def write_manifest(path: Path, video: Path, steps: list[int]) -> Path:
+    """Goes round the three modes; a clip a number of steps."""
     rows = [
         {
             "id": f"clip-{number}",
             "prompt": "A clear day on a city street, blue sky.",
-            "input_video": video if number % 3 else None,
+            "input_video": str(video.absolute()) if number % 3 else None,
             "num_conditional_frames": (0, 1, 5)[number % 3],
             "num_steps": clip_steps,
             "seed": number,
         }
         for number, clip_steps in enumerate(steps)
     ]
-    path = folder / "full-size.parquet"
+    path.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
 

@@ -59,8 +59,8 @@ def make_clip(parallel: ContextParallel, size_name: str, steps: int, other_kerne
     kernel: str = attention_kernel(device, dtype, size.config.head_dim)
     attend = layers.attention
     if other_kernel:
-        backend = other_backend(kernel, device)
-        kernel, attend = backend.name.lower(), attention_by(backend)
+        backends = other_backends(kernel, device)
+        kernel, attend = backends[0].name.lower(), attention_by(*backends)
     marks = []
 
     def mark(*_: int) -> None:
@@ -74,11 +74,12 @@ def make_clip(parallel: ContextParallel, size_name: str, steps: int, other_kerne
     return Clip(latents, seconds, kernel) if parallel.rank == 0 else None
 
 
-def other_backend(kernel: str, device: torch.device) -> SDPBackend:
-    """The fastest kernel of torch's that was not chosen."""
+def other_backends(kernel: str, device: torch.device) -> list[SDPBackend]:
+    """The fastest kernels of torch's that were not chosen."""
     if device.type == "cpu":
-        return SDPBackend.MATH
-    return SDPBackend.CUDNN_ATTENTION if kernel == "flash-attention-3" else SDPBackend.FLASH_ATTENTION
+        return [SDPBackend.MATH]
+    flash = [SDPBackend.FLASH_ATTENTION]
+    return [SDPBackend.CUDNN_ATTENTION, *flash] if kernel == "flash-attention-3" else flash
 
 
 def make_beside(sizes: list[int], size_name: str, steps: int) -> list[Clip]:

@@ -47,11 +47,12 @@ def sample(network: MultiviewDiT, grid: Grid, steps: int, parallel: ContextParal
     return gather_all(share_VlP, parallel).cpu().numpy()
 
 
-def attention_by(backend: SDPBackend) -> Attention:
-    """Exact attention by another kernel of torch's: what it changes is what rounding in other places changes."""
+def attention_by(*backends: SDPBackend) -> Attention:
+    """Exact attention by the first of these kernels of torch's that takes the shapes: what another kernel changes is
+    what rounding in other places changes."""
 
     def attend(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
-        with sdpa_kernel([backend]):
+        with sdpa_kernel(list(backends), set_priority=True):
             heads = (x.transpose(1, 2) for x in (q_BLNK, k_BMNK, v_BMNK))
             return scaled_dot_product_attention(*heads).transpose(1, 2)
 
