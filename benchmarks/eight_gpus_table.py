@@ -62,28 +62,28 @@ def gangs(lines: list[Line]) -> Iterator[str]:
 
 
 def jobs(lines: list[Line]) -> Iterator[str]:
+    found = [line for line in lines if "load_s" in line]
     rows = []
-    for line in lines:
-        if "load_s" not in line:
-            continue
+    for line in found:
         made = [clip for clip in lines if clip["section"] == line["section"] and "clip" in clip]
         seconds, how = whole_clip(line, made)
         an_hour = 3600 / (seconds * line["gang_size"]) if seconds else None
         who = [line["section"], f"{line['gangs']} of {line['gang_size']}", line["made"], spoken(line["load_s"])]
         rows.append([*who, short(seconds), how, short(an_hour), line["idle_s"], line["wall_s"]])
-        if line["recovery"]:
-            yield (
-                f"A rank killed in mid-clip (section {line['section']}): the clip was denoised again after "
-                f"{line['recovery']['to_denoising_s']} s, and had its next step after "
-                f"{line['recovery']['to_next_step_s']} s"
-            )
     columns = ["job", "gangs", "clips", "load, s", "s a clip of 35 steps", "", "clips a GPU-hour"]
+    yield from table("Jobs", [*columns, "longest idle between clips, s", "wall, s"], rows)
     if rows:
         yield (
             "Reckoned: 36 evaluations like those of the clips made, and the idle time. A gang's decoding and encoding "
             "go on beside its next clip."
         )
-    yield from table("Jobs", [*columns, "longest idle between clips, s", "wall, s"], rows)
+    for line in found:
+        if line["recovery"]:
+            yield (
+                f"A rank killed in mid-clip (job `{line['section']}`): the clip was denoised again after "
+                f"{line['recovery']['to_denoising_s']} s, and had its next step after "
+                f"{line['recovery']['to_next_step_s']} s."
+            )
 
 
 def whole_clip(job: Line, made: list[Line]) -> tuple[float | None, str]:

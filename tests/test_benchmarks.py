@@ -50,13 +50,24 @@ def test_gangs_of_two_sizes_make_the_same_clip() -> None:
     assert 0 < difference["error"] <= difference["allowed"] == 2 * other["rounding"]
 
 
+def test_tables_show_what_a_job_that_was_cut_has_measured(tmp_path: Path) -> None:
+    """As it was when the time was over: one gang loaded, no clip committed, nothing of the other sections."""
+    nothing = {"made": 0, "failed": [], "step_s": None, "idle_s": None, "recovery": None, "versions": {}}
+    job = {"section": "job", "gang_size": 8, "gangs": 1, "is_cut": True, "load_s": [41.5], "wall_s": 99.0, **nothing}
+    end = {"section": "job", "began_s": 100, "took_s": 105, "limit_s": 100, "exit_code": 124}
+    (tmp_path / "results.jsonl").write_text(f"{json.dumps(job)}\n{json.dumps(end)}\n")
+    command = [sys.executable, str(ROOT / "benchmarks" / "eight_gpus_table.py"), str(tmp_path / "results.jsonl")]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| job | 1 of 8 | 0 | 41.5 |" in table
+    assert "| job | 100 | 105 | 100 | cut |" in table
+
+
 @pytest.mark.long
 @pytest.mark.ray
 def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "benchmarks" / "eight_gpus.sh"), "--small"]
-    paths = f"{ROOT}:{ROOT / 'tests'}"
-    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable, "PYTHONPATH": paths}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable, "BUDGET": "850"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
     logs = "\n".join(log.read_text()[-2000:] for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
