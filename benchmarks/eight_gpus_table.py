@@ -28,12 +28,13 @@ def tables(lines: list[Line]) -> Iterator[str]:
 
 
 def machine(lines: list[Line]) -> Iterator[str]:
-    first = next((line for line in lines if "gpus" in line), {})
+    first = next((line for line in lines if "gpus" in line), None)
+    if first is None:
+        return
     job = next((line["versions"] for line in lines if line.get("versions")), {})
-    names = {name: value for name, value in first.items() if name in ("python", "torch")} | job
-    yield f"{first.get('gpus') or 'CPUs only'}, {first.get('cpus')} cores; " + ", ".join(
-        f"{name} {value}" for name, value in names.items()
-    )
+    versions = {name: first[name] for name in ("python", "torch")} | job
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield f"{first['gpus'] or 'CPUs only'}, {first['cpus']} cores; {named}"
 
 
 def gangs(lines: list[Line]) -> Iterator[str]:
@@ -114,9 +115,7 @@ def sections(lines: list[Line]) -> Iterator[str]:
 
 
 def ended(exit_code: int) -> str:
-    return {0: "well", 124: "cut: no time left", 137: "cut: did not stop", 143: "cut"}.get(
-        exit_code, f"with {exit_code}"
-    )
+    return {0: "well", 124: "cut", 137: "cut, and did not stop by itself"}.get(exit_code, f"with exit code {exit_code}")
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> Iterator[str]:

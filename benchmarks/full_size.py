@@ -33,7 +33,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from reporting import report
+from reporting import machine, report
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -65,6 +65,7 @@ def main() -> int:
     steps = (arguments.steps + arguments.clips * arguments.steps[-1:])[: arguments.clips]
     manifest = write_manifest(folder / "manifest.parquet", draw_sample(arguments.work / "sample"), steps)
     signal.signal(signal.SIGTERM, stop)
+    report(**machine("torch"))
     began = time.monotonic()
     is_head_there = "RAY_API_SERVER_ADDRESS" in os.environ
     with nullcontext(dict(os.environ)) if is_head_there else ray_head() as environment:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 
@@ -18,23 +19,18 @@ def report(**figures: Any) -> None:
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """GPUs (where there are any), cores, and versions of Python and of `packages`."""
-    found: dict[str, Any] = {"gpus": gpus(), "cpus": os.cpu_count(), "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # unpacked beside others, or not there
-            has_module = importlib.util.find_spec(package.replace("-", "_")) is not None
-            found[package] = "of unknown version" if has_module else None
-    return found
+    """GPUs (where there are any), cores, and versions of Python and of `packages`, which must be installed."""
+    versions = {package: version(package) for package in packages}
+    return {"gpus": gpus(), "cpus": os.cpu_count(), "python": platform.python_version(), **versions}
 
 
 def gpus() -> str | None:
-    """As in `8 x NVIDIA H100 80GB HBM3`; None without GPUs."""
-    import torch
-
-    count = torch.cuda.device_count()
-    return f"{count} x {torch.cuda.get_device_name(0)}" if count else None
+    """As in `8 x NVIDIA H100 80GB HBM3`; None without NVIDIA's GPUs. Asked of the driver: no process takes memory."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    names = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
 def spread(values: Sequence[float], digits: int = 4) -> dict[str, float]:
