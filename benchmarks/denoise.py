@@ -12,8 +12,8 @@ Weights are random: no time depends on them. Every mode runs for `--seconds` aft
 that ratios hold for one card in one state. Prints a line of JSON a mode and gang size: seconds a step (median, least,
 most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the baseline of the same
 gang size, efficiency against a gang of 1, kernel time by kind in one step, peak memory. Then one a kernel, if
-`--kernels` says how many seconds each, and one a gang size for the exchange of self-attention alone, if `--all-to-all`
-says of how many MB a rank.
+`--kernels` says how many seconds each. Before all that, if `--all-to-all` says of how many MB a rank, one a gang size
+for the exchange between ranks alone.
 """
 
 from __future__ import annotations
@@ -246,6 +246,10 @@ def main() -> None:
     print(json.dumps({"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", **versions}), flush=True)
     alone: dict[str, float] = {}
     backend = "nccl" if device == "cuda" else "gloo"
+    for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
+        if gang_size > 1:
+            figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
+            print(json.dumps(figures), flush=True)
     for gang_size in arguments.gang_sizes:
         found = run_ranks(
             gang_size, measure, arguments.size, arguments.modes, arguments.seconds, device, backend=backend
@@ -264,10 +268,6 @@ def main() -> None:
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
         for kernel in dict.fromkeys(("cudnn", best)):
             print(json.dumps(measure_kernel(kernel, size, 2, arguments.kernels)), flush=True)
-    for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
-        if gang_size > 1:
-            figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
-            print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ case $size$gpus in
   small*) steps='1 35 400' ;;
   2b8) steps='1 35 3' ;;
   2b4) steps='1 12 2' ;;
-  *) steps='1 2 2' ;;
+  *) steps='1 1 2' ;;
 esac
 half=$((gpus > 1 ? gpus / 2 : 1))
 sections=${*:-gangs job split exchange}
@@ -87,7 +87,8 @@ for name in $sections; do
       wait $halves
       ;;
     exchange)
-      section exchange 60 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 \
+      [ "$gpus" -gt 1 ] || continue
+      section exchange 100 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 \
         --all-to-all $exchange # MB: the queries of half a clip's tokens
       ;;
     *) echo "no section $name" >&2 && exit 2 ;;

@@ -19,7 +19,7 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    _, *lines, exchange = [json.loads(line) for line in done.stdout.splitlines()]
+    _, exchange, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
     assert found.keys() == {(mode, size) for mode in ("baseline", "exact") for size in (1, 2)}
     for line in found.values():
