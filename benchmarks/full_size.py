@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, default=Path("/tmp/published-2b"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/full-size"))
     parser.add_argument("--steps", type=int, nargs="+", default=[1])
-    parser.add_argument("--clips", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=3, help="at least; as many as there are numbers of steps")
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", default="2b", help="of the files to build: 2b or small")
@@ -62,7 +62,7 @@ def main() -> int:
         make = [sys.executable, ROOT / "benchmarks" / "make_published.py", arguments.bundle, "--size", arguments.size]
         subprocess.run(make, check=True, stdout=sys.stderr)
     folder = arguments.work / secrets.token_hex(4)
-    steps = (arguments.steps + arguments.clips * arguments.steps[-1:])[: arguments.clips]
+    steps = arguments.steps + (arguments.clips - len(arguments.steps)) * arguments.steps[-1:]
     manifest = write_manifest(folder / "manifest.parquet", draw_sample(arguments.work / "sample"), steps)
     signal.signal(signal.SIGTERM, stop)
     report(**machine("torch"))
@@ -73,7 +73,7 @@ def main() -> int:
         flags = ["--manifest", manifest, "--model", arguments.bundle, "--gang-size", arguments.gang_size]
         flags += ["--gangs", f"{arguments.gangs}:{arguments.gangs}", "--set", f"device={arguments.device}"]
         try:
-            job.run([str(flag) for flag in flags], kill_after=arguments.clips - 1 if arguments.kill else None)
+            job.run([str(flag) for flag in flags], kill_after=len(steps) - 1 if arguments.kill else None)
         finally:
             report_job(job, arguments, time.monotonic() - began)
     return job.exit_code or 0

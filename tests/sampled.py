@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,11 +21,14 @@ GUIDANCE = 7.0
 _CAPTION = 40
 
 
-def sample(network: MultiviewDiT, grid: Grid, steps: int, parallel: ContextParallel, **hooks: object) -> np.ndarray:
-    """Whole latents [V, L, 64] of a clip with one conditional latent frame and a caption in view 0. Collective.
-
-    hooks: `on_step` and the like of `denoise`.
-    """
+def sample(
+    network: MultiviewDiT,
+    grid: Grid,
+    steps: int,
+    parallel: ContextParallel,
+    on_step: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Whole latents [V, L, 64] of a clip with one conditional latent frame and a caption in view 0. Collective."""
     config = network.config
     generator = torch.Generator().manual_seed(2)
     size = (2 * grid.height, 2 * grid.width)
@@ -42,7 +47,7 @@ def sample(network: MultiviewDiT, grid: Grid, steps: int, parallel: ContextParal
         seed=5,
         model_fps=30.0,
         parallel=parallel,
-        **hooks,  # type: ignore[arg-type]
+        on_step=on_step,
     )
     return gather_all(share_VlP, parallel).cpu().numpy()
 
