@@ -8,12 +8,12 @@
 # Sections, of N GPUs:
 #     gangs      one clip on 1, N/2 and N: efficiency, and how far apart the latents are        gang_sizes.py
 #     job        a submitted job, one gang of N: a whole clip, then a rank killed in mid-clip   full_size.py
-#     split      two jobs at once: one gang of N/2, and N/2 gangs of 1                          full_size.py
 #     exchange   a step's spread and its kernels on N, and the exchange between ranks alone     denoise.py
+#     split      two jobs at once: one gang of N/2, and N/2 gangs of 1                          full_size.py
 #
 # In $OUT: results.jsonl (a line a measurement, written as it is made), SECTION.log, table.md. A section that is late is
-# cut, keeps what it has measured, and the table says so. BUDGET: seconds for everything (530). PYTHON: the interpreter.
-# Needs the package's dependencies, Ray included, on PYTHONPATH; nothing is fetched.
+# cut, keeps what it has measured, and the table says so; the last ones are what is missed least. BUDGET: seconds for
+# everything (530). PYTHON: the interpreter. Needs the package's dependencies, Ray included; nothing is fetched.
 set -uo pipefail
 python=${PYTHON:-python3}
 export OUT=$(realpath -m "${OUT:-eight-gpus}") BEGAN=${BEGAN:-$(date +%s)}
@@ -41,7 +41,7 @@ case $size$gpus in
   *) steps='1 1 2' ;;
 esac
 half=$((gpus > 1 ? gpus / 2 : 1))
-sections=${*:-gangs job split exchange}
+sections=${*:-gangs job exchange split}
 mkdir -p "$OUT"
 : >"$OUT/results.jsonl"
 
@@ -78,6 +78,11 @@ for name in $sections; do
       wait $inputs
       job job 330 --gang-size $gpus --steps $steps --kill
       ;;
+    exchange)
+      [ "$gpus" -gt 1 ] || continue
+      section exchange 100 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 \
+        --all-to-all $exchange # MB: the queries of half a clip's tokens
+      ;;
     split)
       [ "$gpus" -gt 1 ] || continue
       wait $inputs
@@ -85,11 +90,6 @@ for name in $sections; do
       halves=$!
       job split-ones 180 --gang-size 1 --gangs $half --steps 1 --clips $half
       wait $halves
-      ;;
-    exchange)
-      [ "$gpus" -gt 1 ] || continue
-      section exchange 100 benchmarks/denoise.py --size $size --gang-sizes $gpus --modes exact --seconds 1 \
-        --all-to-all $exchange # MB: the queries of half a clip's tokens
       ;;
     *) echo "no section $name" >&2 && exit 2 ;;
   esac
