@@ -12,7 +12,8 @@ Weights are random: no time depends on them. Every mode runs for `--seconds` aft
 that ratios hold for one card in one state. Prints a line of JSON a mode and gang size: seconds a step (median, least,
 most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the baseline of the same
 gang size, efficiency against a gang of 1, kernel time by kind in one step, peak memory. Then one a kernel, if
-`--kernels` says how many seconds each.
+`--kernels` says how many seconds each. Before all that, if `--all-to-all` says of how many MB a rank, one a gang size
+for the exchange between ranks alone.
 """
 
 from __future__ import annotations
@@ -209,6 +210,28 @@ def measure_kernel(kernel: str, size: Size, heads: int, seconds: float) -> dict:
     }
 
 
+def measure_all_to_all(parallel: ContextParallel, megabytes: float, device: str) -> dict:
+    """Every rank exchanges so much with all ranks; a P-th of it stays where it is and does not count as sent."""
+    bytes_a_rank = round(megabytes * 1e6 / parallel.world_size) * parallel.world_size
+    sent = torch.zeros(bytes_a_rank, dtype=torch.uint8, device=device)
+    received = torch.empty_like(sent)
+
+    def exchanges() -> None:
+        for _ in range(10):  # ranks do not begin in the same microsecond
+            dist.all_to_all_single(received, sent)
+
+    times = [timed(exchanges, parallel, sent.device) / 10 for _ in range(12)][2:]  # the first ones warm up
+    median = statistics.median(times)
+    return {
+        "gang_size": parallel.world_size,
+        "all_to_all_mb": megabytes,
+        "ms": round(1000 * median, 3),
+        "least_ms": round(1000 * min(times), 3),
+        "most_ms": round(1000 * max(times), 3),
+        "gb_s_sent": round(bytes_a_rank * (1 - 1 / parallel.world_size) / median / 1e9, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="2b")
@@ -216,13 +239,18 @@ def main() -> None:
     parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
     parser.add_argument("--seconds", type=float, default=60.0, help="of each mode")
     parser.add_argument("--kernels", type=float, default=0.0, metavar="SECONDS", help="of each attention kernel")
+    parser.add_argument("--all-to-all", type=float, default=0.0, metavar="MB", help="of a rank, to and from all others")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     print(json.dumps({"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", **versions}), flush=True)
     alone: dict[str, float] = {}
+    backend = "nccl" if device == "cuda" else "gloo"
+    for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
+        if gang_size > 1:
+            figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
+            print(json.dumps(figures), flush=True)
     for gang_size in arguments.gang_sizes:
-        backend = "nccl" if device == "cuda" else "gloo"
         found = run_ranks(
             gang_size, measure, arguments.size, arguments.modes, arguments.seconds, device, backend=backend
         )[0]

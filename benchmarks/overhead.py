@@ -9,17 +9,14 @@ first clip is left out: nothing can be prepared before it. Prints one line of JS
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from reporting import machine, report
 
 from cosmos_ray import GenerateConfig, generate
 from cosmos_ray.ledger import Ledger
@@ -45,18 +42,15 @@ def main() -> None:
         records = sorted(Ledger(Storage(f"{folder}/out")).records(), key=lambda record: record.started or "")[1:]
     idle_ms = sorted(1000 * record.seconds["idle"] for record in records)
     busy = sum(record.seconds["denoise"] for record in records)
-    figures = {
-        "clips": len(records),
-        "idle_ms_median": round(statistics.median(idle_ms), 2),
-        "idle_ms_max": round(idle_ms[-1], 2),
-        "busy_fraction": round(busy / (busy + sum(idle_ms) / 1000), 4),
-        "wall_s": round(wall_s, 1),
-        "arguments": vars(arguments),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "ray": version("ray"),
-    }
-    print(json.dumps(figures))
+    report(
+        clips=len(records),
+        idle_ms_median=round(statistics.median(idle_ms), 2),
+        idle_ms_max=round(idle_ms[-1], 2),
+        busy_fraction=round(busy / (busy + sum(idle_ms) / 1000), 4),
+        wall_s=round(wall_s, 1),
+        arguments=vars(arguments),
+        **machine("ray"),
+    )
 
 
 if __name__ == "__main__":

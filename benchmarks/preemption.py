@@ -4,7 +4,7 @@
 
 A gang of two CPU ranks works on a clip of 40 steps of 0.25 s (the fake generator: what survives is measured, not
 how fast). One rank is killed at a random moment; the next gang makes the clip. Lost are the steps made before the kill
-that were made again.
+that were made again. Prints a line of JSON without stored states (`stored_every` 0) and one with them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import random
 import signal
-import statistics
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 
 import ray
+from reporting import machine, report, spread
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from job_runs import actor_pids, records, run_job, wait_for, write_manifest
@@ -54,15 +54,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--every", type=int, default=4, help="steps between stored states")
     arguments = parser.parse_args()
+    report(**machine("ray"))
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     moments = [random.Random(number).randrange(4, STEPS - 2) for number in range(arguments.kills)]
     for every in (0, arguments.every):
         lost = [lost_steps(moment, every) for moment in moments]
-        what = f"stored every {every} steps" if every else "not stored"
-        print(
-            f"{what:22} killed after {moments} of {STEPS} steps, lost {lost}: median {statistics.median(lost):.0f}, "
-            f"worst {max(lost):.0f}"
-        )
+        report(stored_every=every, steps=STEPS, killed_after=moments, lost=lost, **spread(lost, 0))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 One small network with random weights makes the same clip (guidance 7) four times: on one rank; on two; on one with
 another attention kernel, which rounds in other places; on one in float32. If splitting a clip did more than round
-differently, the gang's error would stand out from the other kernel's. Prints a line a number of steps, errors
-||a - b|| / ||b||.
+differently, the gang's error would stand out from the other kernel's. Prints a line of JSON a number of steps, errors
+||a - b|| / ||b|| against the one rank. `gang_sizes.py` does it at full size, on GPUs.
 """
 
 from __future__ import annotations
@@ -17,31 +17,22 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
+from reporting import machine, report
+from torch.nn.attention import SDPBackend
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
 from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
+from sampled import attention_by, distance, sample  # type: ignore[import-not-found]  # noqa: E402
 
 from cosmos_ray.models import layers  # noqa: E402
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, patchify  # noqa: E402
-from cosmos_ray.models.sampler import denoise  # noqa: E402
-from cosmos_ray.parallel import ContextParallel, gather_all, shard  # noqa: E402
-from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
+from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
+from cosmos_ray.parallel import ContextParallel  # noqa: E402
 
 GRID = Grid(views=7, frames=4, height=4, width=4)
 CONFIG = DiTConfig(
     model_channels=256, num_blocks=12, num_heads=2, adaln_lora_dim=64, crossattn_emb_channels=128, state_t=4
 )
-
-
-def other_attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
-    """The same formula by torch's kernel of plain matrix products, which rounds the scores to bfloat16."""
-    with sdpa_kernel([SDPBackend.MATH]):
-        heads = (x.transpose(1, 2) for x in (q_BLNK, k_BMNK, v_BMNK))
-        return scaled_dot_product_attention(*heads).transpose(1, 2)
 
 
 def network(dtype: torch.dtype) -> MultiviewDiT:
@@ -58,46 +49,24 @@ def network(dtype: torch.dtype) -> MultiviewDiT:
 
 
 def clip(parallel: ContextParallel, steps: int, dtype: torch.dtype, other_kernel: bool = False) -> np.ndarray:
-    """Whole latents [V, L, 64], on every rank."""
-    generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(
-        GRID.views, CONFIG.in_channels, GRID.frames, 2 * GRID.height, 2 * GRID.width, generator=generator
-    )
-    text = torch.zeros(GRID.views, TEXT_TOKENS, CONFIG.crossattn_emb_channels)
-    text[0, :40] = torch.randn(40, CONFIG.crossattn_emb_channels, generator=generator)
-    kernel = other_attention if other_kernel else layers.attention
+    """Whole latents [V, L, 64], on every rank. The other kernel (plain matrix products) rounds scores to bfloat16."""
+    kernel = attention_by(SDPBackend.MATH) if other_kernel else layers.attention
     with mock.patch.object(layers, "attention", kernel):
-        share = denoise(
-            network(dtype),
-            grid=GRID,
-            condition_VlP=shard(patchify(latents), parallel),
-            num_condition_latents=1,
-            positive_VMC=text,
-            negative_VMC=text.roll(1, dims=1),
-            guidance=7.0,
-            num_steps=steps,
-            seed=5,
-            model_fps=30.0,
-            parallel=parallel,
-        )
-    return gather_all(share, parallel).numpy()
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+        return sample(network(dtype), GRID, steps, parallel)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 8, 35])
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}; steps, gang of 2, other kernel, float32; against one rank in bfloat16")
+    report(**machine("torch"))
     for steps in arguments.steps:
         one = run_ranks(1, clip, steps, torch.bfloat16)[0]
         two = run_ranks(2, clip, steps, torch.bfloat16)[0]
         other = run_ranks(1, clip, steps, torch.bfloat16, True)[0]
         exact = run_ranks(1, clip, steps, torch.float32)[0]
-        print(steps, *(f"{error(found, one):.2g}" for found in (two, other, exact)), flush=True)
+        found = {"gang_of_2": two, "other_kernel": other, "float32": exact}
+        report(steps=steps, **{what: float(f"{distance(clip, one):.2g}") for what, clip in found.items()})
 
 
 if __name__ == "__main__":

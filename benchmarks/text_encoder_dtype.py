@@ -3,7 +3,8 @@
     python benchmarks/text_encoder_dtype.py [--layers 24] [--feed-forward 8192] [--heads 16] [--tokens 60]
 
 The encoder has random weights, so this shows how rounding grows through that many layers, not what it does to the
-published weights. The network rounds embeddings to bfloat16 anyway; that alone is shown too.
+published weights. The network rounds embeddings to bfloat16 anyway; that alone is shown too. Prints a line each,
+errors ||a - b|| / ||b||.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 import torch
+from reporting import machine, report
 from torch import Tensor
 
 from cosmos_ray.models.bundle import T5Dims
@@ -48,11 +50,11 @@ def main() -> None:
 
     exact_MD = embedding()
     encoder.bfloat16()
-    print(f"torch {torch.__version__}: ||a - b|| / ||b||, cosine; against float32")
+    report(**machine("torch"))
     for what, found_MD in (("bfloat16 encoder", embedding()), ("rounded to bfloat16", exact_MD.bfloat16().float())):
         relative = ((found_MD - exact_MD).norm() / exact_MD.norm()).item()
         cosine = torch.cosine_similarity(found_MD.flatten().double(), exact_MD.flatten().double(), dim=0).item()
-        print(f"{what}: {relative:.2g}, {cosine:.6f}")
+        report(what=what, error=float(f"{relative:.2g}"), cosine=round(cosine, 6))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,32 @@
 """The model on GPUs against itself: precisions, attention kernels, prefixes, gang sizes. Run by hand on a GPU machine.
 
-    python tests/gpu_parity.py [attention precision vae gangs full-size]     # all but full-size if none is named
+    python tests/gpu_parity.py [attention precision vae gangs]     # all if none is named
 
 Prints a line `CASE error tolerance ok|FAIL|SKIP` each, like `parity.py`, and exits with 1 if any fails. The network has
 the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| unless the case says otherwise.
-`full-size` makes two solver steps of a whole 720p clip on one GPU and on two. So few steps multiply rounding. How much
-is measured by making the clip once more on one GPU with another attention kernel; the gang may differ twice as much.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from unittest import mock
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from networks import random_network
 from ranks import run_ranks
+from sampled import distance, psnr, sample
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from cosmos_ray.models import attention as attention_module
-from cosmos_ray.models import layers
 from cosmos_ray.models.bundle import VaeDims
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, patchify
-from cosmos_ray.models.sampler import denoise
+from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
 from cosmos_ray.models.vae import WanVAE
-from cosmos_ray.parallel import ContextParallel, gather_all, shard
+from cosmos_ray.parallel import ContextParallel
 from cosmos_ray.request import TEXT_TOKENS
 
 CONFIG_2B = DiTConfig(
@@ -141,89 +135,28 @@ def vae_cases() -> Iterator[Result]:
         torch.cuda.empty_cache()
 
 
-def flash_attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
-    """torch's FlashAttention-2, which `attention` chooses on no GPU that has cuDNN's kernel."""
-    with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
-        heads = (x.transpose(1, 2) for x in (q_BLNK, k_BMNK, v_BMNK))
-        return scaled_dot_product_attention(*heads).transpose(1, 2)
-
-
-def sample_alone(parallel: ContextParallel, grid: Grid, steps: int, dtype: torch.dtype) -> tuple[np.ndarray, float]:
-    """The whole clip on each rank's own GPU: with the kernel chosen here on rank 0, with flash attention on others."""
-    kernel = flash_attention if parallel.rank else attention_module.attention
-    with mock.patch.object(layers, "attention", kernel):
-        return sample(ContextParallel(), grid, steps, dtype)
-
-
-def sample(parallel: ContextParallel, grid: Grid, steps: int, dtype: torch.dtype) -> tuple[np.ndarray, float]:
-    """Whole latents [V, L, 64] after `steps` steps, and seconds they took. On the current GPU."""
-    device = f"cuda:{torch.cuda.current_device()}"
-    network = network_2b(device, dtype)
-    generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(grid.views, 16, grid.frames, 2 * grid.height, 2 * grid.width, generator=generator)
-    text = torch.zeros(grid.views, TEXT_TOKENS, CONFIG_2B.crossattn_emb_channels)
-    text[0, :40] = torch.randn(40, CONFIG_2B.crossattn_emb_channels, generator=generator)
-    torch.cuda.synchronize()
-    began = time.monotonic()
-    share = denoise(
-        network,
-        grid=grid,
-        condition_VlP=shard(patchify(latents), parallel).to(device),
-        num_condition_latents=1,
-        positive_VMC=text,
-        negative_VMC=text.roll(1, dims=1),
-        guidance=7.0,
-        num_steps=steps,
-        seed=5,
-        model_fps=30.0,
-        parallel=parallel,
-    )
-    torch.cuda.synchronize()
-    seconds = time.monotonic() - began
-    return gather_all(share, parallel).cpu().numpy(), seconds
+def clip(parallel: ContextParallel, dtype: torch.dtype) -> np.ndarray:
+    """Whole latents [V, L, 64] after 35 steps, on the current GPU."""
+    return sample(network_2b(f"cuda:{torch.cuda.current_device()}", dtype), MIDDLE_GRID, 35, parallel)
 
 
 def gang_cases() -> Iterator[Result]:
-    """The same seed on one rank, on one again, and on two GPUs."""
+    """The same seed on one rank, on one again, and on two GPUs. `benchmarks/gang_sizes.py` does it at full size."""
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
         name = str(dtype).removeprefix("torch.")
-        (one, _), (again, _) = (run_ranks(1, sample, MIDDLE_GRID, 35, dtype, backend="nccl")[0] for _ in range(2))
+        one, again = (run_ranks(1, clip, dtype, backend="nccl")[0] for _ in range(2))
         yield Result(f"same_seed_again_{name}", float(np.abs(one - again).max()), 0.0, note="largest difference")
         if torch.cuda.device_count() < 2:
             yield Result(f"gang_of_2_{name}", 0.0, tolerance, skipped="one GPU")
             continue
-        (two, _), *_ = run_ranks(2, sample, MIDDLE_GRID, 35, dtype, backend="nccl")
-        yield _gang_result(f"gang_of_2_{name}_35_steps", one, two, tolerance)
-
-
-def full_size_cases() -> Iterator[Result]:
-    """A whole 720p clip, two steps: one GPU, another attention kernel on one GPU, and two GPUs."""
-    if torch.cuda.device_count() < 2:
-        yield Result("gang_of_2_full_size_2_steps", 0.0, 0.0, skipped="one GPU")
-        return
-    calls = 6  # of the network: two steps and the last one to the clean sample, each with and without the caption
-    (one, seconds), (other, flash_seconds) = run_ranks(2, sample_alone, FULL_GRID, 2, torch.bfloat16, backend="nccl")
-    yield Result("full_size_is_finite", float(not np.isfinite(one).all()), 0.0, note=f"{seconds / calls:.2f} s a call")
-    # What bfloat16 leaves open: two steps at guidance 7 multiply rounding by far more than 35 do.
-    floor = _gang_result("full_size_flash_attention_on_one_gpu", one, other, math.inf)
-    yield replace(floor, note=f"{floor.note}, {flash_seconds / calls:.2f} s a call")
-    two, seconds = run_ranks(2, sample, FULL_GRID, 2, torch.bfloat16, backend="nccl")[0]
-    result = _gang_result("gang_of_2_full_size_2_steps", one, two, 2 * floor.error)
-    yield replace(result, note=f"{result.note}, {seconds / calls:.2f} s a call")
-
-
-def _gang_result(case: str, one: np.ndarray, two: np.ndarray, tolerance: float) -> Result:
-    largest = float(np.abs(two - one).max())
-    mean_square = float(np.square(two - one, dtype=np.float64).mean())
-    peak = float(one.max() - one.min())
-    psnr = 10 * math.log10(peak**2 / mean_square) if mean_square else math.inf
-    error = relative(torch.from_numpy(two), torch.from_numpy(one))
-    return Result(case, error, tolerance, note=f"max {largest:.3g}, PSNR {psnr:.1f} dB")
+        two, _ = run_ranks(2, clip, dtype, backend="nccl")
+        note = f"max {np.abs(two - one).max():.3g}, PSNR {psnr(two, one):.1f} dB"
+        yield Result(f"gang_of_2_{name}_35_steps", distance(two, one), tolerance, note=note)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", help="of cases; all of them but full-size if none is named")
+    parser.add_argument("groups", nargs="*", help="of cases; all of them if none is named")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("no GPU here", file=sys.stderr)
@@ -237,9 +170,8 @@ def main() -> int:
         "precision": precision_cases,
         "vae": vae_cases,
         "gangs": gang_cases,
-        "full-size": full_size_cases,
     }
-    for name in arguments.groups or list(groups)[:-1]:
+    for name in arguments.groups or groups:
         for result in groups[name]():
             print(result.line(), flush=True)
             failed |= result.failed

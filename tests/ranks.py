@@ -19,23 +19,26 @@ from cosmos_ray.parallel import ContextParallel
 TIMEOUT = timedelta(seconds=300)
 
 
-def run_ranks(world_size: int, function: Callable[..., Any], *args: Any, backend: str = "gloo") -> list[Any]:
+def run_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, backend: str = "gloo", first_gpu: int = 0
+) -> list[Any]:
     """function(parallel, *args) on every rank; the results in rank order. Arrays, not tensors, should come back:
-    a tensor would stay in the memory of a process that is gone."""
+    a tensor would stay in the memory of a process that is gone. first_gpu: with NCCL, rank 0's; the others follow."""
     with TemporaryDirectory() as folder, ProcessPoolExecutor(world_size, mp_context=get_context("spawn")) as pool:
         store = Path(folder) / "store"
         futures = [
-            pool.submit(_be_rank, rank, world_size, store, backend, function, args) for rank in range(world_size)
+            pool.submit(_be_rank, rank, world_size, store, backend, first_gpu + rank, function, args)
+            for rank in range(world_size)
         ]
         return [future.result() for future in futures]
 
 
 def _be_rank(
-    rank: int, world_size: int, store: Path, backend: str, function: Callable[..., Any], args: tuple[Any, ...]
+    rank: int, world_size: int, store: Path, backend: str, gpu: int, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
     torch.set_num_threads(1)
     if backend == "nccl":
-        torch.cuda.set_device(rank)
+        torch.cuda.set_device(gpu)
     dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=world_size, timeout=TIMEOUT)
     try:
         return function(ContextParallel(rank, world_size), *args)

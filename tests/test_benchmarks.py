@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,68 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.slow
 def test_denoise_prints_every_mode_of_every_gang_size() -> None:
-    words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2"]
+    words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--all-to-all", "10"]
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
+    _, exchange, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
     assert found.keys() == {(mode, size) for mode in ("baseline", "exact") for size in (1, 2)}
     for line in found.values():
         assert line["steps"] >= 3
         assert 0 < line["least_s"] <= line["step_s"] <= line["most_s"]
         assert line["ratio"] == pytest.approx(line["step_s"] / found["baseline", line["gang_size"]]["step_s"], abs=1e-3)
+    assert exchange["gang_size"] == 2
+    assert 0 < exchange["least_ms"] <= exchange["ms"] <= exchange["most_ms"]
+    assert exchange["gb_s_sent"] == pytest.approx(5 / exchange["ms"], abs=0.06)  # half of the 10 MB stays
+
+
+def test_the_page_of_benchmarks_names_every_file() -> None:
+    """Who looks for an answer finds the script that gives it."""
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    files = {path.name for path in (ROOT / "benchmarks").iterdir() if path.suffix in (".py", ".sh")}
+    assert {name for name in files if f"`{name}" not in page} == set()
+
+
+@pytest.mark.slow
+def test_gangs_of_two_sizes_make_the_same_clip() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gang_sizes.py"), "--size", "small", "--gang-sizes", "1", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, one, two, other, difference = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (one["gang_size"], two["gang_size"]) == (1, 2)
+    assert two["efficiency"] == pytest.approx(one["step_s"] / two["step_s"] / 2, rel=0.1)
+    assert 0 < other["rounding"] < 1e-5  # float32 on a CPU
+    assert 0 < difference["error"] <= difference["allowed"] == 2 * other["rounding"]
+
+
+def test_tables_show_what_a_job_that_was_cut_has_measured(tmp_path: Path) -> None:
+    """As it was when the time was over: one gang loaded, no clip committed, nothing of the other sections."""
+    nothing = {"made": 0, "failed": [], "step_s": None, "idle_s": None, "recovery": None, "versions": {}}
+    job = {"section": "job", "gang_size": 8, "gangs": 1, "is_cut": True, "load_s": [41.5], "wall_s": 99.0, **nothing}
+    end = {"section": "job", "began_s": 100, "took_s": 105, "limit_s": 100, "exit_code": 124}
+    (tmp_path / "results.jsonl").write_text(f"{json.dumps(job)}\n{json.dumps(end)}\n")
+    command = [sys.executable, str(ROOT / "benchmarks" / "eight_gpus_table.py"), str(tmp_path / "results.jsonl")]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| job | 1 of 8 | 0 | 41.5 |" in table
+    assert "| job | 100 | 105 | 100 | cut |" in table
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
+    command = ["bash", str(ROOT / "benchmarks" / "eight_gpus.sh"), "--small"]
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable, "BUDGET": "850"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    logs = "\n".join(log.read_text()[-2000:] for log in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    ended = {line["section"]: line["exit_code"] for line in lines if "took_s" in line}
+    assert ended == dict.fromkeys(("gangs", "job", "split-half", "split-ones", "exchange"), 0), logs
+    jobs = {line["section"]: line for line in lines if "load_s" in line}
+    assert {section: job["made"] for section, job in jobs.items()} == {"job": 3, "split-half": 3, "split-ones": 1}
+    assert jobs["job"]["recovery"]["to_denoising_s"] > 0
+    clips = {line["clip"]: line for line in lines if line["section"] == "job" and "clip" in line}
+    assert {clip: line["attempt"] for clip, line in clips.items()} == {"clip-0": 1, "clip-1": 1, "clip-2": 2}
+    table = (tmp_path / "table.md").read_text()
+    assert all(words in table for words in ("A rank killed in mid-clip", "| measured |", "| reckoned |", "Exchange of"))

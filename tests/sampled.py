@@ -1,0 +1,76 @@
+"""One clip of a random network, from latents and text to latents: the same on a gang of any size, on CPUs and GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
+from cosmos_ray.models.sampler import denoise
+from cosmos_ray.parallel import Attention, ContextParallel, gather_all, shard
+from cosmos_ray.request import TEXT_TOKENS
+
+#: What the published pipeline does if nothing is said.
+GUIDANCE = 7.0
+#: Tokens of the caption; the rest of a view's text is padding.
+_CAPTION = 40
+
+
+def sample(
+    network: MultiviewDiT,
+    grid: Grid,
+    steps: int,
+    parallel: ContextParallel,
+    on_step: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Whole latents [V, L, 64] of a clip with one conditional latent frame and a caption in view 0. Collective."""
+    config = network.config
+    generator = torch.Generator().manual_seed(2)
+    size = (2 * grid.height, 2 * grid.width)
+    latents_VCTHW = torch.randn(grid.views, config.in_channels, grid.frames, *size, generator=generator)
+    text_VMC = torch.zeros(grid.views, TEXT_TOKENS, config.crossattn_emb_channels)
+    text_VMC[0, :_CAPTION] = torch.randn(_CAPTION, config.crossattn_emb_channels, generator=generator)
+    share_VlP = denoise(
+        network,
+        grid=grid,
+        condition_VlP=shard(patchify(latents_VCTHW), parallel).to(network.device),
+        num_condition_latents=1,
+        positive_VMC=text_VMC,
+        negative_VMC=text_VMC.roll(1, dims=1),
+        guidance=GUIDANCE,
+        num_steps=steps,
+        seed=5,
+        model_fps=30.0,
+        parallel=parallel,
+        on_step=on_step,
+    )
+    return gather_all(share_VlP, parallel).cpu().numpy()
+
+
+def attention_by(*backends: SDPBackend) -> Attention:
+    """Exact attention by the first of these kernels of torch's that takes the shapes: what another kernel changes is
+    what rounding in other places changes."""
+
+    def attend(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
+        with sdpa_kernel(list(backends), set_priority=True):
+            heads = (x.transpose(1, 2) for x in (q_BLNK, k_BMNK, v_BMNK))
+            return scaled_dot_product_attention(*heads).transpose(1, 2)
+
+    return attend
+
+
+def distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """||found - expected|| / ||expected||."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def psnr(found: np.ndarray, expected: np.ndarray) -> float:
+    """In dB, against the range of what was expected; infinite for equal arrays."""
+    mean_square = float(np.square(found - expected, dtype=np.float64).mean())
+    peak = float(expected.max() - expected.min())
+    return 10 * float(np.log10(peak**2 / mean_square)) if mean_square else float("inf")
