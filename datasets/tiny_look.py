@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sample_drive import VIEWS, Scene, caption, scene_from_seed
 from tiny_data import encode_clips, psnr
-from tiny_render import render_numpy
+from tiny_render import render_batches
 
 from cosmos_ray import Generator
 from cosmos_ray.models.vae import signed_to_uint8
@@ -29,8 +29,9 @@ def held_out(count: int) -> list[Scene]:
 
 def truth(generator: Generator, scene: Scene) -> np.ndarray:
     """uint8 [V, T, H, W, 3] as rendered."""
-    bundle = generator.bundle
-    return render_numpy(scene, bundle.height, bundle.width, bundle.num_frames)
+    bundle, device = generator.bundle, str(generator.vae.device)
+    (batch,) = render_batches([scene], bundle.height, bundle.width, bundle.num_frames, 1, device, workers=1)
+    return batch[0].cpu().numpy()
 
 
 def reconstruct(generator: Generator, frames_VTHWC: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def pack(scenes: Sequence[Scene], num_frames: int) -> list[np.ndarray]:
     return [np.array(rows, float), cars, places, np.array(looks), np.array(cameras), np.array(times)]
 
 
+@cache
 def cuda_kernel() -> Any | None:
     """The compiled kernel, or None (and a warning that says why) where CuPy or a GPU is missing."""
     if not torch.cuda.is_available():
