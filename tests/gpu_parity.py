@@ -1,6 +1,6 @@
 """The model on GPUs against itself: precisions, attention kernels, prefixes, gang sizes. Run by hand on a GPU machine.
 
-    python tests/gpu_parity.py [attention precision vae gangs full-size]     # all but full-size if none is named
+    python tests/gpu_parity.py [attention fused precision vae gangs full-size]     # all but full-size if none is named
 
 Prints a line `CASE error tolerance ok|FAIL|SKIP` each, like `parity.py`, and exits with 1 if any fails. The network has
 the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| unless the case says otherwise.
@@ -125,6 +125,30 @@ def attention_cases() -> Iterator[Result]:
     )
 
 
+def fused_cases() -> Iterator[Result]:
+    """Each fused pass against the eager formula, at the width of the 2B network and at one that is no power of two."""
+    for width in (2048, 1536):
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
+            x, y = (torch.randn(2, 3, 4, 50, width, device="cuda", dtype=dtype) for _ in range(2))
+            shift, scale, gate = torch.randn(1, 3, 4, 1, 3 * width, device="cuda", dtype=dtype).chunk(3, dim=-1)
+            angles_l1k = torch.randn(200, 1, 64, device="cuda")
+            heads = x.view(2, 3, 200, -1, 128)
+            norm = layers.RMSNorm(128).to("cuda", dtype).requires_grad_(False)
+            norm.weight.normal_()
+            angles = (angles_l1k.cos(), angles_l1k.sin())
+            passes = [
+                (layers.modulated_norm, (x, shift, scale)),
+                (layers.add_gated, (x, gate, y)),
+                (layers.norm_and_rotate, (heads, norm, *angles)),
+            ]
+            for function, arguments in passes:
+                with torch.no_grad():
+                    found = function(*arguments)
+                expected = function(*arguments)  # where something may be learnt, the code is eager
+                case = f"fused_{function.__name__}_{width}_{str(dtype).removeprefix('torch.')}"
+                yield Result(case, relative(found, expected), tolerance)
+
+
 def vae_cases() -> Iterator[Result]:
     """Latents of the first 1 and 5 frames against those of all 29, one 720p view."""
     video = torch.rand(1, 3, 29, 704, 1280, device="cuda") * 2 - 1
@@ -234,6 +258,7 @@ def main() -> int:
     failed = False
     groups = {
         "attention": attention_cases,
+        "fused": fused_cases,
         "precision": precision_cases,
         "vae": vae_cases,
         "gangs": gang_cases,

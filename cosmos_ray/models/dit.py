@@ -31,6 +31,7 @@ from cosmos_ray.models.layers import (
     Sinusoid,
     TimestepMLP,
     adaln,
+    add_gated,
     linear,
     modulated_norm,
 )
@@ -279,18 +280,19 @@ class Block(nn.Module):
 
         shift, scale, gate = parts(self.adaln_modulation_self_attn)
         y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
-        x_BVSsD = x_BVSsD + gate * self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel)
+        attended_BVSsD = self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel)
+        x_BVSsD = add_gated(x_BVSsD, gate, attended_BVSsD)
 
         # One clip under several texts parts here, in the first block: until now no text has been seen.
         x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1)
         if len(views_with_text):
             shift, scale, gate = (part[:, views_with_text] for part in parts(self.adaln_modulation_cross_attn))
             x_BvSsD = x_BVSsD[:, views_with_text]
-            x_BvSsD = x_BvSsD + gate * self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
-            x_BVSsD = x_BVSsD.index_copy(1, views_with_text, x_BvSsD)
+            read_BvSsD = self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
+            x_BVSsD = x_BVSsD.index_copy(1, views_with_text, add_gated(x_BvSsD, gate, read_BvSsD))
 
         shift, scale, gate = parts(self.adaln_modulation_mlp)
-        return x_BVSsD + gate * self.mlp(modulated_norm(x_BVSsD, shift, scale))
+        return add_gated(x_BVSsD, gate, self.mlp(modulated_norm(x_BVSsD, shift, scale)))
 
 
 class FinalLayer(nn.Module):

@@ -6,7 +6,10 @@ D model channels, N heads, K head width (k half of it), M text tokens of a view,
 
 from __future__ import annotations
 
+import importlib
 import math
+from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +33,39 @@ def adaln(width: int, rank: int, parts: int) -> nn.Sequential:
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """LayerNorm without weights of its own, then scale and shift from the timestep."""
+    if kernels := _fused(x):
+        return kernels.modulated_norm(x, shift, scale)
     return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+
+
+def add_gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    """x + gate * y."""
+    if kernels := _fused(x):
+        return kernels.add_gated(x, gate, y)
+    return x + gate * y
+
+
+def norm_and_rotate(x_BVlNK: Tensor, norm: RMSNorm, cos_l1k: Tensor, sin_l1k: Tensor) -> Tensor:
+    """Normalised heads, turned by their tokens' positions."""
+    if kernels := _fused(x_BVlNK):
+        return kernels.norm_and_rotate(x_BVlNK, norm.weight, cos_l1k, sin_l1k)
+    return rotate(norm(x_BVlNK), cos_l1k, sin_l1k)
+
+
+def _fused(x: Tensor) -> ModuleType | None:
+    """`fused`, where it can be used: on GPUs, for tensors that nothing is learnt from."""
+    return _fused_kernels() if x.is_cuda and not torch.is_grad_enabled() else None
+
+
+@cache
+def _fused_kernels() -> ModuleType | None:
+    """None without Triton, which PyTorch's builds for NVIDIA GPUs bring along."""
+    try:
+        return importlib.import_module("cosmos_ray.models.fused")
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        return None
 
 
 class RMSNorm(nn.Module):
@@ -70,7 +105,7 @@ class TimestepMLP(nn.Module):
 
 
 class _Attention(nn.Module):
-    """The parameters that both kinds of attention have, and their way from channels to normalised heads."""
+    """The parameters that both kinds of attention have, and their way from channels to heads."""
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -83,11 +118,11 @@ class _Attention(nn.Module):
         self.k_norm = RMSNorm(width // heads)
 
     def qkv(self, x_LD: Tensor, context_MC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[..., L, D] and [..., M, C] -> q [..., L, N, K], k and v [..., M, N, K]."""
+        """[..., L, D] and [..., M, C] -> q [..., L, N, K], k and v [..., M, N, K], not yet normalised."""
         q_LNK = self.q_proj(x_LD).unflatten(-1, (self.heads, -1))
         k_MNK = self.k_proj(context_MC).unflatten(-1, (self.heads, -1))
         v_MNK = self.v_proj(context_MC).unflatten(-1, (self.heads, -1))
-        return self.q_norm(q_LNK), self.k_norm(k_MNK), v_MNK
+        return q_LNK, k_MNK, v_MNK
 
 
 class SelfAttention(_Attention):
@@ -96,7 +131,7 @@ class SelfAttention(_Attention):
     def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, parallel: ContextParallel) -> Tensor:
         x_BVlD = x_BVSsD.flatten(2, 3)
         q, k, v = self.qkv(x_BVlD, x_BVlD)
-        q, k = (rotate(x_BVlNK, cos_l1k, sin_l1k) for x_BVlNK in (q, k))
+        q, k = (norm_and_rotate(x, norm, cos_l1k, sin_l1k) for x, norm in ((q, self.q_norm), (k, self.k_norm)))
         # Attention takes the views as one sequence.
         out_BlNK = attend_over_ranks(attention, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
@@ -107,7 +142,7 @@ class CrossAttention(_Attention):
 
     def forward(self, x_BVSsD: Tensor, context_BVMC: Tensor) -> Tensor:
         q, k, v = self.qkv(x_BVSsD.flatten(2, 3), context_BVMC)
-        out_bLNK = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
+        out_bLNK = attention(self.q_norm(q).flatten(0, 1), self.k_norm(k).flatten(0, 1), v.flatten(0, 1))
         return self.output_proj(out_bLNK.flatten(2)).view(x_BVSsD.shape)
 
 

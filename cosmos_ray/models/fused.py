@@ -1,0 +1,135 @@
+"""Passes over a clip's tokens that eager PyTorch makes in several, as Triton kernels: one read, one write.
+
+A tensor of a 720p clip has 800 MB, so that a pass takes half a millisecond; eager code makes forty of them a block.
+Each function says which formula of `layers` it computes. Inside all is float32, rounded once at the end, where eager
+code in bfloat16 rounds after every operation. On NVIDIA GPUs only; `layers` chooses.
+
+Legend: as in `layers`; R rows of D numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from cosmos_ray.models.layers import NORM_EPS
+
+
+def modulated_norm(x_BVSsD: Tensor, shift_BVS1D: Tensor, scale_BVS1D: Tensor) -> Tensor:
+    """layer_norm(x) * (1 + scale) + shift."""
+    x = x_BVSsD.contiguous()
+    out = torch.empty_like(x)
+    shift, scale = (_for_rows(part, x) for part in (shift_BVS1D, scale_BVS1D))
+    views, segments, tokens, width = x.shape[1:]
+    _modulated_norm_kernel[(x.numel() // width,)](
+        x, shift, scale, out, *shift.stride()[:3], *scale.stride()[:3], views, segments, tokens, NORM_EPS,
+        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
+    )  # fmt: skip
+    return out
+
+
+def add_gated(x_BVSsD: Tensor, gate_BVS1D: Tensor, y_BVSsD: Tensor) -> Tensor:
+    """x + gate * y."""
+    x, y = x_BVSsD.contiguous(), y_BVSsD.contiguous()
+    out = torch.empty_like(x)
+    gate = _for_rows(gate_BVS1D, x)
+    views, segments, tokens, width = x.shape[1:]
+    _add_gated_kernel[(x.numel() // width,)](
+        x, gate, y, out, *gate.stride()[:3], views, segments, tokens,
+        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
+    )  # fmt: skip
+    return out
+
+
+def norm_and_rotate(x_BVlNK: Tensor, weight_K: Tensor, cos_l1k: Tensor, sin_l1k: Tensor) -> Tensor:
+    """rotate(rms_norm(x) * weight, cos, sin), rounded between the two as in eager code."""
+    x = x_BVlNK.contiguous()
+    out = torch.empty_like(x)
+    tokens, heads, width = x.shape[-3:]
+    _norm_and_rotate_kernel[(x.numel() // (heads * width),)](
+        x, weight_K, cos_l1k, sin_l1k, out, tokens, NORM_EPS,
+        HEADS=heads, HEADS_BLOCK=triton.next_power_of_2(heads), HALF=width // 2,
+        HALF_BLOCK=triton.next_power_of_2(width // 2), num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def _for_rows(part_BVS1D: Tensor, x_BVSsD: Tensor) -> Tensor:
+    """[B, V, S, D] without copies: a batch of one serves all."""
+    return part_BVS1D.squeeze(3).expand(*x_BVSsD.shape[:3], -1)
+
+
+def _warps(width: int) -> int:
+    return min(8, max(1, width // 256))
+
+
+@triton.jit
+def _segment_offset(row, stride_b, stride_v, stride_s, views, segments, tokens):
+    """Where the modulation of this row's segment begins."""
+    segment = row // tokens
+    return (
+        segment // (views * segments) * stride_b
+        + segment // segments % views * stride_v
+        + segment % segments * stride_s
+    )
+
+
+@triton.jit
+def _modulated_norm_kernel(
+    x_ptr, shift_ptr, scale_ptr, out_ptr, shift_b, shift_v, shift_s, scale_b, scale_v, scale_s, views, segments, tokens,
+    eps, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < WIDTH
+    x = tl.load(x_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
+    mean = tl.sum(x) / WIDTH
+    centred = tl.where(inside, x - mean, 0.0)
+    normed = centred * tl.rsqrt(tl.sum(centred * centred) / WIDTH + eps)
+    shift_at = _segment_offset(row, shift_b, shift_v, shift_s, views, segments, tokens)
+    scale_at = _segment_offset(row, scale_b, scale_v, scale_s, views, segments, tokens)
+    shift = tl.load(shift_ptr + shift_at + columns, inside, 0.0).to(tl.float32)
+    scale = tl.load(scale_ptr + scale_at + columns, inside, 0.0).to(tl.float32)
+    out = normed * (1.0 + scale) + shift
+    tl.store(out_ptr + row * WIDTH + columns, out.to(out_ptr.dtype.element_ty), inside)
+
+
+@triton.jit
+def _add_gated_kernel(
+    x_ptr, gate_ptr, y_ptr, out_ptr, gate_b, gate_v, gate_s, views, segments, tokens,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < WIDTH
+    gate_at = _segment_offset(row, gate_b, gate_v, gate_s, views, segments, tokens)
+    gate = tl.load(gate_ptr + gate_at + columns, inside, 0.0).to(tl.float32)
+    x = tl.load(x_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
+    y = tl.load(y_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
+    tl.store(out_ptr + row * WIDTH + columns, (x + gate * y).to(out_ptr.dtype.element_ty), inside)
+
+
+@triton.jit
+def _norm_and_rotate_kernel(
+    x_ptr, weight_ptr, cos_ptr, sin_ptr, out_ptr, tokens, eps,
+    HEADS: tl.constexpr, HEADS_BLOCK: tl.constexpr, HALF: tl.constexpr, HALF_BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    heads, half = tl.arange(0, HEADS_BLOCK)[:, None], tl.arange(0, HALF_BLOCK)[None, :]
+    inside = (heads < HEADS) & (half < HALF)
+    places = row * HEADS * 2 * HALF + heads * 2 * HALF + half
+    first = tl.load(x_ptr + places, inside, 0.0).to(tl.float32)
+    second = tl.load(x_ptr + places + HALF, inside, 0.0).to(tl.float32)
+    mean_square = (tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF)
+    factor = tl.rsqrt(mean_square + eps)[:, None]
+    first = first * factor * tl.load(weight_ptr + half, half < HALF, 0.0).to(tl.float32)
+    second = second * factor * tl.load(weight_ptr + HALF + half, half < HALF, 0.0).to(tl.float32)
+    first = first.to(out_ptr.dtype.element_ty).to(tl.float32)
+    second = second.to(out_ptr.dtype.element_ty).to(tl.float32)
+    angle = row % tokens * HALF + half
+    cos = tl.load(cos_ptr + angle, half < HALF, 0.0)
+    sin = tl.load(sin_ptr + angle, half < HALF, 0.0)
+    tl.store(out_ptr + places, (first * cos - second * sin).to(out_ptr.dtype.element_ty), inside)
+    tl.store(out_ptr + places + HALF, (second * cos + first * sin).to(out_ptr.dtype.element_ty), inside)
