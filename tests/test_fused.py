@@ -10,14 +10,21 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is declared
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for NVIDIA GPUs only")
 
 import torch
+from networks import caption, relative_error, small_network
 
-from cosmos_ray.models import fused, layers
+from cosmos_ray.models import fused, passes
+from cosmos_ray.models.dit import Grid
+from cosmos_ray.parallel import ContextParallel
+
+EPS = passes.NORM_EPS
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("width", [64, 48], ids=str)
-def test_fused_passes_are_the_eager_ones(width: int, dtype: torch.dtype) -> None:
-    """One modulation for two branches, as guidance has it; a width that is no power of two."""
+def test_fused_passes_round_where_the_eager_ones_do(width: int, dtype: torch.dtype) -> None:
+    """One modulation for two branches, as guidance has it; a width that is no power of two. In 16 bits all but the few
+    numbers that the order of a sum moves over an edge are equal to the bit. float16, for the interpreter does not round
+    to the nearest bfloat16."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> torch.Tensor:
@@ -25,18 +32,34 @@ def test_fused_passes_are_the_eager_ones(width: int, dtype: torch.dtype) -> None
 
     x, y = drawn(2, 3, 2, 5, width), drawn(2, 3, 2, 5, width)
     shift, scale, gate = drawn(1, 3, 2, 1, 3 * width).chunk(3, dim=-1)
-    heads, angles = x.view(2, 3, 10, 2, width // 2), torch.randn(10, 1, width // 4, generator=generator)
-    norm = layers.RMSNorm(width // 2).to(dtype).requires_grad_(False)
-    norm.weight.copy_(drawn(width // 2))
-    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-    pairs = [
-        (fused.modulated_norm(x, shift, scale), layers.modulated_norm(x, shift, scale)),
-        (fused.add_gated(x, gate, y), layers.add_gated(x, gate, y)),
-        (
-            fused.norm_and_rotate(heads, norm.weight, angles.cos(), angles.sin()),
-            layers.norm_and_rotate(heads, norm, angles.cos(), angles.sin()),
-        ),
-    ]
-    for found, expected in pairs:
+    angles = torch.randn(10, 1, width // 4, generator=generator)
+    heads = (x.view(2, 3, 10, 2, width // 2), drawn(width // 2), angles.cos(), angles.sin())
+    pairs = {
+        "modulated_norm": (fused.modulated_norm(x, shift, scale, EPS), passes.modulated_norm(x, shift, scale)),
+        "add_gated": (fused.add_gated(x, gate, y), passes.add_gated(x, gate, y)),
+        "norm_and_rotate": (fused.norm_and_rotate(*heads, EPS), passes.norm_and_rotate(*heads)),
+    }
+    for name, (found, expected) in pairs.items():
         assert found.dtype == dtype
-        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+        if dtype == torch.float32:
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+            continue
+        moved = found != expected
+        assert moved.float().mean() <= (0 if name == "add_gated" else 0.005), name
+        torch.testing.assert_close(found, expected, rtol=2**-8, atol=2**-8)
+
+
+def test_a_network_is_the_same_with_fused_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip under two texts, with views that have none."""
+    grid, network = Grid(3, 3, 2, 2), small_network()
+    share = network.share(grid, 30.0, ContextParallel())
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 3, grid.tokens_per_view, 64, generator=generator)
+    mask = torch.zeros(1, 3, grid.tokens_per_view, 4)
+    texts = torch.stack([caption(grid, seed=seed) for seed in (1, 2)])
+    arguments = (x, mask, torch.full((1, 3, 3), 0.4), texts, share)
+    expected = network.forward_tokens(*arguments)
+    calls: list[torch.Size] = []
+    monkeypatch.setattr(passes, "fused_kernels", lambda x: calls.append(x.shape) or fused)
+    assert relative_error(network.forward_tokens(*arguments), expected) < 1e-5
+    assert len(calls) == 2 * (3 + 3 + 2) + 1  # norms, sums and heads of two blocks, and the last norm

@@ -1,10 +1,10 @@
 """Passes over a clip's tokens that eager PyTorch makes in several, as Triton kernels: one read, one write.
 
-A tensor of a 720p clip has 800 MB, so that a pass takes half a millisecond; eager code makes forty of them a block.
-Each function says which formula of `layers` it computes. Inside all is float32, rounded once at the end, where eager
-code in bfloat16 rounds after every operation. On NVIDIA GPUs only; `layers` chooses.
+A tensor of a 720p clip has 800 MB, so that reading or writing it takes a quarter of a millisecond. Each function
+computes the formula of its name in `passes`, which chooses, and rounds to the tensor's dtype wherever eager code does.
+What is left are the order of the sums in the norms and, in float32, products that are added unrounded.
 
-Legend: as in `layers`; R rows of D numbers.
+Legend: as in `layers`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cosmos_ray.models.layers import NORM_EPS
 
-
-def modulated_norm(x_BVSsD: Tensor, shift_BVS1D: Tensor, scale_BVS1D: Tensor) -> Tensor:
+def modulated_norm(x_BVSsD: Tensor, shift_BVS1D: Tensor, scale_BVS1D: Tensor, eps: float) -> Tensor:
     """layer_norm(x) * (1 + scale) + shift."""
     x = x_BVSsD.contiguous()
     out = torch.empty_like(x)
     shift, scale = (_for_rows(part, x) for part in (shift_BVS1D, scale_BVS1D))
     views, segments, tokens, width = x.shape[1:]
     _modulated_norm_kernel[(x.numel() // width,)](
-        x, shift, scale, out, *shift.stride()[:3], *scale.stride()[:3], views, segments, tokens, NORM_EPS,
+        x, shift, scale, out, *shift.stride()[:3], *scale.stride()[:3], views, segments, tokens, eps,
         WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
     )  # fmt: skip
     return out
@@ -43,13 +41,13 @@ def add_gated(x_BVSsD: Tensor, gate_BVS1D: Tensor, y_BVSsD: Tensor) -> Tensor:
     return out
 
 
-def norm_and_rotate(x_BVlNK: Tensor, weight_K: Tensor, cos_l1k: Tensor, sin_l1k: Tensor) -> Tensor:
-    """rotate(rms_norm(x) * weight, cos, sin), rounded between the two as in eager code."""
+def norm_and_rotate(x_BVlNK: Tensor, weight_K: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, eps: float) -> Tensor:
+    """rotate(rms_norm(x) * weight, cos, sin)."""
     x = x_BVlNK.contiguous()
     out = torch.empty_like(x)
     tokens, heads, width = x.shape[-3:]
     _norm_and_rotate_kernel[(x.numel() // (heads * width),)](
-        x, weight_K, cos_l1k, sin_l1k, out, tokens, NORM_EPS,
+        x, weight_K, cos_l1k, sin_l1k, out, tokens, eps,
         HEADS=heads, HEADS_BLOCK=triton.next_power_of_2(heads), HALF=width // 2,
         HALF_BLOCK=triton.next_power_of_2(width // 2), num_warps=4,
     )  # fmt: skip
@@ -63,6 +61,12 @@ def _for_rows(part_BVS1D: Tensor, x_BVSsD: Tensor) -> Tensor:
 
 def _warps(width: int) -> int:
     return min(8, max(1, width // 256))
+
+
+@triton.jit
+def _round(x, like):
+    """To the dtype of a pointer's target and back: where eager code writes a tensor."""
+    return x.to(like.dtype.element_ty).to(tl.float32)
 
 
 @triton.jit
@@ -87,12 +91,12 @@ def _modulated_norm_kernel(
     x = tl.load(x_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
     mean = tl.sum(x) / WIDTH
     centred = tl.where(inside, x - mean, 0.0)
-    normed = centred * tl.rsqrt(tl.sum(centred * centred) / WIDTH + eps)
+    normed = _round(centred * tl.rsqrt(tl.sum(centred * centred) / WIDTH + eps), out_ptr)
     shift_at = _segment_offset(row, shift_b, shift_v, shift_s, views, segments, tokens)
     scale_at = _segment_offset(row, scale_b, scale_v, scale_s, views, segments, tokens)
     shift = tl.load(shift_ptr + shift_at + columns, inside, 0.0).to(tl.float32)
     scale = tl.load(scale_ptr + scale_at + columns, inside, 0.0).to(tl.float32)
-    out = normed * (1.0 + scale) + shift
+    out = _round(normed * _round(1.0 + scale, out_ptr), out_ptr) + shift
     tl.store(out_ptr + row * WIDTH + columns, out.to(out_ptr.dtype.element_ty), inside)
 
 
@@ -108,7 +112,7 @@ def _add_gated_kernel(
     gate = tl.load(gate_ptr + gate_at + columns, inside, 0.0).to(tl.float32)
     x = tl.load(x_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
     y = tl.load(y_ptr + row * WIDTH + columns, inside, 0.0).to(tl.float32)
-    tl.store(out_ptr + row * WIDTH + columns, (x + gate * y).to(out_ptr.dtype.element_ty), inside)
+    tl.store(out_ptr + row * WIDTH + columns, (x + _round(gate * y, out_ptr)).to(out_ptr.dtype.element_ty), inside)
 
 
 @triton.jit
@@ -124,10 +128,8 @@ def _norm_and_rotate_kernel(
     second = tl.load(x_ptr + places + HALF, inside, 0.0).to(tl.float32)
     mean_square = (tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF)
     factor = tl.rsqrt(mean_square + eps)[:, None]
-    first = first * factor * tl.load(weight_ptr + half, half < HALF, 0.0).to(tl.float32)
-    second = second * factor * tl.load(weight_ptr + HALF + half, half < HALF, 0.0).to(tl.float32)
-    first = first.to(out_ptr.dtype.element_ty).to(tl.float32)
-    second = second.to(out_ptr.dtype.element_ty).to(tl.float32)
+    first = _round(first * factor * tl.load(weight_ptr + half, half < HALF, 0.0).to(tl.float32), out_ptr)
+    second = _round(second * factor * tl.load(weight_ptr + HALF + half, half < HALF, 0.0).to(tl.float32), out_ptr)
     angle = row % tokens * HALF + half
     cos = tl.load(cos_ptr + angle, half < HALF, 0.0)
     sin = tl.load(sin_ptr + angle, half < HALF, 0.0)

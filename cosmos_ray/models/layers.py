@@ -6,20 +6,15 @@ D model channels, N heads, K head width (k half of it), M text tokens of a view,
 
 from __future__ import annotations
 
-import importlib
 import math
-from functools import cache
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cosmos_ray.models.attention import attention
-from cosmos_ray.models.rope import rotate
-from cosmos_ray.parallel import ContextParallel, attend_over_ranks
-
-NORM_EPS = 1e-6
+from cosmos_ray.models.passes import norm_and_rotate, rms_norm
+from cosmos_ray.parallel import Attention
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -31,53 +26,13 @@ def adaln(width: int, rank: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), linear(width, rank), linear(rank, parts * width))
 
 
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without weights of its own, then scale and shift from the timestep."""
-    if kernels := _fused(x):
-        return kernels.modulated_norm(x, shift, scale)
-    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
-
-
-def add_gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    """x + gate * y."""
-    if kernels := _fused(x):
-        return kernels.add_gated(x, gate, y)
-    return x + gate * y
-
-
-def norm_and_rotate(x_BVlNK: Tensor, norm: RMSNorm, cos_l1k: Tensor, sin_l1k: Tensor) -> Tensor:
-    """Normalised heads, turned by their tokens' positions."""
-    if kernels := _fused(x_BVlNK):
-        return kernels.norm_and_rotate(x_BVlNK, norm.weight, cos_l1k, sin_l1k)
-    return rotate(norm(x_BVlNK), cos_l1k, sin_l1k)
-
-
-def _fused(x: Tensor) -> ModuleType | None:
-    """`fused`, where it can be used: on GPUs, for tensors that nothing is learnt from."""
-    return _fused_kernels() if x.is_cuda and not torch.is_grad_enabled() else None
-
-
-@cache
-def _fused_kernels() -> ModuleType | None:
-    """None without Triton, which PyTorch's builds for NVIDIA GPUs bring along."""
-    try:
-        return importlib.import_module("cosmos_ray.models.fused")
-    except ModuleNotFoundError as error:
-        if error.name != "triton":
-            raise
-        return None
-
-
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last axis; float32 inside, rounded once."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        # In training with autocast the weight is wider than x, which the fused kernel does not take.
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+        return rms_norm(x, self.weight)
 
 
 class Sinusoid(nn.Module):
@@ -128,12 +83,14 @@ class _Attention(nn.Module):
 class SelfAttention(_Attention):
     """All tokens of all views attend to each other: the only place where the ranks of a gang talk."""
 
-    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, parallel: ContextParallel) -> Tensor:
+    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, attend: Attention) -> Tensor:
+        """attend: of this rank's tokens to those of all ranks."""
         x_BVlD = x_BVSsD.flatten(2, 3)
         q, k, v = self.qkv(x_BVlD, x_BVlD)
-        q, k = (norm_and_rotate(x, norm, cos_l1k, sin_l1k) for x, norm in ((q, self.q_norm), (k, self.k_norm)))
+        q = norm_and_rotate(q, self.q_norm.weight, cos_l1k, sin_l1k)
+        k = norm_and_rotate(k, self.k_norm.weight, cos_l1k, sin_l1k)
         # Attention takes the views as one sequence.
-        out_BlNK = attend_over_ranks(attention, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
+        out_BlNK = attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
 
 
