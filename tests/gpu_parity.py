@@ -1,6 +1,6 @@
 """The model on GPUs against itself: precisions, attention kernels, prefixes, gang sizes. Run by hand on a GPU machine.
 
-    python tests/gpu_parity.py [attention fused shortcuts precision vae gangs full-size]     # all but the last by default
+    python tests/gpu_parity.py [attention fused shortcuts precision vae gangs full-size]    # all but the last if none
 
 Prints a line `CASE error tolerance ok|FAIL|SKIP` each, like `parity.py`, and exits with 1 if any fails. The network has
 the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| unless the case says otherwise.
