@@ -10,6 +10,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is declared
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for NVIDIA GPUs only")
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 from networks import caption, relative_error, small_network
 
 from cosmos_ray.models import fused, passes
@@ -47,6 +48,22 @@ def test_fused_passes_round_where_the_eager_ones_do(width: int, dtype: torch.dty
         moved = found != expected
         assert moved.float().mean() <= (0 if name == "add_gated" else 0.005), name
         torch.testing.assert_close(found, expected, rtol=2**-8, atol=2**-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_the_autoencoders_norm_and_activation_are_the_librarys(dtype: torch.dtype) -> None:
+    """Channels that are no power of two, pixels that do not fill the last program; a pixel of nothing."""
+    generator = torch.Generator().manual_seed(0)
+    norm = WanRMS_norm(24, images=False).to(dtype).requires_grad_(False)
+    norm.gamma.copy_(torch.randn(norm.gamma.shape, generator=generator))
+    x_BCTHW = torch.randn(1, 24, 3, 5, 7, generator=generator).to(dtype)
+    x_BCTHW[..., 0, 0] = 0
+    expected = torch.nn.functional.silu(norm(x_BCTHW))[0].transpose(0, 1)
+    found = fused.norm_silu(x_BCTHW[0].transpose(0, 1), norm.gamma)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    tolerance = 1e-6 if dtype == torch.float32 else 2**-10
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    assert dtype == torch.float32 or (found != expected).float().mean() <= 0.005
 
 
 def test_a_network_is_the_same_with_fused_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,20 @@ def norm_and_rotate(x_BVlNK: Tensor, weight_K: Tensor, cos_l1k: Tensor, sin_l1k:
     return out
 
 
+def norm_silu(x_FCHW: Tensor, gain_C: Tensor) -> Tensor:
+    """silu(x / |x| * sqrt(C) * gain), |x| over the channels: the Wan autoencoder's norm and activation. The result has
+    channels last in memory. Rounds where the diffusers class does."""
+    x_FHWC = x_FCHW.permute(0, 2, 3, 1).contiguous()
+    out_FHWC = torch.empty_like(x_FHWC)
+    channels, rows_at_once = x_FHWC.shape[-1], 16
+    rows = x_FHWC.numel() // channels
+    _norm_silu_kernel[(triton.cdiv(rows, rows_at_once),)](
+        x_FHWC, gain_C, out_FHWC, rows, channels**0.5,
+        WIDTH=channels, BLOCK=triton.next_power_of_2(channels), ROWS=rows_at_once, num_warps=4,
+    )  # fmt: skip
+    return out_FHWC.permute(0, 3, 1, 2)
+
+
 def _for_rows(part_BVS1D: Tensor, x_BVSsD: Tensor) -> Tensor:
     """[B, V, S, D] without copies: a batch of one serves all."""
     return part_BVS1D.squeeze(3).expand(*x_BVSsD.shape[:3], -1)
@@ -135,3 +149,18 @@ def _norm_and_rotate_kernel(
     sin = tl.load(sin_ptr + angle, half < HALF, 0.0)
     tl.store(out_ptr + places, (first * cos - second * sin).to(out_ptr.dtype.element_ty), inside)
     tl.store(out_ptr + places + HALF, (second * cos + first * sin).to(out_ptr.dtype.element_ty), inside)
+
+
+@triton.jit
+def _norm_silu_kernel(
+    x_ptr, gain_ptr, out_ptr, rows, scale, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, BLOCK)[None, :]
+    inside = (row < rows) & (column < WIDTH)
+    x = tl.load(x_ptr + row * WIDTH + column, inside, 0.0).to(tl.float32)
+    length = tl.maximum(tl.sqrt(tl.sum(x * x, 1)), 1e-12)[:, None]
+    normed = _round(_round(x / length, out_ptr) * scale, out_ptr)
+    normed = _round(normed * tl.load(gain_ptr + column, column < WIDTH, 0.0).to(tl.float32), out_ptr)
+    out = normed / (1.0 + tl.exp(-normed))
+    tl.store(out_ptr + row * WIDTH + column, out.to(out_ptr.dtype.element_ty), inside)
