@@ -6,13 +6,14 @@ Wan 2.1's decoder with random weights in bfloat16 (float32 on a CPU). Ways:
 
     chunks       the library's: a latent frame at a time
     whole        `vae_whole`: a layer over all frames, norm and activation fused where Triton works
-    ... + last   weights and latents with channels last in memory (`whole` has them so anyway)
-    ... + search cuDNN tries its kernels out on the first call
-    ... + plain  without Triton
-    ... + compile torch.compile of the decoder's blocks; minutes for the first call, so only if named
+    + last       weights and latents with channels last in memory (`whole` has them so anyway)
+    + search     cuDNN tries its kernels out on the first call
+    + plain      without Triton
+    + compile    torch.compile of the decoder's blocks; minutes for the first call, so only if named
 
 Prints a line of JSON a way: seconds (median, least, most), those of the first call, peak memory beyond the weights,
-largest and mean difference of the video in [-1, 1] to the library's; and first the library's to its own in TF32 (`rounding`).
+largest and mean difference of the video in [-1, 1] to the library's in chunks. Before them, the difference of that one to
+its own in float32 with TF32 products (`rounding`).
 """
 
 from __future__ import annotations

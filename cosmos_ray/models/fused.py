@@ -2,7 +2,7 @@
 
 A tensor of a 720p clip has 800 MB, so that reading or writing it takes a quarter of a millisecond. Each function
 computes the formula of its name in `passes`, which chooses, and rounds to the tensor's dtype wherever eager code does.
-What is left are the order of the sums in the norms and, in float32, products that are added unrounded.
+What is left is the order of the sums in the norms. `enable_fp_fusion` would add products that were not rounded first.
 
 Legend: as in `layers`.
 """
@@ -23,7 +23,7 @@ def modulated_norm(x_BVSsD: Tensor, shift_BVS1D: Tensor, scale_BVS1D: Tensor, ep
     views, segments, tokens, width = x.shape[1:]
     _modulated_norm_kernel[(x.numel() // width,)](
         x, shift, scale, out, *shift.stride()[:3], *scale.stride()[:3], views, segments, tokens, eps,
-        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
+        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width), enable_fp_fusion=False,
     )  # fmt: skip
     return out
 
@@ -36,7 +36,7 @@ def add_gated(x_BVSsD: Tensor, gate_BVS1D: Tensor, y_BVSsD: Tensor) -> Tensor:
     views, segments, tokens, width = x.shape[1:]
     _add_gated_kernel[(x.numel() // width,)](
         x, gate, y, out, *gate.stride()[:3], views, segments, tokens,
-        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width),
+        WIDTH=width, BLOCK=triton.next_power_of_2(width), num_warps=_warps(width), enable_fp_fusion=False,
     )  # fmt: skip
     return out
 
@@ -49,7 +49,7 @@ def norm_and_rotate(x_BVlNK: Tensor, weight_K: Tensor, cos_l1k: Tensor, sin_l1k:
     _norm_and_rotate_kernel[(x.numel() // (heads * width),)](
         x, weight_K, cos_l1k, sin_l1k, out, tokens, eps,
         HEADS=heads, HEADS_BLOCK=triton.next_power_of_2(heads), HALF=width // 2,
-        HALF_BLOCK=triton.next_power_of_2(width // 2), num_warps=4,
+        HALF_BLOCK=triton.next_power_of_2(width // 2), num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
     return out
 
@@ -63,7 +63,7 @@ def norm_silu(x_FCHW: Tensor, gain_C: Tensor) -> Tensor:
     rows = x_FHWC.numel() // channels
     _norm_silu_kernel[(triton.cdiv(rows, rows_at_once),)](
         x_FHWC, gain_C, out_FHWC, rows, channels**0.5,
-        WIDTH=channels, BLOCK=triton.next_power_of_2(channels), ROWS=rows_at_once, num_warps=4,
+        WIDTH=channels, BLOCK=triton.next_power_of_2(channels), ROWS=rows_at_once, num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
     return out_FHWC.permute(0, 3, 1, 2)
 
@@ -74,7 +74,7 @@ def _for_rows(part_BVS1D: Tensor, x_BVSsD: Tensor) -> Tensor:
 
 
 def _warps(width: int) -> int:
-    return min(8, max(1, width // 256))
+    return min(8, max(1, triton.next_power_of_2(width) // 256))
 
 
 @triton.jit
