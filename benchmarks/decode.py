@@ -12,7 +12,7 @@ Wan 2.1's decoder with random weights in bfloat16 (float32 on a CPU). Ways:
     + compile    torch.compile of the decoder's blocks; minutes for the first call, so only if named
 
 Prints a line of JSON a way: seconds (median, least, most), those of the first call, peak memory beyond the weights,
-largest and mean difference of the video in [-1, 1] to the library's in chunks. Before them, the difference of that one to
+largest and mean difference of the video in [-1, 1] to the library's in chunks. Before them, the difference of that to
 its own in float32 with TF32 products (`rounding`).
 """
 
