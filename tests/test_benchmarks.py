@@ -27,3 +27,15 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
         assert line["steps"] >= 3
         assert 0 < line["least_s"] <= line["step_s"] <= line["most_s"]
         assert line["ratio"] == pytest.approx(line["step_s"] / found["baseline", line["gang_size"]]["step_s"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_decode_prints_every_way_and_how_far_it_is_from_the_librarys() -> None:
+    words = "--ways chunks whole --dim 8 --frames 2 --height 4 --width 6 --repeats 1".split()
+    command = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["way"] for line in lines] == ["chunks", "whole"]
+    assert lines[0]["largest"] == 0
+    assert 0 < lines[1]["largest"] < 1e-4

@@ -52,8 +52,9 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def fused_kernels(x: Tensor) -> ModuleType | None:
-    """The module `fused` if it can be used for x: on a GPU, for tensors that nothing is learnt from."""
-    return _working_kernels(x.device) if x.is_cuda and not torch.is_grad_enabled() else None
+    """The module `fused` if it can be used for x: on a GPU, when nothing is learnt."""
+    trains = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+    return _working_kernels(x.device) if x.is_cuda and not trains else None
 
 
 @cache

@@ -135,11 +135,14 @@ def _upsample(layer: Any, x: Tensor, batch: int) -> Tensor:
     if hasattr(layer, "time_conv") and len(x) > batch:
         pairs = _conv(layer.time_conv, x[batch:], batch)
         halves = [half.unflatten(0, (-1, batch)) for half in pairs.chunk(2, dim=1)]
-        x = torch.cat((x[:batch], torch.stack(halves, dim=1).flatten(0, 2)))
+        x = torch.cat((x[:batch], torch.stack(halves, dim=1).flatten(0, 2))).contiguous(
+            memory_format=torch.channels_last
+        )
     spatial = layer.resample[1]
     parts = []
     for some in x.split(max(1, _STACK_LIMIT // (4 * x[0].numel()))):
-        larger = F.interpolate(some, scale_factor=2.0, mode="nearest-exact")
-        larger = larger.contiguous(memory_format=torch.channels_last)
+        larger = F.interpolate(some, scale_factor=2.0, mode="nearest-exact").contiguous(
+            memory_format=torch.channels_last
+        )
         parts.append(F.conv2d(larger, spatial.weight, spatial.bias, padding=1))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
