@@ -1,19 +1,32 @@
 """What a guided denoising step costs, its parts, and how fast the attention kernels run. On the GPUs of one machine.
 
     python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact] [--kernels 10]
+    python benchmarks/denoise.py --blocks 4 --seconds 12 --without fused fa3 second-block given-frames views one-call
     python benchmarks/denoise.py --size small --seconds 1        # the same in miniature, also on a CPU
 
 A guided step is the network under the caption and under the negative prompt. Modes:
 
-    baseline   one call a text, cuDNN attention, text in every view: the work that the published pipeline does
-    exact      what `denoise` does: both texts in one call, the best exact kernel, text in view 0
+    baseline   the work that the published pipeline does: one call a text, cuDNN attention, text in every view, plain
+               PyTorch for all that is no matrix product, answers for every frame
+    exact      what `denoise` does for a clip with text in view 0 and one given latent frame
 
-Weights are random: no time depends on them. Every mode runs for `--seconds` after a warm-up, in the same process, so
-that ratios hold for one card in one state. Prints a line of JSON a mode and gang size: seconds a step (median, least,
-most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the baseline of the same
-gang size, efficiency against a gang of 1, kernel time by kind in one step, peak memory. Then one a kernel, if
-`--kernels` says how many seconds each. Before all that, if `--all-to-all` says of how many MB a rank, one a gang size
-for the exchange between ranks alone.
+and for each word after --without, `exact` with that saving switched off:
+
+    one-call       both texts go through the network in one call, and through the first self-attention once
+    views          views without text have no cross-attention (off: every view has text, which rules second-block out)
+    second-block   the second block's self-attention among views without text is computed once for both texts
+    given-frames   the last block's self-attention has no queries of given frames
+    fa3            FlashAttention-3 in place of cuDNN's kernel
+    fused          Triton's kernels for norms, gated sums and rotations
+
+Blocks are alike but for the first, second and last: a network of four shows in seconds what each saving saves a block.
+
+Weights are random: no time depends on them. Every mode runs for `--seconds` and at least `--steps` steps after a first
+one, in the same process, so that ratios hold for one card in one state. Prints a line of JSON a mode and gang size:
+seconds a step (median, least, most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it,
+ratio to the baseline of the same gang size, efficiency against a gang of 1, kernel time by kind in the first step, and
+peak memory. Then one a kernel, if `--kernels` says how many seconds each. Before all that, if `--all-to-all` says of
+how many MB a rank, one a gang size for the exchange between ranks alone.
 """
 
 from __future__ import annotations
@@ -25,14 +38,15 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
@@ -40,7 +54,8 @@ from networks import random_network  # type: ignore[import-not-found]  # noqa: E
 from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 
 from cosmos_ray.models import attention as kernels  # noqa: E402
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, Share  # noqa: E402
+from cosmos_ray.models import dit, passes  # noqa: E402
+from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
 from cosmos_ray.parallel import ContextParallel  # noqa: E402
 from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
 
@@ -60,12 +75,18 @@ SIZES = {
     ),
     "small": Size(
         DiTConfig(
-            model_channels=256, num_blocks=2, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16, state_t=2
+            model_channels=256, num_blocks=3, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16, state_t=2
         ),
         Grid(views=3, frames=2, height=2, width=4),
     ),
 }
-MODES = ("baseline", "exact")
+SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused")
+#: The savings that each mode does without.
+MODES: dict[str, tuple[str, ...]] = {
+    "baseline": SAVINGS,
+    "exact": (),
+    **{f"without {saving}": (saving,) for saving in SAVINGS},
+}
 
 
 def published_flop(size: Size) -> float:
@@ -77,21 +98,20 @@ def published_flop(size: Size) -> float:
     return config.num_blocks * (4 * tokens**2 * width + 28 * tokens * width**2 + text)
 
 
-def step_of(
-    mode: str, network: MultiviewDiT, size: Size, share: Share, parallel: ContextParallel
-) -> Callable[[], None]:
+def step_of(off: Collection[str], network: MultiviewDiT, size: Size, parallel: ContextParallel) -> Callable[[], None]:
     """One guided step on this rank's tokens."""
     grid, device, dtype = size.grid, network.device, network.dtype
+    share = network.share(grid, 30.0, parallel, given_frames=0 if "given-frames" in off else 1)
     generator = torch.Generator().manual_seed(1)
     tokens = grid.tokens_per_view // parallel.world_size
     x_1VlP = torch.randn(1, grid.views, tokens, 64, generator=generator).to(device)
     mask_1Vlm = torch.zeros(1, grid.views, tokens, size.config.patch_spatial**2, device=device)
     timesteps_1VT = torch.full((1, grid.views, grid.frames), 0.7, device=device)
     texts_RVMC = torch.randn(2, grid.views, TEXT_TOKENS, size.config.crossattn_emb_channels, generator=generator)
-    if mode != "baseline":
+    if "views" not in off:
         texts_RVMC[:, 1:] = 0
     texts_RVMC = texts_RVMC.to(device, dtype)
-    calls = texts_RVMC.split(1 if mode == "baseline" else 2)
+    calls = texts_RVMC.split(1 if "one-call" in off else 2)
 
     @torch.no_grad()
     def step() -> None:
@@ -101,32 +121,56 @@ def step_of(
     return step
 
 
-def measure(parallel: ContextParallel, size_name: str, modes: list[str], seconds: float, device: str) -> list[dict]:
+@contextmanager
+def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
+    """What no argument of the network says."""
+
+    def plain(q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor, **_: Tensor) -> Tensor:
+        return kernels.attention(q_BLNK, k_BLNK, v_BLNK)
+
+    with ExitStack() as patches:
+        if "fused" in off:
+            patches.enter_context(mock.patch.object(passes, "fused_kernels", return_value=None))
+        if "fa3" in off and device.type == "cuda":
+            patches.enter_context(mock.patch.object(kernels, "attention_kernel", return_value="cudnn"))
+        if "second-block" in off:
+            patches.enter_context(mock.patch.object(dit, "attend_under_texts", plain))
+        yield
+
+
+def measure(parallel: ContextParallel, size: Size, modes: list[str], seconds: float, steps: int) -> list[dict]:
     """Figures of each mode, as this rank sees them."""
-    size, on_gpu = SIZES[size_name], device == "cuda"
-    network = random_network(size.config, device, torch.bfloat16 if on_gpu else torch.float32)
-    share = network.share(size.grid, 30.0, parallel)
-    return [measure_mode(mode, network, size, share, parallel, seconds) for mode in modes]
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    network = random_network(size.config, device, dtype)
+    return [measure_mode(mode, network, size, parallel, seconds, steps) for mode in modes]
 
 
 def measure_mode(
-    mode: str, network: MultiviewDiT, size: Size, share: Share, parallel: ContextParallel, seconds: float
+    mode: str, network: MultiviewDiT, size: Size, parallel: ContextParallel, seconds: float, steps: int
 ) -> dict:
-    on_gpu = network.device.type == "cuda"
-    kernel = "cudnn" if mode == "baseline" and on_gpu else None
-    with mock.patch.object(kernels, "attention_kernel", return_value=kernel) if kernel else nullcontext():
-        step = step_of(mode, network, size, share, parallel)
-        timed(step, parallel, network.device)  # warm-up
+    device = network.device
+    on_gpu = device.type == "cuda"
+    with switched_off(MODES[mode], device), torch.no_grad():
+        step = step_of(MODES[mode], network, size, parallel)
+        # The first step warms up: what is compiled and loaded in it shows in no kernel's time.
+        parts: dict[str, float] = {}
         if on_gpu:
+            parts = kernel_times(step)
             torch.cuda.reset_peak_memory_stats()
+        else:
+            step()
         times: list[float] = []
-        while not agreed(parallel, len(times) >= 3 and sum(times) >= seconds):
-            times.append(timed(step, parallel, network.device))
-        parts = kernel_times(step) if on_gpu else {}
+        while not agreed(parallel, len(times) >= steps and sum(times) >= seconds):
+            times.append(timed(step, parallel, device))
+        attention = kernels.attention_kernel(device, network.dtype, size.config.head_dim)
+        fused = passes.fused_kernels(torch.empty(0, device=device)) is not None
     median = statistics.median(times)
     return {
         "mode": mode,
         "gang_size": parallel.world_size,
+        "blocks": size.config.num_blocks,
+        "attention": attention,
+        "fused": fused,
         "step_s": round(median, 4),
         "least_s": round(min(times), 4),
         "most_s": round(max(times), 4),
@@ -236,14 +280,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="2b")
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1])
-    parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
+    parser.add_argument("--blocks", type=int, help="of the network; as the size says if not given")
+    parser.add_argument("--modes", choices=("baseline", "exact"), nargs="+", default=["baseline", "exact"])
+    parser.add_argument(
+        "--without", choices=SAVINGS, nargs="+", default=[], help="exact again, one of these off at a time"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="of each mode")
+    parser.add_argument("--steps", type=int, default=3, help="of each mode, at least")
     parser.add_argument("--kernels", type=float, default=0.0, metavar="SECONDS", help="of each attention kernel")
     parser.add_argument("--all-to-all", type=float, default=0.0, metavar="MB", help="of a rank, to and from all others")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     print(json.dumps({"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", **versions}), flush=True)
+    size = SIZES[arguments.size]
+    if arguments.blocks:
+        size = replace(size, config=size.config.model_copy(update={"num_blocks": arguments.blocks}))
+    modes = [*arguments.modes, *(f"without {saving}" for saving in arguments.without)]
     alone: dict[str, float] = {}
     backend = "nccl" if device == "cuda" else "gloo"
     for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
@@ -251,9 +304,7 @@ def main() -> None:
             figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
             print(json.dumps(figures), flush=True)
     for gang_size in arguments.gang_sizes:
-        found = run_ranks(
-            gang_size, measure, arguments.size, arguments.modes, arguments.seconds, device, backend=backend
-        )[0]
+        found = run_ranks(gang_size, measure, size, modes, arguments.seconds, arguments.steps, backend=backend)[0]
         baseline = next((figures["step_s"] for figures in found if figures["mode"] == "baseline"), None)
         for figures in found:
             if gang_size == 1:
@@ -264,7 +315,6 @@ def main() -> None:
                 figures["efficiency"] = round(alone[figures["mode"]] / figures["step_s"] / gang_size, 4)
             print(json.dumps(figures), flush=True)
     if arguments.kernels and device == "cuda":
-        size = SIZES[arguments.size]
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
         for kernel in dict.fromkeys(("cudnn", best)):
             print(json.dumps(measure_kernel(kernel, size, 2, arguments.kernels)), flush=True)

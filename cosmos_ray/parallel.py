@@ -11,7 +11,7 @@ The collectives move bytes, not numbers: some gloo versions know no bfloat16, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,13 +52,14 @@ def shard(x_VL: Tensor, parallel: ContextParallel) -> Tensor:
 
 
 def attend_over_ranks(
-    attend: Attention, q_BlNK: Tensor, k_BlNK: Tensor, v_BlNK: Tensor, parallel: ContextParallel
+    attend: Attention, q_BlNK: Tensor, k_BlNK: Tensor, v_BlNK: Tensor, parallel: ContextParallel, at_once: bool = False
 ) -> Tensor:
     """What `attend` makes of all ranks' tokens, for my tokens: [B, l, N, K]. Collective.
 
     Each rank attends with its share of the heads. One element of the batch goes after the other: the next one's tokens
-    are on their way while this one is attended to. They come in rank after rank, not in the clip's order; without mask
-    and with positions already applied, attention does not mind.
+    are on their way while this one is attended to. `at_once`: all go together, for an `attend` that needs them all.
+    Tokens come in rank after rank, not in the clip's order; without mask and with positions already applied, attention
+    does not mind.
     """
     if parallel.world_size == 1:
         return attend(q_BlNK, k_BlNK, v_BlNK)
@@ -67,11 +68,17 @@ def attend_over_ranks(
         for qkv in zip(q_BlNK, k_BlNK, v_BlNK, strict=True)
     ]
     going = []
-    for exchanges in coming:
-        q_1LnK, k_1LnK, v_1LnK = (exchange.received().flatten(0, 1)[None] for exchange in exchanges)
-        out_LnK = attend(q_1LnK, k_1LnK, v_1LnK)[0]
-        going.append(_Exchange(out_LnK.unflatten(0, (parallel.world_size, -1)).contiguous(), parallel))
+    for together in [coming] if at_once else [[exchanges] for exchanges in coming]:
+        q_bLnK, k_bLnK, v_bLnK = (_received_tokens(exchanges) for exchanges in zip(*together, strict=True))
+        for out_LnK in attend(q_bLnK, k_bLnK, v_bLnK):
+            going.append(_Exchange(out_LnK.unflatten(0, (parallel.world_size, -1)).contiguous(), parallel))
     return torch.stack([exchange.received().transpose(0, 1).flatten(1, 2) for exchange in going])
+
+
+def _received_tokens(exchanges: Sequence[_Exchange]) -> Tensor:
+    """[b, L, n, K] of the exchanges of b elements of a batch; of a single one without a copy."""
+    first, *others = (exchange.received().flatten(0, 1) for exchange in exchanges)
+    return torch.stack([first, *others]) if others else first[None]
 
 
 def _heads_by_rank(x_lNK: Tensor, parallel: ContextParallel) -> Tensor:

@@ -1,6 +1,6 @@
 """The model on GPUs against itself: precisions, attention kernels, prefixes, gang sizes. Run by hand on a GPU machine.
 
-    python tests/gpu_parity.py [attention precision vae gangs]     # all if none is named
+    python tests/gpu_parity.py [attention fused shortcuts precision vae gangs]     # all if none is named
 
 Prints a line `CASE error tolerance ok|FAIL|SKIP` each, like `parity.py`, and exits with 1 if any fails. The network has
 the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| unless the case says otherwise.
@@ -9,9 +9,12 @@ the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| u
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from cosmos_ray.models import attention as attention_module
+from cosmos_ray.models import passes
 from cosmos_ray.models.bundle import VaeDims
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
 from cosmos_ray.models.vae import WanVAE
@@ -35,6 +39,7 @@ CONFIG_2B = DiTConfig(
 SMALL_GRID = Grid(views=7, frames=8, height=2, width=4)
 MIDDLE_GRID = Grid(views=7, frames=8, height=4, width=8)
 FULL_GRID = Grid(views=7, frames=8, height=44, width=80)
+DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ class Result:
 def relative(found: Tensor, expected: Tensor) -> float:
     found, expected = found.double(), expected.to(found.device).double()
     return ((found - expected).norm() / expected.norm()).item()
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def network_2b(device: str, dtype: torch.dtype) -> MultiviewDiT:
@@ -119,6 +128,79 @@ def attention_cases() -> Iterator[Result]:
     )
 
 
+def fused_cases() -> Iterator[Result]:
+    """Each fused pass against the eager formula: the 2B network's width and one that is no power of two, few tokens and
+    all of a clip's. Then the 2B network with and without them, under two texts."""
+    sizes = [(2, 3, 4, 50, 2048), (2, 3, 4, 7, 1536), (1, 7, 8, 3520, 2048)]
+    for size, dtype in itertools.product(sizes, DTYPES):
+        width, tokens = size[-1], math.prod(size[2:4])
+        x, y = (torch.randn(size, device="cuda", dtype=dtype) for _ in range(2))
+        shift, scale, gate = torch.randn(1, *size[1:3], 1, 3 * width, device="cuda", dtype=dtype).chunk(3, dim=-1)
+        angles_l1k = torch.randn(tokens, 1, 64, device="cuda")
+        heads = x.view(*size[:2], tokens, -1, 128)
+        calls = [
+            (passes.modulated_norm, (x, shift, scale)),
+            (passes.add_gated, (x, gate, y)),
+            (
+                passes.norm_and_rotate,
+                (heads, torch.randn(128, device="cuda", dtype=dtype), angles_l1k.cos(), angles_l1k.sin()),
+            ),
+        ]
+        for function, arguments in calls:
+            with torch.no_grad():
+                if passes.fused_kernels(x) is None:
+                    yield Result("fused", math.inf, 0.0, note="Triton does not work here, see the warning")
+                    return
+                found = function(*arguments)
+                with mock.patch.object(passes, "fused_kernels", return_value=None):
+                    expected = function(*arguments)
+            case = f"fused_{function.__name__}_{x.numel() // width}x{width}_{name_of(dtype)}"
+            tolerance = 1e-6 if dtype == torch.float32 else 1e-3  # some bfloat16 numbers may round the other way
+            note = f"{(found != expected).float().mean().item():.2%} of the numbers differ"
+            yield Result(case, relative(found, expected), tolerance, note=note)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        network = network_2b("cuda", dtype)
+        found = under_texts(network, MIDDLE_GRID)
+        with mock.patch.object(passes, "fused_kernels", return_value=None):
+            expected = under_texts(network, MIDDLE_GRID)
+        yield Result(f"fused_dit_2b_{name_of(dtype)}", relative(found, expected), tolerance)
+
+
+def shortcut_cases() -> Iterator[Result]:
+    """Log-sum-exp of every kernel, and the network under two texts at once against each text alone."""
+    best = attention_module.attention_kernel(torch.device("cuda"), torch.bfloat16, 128)
+    for kernel, dtype in ((best, torch.bfloat16), ("cudnn", torch.bfloat16), ("sdpa", torch.float32)):
+        q, k, v = (torch.randn(2, 1000, 2, 128, device="cuda", dtype=dtype) for _ in range(3))
+        with mock.patch.object(attention_module, "attention_kernel", return_value=kernel):
+            out, lse = attention_module.attention_with_lse(q, k, v)
+            expected = attention_module.attention(q, k, v)
+        yield Result(f"shortcuts_attention_{kernel}", relative(out, expected), 1e-5 if dtype == torch.float32 else 5e-3)
+        scores = torch.einsum("blnk,bmnk->blnm", q.double(), k.double()) / 128**0.5
+        yield Result(f"shortcuts_lse_{kernel}", relative(lse, scores.logsumexp(dim=-1)), 1e-4)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        network = network_2b("cuda", dtype)
+        both = under_texts(network, MIDDLE_GRID, given_frames=1)
+        alone = torch.cat([under_texts(network, MIDDLE_GRID, [seed]) for seed in (1, 2)])
+        wanted = slice(MIDDLE_GRID.tokens_per_frame, None)
+        yield Result(f"shortcuts_dit_2b_{name_of(dtype)}", relative(both[:, :, wanted], alone[:, :, wanted]), tolerance)
+
+
+@torch.no_grad()
+def under_texts(network: MultiviewDiT, grid: Grid, seeds: Sequence[int] = (1, 2), given_frames: int = 0) -> Tensor:
+    """One call of the network [R, V, L, 64], a text in view 0 for each seed."""
+    device = network.device
+    share = network.share(grid, 30.0, ContextParallel(), given_frames)
+    x = torch.randn(1, grid.views, grid.tokens_per_view, 64, generator=torch.Generator().manual_seed(1))
+    texts = [inputs(grid, seed)[2].unflatten(1, (grid.views, -1)) for seed in seeds]
+    return network.forward_tokens(
+        x.to(device),
+        torch.zeros(1, grid.views, grid.tokens_per_view, 4, device=device),
+        torch.full((1, grid.views, grid.frames), 0.7, device=device),
+        torch.cat(texts).to(device),
+        share,
+    )
+
+
 def vae_cases() -> Iterator[Result]:
     """Latents of the first 1 and 5 frames against those of all 29, one 720p view."""
     video = torch.rand(1, 3, 29, 704, 1280, device="cuda") * 2 - 1
@@ -167,6 +249,8 @@ def main() -> int:
     failed = False
     groups = {
         "attention": attention_cases,
+        "fused": fused_cases,
+        "shortcuts": shortcut_cases,
         "precision": precision_cases,
         "vae": vae_cases,
         "gangs": gang_cases,

@@ -140,8 +140,8 @@ class Recorder(torch.nn.Module):
         self.config, self.dtype, self.device = network.config, network.dtype, network.device
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def share(self, grid: Grid, fps: float, parallel: ContextParallel) -> Share:
-        return self.network.share(grid, fps, parallel)
+    def share(self, grid: Grid, fps: float, parallel: ContextParallel, given_frames: int) -> Share:
+        return self.network.share(grid, fps, parallel)  # the reference answers for given frames too
 
     def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, context: Tensor, share: Share) -> Tensor:
         out = self.network.forward_tokens(x, mask, timesteps, context, share)

@@ -15,13 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.slow
 def test_denoise_prints_every_mode_of_every_gang_size() -> None:
-    words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--all-to-all", "10"]
+    savings = ["one-call", "views", "second-block", "given-frames", "fa3", "fused"]
+    words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--without", *savings]
+    words += ["--all-to-all", "10"]
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     _, exchange, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
-    assert found.keys() == {(mode, size) for mode in ("baseline", "exact") for size in (1, 2)}
+    modes = ["baseline", "exact", *(f"without {saving}" for saving in savings)]
+    assert found.keys() == {(mode, size) for mode in modes for size in (1, 2)}
     for line in found.values():
         assert line["steps"] >= 3
         assert 0 < line["least_s"] <= line["step_s"] <= line["most_s"]
@@ -80,3 +83,15 @@ def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
     assert {clip: line["attempt"] for clip, line in clips.items()} == {"clip-0": 1, "clip-1": 1, "clip-2": 2}
     table = (tmp_path / "table.md").read_text()
     assert all(words in table for words in ("A rank killed in mid-clip", "| measured |", "| reckoned |", "Exchange of"))
+
+
+@pytest.mark.slow
+def test_decode_prints_every_way_and_how_far_it_is_from_the_librarys() -> None:
+    small = ["--dim", "8", "--frames", "2", "--height", "4", "--width", "6", "--repeats", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--ways", "chunks", "whole", *small]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["way"] for line in lines] == ["chunks", "whole"]
+    assert lines[0]["largest"] == 0
+    assert 0 < lines[1]["largest"] < 1e-4

@@ -12,6 +12,7 @@ import torch
 from networks import caption, small_network
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models import passes
 from cosmos_ray.models.attention import attention, attention_kernel
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, Grid, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.parallel import ContextParallel
@@ -216,3 +217,12 @@ def test_a_clip_under_two_texts_is_what_it_is_under_each(captioned: int) -> None
     assert both.shape == (2, 3, grid.tokens_per_view, 64)
     torch.testing.assert_close(both, torch.stack(alone), rtol=1e-5, atol=1e-5)
     assert captioned == 0 or (both[0] - both[1]).norm() > 1e-3 * both.norm()
+
+
+def test_without_a_working_triton_passes_are_plain(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine without it, or without the compiler that it needs. Said once, for it costs time."""
+    monkeypatch.setitem(sys.modules, "cosmos_ray.models.fused", None)
+    assert passes._working_kernels.__wrapped__(torch.device("cpu")) is None
+    assert "no fused kernels on cpu" in caplog.text

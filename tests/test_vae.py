@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models import vae_whole
 from cosmos_ray.models.bundle import VaeDims
 from cosmos_ray.models.vae import WanVAE, normalise_frames, signed_to_uint8, to_uint8
 from cosmos_ray.models.vae_whole import decode_whole, encode_whole
@@ -167,9 +168,11 @@ def test_one_thread_may_encode_while_another_decodes(vae):
 
 
 @pytest.mark.parametrize("num_res_blocks", [1, 2])
-@pytest.mark.parametrize("latent_frames", [1, 2, 5])
-def test_the_whole_sequence_at_once_equals_the_librarys_chunks(num_res_blocks, latent_frames):
-    """Both ways, at every length that has its own rule: the first frame alone, its follower, all later ones."""
+@pytest.mark.parametrize(("latent_frames", "stack_limit"), [(1, 2**30), (2, 2**30), (5, 2**30), (5, 2**14)])
+def test_the_whole_sequence_at_once_equals_the_librarys_chunks(num_res_blocks, latent_frames, stack_limit, monkeypatch):
+    """Both ways, at every length that has its own rule: the first frame alone, its follower, all later ones; and where
+    convolutions take some frames at a time."""
+    monkeypatch.setattr(vae_whole, "_STACK_LIMIT", stack_limit)
     model = WanVAE.random(VaeDims(dim=8, num_res_blocks=num_res_blocks), seed=7).model
     generator = torch.Generator().manual_seed(latent_frames)
     latents = torch.randn(2, 16, latent_frames, 2, 3, generator=generator)

@@ -43,6 +43,27 @@ def attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
     return out_BNLK.transpose(1, 2)
 
 
+def attention_with_lse(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> tuple[Tensor, Tensor]:
+    """`attention`, and each query's log of the sum of exponentials, [B, L, N] float32, to merge it with more keys."""
+    kernel = attention_kernel(q_BLNK.device, q_BLNK.dtype, q_BLNK.shape[-1])
+    if kernel == "flash-attention-3":
+        flash = _flash_attention_3()
+        assert flash is not None
+        out_BLNK, lse_BNL, *_ = flash(q_BLNK, k_BMNK, v_BMNK, return_attn_probs=True)
+        return out_BLNK, lse_BNL.transpose(1, 2)
+    heads = (q_BLNK.transpose(1, 2), k_BMNK.transpose(1, 2), v_BMNK.transpose(1, 2))
+    aten = torch.ops.aten
+    if kernel == "cudnn":
+        out_BNLK, lse, *_ = aten._scaled_dot_product_cudnn_attention(*heads, None, True)
+    elif q_BLNK.is_cuda:
+        out_BNLK, lse, *_ = aten._scaled_dot_product_efficient_attention(*heads, None, True)
+    else:
+        out_BNLK, lse = aten._scaled_dot_product_flash_attention_for_cpu(*heads)
+    # The log-sum-exp comes as [B, N, L, 1], or with L padded, from some of them.
+    lse_BNL = lse.flatten(2)[..., : q_BLNK.shape[1]]
+    return out_BNLK.transpose(1, 2), lse_BNL.transpose(1, 2)
+
+
 @cache
 def attention_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel:
     """Which kernel `attention` uses there; chosen (and logged) once a process."""

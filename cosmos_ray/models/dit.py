@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -22,6 +23,7 @@ from einops import rearrange
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from cosmos_ray.models.attention import attention
 from cosmos_ray.models.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
 from cosmos_ray.models.layers import (
     MLP,
@@ -32,11 +34,12 @@ from cosmos_ray.models.layers import (
     TimestepMLP,
     adaln,
     linear,
-    modulated_norm,
 )
+from cosmos_ray.models.passes import add_gated, modulated_norm
 from cosmos_ray.models.rope import RopeAxes, angle_table
+from cosmos_ray.models.shortcuts import attend_for_wanted, attend_under_texts
 from cosmos_ray.models.weights import load_strictly
-from cosmos_ray.parallel import ContextParallel, gather_all, share_slice
+from cosmos_ray.parallel import Attention, ContextParallel, attend_over_ranks, gather_all, share_slice
 
 #: The parameters' dtype fixes the numerics: position angles and timesteps are rounded like everything else.
 NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "float32": torch.float32}
@@ -91,7 +94,8 @@ class Grid:
 class Share:
     """What one rank knows about its part of a clip; made once a clip by `MultiviewDiT.share`.
 
-    frame_S: latent frame of each segment; cos_l1k, sin_l1k: rotation of each token, float32.
+    frame_S: latent frame of each segment; cos_l1k, sin_l1k: rotation of each token, float32; places_PVl: where token l
+    of view V on rank P is among all that attention sees; given_frames: as `MultiviewDiT.share` has it.
     """
 
     grid: Grid
@@ -99,6 +103,8 @@ class Share:
     frame_S: Tensor
     cos_l1k: Tensor
     sin_l1k: Tensor
+    places_PVl: Tensor
+    given_frames: int
 
 
 def patchify(x_CTHW: Tensor, patch: int = 2) -> Tensor:
@@ -146,8 +152,9 @@ class MultiviewDiT(nn.Module):
         """
         load_strictly(self, state, "the network", assign=True)
 
-    def share(self, grid: Grid, fps: float, parallel: ContextParallel) -> Share:
-        """Prepare this rank's part of a clip. `fps` is the model's own time scale, not the file's.
+    def share(self, grid: Grid, fps: float, parallel: ContextParallel, given_frames: int = 0) -> Share:
+        """Prepare this rank's part of a clip. `fps` is the model's own time scale, not the file's. `given_frames`: how
+        many latent frames at the start of each view will not be read from the answers; what stands there is undefined.
 
         ValueError, naming the sizes that fit, if the gang's size divides not both the heads and a view's tokens.
         """
@@ -168,7 +175,8 @@ class MultiviewDiT(nn.Module):
         segment = math.gcd(mine.stop - mine.start, grid.tokens_per_frame)
         frame_S = torch.arange(mine.start, mine.stop, segment, device=self.device) // grid.tokens_per_frame
         angles_l1k = angle_table(config.rope_axes, *extent, fps, self.dtype)[mine, None].to(self.device)
-        return Share(grid, parallel, frame_S, angles_l1k.cos(), angles_l1k.sin())
+        places_PVl = torch.arange(grid.views * tokens, device=self.device).view(size, grid.views, -1)
+        return Share(grid, parallel, frame_S, angles_l1k.cos(), angles_l1k.sin(), places_PVl, given_frames)
 
     def forward_tokens(
         self,
@@ -207,14 +215,32 @@ class MultiviewDiT(nn.Module):
         embedding_BVTD = self.t_embedding_norm(sinusoid_BVTD)
 
         # Without text (and without biases) keys and values are zero, so cross-attention gives exactly zero.
-        views_with_text = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten()
+        has_text_V = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0)
+        views_with_text = has_text_V.nonzero().flatten()
         context_BvMC = context_BVMC[:, views_with_text]
-        for block in self.blocks:
-            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share)
+        attends = self._attends(has_text_V, len(context_BvMC) > batch, share)
+        for block, attend in zip(self.blocks, attends, strict=True):
+            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, attend)
         out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
         # The output has the channel fastest; tokens everywhere else have it slowest.
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
         return rearrange(out_BVlQ, "b v l (m n c) -> b v l (c m n)", **sizes)
+
+    def _attends(self, has_text_V: Tensor, under_texts: bool, share: Share) -> list[Attention]:
+        """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
+        places_PVl, given = share.places_PVl, share.given_frames
+        over_ranks = partial(attend_over_ranks, parallel=share.parallel)
+        attends: list[Attention] = [partial(over_ranks, attention) for _ in self.blocks]
+        if 0 < given < share.grid.frames:
+            # Nothing follows the last block, so that what nobody reads needs no queries there.
+            places_VL = places_PVl.transpose(0, 1).flatten(1)
+            wanted = places_VL[:, given * share.grid.tokens_per_frame :].flatten()
+            attends[-1] = partial(over_ranks, partial(attend_for_wanted, wanted_w=wanted))
+        if under_texts and len(attends) > 1 and 0 < has_text_V.sum() < len(has_text_V):
+            # Views that have no text of their own hear of the texts in this block at the earliest.
+            same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
+            attends[1] = partial(over_ranks, partial(attend_under_texts, same_s=same, other_o=other), at_once=True)
+        return attends
 
     def forward(
         self,
@@ -273,24 +299,26 @@ class Block(nn.Module):
         context_BvMC: Tensor,
         views_with_text: Tensor,
         share: Share,
+        attend: Attention,
     ) -> Tensor:
         def parts(modulation: nn.Module) -> tuple[Tensor, ...]:
             return _at_segments(modulation(embedding_BVTD) + lora_BVT3D, share).chunk(3, dim=-1)
 
         shift, scale, gate = parts(self.adaln_modulation_self_attn)
         y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
-        x_BVSsD = x_BVSsD + gate * self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel)
+        attended_BVSsD = self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, attend)
+        x_BVSsD = add_gated(x_BVSsD, gate, attended_BVSsD)
 
         # One clip under several texts parts here, in the first block: until now no text has been seen.
-        x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1)
+        x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1).contiguous()
         if len(views_with_text):
             shift, scale, gate = (part[:, views_with_text] for part in parts(self.adaln_modulation_cross_attn))
             x_BvSsD = x_BVSsD[:, views_with_text]
-            x_BvSsD = x_BvSsD + gate * self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
-            x_BVSsD = x_BVSsD.index_copy(1, views_with_text, x_BvSsD)
+            read_BvSsD = self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
+            x_BVSsD.index_copy_(1, views_with_text, add_gated(x_BvSsD, gate, read_BvSsD))
 
         shift, scale, gate = parts(self.adaln_modulation_mlp)
-        return x_BVSsD + gate * self.mlp(modulated_norm(x_BVSsD, shift, scale))
+        return add_gated(x_BVSsD, gate, self.mlp(modulated_norm(x_BVSsD, shift, scale)))
 
 
 class FinalLayer(nn.Module):

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cosmos_ray.models.attention import attention
-from cosmos_ray.models.rope import rotate
-from cosmos_ray.parallel import ContextParallel, attend_over_ranks
-
-NORM_EPS = 1e-6
+from cosmos_ray.models.passes import norm_and_rotate, rms_norm
+from cosmos_ray.parallel import Attention
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -28,21 +26,13 @@ def adaln(width: int, rank: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), linear(width, rank), linear(rank, parts * width))
 
 
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without weights of its own, then scale and shift from the timestep."""
-    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
-
-
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last axis; float32 inside, rounded once."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        # In training with autocast the weight is wider than x, which the fused kernel does not take.
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+        return rms_norm(x, self.weight)
 
 
 class Sinusoid(nn.Module):
@@ -70,7 +60,7 @@ class TimestepMLP(nn.Module):
 
 
 class _Attention(nn.Module):
-    """The parameters that both kinds of attention have, and their way from channels to normalised heads."""
+    """The parameters that both kinds of attention have, and their way from channels to heads."""
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -83,22 +73,24 @@ class _Attention(nn.Module):
         self.k_norm = RMSNorm(width // heads)
 
     def qkv(self, x_LD: Tensor, context_MC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[..., L, D] and [..., M, C] -> q [..., L, N, K], k and v [..., M, N, K]."""
+        """[..., L, D] and [..., M, C] -> q [..., L, N, K], k and v [..., M, N, K], not yet normalised."""
         q_LNK = self.q_proj(x_LD).unflatten(-1, (self.heads, -1))
         k_MNK = self.k_proj(context_MC).unflatten(-1, (self.heads, -1))
         v_MNK = self.v_proj(context_MC).unflatten(-1, (self.heads, -1))
-        return self.q_norm(q_LNK), self.k_norm(k_MNK), v_MNK
+        return q_LNK, k_MNK, v_MNK
 
 
 class SelfAttention(_Attention):
     """All tokens of all views attend to each other: the only place where the ranks of a gang talk."""
 
-    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, parallel: ContextParallel) -> Tensor:
+    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, attend: Attention) -> Tensor:
+        """attend: of this rank's tokens to those of all ranks."""
         x_BVlD = x_BVSsD.flatten(2, 3)
         q, k, v = self.qkv(x_BVlD, x_BVlD)
-        q, k = (rotate(x_BVlNK, cos_l1k, sin_l1k) for x_BVlNK in (q, k))
+        q = norm_and_rotate(q, self.q_norm.weight, cos_l1k, sin_l1k)
+        k = norm_and_rotate(k, self.k_norm.weight, cos_l1k, sin_l1k)
         # Attention takes the views as one sequence.
-        out_BlNK = attend_over_ranks(attention, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
+        out_BlNK = attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
 
 
@@ -107,7 +99,7 @@ class CrossAttention(_Attention):
 
     def forward(self, x_BVSsD: Tensor, context_BVMC: Tensor) -> Tensor:
         q, k, v = self.qkv(x_BVSsD.flatten(2, 3), context_BVMC)
-        out_bLNK = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
+        out_bLNK = attention(self.q_norm(q).flatten(0, 1), self.k_norm(k).flatten(0, 1), v.flatten(0, 1))
         return self.output_proj(out_bLNK.flatten(2)).view(x_BVSsD.shape)
 
 

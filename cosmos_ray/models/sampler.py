@@ -123,7 +123,7 @@ def denoise(
     network's device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
-    share = network.share(grid, model_fps, parallel)
+    share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
     device = network.device
     sigmas = sigma_schedule(num_steps)
     tokens = share_slice(grid.tokens_per_view, parallel)

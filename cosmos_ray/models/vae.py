@@ -31,6 +31,9 @@ LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
 
 #: Pixels times channels of a view up to which it is decoded whole on a CPU: its largest layer then takes 0.2 GB.
 _WHOLE_LIMIT = 2**24
+#: Part of a GPU's memory that decoding a view whole may take, five of its largest layers; 0: never. A 720p view of 29
+#: frames takes 25 GB in bfloat16, so 1/3 is for GPUs of 80 GB and more.
+_WHOLE_SHARE_OF_GPU = 0.0
 
 
 class WanVAE:
@@ -109,10 +112,13 @@ class WanVAE:
         return video.to(latent_BCTHW.dtype)
 
     def _decodes_whole(self, latent_BCTHW: Tensor) -> bool:
-        """Whether the decoder of `vae_whole`, equal in float32 and twice as fast on a CPU, has the memory."""
+        """Whether the decoder of `vae_whole`, equal but for rounding and faster, has the memory."""
         frames, height, width = latent_BCTHW.shape[2:]
         values = (4 * frames - 3) * 64 * height * width * self.model.config.base_dim
-        return self.device.type == "cpu" and self.dtype == torch.float32 and values <= _WHOLE_LIMIT
+        if self.device.type == "cuda":
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            return 5 * values * latent_BCTHW.element_size() <= _WHOLE_SHARE_OF_GPU * memory
+        return self.dtype == torch.float32 and values <= _WHOLE_LIMIT
 
 
 def _build(config: VaeDims) -> AutoencoderKLWan:

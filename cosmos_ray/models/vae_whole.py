@@ -2,8 +2,8 @@
 
 The library walks a video in chunks of one latent frame, so that any length fits; a short, small video pays for that
 with hundreds of tiny calls. Here each layer sees all frames. A causal 3 x 3 x 3 convolution becomes one 2-D convolution
-over three frames stacked as channels, which CPUs compute much faster than a 3-D one. Differentiable.
-The library's modules carry no types, hence `Any`.
+over three frames stacked as channels, which CPUs compute much faster than a 3-D one; some frames at a time, where the
+stack would be large. Differentiable. The library's modules carry no types, hence `Any`.
 
 Legend: B batch, C channels, T frames, H/W height/width. x: frames of all videos [T*B, C, H, W] with channels last in
 memory, time first, so that frames stacked with their predecessors are slices of one padded tensor.
@@ -17,6 +17,11 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosmos_ray.models.passes import fused_kernels
+
+#: Numbers that a convolution reads at once: 2 GB in bfloat16.
+_STACK_LIMIT = 2**30
 
 
 def encode_whole(model: AutoencoderKLWan, video_BCTHW: Tensor) -> Tensor:
@@ -53,10 +58,25 @@ def _as_videos(x: Tensor, batch: int) -> Tensor:
 def _conv(layer: nn.Conv3d, x: Tensor, batch: int) -> Tensor:
     """A causal convolution (kernel k x s x s, height and width padded to keep their size) over all frames."""
     taps, space = layer.kernel_size[0], layer.kernel_size[1]
-    if taps > 1:
-        past = torch.cat((x.new_zeros((taps - 1) * batch, *x.shape[1:]), x))
-        x = torch.cat([past[tap * batch : tap * batch + len(x)] for tap in range(taps)], dim=1)
-    return F.conv2d(x, _flat(layer), layer.bias, padding=space // 2)
+    weight = _flat(layer)
+    at_once = max(1, _STACK_LIMIT // (taps * x[0].numel()))
+    parts = []
+    for start in range(0, len(x), at_once):
+        stop = min(start + at_once, len(x))
+        seen = [_earlier(x, (taps - 1 - tap) * batch, start, stop) for tap in range(taps)]
+        stacked = torch.cat(seen, dim=1) if taps > 1 else seen[0]
+        parts.append(F.conv2d(stacked, weight, layer.bias, padding=space // 2))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _earlier(x: Tensor, by: int, start: int, stop: int) -> Tensor:
+    """Rows start - by .. stop - by of x; zeros before the first."""
+    missing = min(max(by - start, 0), stop - start)
+    rows = x[max(start - by, 0) : max(stop - by, 0)]
+    if not missing:
+        return rows
+    zeros = x.new_zeros(missing, *x.shape[1:]).contiguous(memory_format=torch.channels_last)
+    return torch.cat((zeros, rows))
 
 
 def _flat(layer: nn.Conv3d) -> Tensor:
@@ -72,6 +92,8 @@ def _norm(gamma: Tensor, x: Tensor) -> Tensor:
 
 
 def _activated(norm: Any, x: Tensor) -> Tensor:
+    if kernels := fused_kernels(x):
+        return kernels.norm_silu(x, norm.gamma)
     return F.silu(_norm(norm.gamma, x))
 
 
@@ -113,7 +135,14 @@ def _upsample(layer: Any, x: Tensor, batch: int) -> Tensor:
     if hasattr(layer, "time_conv") and len(x) > batch:
         pairs = _conv(layer.time_conv, x[batch:], batch)
         halves = [half.unflatten(0, (-1, batch)) for half in pairs.chunk(2, dim=1)]
-        x = torch.cat((x[:batch], torch.stack(halves, dim=1).flatten(0, 2)))
+        x = torch.cat((x[:batch], torch.stack(halves, dim=1).flatten(0, 2))).contiguous(
+            memory_format=torch.channels_last
+        )
     spatial = layer.resample[1]
-    larger = F.interpolate(x, scale_factor=2.0, mode="nearest-exact").contiguous(memory_format=torch.channels_last)
-    return F.conv2d(larger, spatial.weight, spatial.bias, padding=1)
+    parts = []
+    for some in x.split(max(1, _STACK_LIMIT // (4 * x[0].numel()))):
+        larger = F.interpolate(some, scale_factor=2.0, mode="nearest-exact").contiguous(
+            memory_format=torch.channels_last
+        )
+        parts.append(F.conv2d(larger, spatial.weight, spatial.bias, padding=1))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
