@@ -346,8 +346,9 @@ class GangPool:
                 outcome = Outcome(fault=Fault("gang", f"the gang died: {first_line(error)}"), broken=True)
             except OSError as error:
                 outcome = Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+            self._metrics.exchanged("gang", outcome.traffic)
             if outcome.record is not None:
-                self._metrics.attempt_ended("ok", outcome.read_bytes)
+                self._metrics.attempt_ended("ok")
                 await self._finished(gang, work, outcome.record)
             elif outcome.fault is None or (outcome.broken and gang.leaving):
                 self._metrics.attempt_ended(HANDED_BACK)

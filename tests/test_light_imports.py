@@ -29,6 +29,7 @@ LIGHT = (
     "run",
     "status",
     "storage",
+    "traffic",
     "video",
 )
 
