@@ -107,9 +107,10 @@ async def node_that_died(leader: Any, error: RayError) -> str:
         await asyncio.sleep(0.5)
         try:
             await asyncio.wait_for(leader.node.remote(), _NOTICED_S)
+            return ""  # it lives
+        except TimeoutError:
+            return ""
         except RayError as verdict:
             error = verdict
-        except TimeoutError:
-            break
     found = re.search(r"its node has died\. Node Id: (\w+)", str(error))
     return found[1] if found else ""
