@@ -27,7 +27,7 @@ import promql_parser
 import pytest
 import ray
 import yaml
-from job_runs import records, run_job, write_manifest
+from job_runs import BackgroundJob, records, run_job, wait_for, write_manifest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cosmos_ray.metrics
@@ -181,14 +181,16 @@ def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monk
 @pytest.mark.ray
 @pytest.mark.slow
 def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, tmp_path: Path) -> None:
-    """Bytes of all attempts, and requests made again: the first attempt's folder fails as a store does for a while."""
+    """Bytes of all attempts, and requests made again: until the second attempt nothing can be stored."""
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "a road", "input_video": "drive.mp4"}])
-    output = tmp_path / "out"
-    (output / "clips" / "a").mkdir(parents=True)
-    (output / "clips" / "a" / "1").symlink_to("1")  # a loop of links: no final fault
-    summary, _ = run_job(manifest, output)
-    assert summary.ok == 1
+    rows = [{"id": "a", "prompt": "a road [seconds=2]", "input_video": "drive.mp4"}]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    (output / "clips").mkdir(parents=True)
+    (output / "clips" / "a").symlink_to("a")  # a loop: a fault that may pass, unlike a folder that must not be written
+    job = BackgroundJob(manifest, output)
+    wait_for((output / "_cosmos_ray" / "attempts" / "a.2").exists, "a second attempt")
+    (output / "clips" / "a").unlink()
+    assert job.result().ok == 1
     _scrape_until(endpoint, output, lambda seen: seen("clips_settled") == 1, "the clip")
     time.sleep(1)
     end = Scrape(endpoint, output)
