@@ -295,6 +295,7 @@ def drive(arguments: argparse.Namespace) -> dict[str, Any]:
         if progress := re.match(r"\[(\d+)/", line):
             if int(progress[1]) % (arguments.clips // 10) == 0:
                 sizes.append((int(progress[1]), resident_mib(), round(time.monotonic() - began, 1)))
+                print("clips, MiB, seconds:", *sizes[-1], file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
 

@@ -113,7 +113,8 @@ def plan(
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left."""
     from cosmos_ray.ledger import Ledger, LedgerState
     from cosmos_ray.models.bundle import load_bundle
-    from cosmos_ray.plan import plan_for, removed_line
+    from cosmos_ray.plan import plan_for
+    from cosmos_ray.status import removed_line
     from cosmos_ray.storage import Storage
 
     flags = {"manifest": manifest, "output": output or "none", **({"model": model} if model else {})}
@@ -144,8 +145,7 @@ def status(
     clean: Annotated[bool, typer.Option("--clean", help="Remove what attempts that were cut off have left.")] = False,
 ) -> int:
     """How far a job is, from its output alone."""
-    from cosmos_ray.plan import removed_line
-    from cosmos_ray.status import owner_lines, read_status, record_lines
+    from cosmos_ray.status import owner_lines, read_status, record_lines, removed_line
 
     if records:
         for line in record_lines(output):

@@ -17,7 +17,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -36,6 +36,7 @@ from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.storage import Storage
+from cosmos_ray.traffic import Traffic, take
 from cosmos_ray.workload import Fault
 
 log = logging.getLogger(__name__)
@@ -75,13 +76,13 @@ class GangInfo:
 class Outcome:
     """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
 
-    broken: the gang went with it. read_bytes: of the inputs of a committed clip.
+    broken: the gang went with it. traffic: the gang's with stores since its outcome before.
     """
 
     record: Record | None = None
     fault: Fault | None = None
     broken: bool = False
-    read_bytes: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class _LeavingError(Exception):
@@ -178,7 +179,15 @@ class GangLeader:
             )  # fmt: skip
         else:
             log.info("%s: attempt %d is handed back", clip.id, attempt)
-        return outcome
+        return dataclasses.replace(outcome, traffic=await self._traffic())
+
+    async def _traffic(self) -> Traffic:
+        """Of this process and its ranks, since this was called last; a rank that hangs is not waited for."""
+        calls = [asyncio.ensure_future(_call(rank, "traffic", ())) for rank in self._ranks]
+        done, late = await asyncio.wait(calls, timeout=1.0)
+        for call in late:
+            call.cancel()
+        return sum((call.result() for call in done if call.exception() is None), start=take())
 
     async def _run(self, clip: Clip, attempt: int) -> Outcome:
         """From the row to its record, top to bottom."""
@@ -217,7 +226,7 @@ class GangLeader:
                 record = await self._publish(clip, attempt, made)
             if checkpoint is not None:
                 await asyncio.to_thread(remove_state, self._storage, checkpoint)
-            return Outcome(record, read_bytes=sum(file.size for file in prepared.inputs))
+            return Outcome(record)
         except _LeavingError:
             return Outcome()
         except RowError as error:

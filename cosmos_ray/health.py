@@ -40,6 +40,7 @@ class JobHealth:
         self._faults = self._others = 0
         self._paused_until = 0.0
         self._strikes[node] = 0
+        self._broke_at.pop(node, None)
 
     def count_fault(self, fault: Fault) -> None:
         """One more fault in a row: work pauses, longer each time. Raises JobFailedError when it is one too many.
@@ -73,14 +74,15 @@ class JobHealth:
         while self.pause is not None:
             await asyncio.sleep(min(1.0, max(0.0, self._paused_until - time.monotonic())))
 
-    def gang_broke(self, node: str, since: float, fault: Fault) -> None:
+    def gang_broke(self, node: str, since: float, fault: Fault, node_is_dead: bool = False) -> None:
         """A gang broke that had been on `node` since then (monotonic). Raises JobFailedError as `count_fault` does.
 
-        A node that dies takes all of its gangs with it: that is one fault, not one a gang.
+        A node that dies takes all of its gangs with it: that is one fault, not one a gang. Nor is it another one if a
+        gang was placed there once more before Ray had noticed (up to a minute), since it never finished a clip.
         """
         now, before = time.monotonic(), self._broke_at.get(node)
         self._broke_at[node] = now
-        if before is not None and since < before and now - before < _TOGETHER_S:
+        if before is not None and (node_is_dead or (since < before and now - before < _TOGETHER_S)):
             return
         self._strike(node)
         self.count_fault(fault)

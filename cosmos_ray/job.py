@@ -21,11 +21,11 @@ from cosmos_ray.manifest import Clip, RowDefaults
 from cosmos_ray.manifest_files import Manifest, open_manifest
 from cosmos_ray.models.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.check import check_bundle
-from cosmos_ray.plan import Plan, RowGroup, removed_line, row_defaults, survey
+from cosmos_ray.plan import Plan, RowGroup, row_defaults, survey
 from cosmos_ray.progress import Progress
 from cosmos_ray.report.build import REPORT, write_report
 from cosmos_ray.run import Run, check_same, open_run, read_run
-from cosmos_ray.status import summarise
+from cosmos_ray.status import removed_line, summarise
 from cosmos_ray.stop import Stop
 from cosmos_ray.storage import Storage, explain, normalise_uri
 

@@ -23,6 +23,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
+from cosmos_ray.traffic import Traffic, take
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ HANDED_BACK = "handed_back"
 #: attempt (workload.py), and the four stages of a gang.
 STAGES = ("waiting", "parked", "preparing", "prepared", "denoising", "publishing")
 GANG_STATES = ("wanted", "placed", "up")
+#: Whose exchange with stores: leaders and ranks, or the driver.
+STORE_USERS = ("gang", "driver")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,10 @@ METRICS = (
     Metric("clip_phase_seconds", "histogram", "Time of a clip in each phase of its gang.", "phase", PHASES),
     Metric("gpu_denoise_seconds_total", "counter", "GPU time spent denoising clips that were committed."),
     Metric("gpu_idle_seconds_total", "counter", "GPU time between the denoising of one committed clip and the next."),
-    Metric("read_bytes_total", "counter", "Inputs of committed clips."),
-    Metric("written_bytes_total", "counter", "Videos and sidecars of committed clips."),
+    # When an attempt ends, for gangs; every few seconds, for the driver.
+    Metric("read_bytes_total", "counter", "Read from stores and disks: inputs, records.", "by", STORE_USERS),
+    Metric("written_bytes_total", "counter", "Stored: videos, sidecars, records, states.", "by", STORE_USERS),
+    Metric("store_retries_total", "counter", "Requests to stores made again after a fault.", "by", STORE_USERS),
     # When an attempt ends (`pool._settle`, `pool._give_up_all`). Attempts are retries where one went before.
     Metric(
         "attempts_total", "counter", "Attempts at clips, by how they ended.",
@@ -108,6 +113,7 @@ class JobMetrics:
         self._clips, self._settled, self._gang_size = clips, settled, gang_size
         self._held_s = 0.0
         self._failing: set[str] = set()
+        take()  # what came before is not this job's
         self._series: dict[str, tuple[Metric, Any]] = {}
         for metric in METRICS:
             recorder = _recorder(metric)
@@ -133,6 +139,13 @@ class JobMetrics:
         self._record("nodes_avoided", levels.nodes_avoided)
         self._record("gpu_held_seconds_total", levels.held_gpu_seconds - self._held_s)
         self._held_s = levels.held_gpu_seconds
+        self.exchanged("driver", take())
+
+    def exchanged(self, by: Literal["gang", "driver"], traffic: Traffic) -> None:
+        """What was exchanged with stores since this was told last."""
+        self._record("read_bytes_total", traffic.read, by)
+        self._record("written_bytes_total", traffic.written, by)
+        self._record("store_retries_total", traffic.retries, by)
 
     def settled(self, record: Record) -> None:
         self._settled += 1
@@ -148,13 +161,10 @@ class JobMetrics:
             self._record("clip_phase_seconds", record.seconds.get(phase, 0.0), phase)
         self._record("gpu_denoise_seconds_total", record.seconds.get("denoise", 0.0) * self._gang_size)
         self._record("gpu_idle_seconds_total", record.seconds.get("idle", 0.0) * self._gang_size)
-        sidecar = (record.sidecar,) if record.sidecar else ()
-        self._record("written_bytes_total", sum(entry.size for entry in (*record.files, *sidecar)))
 
-    def attempt_ended(self, outcome: str, read_bytes: int = 0) -> None:
-        """outcome: `ok`, the failure class, or HANDED_BACK; read_bytes: of the inputs, where it is ok."""
+    def attempt_ended(self, outcome: str) -> None:
+        """outcome: `ok`, the failure class, or HANDED_BACK."""
         self._record("attempts_total", 1, outcome)
-        self._record("read_bytes_total", read_bytes)
 
     def gang_started(self, load_seconds: float) -> None:
         self._record("gang_starts_total", 1, "up")

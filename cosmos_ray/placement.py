@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
+
+from ray.exceptions import ActorUnavailableError, RayError
 
 from cosmos_ray.cluster import nodes_with, what_is_on_offer
 from cosmos_ray.gang import leader_actor
@@ -15,6 +18,8 @@ from cosmos_ray.spec import GangSpec
 #: After so long a wait is reported, and again when what the cluster offers has changed, or now and then.
 _NOTICE_S = 30.0
 _REPEAT_S = 600.0
+#: Within this time Ray has noticed that a node is dead (five health checks, of up to 13 s each).
+_NOTICED_S = 65.0
 
 
 class Placement:
@@ -89,3 +94,23 @@ class Placement:
         size = self._spec.gang_size
         offer = await asyncio.to_thread(what_is_on_offer, self._resource, size)
         return f"a gang needs {size} free {self._resource}s on one node; {offer}"
+
+
+async def node_that_died(leader: Any, error: RayError) -> str:
+    """The node whose death has ended this leader with `error`; "" if that was not the reason.
+
+    Until Ray has noticed the death of a node it goes on placing leaders there, and calls one that it has lost merely
+    unavailable. Its verdict has the node in its text alone, also for a leader that never came to tell where it was.
+    """
+    deadline = time.monotonic() + _NOTICED_S
+    while isinstance(error, ActorUnavailableError) and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+        try:
+            await asyncio.wait_for(leader.node.remote(), _NOTICED_S)
+            return ""  # it lives
+        except TimeoutError:
+            return ""
+        except RayError as verdict:
+            error = verdict
+    found = re.search(r"its node has died\. Node Id: (\w+)", str(error))
+    return found[1] if found else ""

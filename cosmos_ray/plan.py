@@ -109,11 +109,6 @@ def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Sur
     return Survey(counts.plan(), tuple(work))
 
 
-def removed_line(clips: int) -> str:
-    """What is said of settled clips whose rows are gone."""
-    return f"{clips} more clips are settled whose rows the manifest no longer has: they stay, and are in no count"
-
-
 @dataclass(frozen=True)
 class _Place:
     """Where the rows of a batch lie, for messages."""

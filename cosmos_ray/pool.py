@@ -29,7 +29,7 @@ from cosmos_ray.health import JobFailedError, JobHealth
 from cosmos_ray.ledger import Ledger, Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.metrics import HANDED_BACK, JobMetrics, Levels
-from cosmos_ray.placement import Placement
+from cosmos_ray.placement import Placement, node_that_died
 from cosmos_ray.settlement import Settlement
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.workload import OWN_FAULTS, Fault, Work, Workload
@@ -246,10 +246,11 @@ class GangPool:
             if node in self._draining:
                 self._say(f"{name} did not start: its node {node[:8]} is being drained")
                 return None
-            fault = Fault("gang", f"{name} did not start: {first_line(cause)}")
+            dead = await node_that_died(leader, error)
+            fault = Fault("gang", f"{name} did not start: {'its node died' if dead else first_line(cause)}")
             self._say(fault.message)
             self._metrics.gang_did_not_start()
-            self._health.gang_broke(node, asked, fault)
+            self._health.gang_broke(dead or node, asked, fault, node_is_dead=bool(dead))
             return None
         self._demand.gang_came(placed - asked, time.monotonic() - placed)
         self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, loaded in {info.load_seconds:.1f} s")
@@ -346,8 +347,9 @@ class GangPool:
                 outcome = Outcome(fault=Fault("gang", f"the gang died: {first_line(error)}"), broken=True)
             except OSError as error:
                 outcome = Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+            self._metrics.exchanged("gang", outcome.traffic)
             if outcome.record is not None:
-                self._metrics.attempt_ended("ok", outcome.read_bytes)
+                self._metrics.attempt_ended("ok")
                 await self._finished(gang, work, outcome.record)
             elif outcome.fault is None or (outcome.broken and gang.leaving):
                 self._metrics.attempt_ended(HANDED_BACK)

@@ -26,6 +26,7 @@ from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.storage import Storage
+from cosmos_ray.traffic import Traffic, take
 from cosmos_ray.video import encode_mp4
 
 log = logging.getLogger(__name__)
@@ -172,12 +173,17 @@ class Rank:
         """Never returns: the leader waits on this call to hear of the rank's death at once."""
         threading.Event().wait()
 
+    @ray.method(concurrency_group="watch")
+    def traffic(self) -> Traffic:
+        """What this rank has exchanged with stores since it was asked last."""
+        return take()
+
 
 rank_actor: Any = ray.remote(
     num_cpus=0,
     num_gpus=0,
     max_restarts=0,
-    concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 1},
+    concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 2},
 )(Rank)
 
 

@@ -92,6 +92,11 @@ def _clips_per_hour(finished: pa.ChunkedArray) -> float | None:
     return (len(recent) - 1) / hours if hours > 0 else None
 
 
+def removed_line(clips: int) -> str:
+    """What is said of settled clips whose rows are gone."""
+    return f"{clips} more clips are settled whose rows the manifest no longer has: they stay, and are in no count"
+
+
 def owner_lines(owner: Owner) -> Iterator[str]:
     """What a person wants to know of the job that owns an output."""
     yield f"job {owner.name}, last heard of {owner.age_s:.0f} s ago"

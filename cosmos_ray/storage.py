@@ -13,6 +13,7 @@ Credentials come from the environment, as each store's own library reads them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import logging
@@ -24,10 +25,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
+from cosmos_ray import traffic
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store_faults import BucketMissingError, explain, retrying
 
@@ -137,7 +139,9 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
             raise
         return found
 
-    return retrying(get, f"fetching {uri}")
+    stat = retrying(get, f"fetching {uri}")
+    traffic.count(read=stat.size)
+    return stat
 
 
 def read_bytes(uri: str) -> bytes:
@@ -151,7 +155,9 @@ def read_bytes(uri: str) -> bytes:
             _check_bucket(fs, uri)
             raise
 
-    return retrying(read, f"reading {uri}")
+    data = retrying(read, f"reading {uri}")
+    traffic.count(read=len(data))
+    return data
 
 
 def _check_bucket(fs: Any, uri: str) -> None:
@@ -195,7 +201,9 @@ class Storage:
     def read(self, path: str) -> bytes:
         """Raises FileNotFoundError."""
         fs, full = self._at(path)
-        return bytes(retrying(lambda: fs.cat_file(full), f"reading {path}"))
+        data = bytes(retrying(lambda: fs.cat_file(full), f"reading {path}"))
+        traffic.count(read=len(data))
+        return data
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Many small objects at once; the ones deleted meanwhile are left out."""
@@ -212,8 +220,10 @@ class Storage:
             path = by_full[full]
             if isinstance(data, FileNotFoundError):
                 continue
-            content = self._read_if_there(path) if isinstance(data, Exception) else bytes(data)
-            if content is not None:
+            if not isinstance(data, Exception):
+                result[path] = bytes(data)
+                traffic.count(read=len(data))
+            elif (content := self._read_if_there(path)) is not None:
                 result[path] = content
         return result
 
@@ -230,23 +240,17 @@ class Storage:
             retrying(lambda: self._write_local(full, data, os.replace), f"writing {path}")
         else:
             retrying(lambda: fs.pipe_file(full, data), f"writing {path}")
+        traffic.count(written=len(data))
 
     def write_file(self, path: str, source: Path) -> None:
         """As `write`, of a local file too large for memory."""
         fs, full = self._at(path)
-        if not self.local:
+        if self.local:
+            with open(source, "rb") as whole, self._local_file(full, os.replace) as file:
+                shutil.copyfileobj(whole, file)
+        else:
             retrying(lambda: fs.put_file(str(source), full), f"writing {path}")
-            return
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        temporary = os.path.join(os.path.dirname(full), f"{_TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(source, temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, full)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        traffic.count(written=source.stat().st_size)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """Create `path` with `data`; False if somebody else had created it. Exactly one of many callers gets True.
@@ -278,16 +282,25 @@ class Storage:
                 raise
             return True
 
-        return retrying(create, f"creating {path}") or self._read_if_there(path) == data
+        created = retrying(create, f"creating {path}")
+        if created:
+            traffic.count(written=len(data))
+        return created or self._read_if_there(path) == data
+
+    def _write_local(self, full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
+        with self._local_file(full, put_in_place) as file:
+            file.write(data)
 
     @staticmethod
-    def _write_local(full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
+    @contextlib.contextmanager
+    def _local_file(full: str, put_in_place: Callable[[str, str], None]) -> Iterator[IO[bytes]]:
+        """A file beside `full` to write into, which then takes its place, whole and on the disk."""
         folder = os.path.dirname(full)
         os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             put_in_place(temporary, full)

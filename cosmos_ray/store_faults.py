@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from cosmos_ray import traffic
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ def retrying(operation: Callable[[], T], what: str) -> T:
             if error.errno in _FINAL_ERRNO:
                 raise
             log.warning("%s: %s; again in about %.1f s", what, error, delay)
+            traffic.count(retries=1)
             time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     return _with_os_errors(operation)
 

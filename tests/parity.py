@@ -26,7 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a checkout as well as where installed
 
-from parity_cases import KINDS, NETWORK_KINDS, Case, Check, Skip
+from parity_case import Case, Check, Skip
+from parity_cases import KINDS, NETWORK_KINDS
 from ranks import run_ranks
 
 from cosmos_ray.parallel import ContextParallel

@@ -1,22 +1,18 @@
 """The kinds of golden cases: how each is computed with this package, and how close it must come.
 
-A case is NAME.json (kind, dimensions, seeds) and NAME.safetensors (weights, inputs, expected results) made by the
-reference code. A kind's function computes what the case holds and returns one `Check` for each comparison. All sizes
-come from the case. Every function runs on each rank of a gang; only the network cases talk to the others.
+A kind's function computes what the case holds and returns one `Check` for each comparison. All sizes come from the
+case. Every function runs on each rank of a gang; only the network cases talk to the others.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from safetensors.torch import load_file
+from parity_case import Case, Check, Skip, largest
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
@@ -33,54 +29,6 @@ from cosmos_ray.request import LATENT_FRAMES, TEXT_TOKENS
 from cosmos_ray.video import conditioning_frames
 
 BFLOAT16_ULP = 2.0**-7  # of a number in [1, 2)
-
-
-class Skip(Exception):
-    """The case cannot be run this way; the message says why."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One golden case: its JSON and its tensors."""
-
-    name: str
-    info: dict[str, Any]
-    tensors: dict[str, Tensor]
-
-    @classmethod
-    def read(cls, path: Path) -> Case:
-        return cls(path.stem, json.loads(path.read_text()), load_file(path.with_suffix(".safetensors")))
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.tensors
-
-    def under(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors of one prefix, without it."""
-        return {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison: what was compared, the error found, and the error allowed (0: exact)."""
-
-    name: str
-    error: float
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        return self.error <= self.tolerance  # False for NaN
-
-
-def largest(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Check:
-    """Check of the largest absolute difference."""
-    if found.shape != expected.shape:
-        raise ValueError(f"{name}: found shape {list(found.shape)}, expected {list(expected.shape)}")
-    return Check(name, (found.double() - expected.double()).abs().max().item(), tolerance)
-
 
 # ---------------------------------------------------------------------------------------------------- the network
 

@@ -1,158 +1,30 @@
-"""Records that move from objects into Parquet parts are seen once, by every reader, whoever dies and whoever wakes.
+"""Records that move from objects into Parquet parts stay what they were, and each stays its clip's only one.
 
-* a crash at any operation of the compactor loses nothing, and the next one goes on;
-* a reader sees everything, whatever it overlaps with: at each of the compactor's steps, and a whole compaction between
-  any two of the reader's;
-* a clip's outcome stays its only one after its object is gone, for attempts and owners that have slept meanwhile too.
+Also for attempts and owners that have slept meanwhile. Crashes and readers: test_compaction_crashes.py.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from compaction_scenes import LATER, check, compaction_of, make_small, record, settle
 
-from cosmos_ray import compaction
-from cosmos_ray.compaction import KEPT_S, Compactor, compact, merge, move_records
-from cosmos_ray.errors import CosmosRayError, FailureClass
+from cosmos_ray.compaction import Compactor, compact, merge, move_records
+from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.lease import FOLDER
-from cosmos_ray.ledger import LEDGER, FileEntry, Ledger, Record, record_path
+from cosmos_ray.ledger import LEDGER, Ledger, Record, record_path
 from cosmos_ray.ledger_parts import list_parts, live_parts, write_part
-from cosmos_ray.ledger_rows import RecordReader
 from cosmos_ray.record import table_of
 from cosmos_ray.storage import Storage
-
-LATER = 10 * KEPT_S
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything happens with a handful of records."""
-    _make_small(monkeypatch)
-
-
-def _make_small(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(compaction, "BATCH", 2)
-    patch.setattr(compaction, "MERGE", 3)
-    patch.setattr(compaction, "FULL", 6)
-    patch.setattr(compaction, "_DELETERS", 1)  # a crash has its place
-
-
-class CrashError(Exception):
-    """The process is gone."""
-
-
-class WatchedStorage(Storage):
-    """A real folder; `before` is called with the number of each operation, and may raise or do something else."""
-
-    def __init__(self, uri: str, before: Callable[[int], None]) -> None:
-        super().__init__(uri)
-        self._before, self._count = before, itertools.count()
-
-    def _step(self) -> None:
-        self._before(next(self._count))
-
-    def uri_of(self, path: str) -> str:  # a part is about to be opened
-        self._step()
-        return super().uri_of(path)
-
-    def read(self, path: str) -> bytes:
-        self._step()
-        return super().read(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        self._step()
-        super().write(path, data)
-
-    def write_if_absent(self, path: str, data: bytes) -> bool:
-        self._step()
-        return super().write_if_absent(path, data)
-
-    def delete(self, path: str) -> None:
-        self._step()
-        super().delete(path)
-
-    def list_files(self, folder: str) -> Sequence[str]:
-        self._step()
-        return super().list_files(folder)
-
-    def list(self, prefix: str) -> Iterator[str]:
-        self._step()
-        return super().list(prefix)
-
-
-def crash_at(step: int) -> Callable[[int], None]:
-    """From that operation on nothing is done any more."""
-
-    def before(number: int) -> None:
-        if number >= step:
-            raise CrashError
-
-    return before
-
-
-def record(clip_id: str, failure: FailureClass | None = None, generation: int = 0, attempt: int = 1) -> Record:
-    ok = failure is None
-    entry = FileEntry("rear", f"clips/{clip_id}/{attempt}/rear.mp4", 3, "0" * 64)
-    return Record(
-        clip_id, generation, "ok" if ok else "failed", failure, attempt, None if ok else "why", "hash", 1,
-        finished=f"2026-01-01T00:00:00.{attempt:03d}+00:00", seconds={"denoise": 1.5},
-        files=(entry,) if ok else (), sidecar=entry if ok else None,
-    )  # fmt: skip
-
-
-def settle(ledger: Ledger, *records: Record) -> list[Record]:
-    """As gangs do: an attempt is marked, then its outcome committed."""
-    for one in records:
-        if one.attempt:
-            assert ledger.begin_attempt(one.id, one.attempt - 1, "gang") == one.attempt
-        assert ledger.commit(one) == one
-    return list(records)
-
-
-def by_key(records: Collection[Record]) -> list[Record]:
-    return sorted(records, key=lambda one: (one.id, one.generation))
-
-
-def check(uri: str, expected: Collection[Record]) -> None:
-    """Every reader's view: each record once, the newest of each clip, whole records by row, and single ones."""
-    ledger = Ledger(Storage(uri))
-    assert by_key(list(ledger.records())) == by_key(expected)
-    state = ledger.state()
-    newest = {one.id: one for one in by_key(expected)}
-    assert {key: (one.generation, one.attempt, one.ok) for key, one in state.records.items()} == {
-        key: (one.generation, one.attempt, one.status == "ok") for key, one in newest.items()
-    }
-    assert RecordReader(ledger.storage, state).newest(list(newest)) == list(newest.values())
-
-
-def compaction_of(storage: Storage, epoch: int = 1, now: float | None = None) -> None:
-    compact(storage, epoch, Ledger(storage).state().contents)
-    merge(storage, epoch, now)
-
-
-def scene(uri: str) -> list[Record]:
-    """Three small parts, some objects, a clip of two generations across them, one more to come with a merge."""
-    ledger = Ledger(Storage(uri))
-    settled: list[Record] = []
-    for number in range(2):
-        settled += settle(ledger, record(f"a{number}"), record(f"b{number}", "oom"))
-        compact(ledger.storage, 1, ledger.state().contents)
-    ledger.retry(["oom"])
-    return settled + settle(
-        ledger, record("b0", generation=1, attempt=2), record("c0"), record("c1", "input", attempt=0)
-    )
-
-
-# --- what it does ----------------------------------------------------------------------------------------------------
+    make_small(monkeypatch)
 
 
 def test_records_move_and_are_what_they_were(storage: Storage) -> None:
@@ -254,61 +126,15 @@ def test_a_damaged_part_is_said_to_be_one(tmp_path: Path) -> None:
         ledger.state()
 
 
-# --- crashes and readers ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_crash_at_any_operation_loses_nothing(tmp_path: Path) -> None:
-    """And the next owner's compaction ends with all records in parts."""
-    for step in itertools.count():
-        uri = str(tmp_path / str(step))
-        expected = scene(uri)
-        try:
-            compaction_of(WatchedStorage(uri, crash_at(step)), now=LATER)
-        except CrashError:
-            crashed = True
-        else:
-            crashed = False
-        check(uri, expected)
-        compaction_of(Storage(uri), epoch=2)
-        check(uri, expected)
-        if not crashed:
-            break
-    assert step > 20
-
-
-def test_a_reader_at_any_moment_of_a_compaction_sees_everything(tmp_path: Path) -> None:
-    uri = str(tmp_path)
-    expected = scene(uri)
-    moments = []
-
-    def read(number: int) -> None:
-        check(uri, expected)
-        moments.append(number)
-
-    compaction_of(WatchedStorage(uri, read), now=LATER)
-    assert len(moments) > 20
-
-
-def test_a_compaction_at_any_moment_of_a_reader_hides_nothing(tmp_path: Path) -> None:
-    """Even one that removes what it replaces at once, so that listed parts are gone when they are opened."""
-    for step in itertools.count():
-        uri = str(tmp_path / str(step))
-        expected = scene(uri)
-        reached = []
-
-        def compact_there(number: int, step: int = step, uri: str = uri, reached: list[int] = reached) -> None:
-            if number == step:
-                reached.append(number)
-                compaction_of(Storage(uri), now=1e12)
-                merge(Storage(uri), 1, now=1e12)
-
-        state = Ledger(WatchedStorage(uri, compact_there)).state()
-        newest = {one.id: one.generation for one in by_key(expected)}
-        assert {clip_id: one.generation for clip_id, one in state.records.items()} == newest
-        if not reached:
-            break
-    assert step > 5
+def test_records_in_parts_read_as_json_would(tmp_path: Path) -> None:
+    """Every field survives, also of records that another version's `seconds` made longer."""
+    one = replace(record("a"), gang="g", node="nœud", started="s", request_hash="h", seconds={"denoise": 1, "x": 0.25})
+    ledger = Ledger(Storage(str(tmp_path)))
+    settle(ledger, one, record("b"))
+    compact(ledger.storage, 1, ledger.state().contents)
+    found = ledger.find("a", 0)
+    assert found is not None
+    assert json.loads(found.to_json()) == json.loads(one.to_json())
 
 
 # --- who wakes late --------------------------------------------------------------------------------------------------
@@ -379,115 +205,3 @@ def test_a_part_says_what_it_replaces(tmp_path: Path) -> None:
     assert part.startswith(f"{LEDGER}/00000007-")
     (found,) = list_parts(storage)
     assert (found.path, found.num_rows, found.replaces) == (part, 1, {"x", "y"})
-
-
-# --- any order -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Model:
-    """What should be: outcomes by clip and generation, the open generation, attempts that have not ended."""
-
-    outcomes: dict[tuple[str, int], Record] = field(default_factory=dict)
-    generation: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_IDS, 0))
-    running: list[tuple[str, int, int]] = field(default_factory=list)
-    epoch: int = 1
-
-    def is_settled(self, clip_id: str) -> bool:
-        return (clip_id, self.generation[clip_id]) in self.outcomes
-
-
-_IDS = ("a", "a.0", "b", "c")
-_ids = st.sampled_from(_IDS)
-_steps = st.one_of(
-    st.tuples(st.just("begin"), _ids),
-    st.tuples(st.just("commit"), st.integers(0, 5), st.sampled_from([None, "oom", "gang"])),
-    st.tuples(st.just("retry")),
-    st.tuples(st.just("redo"), _ids),
-    st.tuples(st.just("compact"), st.integers(0, 40), st.booleans()),
-    st.tuples(st.just("takeover")),
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=60, deadline=None, database=None)
-@given(st.lists(_steps, max_size=18))
-def test_any_interleaving_of_gangs_owners_and_crashes_keeps_one_outcome_a_generation(steps: list[tuple]) -> None:
-    """Attempts end in any order, however late; the compactor crashes anywhere; readers agree with a model."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        _make_small(patch)
-        ledger, model = Ledger(Storage(folder)), Model()
-        for name, *arguments in steps:
-            _STEPS[name](ledger, model, *arguments)
-            check(folder, list(model.outcomes.values()))
-            state = ledger.state()
-            for clip_id in _IDS:
-                assert state.is_settled(clip_id) == model.is_settled(clip_id)
-                assert state.generation(clip_id) == model.generation[clip_id]
-
-
-def _begin(ledger: Ledger, model: Model, clip_id: str) -> None:
-    """Owners begin what is not settled."""
-    state = ledger.state()
-    if not state.is_settled(clip_id):
-        number = ledger.begin_attempt(clip_id, state.past_attempts(clip_id), "gang")
-        model.running.append((clip_id, model.generation[clip_id], number))
-
-
-def _commit(ledger: Ledger, model: Model, which: int, failure: FailureClass | None) -> None:
-    """Any attempt that has begun and not ended, however long ago: it has one outcome to give."""
-    if model.running:
-        clip_id, generation, number = model.running.pop(which % len(model.running))
-        new = replace(record(clip_id, failure, generation, number), epoch=model.epoch)
-        assert ledger.commit(new) == model.outcomes.setdefault((clip_id, generation), new)
-
-
-def _retry(ledger: Ledger, model: Model) -> None:
-    failed = [
-        clip_id
-        for clip_id in _IDS
-        if model.is_settled(clip_id) and model.outcomes[clip_id, model.generation[clip_id]].status == "failed"
-    ]
-    assert ledger.retry() == failed
-    for clip_id in failed:
-        model.generation[clip_id] += 1
-
-
-def _redo(ledger: Ledger, model: Model, clip_id: str) -> None:
-    if model.is_settled(clip_id):
-        ledger.redo([clip_id])
-        model.generation[clip_id] += 1
-
-
-def _compact(ledger: Ledger, model: Model, crash: int, later: bool) -> None:
-    """later: more than an hour after everything before, so that what was replaced goes."""
-    now = LATER + max((part.written for part in list_parts(ledger.storage)), default=0.0) if later else None
-    try:
-        compaction_of(WatchedStorage(ledger.storage.uri, crash_at(crash)), model.epoch, now)
-    except CrashError:
-        pass
-
-
-def _takeover(ledger: Ledger, model: Model) -> None:
-    model.epoch += 1
-
-
-_STEPS: dict[str, Callable[..., None]] = {
-    "begin": _begin,
-    "commit": _commit,
-    "retry": _retry,
-    "redo": _redo,
-    "compact": _compact,
-    "takeover": _takeover,
-}
-
-
-def test_records_in_parts_read_as_json_would(tmp_path: Path) -> None:
-    """Every field survives, also of records that another version's `seconds` made longer."""
-    one = replace(record("a"), gang="g", node="nœud", started="s", request_hash="h", seconds={"denoise": 1, "x": 0.25})
-    ledger = Ledger(Storage(str(tmp_path)))
-    settle(ledger, one, record("b"))
-    compact(ledger.storage, 1, ledger.state().contents)
-    found = ledger.find("a", 0)
-    assert found is not None
-    assert json.loads(found.to_json()) == json.loads(one.to_json())

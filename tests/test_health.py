@@ -111,6 +111,24 @@ def test_gangs_that_go_with_their_node_are_one_fault(clock: Clock) -> None:
     assert said == []
 
 
+def test_a_gang_that_is_sent_to_the_dead_node_is_no_second_fault(clock: Clock) -> None:
+    """Ray notices the death after a while; a gang that was asked for meanwhile ends with it."""
+    job = health(max_consecutive_faults=2)
+    job.gang_broke("node", clock.now - 600, Fault("gang", "the gang died"))
+    for _ in range(2):
+        asked = clock.now
+        clock.now += 50
+        job.gang_broke("node", asked, Fault("gang", "did not start: its node died"), node_is_dead=True)
+    assert job.bad_nodes == []
+
+
+def test_a_node_that_dies_under_its_first_gang_is_a_fault(clock: Clock) -> None:
+    job = health(max_consecutive_faults=2)
+    job.gang_broke("one", clock.now, Fault("gang", "did not start: its node died"), node_is_dead=True)
+    with pytest.raises(JobFailedError, match="2 faults in a row"):
+        job.gang_broke("two", clock.now, Fault("gang", "did not start: its node died"), node_is_dead=True)
+
+
 def test_gangs_of_a_node_that_break_one_after_the_other_are_faults_each(clock: Clock) -> None:
     job = health(max_consecutive_faults=3)
     came = clock.now

@@ -30,6 +30,7 @@ LIGHT = (
     "run",
     "status",
     "storage",
+    "traffic",
     "video",
 )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from parity import Outcome, main, run_case, run_cases
-from parity_cases import KINDS, NETWORK_KINDS, Check
+from parity_case import Check
+from parity_cases import KINDS, NETWORK_KINDS
 from safetensors.torch import load_file, save_file
 
 from cosmos_ray.parallel import ContextParallel

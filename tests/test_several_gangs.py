@@ -3,6 +3,7 @@
 * A gang is on one node, and has its GPUs for itself.
 * Without --gang-size, gangs fit every node, so that none is left out.
 * A node that dies with several gangs costs their clips an attempt each; one that is drained sends all of them away.
+* A node that dies is one fault of the job, though Ray goes on placing gangs there until it has noticed.
 """
 
 from __future__ import annotations
@@ -64,6 +65,23 @@ def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path,
     assert {one.attempt for one in records(output).values()} == {2}
     check_files(output)
     assert_no_actors_left()
+
+
+@pytest.mark.long
+def test_a_dead_node_is_one_fault_though_a_gang_is_sent_there_once_more(cluster: Cluster, tmp_path: Path) -> None:
+    """It has room for a second gang. A second fault would end the job."""
+    doomed = cluster.add_node(num_cpus=0, num_gpus=2)
+    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(4)]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    breaker = {"max_consecutive_faults": 2, "max_pause_s": 0.2}
+    job = BackgroundJob(manifest, output, device="cuda", gang_size=1, breaker=breaker)
+    wait_for(lambda: living_ranks() and list(output.glob("_cosmos_ray/attempts/*")), "a gang with a clip")
+    os.kill(doomed.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+    wait_for(lambda: any(line.endswith("did not start: its node died") for line in job.said), "Ray to notice")
+    cluster.add_node(num_cpus=0, num_gpus=1)
+    assert job.result().ok == len(rows)
+    assert sum("broke" in line for line in job.said) == 1
+    check_files(output)
 
 
 @pytest.mark.long

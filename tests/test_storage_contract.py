@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_ray import traffic
 from cosmos_ray.storage import MAX_CREATE_BYTES, Storage, fetch_to_file, read_bytes
 
 
@@ -26,6 +27,24 @@ def test_what_was_written_is_read_back(storage: Storage) -> None:
     storage.write("a/b/c.bin", data)
     assert storage.read("a/b/c.bin") == data
     assert read_bytes(storage.uri_of("a/b/c.bin")) == data
+
+
+def test_bytes_that_arrive_are_counted(storage: Storage, tmp_path: Path) -> None:
+    """By every way that an object is written or read; what somebody else had created was not written."""
+    traffic.take()
+    storage.write("a/one", b"1")
+    assert storage.write_if_absent("a/two", b"22")
+    (tmp_path / "four").write_bytes(b"4444")
+    storage.write_file("a/four", tmp_path / "four")
+    assert traffic.take() == traffic.Traffic(written=7)
+    assert not storage.write_if_absent("a/two", b"somebody else's")
+    traffic.take()
+    storage.read("a/one")
+    storage.read_many(["a/one", "a/two", "a/none"])
+    read_bytes(storage.uri_of("a/four"))
+    fetch_to_file(storage.uri_of("a/four"), tmp_path / "copy")
+    assert traffic.take() == traffic.Traffic(read=1 + 3 + 4 + 4)
+    assert traffic.take() == traffic.Traffic()
 
 
 def test_an_empty_object_is_an_object(storage: Storage) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cosmos_ray import storage as storage_module
-from cosmos_ray import store_faults
+from cosmos_ray import store_faults, traffic
 from cosmos_ray.storage import Storage
 from cosmos_ray.store_faults import retrying
 
@@ -67,8 +67,10 @@ _ClientError.__module__ = "botocore.exceptions"
 def test_a_fault_that_passes_is_survived(flaky: tuple[Storage, _Flaky], fault: Exception) -> None:
     storage, fs = flaky
     fs.faults = [fault] * 3
+    traffic.take()
     assert storage.read("x") == b"content"
     assert fs.calls == 4
+    assert traffic.take() == traffic.Traffic(read=len(b"content"), retries=3)
 
 
 def test_a_fault_that_stays_is_raised_after_the_last_try(flaky: tuple[Storage, _Flaky]) -> None:

@@ -16,49 +16,42 @@ from cosmos_ray.models.bundle import NetworkDims, T5Dims, VaeDims, load_bundle
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "datasets"), str(ROOT / "benchmarks")]
 
+import tiny_metrics as metrics  # noqa: E402
 from sample_drive import PALETTES, scene_from_seed  # noqa: E402
 from tiny_look import request  # noqa: E402
-from tiny_metrics import (  # noqa: E402
-    handover,
-    palette_of,
-    passing_scene,
-    psnr,
-    seam_error,
-    shuffled,
-    ssim,
-    track_order,
-)
 from tiny_render import render_numpy  # noqa: E402
 from tiny_scores import Setting, sample  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def passing() -> list[tuple[str, np.ndarray]]:
-    scenes = [passing_scene(seed) for seed in range(6)]
+    scenes = [metrics.passing_scene(seed) for seed in range(6)]
     return [(scene.cars[0].colour, render_numpy(scene, 64, 112, 12)) for scene in scenes]
 
 
 def test_seams_of_rendered_clips_are_told_from_shuffled_ones(passing):
     """All by day, so it is houses, road and cars that must not fit, not the light."""
     videos = [video for _, video in passing]
-    real, mixed = ([seam_error(video) for video in clips] for clips in (videos, shuffled(videos)))
+    real, mixed = ([metrics.seam_error(video) for video in clips] for clips in (videos, metrics.shuffled(videos)))
     for part in ("road", "sky", "all"):
         assert max(row[part] for row in real) < 0.6 * min(row[part] for row in mixed)
 
 
 def test_a_car_is_handed_from_camera_to_camera_and_not_in_shuffled_clips(passing):
     videos = [video for _, video in passing]
-    real = [handover(video, colour) for colour, video in passing]
-    mixed = [handover(video, colour) for (colour, _), video in zip(passing, shuffled(videos), strict=True)]
+    real = [metrics.handover(video, colour) for colour, video in passing]
+    mixed = [
+        metrics.handover(video, colour) for (colour, _), video in zip(passing, metrics.shuffled(videos), strict=True)
+    ]
     assert min(real) > 0.85
     assert np.nanmean(mixed) < 0.5
-    assert min(track_order(video, colour) for colour, video in passing) > 0.95
+    assert min(metrics.track_order(video, colour) for colour, video in passing) > 0.95
 
 
 def test_a_clip_without_the_car_has_no_handover():
-    empty = render_numpy(replace(passing_scene(0), cars=()), 64, 112, 5)
-    assert np.isnan(handover(empty, "red"))
-    assert np.isnan(track_order(empty, "blue"))
+    empty = render_numpy(replace(metrics.passing_scene(0), cars=()), 64, 112, 5)
+    assert np.isnan(metrics.handover(empty, "red"))
+    assert np.isnan(metrics.track_order(empty, "blue"))
 
 
 def test_a_world_that_drifts_apart_has_worse_seams(passing):
@@ -66,22 +59,22 @@ def test_a_world_that_drifts_apart_has_worse_seams(passing):
     video = passing[0][1]
     late = video.copy()
     late[1:6] = np.roll(video[1:6], 4, axis=1)
-    assert seam_error(late)["all"] > 1.3 * seam_error(video)["all"]
+    assert metrics.seam_error(late)["all"] > 1.3 * metrics.seam_error(video)["all"]
 
 
 def test_palettes_of_rendered_clips_are_recognised():
     for seed in range(40, 58):
         scene = replace(scene_from_seed(seed), palette=list(PALETTES)[seed % 3])
-        assert palette_of(render_numpy(scene, 16, 28, 2)) == scene.palette
+        assert metrics.palette_of(render_numpy(scene, 16, 28, 2)) == scene.palette
 
 
 def test_likeness_of_a_video_to_itself_and_to_another(passing):
     one, other = passing[0][1], passing[1][1]
-    assert ssim(one, one) == pytest.approx(1.0)
-    assert psnr(one, one) > 70
+    assert metrics.ssim(one, one) == pytest.approx(1.0)
+    assert metrics.psnr(one, one) > 70
     noisy = np.clip(one.astype(int) + np.random.default_rng(0).integers(-20, 21, one.shape), 0, 255).astype(np.uint8)
-    assert ssim(one, other) < ssim(one, noisy) < 0.9
-    assert psnr(one, other) < psnr(one, noisy)
+    assert metrics.ssim(one, other) < metrics.ssim(one, noisy) < 0.9
+    assert metrics.psnr(one, other) < metrics.psnr(one, noisy)
 
 
 # --- sampling settings ------------------------------------------------------------------------------------------------
