@@ -102,7 +102,6 @@ class GangLeader:
         self._denoising = asyncio.Lock()
         self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
         self._watchers: list[asyncio.Task[None]] = []
-        self._denoised_at = 0.0  # end of the last denoising: what follows until the next is idle GPU time
         self._pace = Pace()
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
@@ -135,7 +134,6 @@ class GangLeader:
         if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
             port = await self._ranks[0].open_store.remote()
         await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
-        self._denoised_at = time.monotonic()
         log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
         return GangInfo(self._node, tuple(self._processes), time.monotonic() - began)
 
@@ -197,17 +195,15 @@ class GangLeader:
             try:
                 if self._leaving:
                     raise _LeavingError
-                gap = time.monotonic() - self._denoised_at
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
                 with self._in_phase("denoise", seconds):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
                     reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
             finally:
                 self._denoising_ends = 0.0
-                self._denoised_at = time.monotonic()
                 self._denoising.release()
             working = max(report.seconds for report in reports)
-            seconds["idle"] = gap + seconds["denoise"] - working  # GPU time lost since the clip before
+            seconds["idle"] = max(report.idle_seconds for report in reports)
             self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
             made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
@@ -258,8 +254,9 @@ class GangLeader:
         return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
 
     async def _embed(self, request: ClipRequest) -> ClipRequest:
+        words = dataclasses.replace(request, frames=None, noise=None)  # embedding needs neither
         (text,) = await self._on_ranks(
-            self._ranks[:1], "embed", request, deadline_s=self._pace.of_rest(self._spec.settings)
+            self._ranks[:1], "embed", words, deadline_s=self._pace.of_rest(self._spec.settings)
         )
         return dataclasses.replace(request, text=text)
 

@@ -124,6 +124,7 @@ class Generator:
             guidance=request.guidance,
             num_steps=request.num_steps,
             seed=request.seed,
+            noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),
             model_fps=self.bundle.model_fps,
             parallel=self.parallel,
             on_step=on_step,

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 
 from cosmos_ray.errors import RowError
+from cosmos_ray.idle import IdleClock
 from cosmos_ray.ledger import FileEntry
 from cosmos_ray.process_log import log_as
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
@@ -35,9 +36,11 @@ _MEMORY_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class DenoiseReport:
-    """first_step: 0, or where it went on from a stored state."""
+    """idle_seconds: GPU time since the clip before, or the loading. first_step: 0, or where a stored state was gone on
+    from."""
 
     seconds: float
+    idle_seconds: float
     first_step: int
     peak_memory_bytes: int
 
@@ -72,6 +75,7 @@ class Rank:
         self._spec = spec
         self._storage = Storage(spec.output)
         self._generator = load_generator(spec.bundle, spec.device, self._join(spec, port), spec.numerics)
+        self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
         seconds = time.monotonic() - started
         log.info("%s is loaded on %s, in %.1f s", spec.bundle.name, spec.device, seconds)
         return seconds
@@ -118,27 +122,31 @@ class Rank:
         """
         started = time.monotonic()
         resume = None if packed is None else self._generator.unpack_state(packed)
-        if checkpoint is None:
-            latents = self._generator.denoise(request, resume=resume)
-        else:
-            latents = self._denoise_storing_states(request, resume, checkpoint)
-        self._decoding[request.id] = self._generator.collect(latents)
+        if request.num_conditional_frames:
+            self._idle.work_begins()  # with encoding them
+        try:
+            latents = self._denoise(request, resume, checkpoint)
+            self._decoding[request.id] = self._generator.collect(latents)
+        finally:
+            idle_seconds = self._idle.work_ends()
         first_step = 0 if packed is None else int(packed["step"])
         seconds = time.monotonic() - started
-        log.info("%s: denoised in %.1f s", request.id, seconds)
-        return DenoiseReport(seconds, first_step, _peak_memory(self._spec.device))
+        log.info("%s: denoised in %.1f s, %.3f s after the clip before", request.id, seconds, idle_seconds)
+        return DenoiseReport(seconds, idle_seconds, first_step, _peak_memory(self._spec.device))
 
-    def _denoise_storing_states(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint) -> Any:
-        writer = Writer(self._storage, checkpoint)
+    def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
+        writer = None if checkpoint is None else Writer(self._storage, checkpoint)
 
-        def store(state: Any) -> None:
-            if writer.wants(state.step) and (packed := self._generator.pack_state(state)):
+        def on_state(state: Any) -> None:
+            self._idle.work_begins()
+            if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
                 writer.write(packed)
 
         try:
-            return self._generator.denoise(request, resume=resume, on_state=store)
+            return self._generator.denoise(request, resume=resume, on_state=on_state)
         finally:
-            writer.close()
+            if writer:
+                writer.close()
 
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:
