@@ -30,7 +30,7 @@ from cosmos_ray.errors import FailureClass, LeaseLost, RowError
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.prepare import Prepared, prepare
-from cosmos_ray.process_log import log_as
+from cosmos_ray.process_log import in_words, log_as
 from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
@@ -66,9 +66,15 @@ class RankProcess:
 
 @dataclass(frozen=True)
 class GangInfo:
+    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part."""
+
     node: str
     ranks: tuple[RankProcess, ...]
     load_seconds: float
+    load_parts: dict[str, float]
+
+    def how_loaded(self) -> str:
+        return f"loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
 
 
 @dataclass(frozen=True)
@@ -128,14 +134,18 @@ class GangLeader:
             }
             self._ranks.append(rank_actor.options(**options).remote(number, self._spec.gang_size))
         self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
+        asked = time.monotonic()
         for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
             self._processes.append(RankProcess(self._node, pid, start))
+        parts = {"processes": time.monotonic() - asked}
         port = 0
         if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
             port = await self._ranks[0].open_store.remote()
-        await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
+        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
+        for part in loaded[0]:  # rank 0 has every part
+            parts[part] = max(seconds.get(part, 0.0) for seconds in loaded)
         log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
-        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began)
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts)
 
     async def stages(self) -> dict[str, int]:
         """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
@@ -167,8 +177,7 @@ class GangLeader:
         log.info("%s: attempt %d begins", clip.id, attempt)
         outcome = await self._run(clip, attempt)
         if outcome.record is not None:
-            phases = ", ".join(f"{phase} {spent:.1f} s" for phase, spent in outcome.record.seconds.items())
-            log.info("%s: attempt %d committed: %s", clip.id, attempt, phases)
+            log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
         elif outcome.fault is not None:
             log.warning(
                 "%s: attempt %d failed (%s): %s",

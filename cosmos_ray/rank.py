@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ import ray
 from cosmos_ray.errors import RowError
 from cosmos_ray.idle import IdleClock
 from cosmos_ray.ledger import FileEntry
-from cosmos_ray.process_log import log_as
+from cosmos_ray.process_log import in_words, log_as
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, Writer
@@ -66,18 +67,22 @@ class Rank:
         self._store = TCPStore("127.0.0.1", 0, self._world_size, is_master=True, wait_for_workers=False)
         return int(self._store.port)
 
-    def load(self, spec: GangSpec, port: int) -> float:
-        """Join the gang and load the model; seconds it took. Collective."""
-        from cosmos_ray.models.load import load_generator
+    def load(self, spec: GangSpec, port: int) -> dict[str, float]:
+        """Join the gang and load the model; seconds that each part took. Collective."""
+        from cosmos_ray.models.load import load_generator, timed
 
         log_as(str(ray.get_runtime_context().get_actor_name()))
-        started = time.monotonic()
         self._spec = spec
         self._storage = Storage(spec.output)
-        self._generator = load_generator(spec.bundle, spec.device, self._join(spec, port), spec.numerics)
+        seconds: dict[str, float] = {}
+        if spec.bundle.generator != "fake":
+            with timed(seconds, "imports"):
+                importlib.import_module("cosmos_ray.generator")
+        with timed(seconds, "device and group"):
+            parallel = self._join(spec, port)
+        self._generator = load_generator(spec.bundle, spec.device, parallel, spec.numerics, seconds)
         self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
-        seconds = time.monotonic() - started
-        log.info("%s is loaded on %s, in %.1f s", spec.bundle.name, spec.device, seconds)
+        log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
 
     def _join(self, spec: GangSpec, port: int) -> Any:
