@@ -113,8 +113,10 @@ class Rank:
     @ray.method(concurrency_group="text")
     def embed(self, request: ClipRequest) -> ClipText:
         """On rank 0, which holds the text encoder."""
+        began = time.monotonic()
         text = self._generator.embed(request).text
         assert text is not None
+        log.info("%s: embedded in %.2f s", request.id, time.monotonic() - began)
         return text
 
     @ray.method(concurrency_group="denoise")

@@ -58,3 +58,18 @@ def test_what_the_pipelines_benchmark_reads_out_of_records() -> None:
     assert figures["hidden_share"]["prepare"] == 0.5
     assert figures["hidden_share"]["publish"] == pytest.approx(7.5 / 9, abs=1e-4)
     assert figures["megabytes_a_clip"] == 2.0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_pipelines_benchmark_runs_a_real_job() -> None:
+    words = ["--clips", "4", "--seconds", "0.3", "--conditional", "0"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "pipeline.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["clips"] == 4
+    assert found["megabytes_a_clip"] > 10
+    assert found["seconds"]["denoise"] >= 0.3
+    assert 0 < found["idle_ms"]["median"] <= found["idle_ms"]["most"]
+    assert "processes" in found["gang_start_s"]
