@@ -29,7 +29,7 @@ class LightLeader:
     async def start(self, predecessors: list[Any], pace: Any) -> Any:
         from cosmos_ray.gang import GangInfo
 
-        return GangInfo("node", (), 0.0)
+        return GangInfo("node", (), 0.0, {})
 
     async def until_broken(self) -> None:
         await asyncio.get_running_loop().create_future()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,14 +104,25 @@ def generate(
     return generate_clips(settings, _say).exit_code
 
 
+class Gpu(StrEnum):
+    """GPUs whose times were measured."""
+
+    h100 = "h100"
+    h200 = "h200"
+
+
 @app.command()
 def plan(
     manifest: Manifest,
     output: Annotated[str | None, typer.Option(help="Subtract what this output has.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, or URI of a bundle's folder.")] = None,
+    gpu: Annotated[Gpu, typer.Option(help="What GPUs the time is told for.")] = Gpu.h100,
+    gangs: Annotated[int, typer.Option(help="How many gangs work at once.", min=1)] = 1,
+    price: Annotated[float | None, typer.Option(metavar="USD", help="Of a GPU for an hour.", min=0)] = None,
     as_json: Json = False,
 ) -> int:
-    """Check a whole manifest without a GPU: rows, faults, what is done, what is left."""
+    """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
+    from cosmos_ray.cost import estimates, lines
     from cosmos_ray.ledger import Ledger, LedgerState
     from cosmos_ray.models.bundle import load_bundle
     from cosmos_ray.plan import plan_for
@@ -120,9 +132,11 @@ def plan(
     flags = {"manifest": manifest, "output": output or "none", **({"model": model} if model else {})}
     settings = GenerateConfig.model_validate(flags)
     state = Ledger(Storage(output)).state() if output else LedgerState.empty()
-    found = plan_for(settings, load_bundle(settings.model), state)
+    bundle = load_bundle(settings.model)
+    found = plan_for(settings, bundle, state)
+    costs = estimates(found.work, bundle, gpu)
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(asdict(found) | {"gpu": gpu, "estimates": [asdict(one) for one in costs]}))
         return 0
     print(f"{found.rows} rows ask for {found.clips} clips: {found.done} done, {found.failed} failed, {found.left} left")
     print(f"{found.invalid} clips will fail for what their rows say" + (":" if found.invalid_examples else ""))
@@ -134,6 +148,8 @@ def plan(
         print(removed_line(sum(found.removed.values())))
     if found.changed:
         print(f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}")
+    for line in lines(costs, gpu, gangs, price):
+        print(line)
     return 0
 
 

@@ -30,7 +30,7 @@ from cosmos_ray.errors import FailureClass, LeaseLost, RowError
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.prepare import Prepared, prepare
-from cosmos_ray.process_log import log_as
+from cosmos_ray.process_log import in_words, log_as
 from cosmos_ray.rank import process_start, rank_actor
 from cosmos_ray.request import ClipRequest
 from cosmos_ray.spec import GangSpec
@@ -67,9 +67,15 @@ class RankProcess:
 
 @dataclass(frozen=True)
 class GangInfo:
+    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part."""
+
     node: str
     ranks: tuple[RankProcess, ...]
     load_seconds: float
+    load_parts: dict[str, float]
+
+    def how_loaded(self) -> str:
+        return f"loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,6 @@ class GangLeader:
         self._denoising = asyncio.Lock()
         self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
         self._watchers: list[asyncio.Task[None]] = []
-        self._denoised_at = 0.0  # end of the last denoising: what follows until the next is idle GPU time
         self._pace = Pace()
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
@@ -130,15 +135,18 @@ class GangLeader:
             }
             self._ranks.append(rank_actor.options(**options).remote(number, self._spec.gang_size))
         self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
+        asked = time.monotonic()
         for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
             self._processes.append(RankProcess(self._node, pid, start))
+        parts = {"processes": time.monotonic() - asked}
         port = 0
         if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
             port = await self._ranks[0].open_store.remote()
-        await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
-        self._denoised_at = time.monotonic()
+        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
+        for part in loaded[0]:  # rank 0 has every part
+            parts[part] = max(seconds.get(part, 0.0) for seconds in loaded)
         log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
-        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began)
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts)
 
     async def stages(self) -> dict[str, int]:
         """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
@@ -170,8 +178,7 @@ class GangLeader:
         log.info("%s: attempt %d begins", clip.id, attempt)
         outcome = await self._run(clip, attempt)
         if outcome.record is not None:
-            phases = ", ".join(f"{phase} {spent:.1f} s" for phase, spent in outcome.record.seconds.items())
-            log.info("%s: attempt %d committed: %s", clip.id, attempt, phases)
+            log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
         elif outcome.fault is not None:
             log.warning(
                 "%s: attempt %d failed (%s): %s",
@@ -208,17 +215,15 @@ class GangLeader:
             try:
                 if self._leaving:
                     raise _LeavingError
-                gap = time.monotonic() - self._denoised_at
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
                 with self._in_phase("denoise", seconds):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
                     reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
             finally:
                 self._denoising_ends = 0.0
-                self._denoised_at = time.monotonic()
                 self._denoising.release()
             working = max(report.seconds for report in reports)
-            seconds["idle"] = gap + seconds["denoise"] - working  # GPU time lost since the clip before
+            seconds["idle"] = max(report.idle_seconds for report in reports)
             self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
             made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
@@ -269,8 +274,9 @@ class GangLeader:
         return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
 
     async def _embed(self, request: ClipRequest) -> ClipRequest:
+        words = dataclasses.replace(request, frames=None, noise=None)  # embedding needs neither
         (text,) = await self._on_ranks(
-            self._ranks[:1], "embed", request, deadline_s=self._pace.of_rest(self._spec.settings)
+            self._ranks[:1], "embed", words, deadline_s=self._pace.of_rest(self._spec.settings)
         )
         return dataclasses.replace(request, text=text)
 

@@ -24,7 +24,7 @@ from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_worl
 from cosmos_ray.models.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.files import local_path, source_key
-from cosmos_ray.models.load import ClipGenerator, load_generator
+from cosmos_ray.models.load import ClipGenerator, load_generator, timed
 from cosmos_ray.models.sampler import Grid, SamplerState
 from cosmos_ray.models.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.vae import WanVAE, normalise_frames, signed_to_uint8
@@ -57,8 +57,12 @@ class Generator:
         parallel: ContextParallel = ContextParallel(),  # noqa: B008 - frozen, no process group
         numerics: Numerics | None = None,
         approximations: Approximations = EXACT,
+        seconds: dict[str, float] | None = None,
     ) -> Generator:
-        """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own."""
+        """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own.
+
+        seconds: where those of each part are put down, if they are wanted.
+        """
         bundle = bundle.with_numerics(numerics)
         check_world_size(bundle, parallel.world_size)
         dtype = NUMERICS_DTYPE[bundle.numerics]
@@ -66,14 +70,16 @@ class Generator:
             # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
             torch.backends.cudnn.allow_tf32 = False
         text_device = "cpu" if bundle.text_encoder_device == "cpu" else device
-        return cls(
-            bundle=bundle,
-            parallel=parallel,
-            network=_load_network(bundle).to(device, dtype),
-            vae=_load_vae(bundle).to(device, dtype),
-            text_encoder=_load_text_encoder(bundle).to(text_device) if parallel.rank == 0 else None,
-            approximations=approximations,
-        )
+        seconds = {} if seconds is None else seconds
+        with timed(seconds, "network"):
+            network = _load_network(bundle).to(device, dtype)
+        with timed(seconds, "vae"):
+            vae = _load_vae(bundle).to(device, dtype)
+        text_encoder = None
+        if parallel.rank == 0:
+            with timed(seconds, "text encoder"):
+                text_encoder = _load_text_encoder(bundle).to(text_device)
+        return cls(bundle, parallel, network, vae, text_encoder, approximations)
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
         """The clip's frames, uint8 [T, H, W, 3] a view, for the views this rank owns.
@@ -129,6 +135,7 @@ class Generator:
             guidance_interval=self.approximations.guidance_interval,
             num_steps=request.num_steps,
             seed=request.seed,
+            noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),
             model_fps=self.bundle.model_fps,
             parallel=self.parallel,
             on_step=on_step,

@@ -24,6 +24,7 @@ from cosmos_ray.storage import explain, resolve_reference
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
+MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
 MAX_PROMPT_CHARS = 20_000
 #: What stands in `prompt` where somebody took it for a reference.
@@ -207,7 +208,7 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             negative_prompt=_text(row, "negative_prompt", defaults.negative_prompt),
             guidance=_number(row, "guidance", defaults.guidance, 0.0, 100.0),
             seed=_integer(row, "seed", defaults.seed, 0, MAX_SEED),
-            num_steps=_integer(row, "num_steps", defaults.num_steps, 1, 1000),
+            num_steps=_integer(row, "num_steps", defaults.num_steps, 1, MAX_STEPS),
             n_views=n_views,
             fps=_integer(row, "fps", defaults.fps, 1, 120),
         )

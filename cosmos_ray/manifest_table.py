@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.manifest import ID_PATTERN, MAX_PROMPT_CHARS, MAX_SAMPLES, MAX_SEED, RowDefaults, sample_seed
+from cosmos_ray.manifest import ID_PATTERN, MAX_PROMPT_CHARS, MAX_SAMPLES, MAX_SEED, MAX_STEPS, RowDefaults, sample_seed
 from cosmos_ray.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.storage import SCHEMES, scheme_of
 
@@ -131,7 +131,7 @@ def check_batch(batch: pa.RecordBatch, defaults: RowDefaults, base: str) -> Chec
 
     n_views = integer("n_views", defaults.n_views, 1, min(defaults.n_views, len(VIEWS)))
     integer("seed", defaults.seed, 0, MAX_SEED)
-    integer("num_steps", defaults.num_steps, 1, 1000)
+    integer("num_steps", defaults.num_steps, 1, MAX_STEPS)
     integer("fps", defaults.fps, 1, 120)
     integer("num_samples", 1, 1, MAX_SAMPLES)
     given = _floats(batch, "guidance")

@@ -253,7 +253,7 @@ class GangPool:
             self._health.gang_broke(dead or node, asked, fault, node_is_dead=bool(dead))
             return None
         self._demand.gang_came(placed - asked, time.monotonic() - placed)
-        self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, loaded in {info.load_seconds:.1f} s")
+        self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, {info.how_loaded()}")
         self._metrics.gang_started(info.load_seconds)
         return _Gang(name, leader, info, placed)
 

@@ -1,4 +1,4 @@
-"""From a clip's references to a request that a generator can take: fetch, decode, resize, read embeddings.
+"""From a clip's references to a request that a generator can take: fetch, decode, resize, read embeddings, draw noise.
 
 Runs in the gang's leader while the clip before is being denoised. Only the conditioning frames are decoded.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.manifest import Clip
 from cosmos_ray.models.bundle import Bundle
+from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.request import ClipRequest, ClipText
 from cosmos_ray.storage import Stat, fetch_to_file, read_bytes
 from cosmos_ray.video import probe, read_conditioning
@@ -61,6 +62,7 @@ def prepare(clip: Clip, bundle: Bundle, attempt: int) -> Prepared:
         num_steps=clip.num_steps,
         frames=frames,
         text=text,
+        noise=clip_noise(clip.seed, bundle, clip.n_views),  # here it costs no GPU time
         attempt=attempt,
     )
     return Prepared(request, videos + embedding)

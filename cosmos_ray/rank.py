@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import logging
 import os
 import sys
@@ -20,8 +21,9 @@ from typing import Any
 import ray
 
 from cosmos_ray.errors import RowError
+from cosmos_ray.idle import IdleClock
 from cosmos_ray.ledger import FileEntry
-from cosmos_ray.process_log import log_as
+from cosmos_ray.process_log import in_words, log_as
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, Writer
@@ -36,9 +38,11 @@ _MEMORY_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class DenoiseReport:
-    """first_step: 0, or where it went on from a stored state."""
+    """idle_seconds: GPU time since the clip before, or the loading. first_step: 0, or where a stored state was gone on
+    from."""
 
     seconds: float
+    idle_seconds: float
     first_step: int
     peak_memory_bytes: int
 
@@ -64,19 +68,24 @@ class Rank:
         self._store = TCPStore("127.0.0.1", 0, self._world_size, is_master=True, wait_for_workers=False)
         return int(self._store.port)
 
-    def load(self, spec: GangSpec, port: int) -> float:
-        """Join the gang and load the model; seconds it took. Collective."""
-        from cosmos_ray.models.load import load_generator
+    def load(self, spec: GangSpec, port: int) -> dict[str, float]:
+        """Join the gang and load the model; seconds that each part took. Collective."""
+        from cosmos_ray.models.load import load_generator, timed
 
         log_as(str(ray.get_runtime_context().get_actor_name()))
-        started = time.monotonic()
         self._spec = spec
         self._storage = Storage(spec.output)
+        seconds: dict[str, float] = {}
+        if spec.bundle.generator != "fake":
+            with timed(seconds, "imports"):
+                importlib.import_module("cosmos_ray.generator")
+        with timed(seconds, "device and group"):
+            parallel = self._join(spec, port)
         self._generator = load_generator(
-            spec.bundle, spec.device, self._join(spec, port), spec.numerics, spec.approximations
+            spec.bundle, spec.device, parallel, spec.numerics, spec.approximations, seconds
         )
-        seconds = time.monotonic() - started
-        log.info("%s is loaded on %s, in %.1f s", spec.bundle.name, spec.device, seconds)
+        self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
+        log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
 
     def _join(self, spec: GangSpec, port: int) -> Any:
@@ -107,8 +116,10 @@ class Rank:
     @ray.method(concurrency_group="text")
     def embed(self, request: ClipRequest) -> ClipText:
         """On rank 0, which holds the text encoder."""
+        began = time.monotonic()
         text = self._generator.embed(request).text
         assert text is not None
+        log.info("%s: embedded in %.2f s", request.id, time.monotonic() - began)
         return text
 
     @ray.method(concurrency_group="denoise")
@@ -121,27 +132,31 @@ class Rank:
         """
         started = time.monotonic()
         resume = None if packed is None else self._generator.unpack_state(packed)
-        if checkpoint is None:
-            latents = self._generator.denoise(request, resume=resume)
-        else:
-            latents = self._denoise_storing_states(request, resume, checkpoint)
-        self._decoding[request.id] = self._generator.collect(latents)
+        if request.num_conditional_frames:
+            self._idle.work_begins()  # with encoding them
+        try:
+            latents = self._denoise(request, resume, checkpoint)
+            self._decoding[request.id] = self._generator.collect(latents)
+        finally:
+            idle_seconds = self._idle.work_ends()
         first_step = 0 if packed is None else int(packed["step"])
         seconds = time.monotonic() - started
-        log.info("%s: denoised in %.1f s", request.id, seconds)
-        return DenoiseReport(seconds, first_step, _peak_memory(self._spec.device))
+        log.info("%s: denoised in %.1f s, %.3f s after the clip before", request.id, seconds, idle_seconds)
+        return DenoiseReport(seconds, idle_seconds, first_step, _peak_memory(self._spec.device))
 
-    def _denoise_storing_states(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint) -> Any:
-        writer = Writer(self._storage, checkpoint)
+    def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
+        writer = None if checkpoint is None else Writer(self._storage, checkpoint)
 
-        def store(state: Any) -> None:
-            if writer.wants(state.step) and (packed := self._generator.pack_state(state)):
+        def on_state(state: Any) -> None:
+            self._idle.work_begins()
+            if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
                 writer.write(packed)
 
         try:
-            return self._generator.denoise(request, resume=resume, on_state=store)
+            return self._generator.denoise(request, resume=resume, on_state=on_state)
         finally:
-            writer.close()
+            if writer:
+                writer.close()
 
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:

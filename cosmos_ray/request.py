@@ -40,6 +40,7 @@ class ClipRequest:
     negative_prompt: text of the unconditional branch, for view 0; "" for no such branch.
     frames: conditioning frames uint8 [V, num_conditional_frames, H, W, 3], at the model's native size; None for 0.
     text: embeddings, once somebody has made them (`Generator.embed`).
+    noise: what `models.noise.clip_noise` draws from the seed, where it was drawn ahead; None: when it is needed.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
     """
 
@@ -53,6 +54,7 @@ class ClipRequest:
     num_steps: int
     frames: np.ndarray | None = None
     text: ClipText | None = None
+    noise: np.ndarray | None = None
     attempt: int = 1
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -11,6 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from pipeline import figures_of  # type: ignore[import-not-found]  # noqa: E402
+
+from cosmos_ray.ledger import FileEntry, Record  # noqa: E402
 
 
 @pytest.mark.slow
@@ -95,3 +101,45 @@ def test_decode_prints_every_way_and_how_far_it_is_from_the_librarys() -> None:
     assert [line["way"] for line in lines] == ["chunks", "whole"]
     assert lines[0]["largest"] == 0
     assert 0 < lines[1]["largest"] < 1e-4
+
+
+def clip(began: float, wait: float, denoise: float, ended: float, idle: float) -> Record:
+    """Prepared in a second."""
+    times = [datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat() for at in (began, ended)]
+    seconds = {"prepare": 1.0, "wait": wait, "denoise": denoise, "idle": idle, "decode": 1.0, "encode": 1.0, "put": 1.0}
+    file = FileEntry("rear", "r.mp4", 2_000_000, "s")
+    return Record(
+        "a", 0, "ok", None, 1, None, "h", 1, started=times[0], finished=times[1], seconds=seconds, files=(file,)
+    )
+
+
+def test_what_the_pipelines_benchmark_reads_out_of_records() -> None:
+    """Four clips of 9.5 s, half a second apart: so much of each publishing lies in a gap. The fourth's preparing begins
+    half a second before the first is denoised."""
+    clips = [
+        clip(0, 0, 9.5, ended=13, idle=1.0),
+        clip(1, 9, 9.5, ended=23, idle=0.5),
+        clip(2, 18, 9.5, ended=34.5, idle=0.5),
+        clip(0.5, 29.5, 9.5, ended=44, idle=0.5),
+    ]
+    figures = figures_of(clips)
+    assert figures["idle_ms"] == {"first": 1000.0, "median": 500.0, "most": 500.0}
+    assert figures["busy_share"] == pytest.approx(1 - 1.5 / 39.5, abs=1e-4)
+    assert figures["hidden_share"]["prepare"] == 0.5
+    assert figures["hidden_share"]["publish"] == pytest.approx(7.5 / 9, abs=1e-4)
+    assert figures["megabytes_a_clip"] == 2.0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_pipelines_benchmark_runs_a_real_job() -> None:
+    words = ["--clips", "4", "--seconds", "0.3", "--conditional", "0"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "pipeline.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["clips"] == 4
+    assert found["megabytes_a_clip"] > 10
+    assert found["seconds"]["denoise"] >= 0.3
+    assert 0 < found["idle_ms"]["median"] <= found["idle_ms"]["most"]
+    assert "processes" in found["gang_start_s"]

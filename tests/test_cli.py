@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -201,6 +202,18 @@ def test_plan_as_json(cosmos_ray: Any, manifest: str, output: Path) -> None:
     found = json.loads(answer.out)
     counts = {name: found[name] for name in ("rows", "clips", "invalid", "done", "failed", "left", "changed")}
     assert counts == {"rows": 3, "clips": 4, "invalid": 1, "done": 1, "failed": 1, "left": 2, "changed": []}
+
+
+def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
+    """For the model whose times were measured, without its files."""
+    words = ("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview", "--gpu", "h200")
+    answer = cosmos_ray(*words, "--price", "3.5", "--gangs", "2")
+    assert answer.code == 0
+    assert re.search(r"gang of 2: \d+m\d\ds a clip, [\d.]+ clips a GPU-hour, [\d.]+ GPU-hours, [\d.]+ USD", answer.out)
+    found = json.loads(cosmos_ray(*words, "--json").out)
+    assert found["gpu"] == "h200"
+    assert [one["gang_size"] for one in found["estimates"]] == [1, 2, 4, 8]
+    assert sum(group["clips"] for group in found["work"]) == found["left"] - found["invalid"]
 
 
 def test_status_for_people(cosmos_ray: Any, output: Path) -> None:

@@ -24,6 +24,7 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.generator import Generator
 from cosmos_ray.manifest import Clip, RowDefaults, clips_of_row
 from cosmos_ray.models.bundle import Bundle, load_bundle
+from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.vae import normalise_frames
 from cosmos_ray.prepare import prepare
 from cosmos_ray.request import LATENT_FRAMES, VIEWS
@@ -216,4 +217,12 @@ def test_attempts_do_not_change_what_is_prepared(folder: Path, bundle: Bundle) -
     assert first.frames is not None
     assert second.frames is not None
     assert np.array_equal(first.frames, second.frames)
-    assert replace(second, attempt=1, frames=None) == replace(first, frames=None)
+    assert np.array_equal(first.noise, second.noise)
+    assert replace(second, attempt=1, frames=None, noise=None) == replace(first, frames=None, noise=None)
+
+
+def test_noise_is_drawn_ahead_as_it_would_be_when_it_is_needed(folder: Path, bundle: Bundle) -> None:
+    prepared = prepare(clip_of(folder, "cameras", 1), bundle, 1).request
+    sizes = (bundle.vae.z_dim, 7, bundle.state_t, bundle.height // 8, bundle.width // 8)
+    assert prepared.noise is not None
+    assert np.array_equal(prepared.noise, draw_noise(prepared.seed, sizes))

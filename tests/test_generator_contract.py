@@ -15,6 +15,7 @@ from cosmos_ray.generator import Generator
 from cosmos_ray.models.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
 from cosmos_ray.models.load import load_generator
+from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.sampler import SamplerState
 from cosmos_ray.request import VIEWS, ClipRequest, ClipText
 
@@ -87,6 +88,13 @@ def test_a_seed_fixes_the_clip_and_another_changes_it(generator):
 def test_any_number_of_conditional_frames_that_the_model_knows_runs(generator, num_conditional_frames):
     frames = generator.generate(request(1, num_conditional_frames, num_steps=1))
     assert frames["front_wide"].shape == SHAPE
+
+
+def test_noise_that_was_drawn_ahead_changes_nothing(generator):
+    """As the gang's leader hands it on: read-only."""
+    noise = clip_noise(1, generator.bundle, 1)
+    noise.flags.writeable = False
+    assert same_frames(generator.generate(request(noise=noise)), generator.generate(request()))
 
 
 def test_the_attempt_never_decides_the_result(generator):
@@ -321,6 +329,11 @@ def test_the_fake_really_dies_and_really_hangs(fault, code):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_the_fake_makes_noisy_frames_if_told():
+    plain, noisy = (fake().generate(request(prompts=(text,)))["front_wide"] for text in ("a", "[grain]"))
+    assert np.abs(np.diff(noisy.astype(int), axis=2)).mean() > 10 * np.abs(np.diff(plain.astype(int), axis=2)).mean()
 
 
 def test_the_fake_takes_the_time_it_is_told():

@@ -14,6 +14,7 @@ import pytest
 from job_runs import write_manifest
 
 from cosmos_ray.config import SamplingConfig
+from cosmos_ray.cost import ClipGroup
 from cosmos_ray.errors import FailureClass, ManifestError, UsageError
 from cosmos_ray.index import write_index
 from cosmos_ray.lease import LeaseTimes, acquire
@@ -97,6 +98,28 @@ def test_the_plan_subtracts_what_is_settled(manifest: str, output: Storage) -> N
     plan = make_plan(manifest, DEFAULTS, Ledger(output).state())
     assert (plan.rows, plan.clips, plan.done, plan.failed, plan.left) == (5, 8, 2, 1, 5)
     assert plan.changed == ()
+
+
+def test_the_plan_tells_the_work_that_is_left_by_what_it_costs(tmp_path: Path, output: Storage) -> None:
+    """Rows that are checked as columns count as those that are looked at one by one; faulty ones cost nothing."""
+    rows = [
+        {"id": "a", "prompt": "a street"},
+        {"id": "b", "prompt": "a bridge", "num_samples": 3, "num_steps": 10},
+        {"id": "c", "prompt": None, "num_steps": 10},
+        {"id": "d", "prompt": "rain", "negative_prompt": ""},
+        {"id": "e", "prompt": "ünlesbar/../x", "input_video": "./in.mp4", "num_conditional_frames": 5},
+        {"id": "f", "prompt": "snow", "n_views": 1},
+    ]
+    manifest = write_manifest(tmp_path / "work.parquet", rows)
+    settle(output, clips(manifest)["b.s001"])
+    plan = make_plan(manifest, DEFAULTS, Ledger(output).state())
+    assert plan.work == (
+        ClipGroup(1, 35, True, 0, 1),
+        ClipGroup(7, 10, True, 0, 2),
+        ClipGroup(7, 35, False, 0, 1),
+        ClipGroup(7, 35, True, 0, 1),
+        ClipGroup(7, 35, True, 5, 1),
+    )
 
 
 def test_a_retried_clip_is_left_again(manifest: str, output: Storage) -> None:

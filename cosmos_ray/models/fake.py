@@ -3,6 +3,7 @@
 Frames depend on (seed, view) alone. Faults come as directives in the prompt, so that a real job can meet them:
 
     [seconds=1.5]                               time that denoising takes
+    [grain]                                     half of every value is noise, so that files become large
     [fail=input|model|oom|...]                  every rank raises RowError of that class (oom: as `[oom]`)
     [nan]                                       latents not finite: every rank raises RowError "model"
     [die] [hang] [oom]                          one rank is killed, sleeps forever, raises MemoryError
@@ -65,6 +66,7 @@ class Directives:
     """What a prompt tells the fake generator to do. seconds: time of a whole denoise, None if not said."""
 
     seconds: float | None = None
+    grain: bool = False
     faults: tuple[Fault, ...] = ()
 
 
@@ -93,6 +95,8 @@ def parse_directives(text: str) -> Directives:
         kind, _, value = head.partition("=")
         if kind == "seconds" and re.fullmatch(r"\d+(\.\d+)?", value) and not options:
             directives = replace(directives, seconds=float(value))
+        elif body == "grain":
+            directives = replace(directives, grain=True)
         elif kind in FAULTS and (kind == "fail") == (value in FAILURE_CLASSES) and (kind == "fail" or not value):
             directives = replace(directives, faults=(*directives.faults, _fault(body, kind, value, options)))
         else:
@@ -117,7 +121,7 @@ def _fault(body: str, kind: str, value: str, options: list[str]) -> Fault:
 
 def _bad_directive(body: str) -> RowError:
     expected = (
-        f"[seconds=F], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
+        f"[seconds=F], [grain], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
         f"the faults with options rank=R, at={'|'.join(STAGES)}, attempt=N"
     )
     return column_error("prompt", f"[{body}]", expected)
@@ -189,16 +193,17 @@ class FakeGenerator:
         collected = self.collect(latents) if isinstance(latents, FakeLatents) else latents
         if any_view := next(iter(collected.values()), None):
             self._act(any_view.directives, any_view.attempt, "decode")
-        return {view: self._frames(part.seed, view) for view, part in collected.items()}
+        return {view: self._frames(part.seed, view, part.directives.grain) for view, part in collected.items()}
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
         return self.decode(self.denoise(self.embed(request)))
 
-    def _frames(self, seed: int, view: str) -> np.ndarray:
+    def _frames(self, seed: int, view: str, grain: bool) -> np.ndarray:
         """A gradient that drifts with time, and a block in the view's colour that crosses it."""
         frames, height, width = self.bundle.num_frames, self.bundle.height, self.bundle.width
         index = VIEWS.index(view)
-        start, speed = np.random.RandomState([seed % 2**32, index]).randint(1, 256, size=2)
+        random = np.random.RandomState([seed % 2**32, index])
+        start, speed = random.randint(1, 256, size=2)
         t, y, x = np.ogrid[:frames, :height, :width]
         grey = (start + 4 * t + 2 * y + x) % 256
         video = np.repeat(grey[..., None].astype(np.uint8), 3, axis=-1)
@@ -207,7 +212,7 @@ class FakeGenerator:
         for frame in range(frames):
             left = int(start + frame * (1 + speed % 4)) % (width - size)
             video[frame, top : top + size, left : left + size] = _COLOURS[index]
-        return video
+        return video // 2 + random.randint(0, 128, video.shape, np.uint8) if grain else video
 
     def _act(self, directives: Directives, attempt: int, stage: str) -> None:
         for fault in directives.faults:

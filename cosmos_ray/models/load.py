@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -57,16 +59,25 @@ class ClipGenerator(Protocol):
         ...
 
 
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    """Puts down how long this part of a loading takes."""
+    began = time.monotonic()
+    yield
+    seconds[part] = time.monotonic() - began
+
+
 def load_generator(
     bundle: Bundle,
     device: str = "cpu",
     parallel: ContextParallel | None = None,
     numerics: Numerics | None = None,
     approximations: Approximations = EXACT,
+    seconds: dict[str, float] | None = None,
 ) -> ClipGenerator:
     """The model of `bundle` on `device`, as this rank of a gang holds it (`parallel`: None is a gang of one).
 
-    The fake one has nothing to approximate.
+    The fake one has nothing to approximate. seconds: where each part's are put down, if they are wanted.
     """
     if bundle.generator == "fake":
         from cosmos_ray.models.fake import FakeGenerator
@@ -76,5 +87,5 @@ def load_generator(
         from cosmos_ray.generator import Generator
         from cosmos_ray.parallel import ContextParallel
 
-        return Generator.load(bundle, device, parallel or ContextParallel(), numerics, approximations)
+        return Generator.load(bundle, device, parallel or ContextParallel(), numerics, approximations, seconds)
     raise UsageError(f"bundle `{bundle.name}`: unknown generator {bundle.generator!r}")

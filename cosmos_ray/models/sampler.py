@@ -3,8 +3,9 @@
 Everything is elementwise on a rank's share of the tokens, so it needs no communication of its own. The sample is
 float32, the solver's update float64 inside.
 
-Legend: V views, T latent frames, L tokens of a view, l a rank's share of them, P = 64 values a token, M text tokens,
-C text width, R texts of a clip that guidance weighs: the caption's and the negative prompt's.
+Legend: V views, T latent frames, H/W latent height and width, L tokens of a view, l a rank's share of them, P = 64
+values a token, M text tokens, C text width (of noise: latent channels), R texts of a clip that guidance weighs: the
+caption's and the negative prompt's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
+from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.request import TEXT_TOKENS
 
@@ -64,7 +66,7 @@ def sigma_schedule(
 
 def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     """Unit normal noise, float32: the same numbers for a seed on every machine, whatever the number of ranks."""
-    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape).astype(np.float32))
+    return torch.from_numpy(draw_noise(seed, shape))
 
 
 def ab2_step(sample: Tensor, x0: Tensor, previous_x0: Tensor | None, sigmas: np.ndarray, step: int) -> Tensor:
@@ -108,6 +110,7 @@ def denoise(
     model_fps: float,
     parallel: ContextParallel,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
+    noise_CVTHW: Tensor | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_state: Callable[[SamplerState], None] | None = None,
     resume: SamplerState | None = None,
@@ -118,9 +121,9 @@ def denoise(
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
     a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
     branch against the negative; guidance_interval: where in the schedule it does (`is_guided`), elsewhere the positive
-    branch is computed alone. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the
-    clean pass. on_state: the state before the first and after each solver step; given back as `resume`, on the
-    network's device, it continues that run bit for bit.
+    branch is computed alone. noise: the whole clip's, where it was drawn from the seed ahead. on_step(done, total):
+    after each of the num_steps + 1 steps, the last of which is the clean pass. on_state: the state before the first and
+    after each solver step; given back as `resume`, on the network's device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
@@ -156,7 +159,7 @@ def denoise(
         x0_VlP, *negative = predict(x_VlP, float(sigmas[step]), weighed_RVMC)
         return x0_VlP + guidance * (x0_VlP - negative[0]) if negative else x0_VlP
 
-    state = resume or _initial_state(network, seed, grid, parallel)
+    state = resume or _initial_state(network, seed, grid, parallel, noise_CVTHW)
     if on_state:
         on_state(state)
     for step in range(state.step, num_steps):
@@ -184,13 +187,17 @@ def _timestep(sigma: float) -> np.float32:
     return rounded / (np.float32(1) + rounded)
 
 
-def _initial_state(network: MultiviewDiT, seed: int, grid: Grid, parallel: ContextParallel) -> SamplerState:
+def _initial_state(
+    network: MultiviewDiT, seed: int, grid: Grid, parallel: ContextParallel, noise_CVTHW: Tensor | None
+) -> SamplerState:
     """Noise drawn for the whole clip in the single-GPU layout, then cut: the ranks' number never changes a clip."""
     config = network.config
     patch = config.patch_spatial
-    shape = (config.in_channels, grid.views, grid.frames, grid.height * patch, grid.width * patch)
-    noise_VLP = patchify(initial_noise(seed, shape).transpose(0, 1), patch)
-    return SamplerState(0, SIGMA_MAX * shard(noise_VLP, parallel).to(network.device), None)
+    if noise_CVTHW is None:
+        shape = (config.in_channels, grid.views, grid.frames, grid.height * patch, grid.width * patch)
+        noise_CVTHW = initial_noise(seed, shape)
+    noise_VLP = patchify(noise_CVTHW.to(network.device).transpose(0, 1), patch)
+    return SamplerState(0, SIGMA_MAX * shard(noise_VLP, parallel), None)
 
 
 def _check_inputs(

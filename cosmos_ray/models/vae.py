@@ -47,7 +47,8 @@ class WanVAE:
         # The diffusers class keeps its feature caches on itself, and encoding clears those of decoding as well. A
         # shallow copy has caches of its own and the same weights.
         self._encoder = copy.copy(self.model)
-        self.to("cpu", torch.float32)
+        weight = next(self.model.parameters())
+        self.to(weight.device, weight.dtype)
 
     @classmethod
     def from_published(
@@ -58,10 +59,14 @@ class WanVAE:
         dim_mult: tuple[int, ...] = (1, 2, 4, 4),
         num_res_blocks: int = 2,
     ) -> WanVAE:
-        """From tensors under the published (Wan) names. UsageError lists missing, unexpected and misshapen names."""
-        model = _build(VaeDims(dim=dim, z_dim=z_dim, dim_mult=dim_mult, num_res_blocks=num_res_blocks))
+        """From tensors under the published (Wan) names, which it keeps and does not copy.
+
+        UsageError lists missing, unexpected and misshapen names.
+        """
+        with torch.device("meta"):  # drawing weights that nobody will see takes seconds
+            model = _build(VaeDims(dim=dim, z_dim=z_dim, dim_mult=dim_mult, num_res_blocks=num_res_blocks))
         names = {name: published_name(name, num_res_blocks) for name in model.state_dict()}
-        load_strictly(model, state_dict, "VAE", names)
+        load_strictly(model, state_dict, "VAE", names, assign=True)
         return cls(model)
 
     @classmethod

@@ -1,0 +1,74 @@
+"""What clips cost, by gang size: measured times come back as they were, and the rest follows from the work."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cosmos_ray.cost import MEASURED, ClipGroup, call_seconds, clip_seconds, estimates, lines
+from cosmos_ray.models.bundle import Bundle, load_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUP = ClipGroup(n_views=7, num_steps=35, guided=True, num_conditional_frames=0, clips=10)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle("cosmos-predict2-2b-multiview")
+
+
+@pytest.mark.parametrize("gpu", MEASURED)
+def test_what_was_measured_comes_back_and_its_source_says_so(gpu: str) -> None:
+    known = MEASURED[gpu]
+    text = (ROOT / known.source).read_text()
+    for size, seconds in ((1, known.one_s), (2, known.two_s)):
+        assert call_seconds(gpu, size) == pytest.approx(seconds)
+        assert f"{seconds:g}" in text
+
+
+@pytest.mark.parametrize("gpu", MEASURED)
+def test_larger_gangs_make_a_clip_sooner_and_a_clip_dearer(gpu: str, bundle: Bundle) -> None:
+    found = estimates([GROUP], bundle, gpu)
+    assert [one.gang_size for one in found] == [1, 2, 4, 8]
+    assert [one.is_measured for one in found] == [True, True, False, False]
+    for smaller, larger in itertools.pairwise(found):
+        assert larger.clip_seconds < smaller.clip_seconds
+        assert larger.clips_a_gpu_hour < smaller.clips_a_gpu_hour
+        assert larger.memory_bytes < smaller.memory_bytes
+
+
+def test_a_clip_costs_what_its_row_asks_for(bundle: Bundle) -> None:
+    def seconds(**changes: int) -> float:
+        return clip_seconds(replace(GROUP, **changes), bundle, "h100", 1)
+
+    decoding = 7 * 1.68
+    assert seconds() == pytest.approx(72 * 16.42 + decoding)
+    assert seconds(guided=False) == pytest.approx(36 * 16.42 + decoding)
+    assert seconds(num_steps=17) == pytest.approx(36 * 16.42 + decoding)
+    assert seconds() < seconds(num_conditional_frames=1) < seconds(num_conditional_frames=5) < seconds() + 2
+    assert seconds(n_views=1) < seconds() / 20  # attention sees a seventh of the tokens
+
+
+def test_groups_add_up(bundle: Bundle) -> None:
+    groups = [GROUP, replace(GROUP, guided=False, clips=30)]
+    (one, *_), (first, *_), (second, *_) = (estimates(some, bundle, "h200") for some in (groups, *zip(groups)))
+    assert one.gpu_hours == pytest.approx(first.gpu_hours + second.gpu_hours)
+    assert one.clip_seconds == pytest.approx((first.clip_seconds + 3 * second.clip_seconds) / 4)
+    assert one.longest_seconds == first.clip_seconds
+
+
+def test_nothing_is_said_of_models_that_were_not_measured_or_without_clips(bundle: Bundle) -> None:
+    assert estimates([GROUP], load_bundle("tiny"), "h100") == []
+    assert estimates([], bundle, "h100") == []
+    assert lines([], "h100", 1, None) == []
+
+
+def test_a_line_for_people_tells_time_money_and_what_is_modelled(bundle: Bundle) -> None:
+    _, one, _, _, eight, source = lines(estimates([GROUP], bundle, "h100"), "h100", gangs=2, price=3.0)
+    assert "gang of 1: 19m54s a clip, 3.02 clips a GPU-hour, 3.3 GPU-hours, 9.95 USD, done in 1h39m" in one
+    assert one.endswith("(measured)")
+    assert eight.endswith("(modelled)")
+    assert MEASURED["h100"].source in source
