@@ -44,7 +44,7 @@ chaos: setup
 
 # The benchmark that needs no GPU. The others say in their first lines how to run them.
 bench: setup
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/pipeline.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from reporting import machine, report
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -98,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     on_gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
-    print(json.dumps({"device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__}))
+    report(**machine("torch"))
     generator = torch.Generator().manual_seed(0)
     shape = (1, 16, arguments.frames, arguments.height, arguments.width)
     latent = torch.randn(shape, generator=generator).to(device, dtype)
@@ -107,10 +107,10 @@ def main() -> None:
     if on_gpu:
         exact = decoder_of("chunks", copy.deepcopy(drawn).to(device, torch.float32))(latent.float()).cpu()
         torch.cuda.empty_cache()
-        print(json.dumps({"rounding": difference(expected, exact)}), flush=True)
+        report(rounding=difference(expected, exact))
     for way in arguments.ways:
         figures, video = measure(decoder_of(way, copy.deepcopy(drawn)), latent, arguments.repeats, on_gpu)
-        print(json.dumps({"way": way, **figures, **difference(video.cpu(), expected)}), flush=True)
+        report(way=way, **figures, **difference(video.cpu(), expected))
 
 
 def difference(video: Tensor, expected: Tensor) -> dict[str, float]:

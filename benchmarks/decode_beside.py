@@ -22,8 +22,6 @@ many steps it has.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import threading
@@ -33,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from reporting import machine, report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -57,18 +56,7 @@ def main() -> None:
     generator = Generator.load(load_bundle(arguments.model), arguments.device)
     bundle = generator.bundle
     on_gpu = arguments.device == "cuda"
-    print(
-        json.dumps(
-            {
-                "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-                "blocks": bundle.network.num_blocks,
-                "arguments": vars(arguments),
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-            }
-        ),
-        flush=True,
-    )
+    report(blocks=bundle.network.num_blocks, arguments=vars(arguments), **machine("torch"))
     latents = {
         view: torch.randn(bundle.vae.z_dim, bundle.state_t, bundle.height // 8, bundle.width // 8).to(arguments.device)
         for view in VIEWS[: bundle.n_views]
@@ -99,7 +87,7 @@ def main() -> None:
             figures["cost_s"] = round(decode_s, 3)
         elif way != "alone" and alone is not None:
             figures["cost_s"] = round(denoise_s - alone + left_s, 3)
-        print(json.dumps(figures), flush=True)
+        report(**figures)
 
 
 def measure(

@@ -32,8 +32,6 @@ how many MB a rank, one a gang size for the exchange between ranks alone.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import time
@@ -46,6 +44,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from reporting import machine, report
 from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
@@ -291,8 +290,7 @@ def main() -> None:
     parser.add_argument("--all-to-all", type=float, default=0.0, metavar="MB", help="of a rank, to and from all others")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    print(json.dumps({"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", **versions}), flush=True)
+    report(**machine("torch"))
     size = SIZES[arguments.size]
     if arguments.blocks:
         size = replace(size, config=size.config.model_copy(update={"num_blocks": arguments.blocks}))
@@ -302,7 +300,7 @@ def main() -> None:
     for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
         if gang_size > 1:
             figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
-            print(json.dumps(figures), flush=True)
+            report(**figures)
     for gang_size in arguments.gang_sizes:
         found = run_ranks(gang_size, measure, size, modes, arguments.seconds, arguments.steps, backend=backend)[0]
         baseline = next((figures["step_s"] for figures in found if figures["mode"] == "baseline"), None)
@@ -313,11 +311,11 @@ def main() -> None:
                 figures["ratio"] = round(figures["step_s"] / baseline, 4)
             if figures["mode"] in alone:
                 figures["efficiency"] = round(alone[figures["mode"]] / figures["step_s"] / gang_size, 4)
-            print(json.dumps(figures), flush=True)
+            report(**figures)
     if arguments.kernels and device == "cuda":
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
         for kernel in dict.fromkeys(("cudnn", best)):
-            print(json.dumps(measure_kernel(kernel, size, 2, arguments.kernels)), flush=True)
+            report(**measure_kernel(kernel, size, 2, arguments.kernels))
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from reporting import machine, report
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -48,17 +48,11 @@ def main() -> None:
         print(json.dumps(_load(arguments)))
         return
     first, *others = [_processes(arguments) for _ in range(1 + arguments.runs)]
-    print(
-        json.dumps(
-            {
-                "cache_empty": _spread(first),
-                "cached": _spread([process for run in others for process in run]),
-                "arguments": {name: value for name, value in vars(arguments).items() if value is not None},
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-                **{package: version(package) for package in ("torch", "transformers", "diffusers", "safetensors")},
-            }
-        )
+    report(
+        cache_empty=_spread(first),
+        cached=_spread([process for run in others for process in run]),
+        arguments={name: value for name, value in vars(arguments).items() if value is not None},
+        **machine("torch", "transformers", "diffusers", "safetensors"),
     )
 
 

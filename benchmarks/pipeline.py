@@ -23,20 +23,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from reporting import machine, report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -90,11 +88,8 @@ def main() -> int:
         "gang_start_s": next((line.partition("loaded in ")[2] for line in lines if " is up: " in line), ""),
         "wall_s": round(wall_s, 1),
         "arguments": {name: str(value) for name, value in vars(arguments).items() if value is not None},
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "ray": version("ray"),
     }
-    print(json.dumps(figures))
+    report(**figures, **machine("ray"))
     return code
 
 

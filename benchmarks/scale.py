@@ -21,22 +21,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from reporting import machine, report
 from scale_gangs import LightLeader, ThreadGang, local_stream
 
 ROW_GROUP = 50_000
@@ -51,19 +49,12 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     figures = MEASURES[arguments.measure](arguments)
-    print(
-        json.dumps(
-            {
-                "measure": arguments.measure,
-                "seconds": round(time.monotonic() - began, 2),
-                "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-                **figures,
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-                "pyarrow": version("pyarrow"),
-                "ray": version("ray"),
-            }
-        )
+    report(
+        measure=arguments.measure,
+        seconds=round(time.monotonic() - began, 2),
+        peak_rss_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **figures,
+        **machine("pyarrow", "ray"),
     )
 
 
