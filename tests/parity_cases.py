@@ -143,8 +143,8 @@ class Recorder(torch.nn.Module):
     def share(self, grid: Grid, fps: float, parallel: ContextParallel) -> Share:
         return self.network.share(grid, fps, parallel)
 
-    def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, context: Tensor, share: Share) -> Tensor:
-        out = self.network.forward_tokens(x, mask, timesteps, context, share)
+    def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, *others: Any, **named: Any) -> Tensor:
+        out = self.network.forward_tokens(x, mask, timesteps, *others, **named)
         self.calls.append((x[0], timesteps[0], out))
         return out
 

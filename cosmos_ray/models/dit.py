@@ -13,7 +13,7 @@ P = 64 values a token (channel, row, column; channel slowest).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -178,12 +178,14 @@ class MultiviewDiT(nn.Module):
         context_BVMC: Tensor,
         share: Share,
         view_indices_BVT: Tensor | None = None,
+        fp8_blocks: Collection[int] = (),
     ) -> Tensor:
         """Velocity [B, V, l, 64] of this rank's tokens, in the network's dtype. Collective.
 
         mask: 1 on conditional tokens, [B, V, l, 4] (a value for each latent pixel of the patch). timesteps: in 0..1,
         for every frame of the whole clip. context: 512 text tokens a view, zero padded; the padding takes part in the
-        softmax. view_indices: camera of each frame; 0..V-1 by default.
+        softmax. view_indices: camera of each frame; 0..V-1 by default. fp8_blocks: those whose
+        self-attention is in 8 bits.
 
         One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
         """
@@ -209,8 +211,9 @@ class MultiviewDiT(nn.Module):
         # Without text (and without biases) keys and values are zero, so cross-attention gives exactly zero.
         views_with_text = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten()
         context_BvMC = context_BVMC[:, views_with_text]
-        for block in self.blocks:
-            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share)
+        for number, block in enumerate(self.blocks):
+            in_8_bits = number in fp8_blocks
+            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, in_8_bits)
         out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
         # The output has the channel fastest; tokens everywhere else have it slowest.
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
@@ -273,13 +276,14 @@ class Block(nn.Module):
         context_BvMC: Tensor,
         views_with_text: Tensor,
         share: Share,
+        in_8_bits: bool = False,
     ) -> Tensor:
         def parts(modulation: nn.Module) -> tuple[Tensor, ...]:
             return _at_segments(modulation(embedding_BVTD) + lora_BVT3D, share).chunk(3, dim=-1)
 
         shift, scale, gate = parts(self.adaln_modulation_self_attn)
         y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
-        x_BVSsD = x_BVSsD + gate * self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel)
+        x_BVSsD = x_BVSsD + gate * self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, share.parallel, in_8_bits)
 
         # One clip under several texts parts here, in the first block: until now no text has been seen.
         x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1)

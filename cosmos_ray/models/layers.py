@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cosmos_ray.models.attention import attention
+from cosmos_ray.models.fp8 import fp8_attention
 from cosmos_ray.models.rope import rotate
 from cosmos_ray.parallel import ContextParallel, attend_over_ranks
 
@@ -93,12 +94,15 @@ class _Attention(nn.Module):
 class SelfAttention(_Attention):
     """All tokens of all views attend to each other: the only place where the ranks of a gang talk."""
 
-    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, parallel: ContextParallel) -> Tensor:
+    def forward(
+        self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, parallel: ContextParallel, in_8_bits: bool = False
+    ) -> Tensor:
         x_BVlD = x_BVSsD.flatten(2, 3)
         q, k, v = self.qkv(x_BVlD, x_BVlD)
         q, k = (rotate(x_BVlNK, cos_l1k, sin_l1k) for x_BVlNK in (q, k))
         # Attention takes the views as one sequence.
-        out_BlNK = attend_over_ranks(attention, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
+        attend = fp8_attention if in_8_bits else attention
+        out_BlNK = attend_over_ranks(attend, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), parallel)
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
 
 
