@@ -1,12 +1,13 @@
 """What a guided denoising step costs, its parts, and how fast the attention kernels run. On the GPUs of one machine.
 
-    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact] [--kernels 10]
+    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact fp8] [--kernels 10]
     python benchmarks/denoise.py --size small --seconds 1        # the same in miniature, also on a CPU
 
 A guided step is the network under the caption and under the negative prompt. Modes:
 
     baseline   one call a text, cuDNN attention, text in every view: the work that the published pipeline does
     exact      what `denoise` does: both texts in one call, the best exact kernel, text in view 0
+    fp8        that with self-attention in 8 bits, in a step and in the blocks where `attention: fp8` has it by default
 
 Weights are random: no time depends on them. Every mode runs for `--seconds` after a warm-up, in the same process, so
 that ratios hold for one card in one state. Prints a line of JSON a mode and gang size: seconds a step (median, least,
@@ -38,8 +39,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 from networks import random_network  # type: ignore[import-not-found]  # noqa: E402
 from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 
+from cosmos_ray.approximations import Approximations  # noqa: E402
 from cosmos_ray.models import attention as kernels  # noqa: E402
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT, Share  # noqa: E402
+from cosmos_ray.models.fp8 import check_fp8, fp8_attention  # noqa: E402
 from cosmos_ray.parallel import ContextParallel  # noqa: E402
 from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
 
@@ -59,12 +62,12 @@ SIZES = {
     ),
     "small": Size(
         DiTConfig(
-            model_channels=256, num_blocks=2, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16, state_t=2
+            model_channels=256, num_blocks=3, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16, state_t=2
         ),
         Grid(views=3, frames=2, height=2, width=4),
     ),
 }
-MODES = ("baseline", "exact")
+MODES = ("baseline", "exact", "fp8")
 
 
 def published_flop(size: Size) -> float:
@@ -91,11 +94,13 @@ def step_of(
         texts_RVMC[:, 1:] = 0
     texts_RVMC = texts_RVMC.to(device, dtype)
     calls = texts_RVMC.split(1 if mode == "baseline" else 2)
+    in_the_middle = Approximations(attention="fp8" if mode == "fp8" else "exact")
+    fp8_blocks = in_the_middle.fp8_blocks(1, 2, size.config.num_blocks)
 
     @torch.no_grad()
     def step() -> None:
         for texts in calls:
-            network.forward_tokens(x_1VlP, mask_1Vlm, timesteps_1VT, texts, share)
+            network.forward_tokens(x_1VlP, mask_1Vlm, timesteps_1VT, texts, share, fp8_blocks=fp8_blocks)
 
     return step
 
@@ -105,6 +110,8 @@ def measure(parallel: ContextParallel, size_name: str, modes: list[str], seconds
     size, on_gpu = SIZES[size_name], device == "cuda"
     network = random_network(size.config, device, torch.bfloat16 if on_gpu else torch.float32)
     share = network.share(size.grid, 30.0, parallel)
+    if "fp8" in modes:
+        check_fp8(network.device, network.dtype, size.config.head_dim)
     return [measure_mode(mode, network, size, share, parallel, seconds) for mode in modes]
 
 
@@ -185,13 +192,14 @@ def kind_of(kernel: str) -> str:
 
 
 def measure_kernel(kernel: str, size: Size, heads: int, seconds: float) -> dict:
-    """One attention over all tokens of a clip, again and again."""
+    """One attention over all tokens of a clip, again and again; 8-bit attention with its preparation."""
+    attend = fp8_attention if kernel == "fp8" else kernels.attention
     tokens = size.grid.views * size.grid.tokens_per_view
     width = size.config.head_dim
     q, k, v = (torch.randn(1, tokens, heads, width, device="cuda", dtype=torch.bfloat16) for _ in range(3))
 
     def run() -> None:
-        kernels.attention(q, k, v)
+        attend(q, k, v)
 
     with mock.patch.object(kernels, "attention_kernel", return_value=kernel):
         alone = ContextParallel()
@@ -238,7 +246,8 @@ def main() -> None:
     if arguments.kernels and device == "cuda":
         size = SIZES[arguments.size]
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
-        for kernel in dict.fromkeys(("cudnn", best)):
+        in_8_bits = ("fp8",) if "fp8" in arguments.modes else ()
+        for kernel in dict.fromkeys(("cudnn", best, *in_8_bits)):
             print(json.dumps(measure_kernel(kernel, size, 2, arguments.kernels)), flush=True)
 
 

@@ -20,7 +20,7 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     assert done.returncode == 0, done.stderr
     _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
-    assert found.keys() == {(mode, size) for mode in ("baseline", "exact") for size in (1, 2)}
+    assert found.keys() == {(mode, size) for mode in ("baseline", "exact", "fp8") for size in (1, 2)}
     for line in found.values():
         assert line["steps"] >= 3
         assert 0 < line["least_s"] <= line["step_s"] <= line["most_s"]
