@@ -1,6 +1,6 @@
 """What a guided denoising step costs, its parts, and how fast the attention kernels run. On the GPUs of one machine.
 
-    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact] [--kernels 10]
+    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact fp8] [--kernels 10]
     python benchmarks/denoise.py --blocks 4 --seconds 12 --without fused fa3 second-block given-frames views one-call
     python benchmarks/denoise.py --size small --seconds 1        # the same in miniature, also on a CPU
 
@@ -9,6 +9,7 @@ A guided step is the network under the caption and under the negative prompt. Mo
     baseline   the work that the published pipeline does: one call a text, cuDNN attention, text in every view, plain
                PyTorch for all that is no matrix product, answers for every frame
     exact      what `denoise` does for a clip with text in view 0 and one given latent frame
+    fp8        that with self-attention in 8 bits, in a step and in the blocks where `attention: fp8` has it by default
 
 and for each word after --without, `exact` with that saving switched off:
 
@@ -52,9 +53,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 from networks import random_network  # type: ignore[import-not-found]  # noqa: E402
 from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 
+from cosmos_ray.approximations import Approximations  # noqa: E402
 from cosmos_ray.models import attention as kernels  # noqa: E402
 from cosmos_ray.models import dit, passes  # noqa: E402
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
+from cosmos_ray.models.fp8 import check_fp8, fp8_attention  # noqa: E402
 from cosmos_ray.parallel import ContextParallel  # noqa: E402
 from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
 
@@ -84,6 +87,7 @@ SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused")
 MODES: dict[str, tuple[str, ...]] = {
     "baseline": SAVINGS,
     "exact": (),
+    "fp8": (),
     **{f"without {saving}": (saving,) for saving in SAVINGS},
 }
 
@@ -97,8 +101,9 @@ def published_flop(size: Size) -> float:
     return config.num_blocks * (4 * tokens**2 * width + 28 * tokens * width**2 + text)
 
 
-def step_of(off: Collection[str], network: MultiviewDiT, size: Size, parallel: ContextParallel) -> Callable[[], None]:
+def step_of(mode: str, network: MultiviewDiT, size: Size, parallel: ContextParallel) -> Callable[[], None]:
     """One guided step on this rank's tokens."""
+    off = MODES[mode]
     grid, device, dtype = size.grid, network.device, network.dtype
     share = network.share(grid, 30.0, parallel, given_frames=0 if "given-frames" in off else 1)
     generator = torch.Generator().manual_seed(1)
@@ -111,11 +116,13 @@ def step_of(off: Collection[str], network: MultiviewDiT, size: Size, parallel: C
         texts_RVMC[:, 1:] = 0
     texts_RVMC = texts_RVMC.to(device, dtype)
     calls = texts_RVMC.split(1 if "one-call" in off else 2)
+    in_the_middle = Approximations(attention="fp8" if mode == "fp8" else "exact")
+    fp8_blocks = in_the_middle.fp8_blocks(1, 2, size.config.num_blocks)
 
     @torch.no_grad()
     def step() -> None:
         for texts in calls:
-            network.forward_tokens(x_1VlP, mask_1Vlm, timesteps_1VT, texts, share)
+            network.forward_tokens(x_1VlP, mask_1Vlm, timesteps_1VT, texts, share, fp8_blocks=fp8_blocks)
 
     return step
 
@@ -141,6 +148,8 @@ def measure(parallel: ContextParallel, size: Size, modes: list[str], seconds: fl
     """Figures of each mode, as this rank sees them."""
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     network = random_network(size.config, device, dtype)
+    if "fp8" in modes:
+        check_fp8(network.device, network.dtype, size.config.head_dim)
     return [measure_mode(mode, network, size, parallel, seconds, steps) for mode in modes]
 
 
@@ -150,7 +159,7 @@ def measure_mode(
     device = network.device
     on_gpu = device.type == "cuda"
     with switched_off(MODES[mode], device), torch.no_grad():
-        step = step_of(MODES[mode], network, size, parallel)
+        step = step_of(mode, network, size, parallel)
         # The first step warms up: what is compiled and loaded in it shows in no kernel's time.
         parts: dict[str, float] = {}
         if on_gpu:
@@ -229,13 +238,14 @@ def kind_of(kernel: str) -> str:
 
 
 def measure_kernel(kernel: str, size: Size, heads: int, seconds: float) -> dict:
-    """One attention over all tokens of a clip, again and again."""
+    """One attention over all tokens of a clip, again and again; 8-bit attention with its preparation."""
+    attend = fp8_attention if kernel == "fp8" else kernels.attention
     tokens = size.grid.views * size.grid.tokens_per_view
     width = size.config.head_dim
     q, k, v = (torch.randn(1, tokens, heads, width, device="cuda", dtype=torch.bfloat16) for _ in range(3))
 
     def run() -> None:
-        kernels.attention(q, k, v)
+        attend(q, k, v)
 
     with mock.patch.object(kernels, "attention_kernel", return_value=kernel):
         alone = ContextParallel()
@@ -280,7 +290,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="2b")
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1])
     parser.add_argument("--blocks", type=int, help="of the network; as the size says if not given")
-    parser.add_argument("--modes", choices=("baseline", "exact"), nargs="+", default=["baseline", "exact"])
+    parser.add_argument("--modes", choices=("baseline", "exact", "fp8"), nargs="+", default=["baseline", "exact"])
     parser.add_argument(
         "--without", choices=SAVINGS, nargs="+", default=[], help="exact again, one of these off at a time"
     )
@@ -314,7 +324,8 @@ def main() -> None:
             report(**figures)
     if arguments.kernels and device == "cuda":
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
-        for kernel in dict.fromkeys(("cudnn", best)):
+        in_8_bits = ("fp8",) if "fp8" in arguments.modes else ()
+        for kernel in dict.fromkeys(("cudnn", best, *in_8_bits)):
             report(**measure_kernel(kernel, size, 2, arguments.kernels))
 
 

@@ -1,7 +1,8 @@
 """How good are the tiny model's videos at a sampling setting? On scenes and seeds that nothing was trained on.
 
-    python benchmarks/tiny_quality.py [--model tiny] [--steps 10] [--guidance 3] [--guidance-interval 0 1] [--clips 8]
-        [--only video2world captions] [--json scores.json] [--device cuda]
+    python benchmarks/tiny_quality.py [--model tiny] [--steps 10] [--guidance 3] [--clips 8]
+        [--approximations "guidance_interval: [0, 0.6], attention: fp8"] [--only video2world captions]
+        [--json scores.json] [--device cuda]
 
 Prints a table and writes JSON. The parts:
 
@@ -26,10 +27,11 @@ import time
 from pathlib import Path
 
 import torch
+from approximations import approximations_of
 from tiny_scores import Setting, load_judge, parts
 
 from cosmos_ray import Generator
-from cosmos_ray.approximations import Approximations
+from cosmos_ray.approximations import EXACT
 from cosmos_ray.models.bundle import load_bundle
 
 PARTS = ("rendered", "likeness", "image2world", "video2world", "captions", "views", "guidance", "ranks")
@@ -42,12 +44,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: the bundle's")
     parser.add_argument("--guidance", type=float, help="default: the bundle's")
     parser.add_argument(
-        "--guidance-interval",
-        type=float,
-        nargs=2,
-        default=(0.0, 1.0),
-        metavar=("FIRST", "LAST"),
-        help="0: noise, 1: clean",
+        "--approximations", type=approximations_of, default=EXACT, metavar="YAML", help="as under `sampling`"
     )
     parser.add_argument("--reference-steps", type=int, default=35)
     parser.add_argument("--seed", type=int, default=0)
@@ -60,7 +57,7 @@ def main() -> None:
     bundle = load_bundle(arguments.model)
     sampling = bundle.sampling
     strength = sampling.guidance if arguments.guidance is None else arguments.guidance
-    approximations = Approximations(guidance_interval=tuple(arguments.guidance_interval))
+    approximations = arguments.approximations
     setting = Setting(arguments.steps or sampling.num_steps, strength, arguments.seed, approximations)
     reference = Setting(arguments.reference_steps, strength, arguments.seed)
     generator = Generator.load(bundle, arguments.device)

@@ -1,33 +1,57 @@
-"""What makes a job's clips cheaper and changes them. The default is none: the published computation."""
+"""What makes a job's clips cheaper and changes them. The default is none: the published computation.
+
+All are decided before a clip begins, from nothing but the step and the block: every rank decides alike. A place in the
+schedule is between 0, its noisy begin, and 1, its clean end: of N network evaluations (the steps and the clean pass)
+number i lies at (i + 1/2) / N.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-#: A place in the schedule: 0 is its noisy begin, 1 its clean end.
+from cosmos_ray.errors import UsageError
+
 Place = Annotated[float, Field(ge=0, le=1)]
+Interval = tuple[Place, Place]
 
 
 class Approximations(BaseModel):
-    """All are decided before a clip begins, from nothing but the step and the block: every rank decides alike.
+    """guidance_interval: where in the schedule guidance acts (arXiv 2404.07724, there as noise levels). An evaluation
+    outside is made for the caption alone, at half the cost.
 
-    guidance_interval: where in the schedule guidance acts (arXiv 2404.07724, there as noise levels). A step outside is
-    computed for the caption alone, at half the cost. Of N network evaluations (steps and the clean pass) number i
-    lies at (i + 1/2) / N.
+    attention: `fp8` computes self-attention in 8 bits (`models/fp8.py`), where in the schedule `fp8_interval` says, in
+    all blocks but `fp8_exact_blocks` (from 0; negative ones from the end). The first steps decide what a video shows,
+    the last ones and the blocks at both ends what is written into it without anything to smooth it out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    guidance_interval: tuple[Place, Place] = (0.0, 1.0)
+    guidance_interval: Interval = (0.0, 1.0)
+    attention: Literal["exact", "fp8"] = "exact"
+    fp8_interval: Interval = (0.1, 0.95)
+    fp8_exact_blocks: tuple[int, ...] = (0, -1)
 
-    @field_validator("guidance_interval")
-    @classmethod
-    def _check_interval(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"expected [first, last] with first <= last, found {list(value)}")
-        return value
+    @model_validator(mode="after")
+    def _check(self) -> Approximations:
+        for name in ("guidance_interval", "fp8_interval"):
+            first, last = getattr(self, name)
+            if first > last:
+                raise ValueError(f"{name}: expected [first, last] with first <= last, found {[first, last]}")
+        fields = type(self).model_fields
+        for name in ("fp8_interval", "fp8_exact_blocks"):
+            if self.attention == "exact" and getattr(self, name) != fields[name].default:
+                raise ValueError(f"{name} is of no use without attention: fp8")
+        return self
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """All that decides a clip, as JSON has it: no key of a clip changes with what it does not use."""
+        names = ["guidance_interval"] if self.guidance_interval != (0.0, 1.0) else []
+        if self.attention == "fp8":
+            names += ["attention", "fp8_interval", "fp8_exact_blocks"]
+        return self.model_dump(mode="json", include=set(names))
 
     @property
     def guided_share(self) -> float:
@@ -35,10 +59,25 @@ class Approximations(BaseModel):
         first, last = self.guidance_interval
         return last - first
 
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What differs from the default, as JSON has it: no key of a clip changes with what it does not use."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    def check_blocks(self, num_blocks: int) -> None:
+        """UsageError for blocks that a network of `num_blocks` does not have."""
+        for block in self.fp8_exact_blocks:
+            if self.attention == "fp8" and not -num_blocks <= block < num_blocks:
+                raise UsageError(f"sampling.fp8_exact_blocks: found {block}, the network has {num_blocks} blocks")
+
+    def is_guided(self, step: int, num_steps: int) -> bool:
+        """Whether guidance acts on evaluation `step` of num_steps + 1."""
+        return _lies_in(self.guidance_interval, step, num_steps)
+
+    def fp8_blocks(self, step: int, num_steps: int, num_blocks: int) -> frozenset[int]:
+        """The blocks whose self-attention is in 8 bits in evaluation `step` of num_steps + 1."""
+        if self.attention == "exact" or not _lies_in(self.fp8_interval, step, num_steps):
+            return frozenset()
+        return frozenset(range(num_blocks)) - {block % num_blocks for block in self.fp8_exact_blocks}
+
+
+def _lies_in(interval: Interval, step: int, num_steps: int) -> bool:
+    return interval[0] <= (step + 0.5) / (num_steps + 1) <= interval[1]
 
 
 #: None of them.

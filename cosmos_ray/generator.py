@@ -24,6 +24,7 @@ from cosmos_ray.models.bundle import Bundle, Numerics, RandomWeights, check_worl
 from cosmos_ray.models.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.files import local_path, source_key
+from cosmos_ray.models.fp8 import check_fp8
 from cosmos_ray.models.load import ClipGenerator, load_generator, timed
 from cosmos_ray.models.sampler import Grid, SamplerState
 from cosmos_ray.models.shapes import dit_shapes, vae_shapes
@@ -61,11 +62,15 @@ class Generator:
     ) -> Generator:
         """numerics: `reference` (bfloat16 as published) or `float32`; None takes the bundle's own.
 
-        seconds: where those of each part are put down, if they are wanted.
+        seconds: where those of each part are put down, if they are wanted. UsageError for what cannot run here: a gang
+        of this size, 8-bit attention.
         """
         bundle = bundle.with_numerics(numerics)
         check_world_size(bundle, parallel.world_size)
         dtype = NUMERICS_DTYPE[bundle.numerics]
+        approximations.check_blocks(bundle.network.num_blocks)
+        if approximations.attention == "fp8":
+            check_fp8(torch.device(device), dtype, bundle.network.model_channels // bundle.network.num_heads)
         if bundle.numerics == "float32":
             # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
             torch.backends.cudnn.allow_tf32 = False
@@ -132,7 +137,7 @@ class Generator:
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
-            guidance_interval=self.approximations.guidance_interval,
+            approximations=self.approximations,
             num_steps=request.num_steps,
             seed=request.seed,
             noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),

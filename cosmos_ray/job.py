@@ -103,6 +103,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
     if problems:
         raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
+    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     if config.gang_size is not None:
         check_world_size(bundle, config.gang_size)
     storage = Storage(config.output)

@@ -1,6 +1,6 @@
 """The model on GPUs against itself: precisions, attention kernels, prefixes, gang sizes. Run by hand on a GPU machine.
 
-    python tests/gpu_parity.py [attention fused shortcuts precision vae gangs]     # all if none is named
+    python tests/gpu_parity.py [attention fused shortcuts precision vae gangs fp8]     # all if none is named
 
 Prints a line `CASE error tolerance ok|FAIL|SKIP` each, like `parity.py`, and exits with 1 if any fails. The network has
 the published dimensions (2B) and random weights; errors are ||a - b|| / ||b|| unless the case says otherwise.
@@ -12,8 +12,9 @@ import argparse
 import itertools
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unittest import mock
 
 import numpy as np
@@ -25,8 +26,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from cosmos_ray.errors import UsageError
 from cosmos_ray.models import attention as attention_module
-from cosmos_ray.models import passes
+from cosmos_ray.models import fp8, passes
 from cosmos_ray.models.bundle import VaeDims
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
 from cosmos_ray.models.vae import WanVAE
@@ -201,6 +203,52 @@ def under_texts(network: MultiviewDiT, grid: Grid, seeds: Sequence[int] = (1, 2)
     )
 
 
+def fp8_cases() -> Iterator[Result]:
+    """8-bit attention at a clip's own length, 2 heads: against float32 attention of the same inputs, and against the
+    imitation, from which only the order and the width of its sums make it differ. Every 97th query is compared."""
+    device = torch.device("cuda")
+    try:
+        fp8.check_fp8(device, torch.bfloat16, 128)
+    except UsageError as error:
+        yield Result("fp8", 0.0, 0.0, skipped=str(error))
+        return
+    generator = torch.Generator(device).manual_seed(0)
+    tokens, queries = FULL_GRID.views * FULL_GRID.tokens_per_view, slice(None, None, 97)
+
+    def drawn(large: float = 1.0, key_mean: float = 0.0, value_mean: float = 0.0) -> list[Tensor]:
+        """Normal numbers; channel 5 of queries and keys `large` times as large, that of keys with a mean."""
+        q, k, v = (torch.randn(1, tokens, 2, 128, device=device, generator=generator) for _ in range(3))
+        is_5 = (torch.arange(128, device=device) == 5).float()
+        factors = 1 + (large - 1) * is_5
+        return [x.bfloat16() for x in (q * factors, k * factors + key_mean * is_5, v + value_mean)]
+
+    inputs = {
+        "even": drawn(),
+        "large_channel": drawn(large=4.0),
+        "key_mean": drawn(key_mean=16.0),
+        "value_mean": drawn(value_mean=3.0),
+    }
+    for name, (q, k, v) in inputs.items():
+        some = q[:, queries].contiguous()
+        exact = scaled_dot_product_attention(*[x.float().transpose(1, 2) for x in (some, k, v)]).transpose(1, 2)
+        x = fp8.quantise(q, k, v)
+        imitated = fp8.imitated(replace(x, q=x.q[:, queries].contiguous()))
+        yield Result(f"fp8_imitated_{name}_against_float32", relative(imitated, exact), 0.1)
+        found = fp8.fp8_attention(q, k, v)[:, queries]
+        yield Result(f"fp8_kernel_{name}_against_float32", relative(found, exact), 0.1)
+        # Without the values' mean, which hides the error of a sum.
+        centred = [part.float() - x.v_mean.float() for part in (found, imitated)]
+        yield Result(f"fp8_kernel_{name}_against_imitated", relative(*centred), 0.05)
+        for splits in (1, 2, 4, 7, 16):
+            torch.cuda.synchronize()
+            began = time.monotonic()
+            found = fp8.attend_in_8_bits(x, splits)[:, queries]
+            torch.cuda.synchronize()
+            note = f"{1000 * (time.monotonic() - began):.1f} ms, of one call"
+            error = relative(found.float() - x.v_mean.float(), centred[1])
+            yield Result(f"fp8_kernel_{name}_in_{splits}_parts_against_imitated", error, math.inf, note=note)
+
+
 def vae_cases() -> Iterator[Result]:
     """Latents of the first 1 and 5 frames against those of all 29, one 720p view."""
     video = torch.rand(1, 3, 29, 704, 1280, device="cuda") * 2 - 1
@@ -254,6 +302,7 @@ def main() -> int:
         "precision": precision_cases,
         "vae": vae_cases,
         "gangs": gang_cases,
+        "fp8": fp8_cases,
     }
     for name in arguments.groups or groups:
         for result in groups[name]():

@@ -8,10 +8,10 @@ from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
 from cosmos_ray.request import TEXT_TOKENS
 
 
-def small_network(num_heads: int = 2, state_t: int = 3, seed: int = 0) -> MultiviewDiT:
-    """Two blocks, heads of 12, every parameter random (also those that a fresh network has as ones)."""
+def small_network(num_heads: int = 2, state_t: int = 3, seed: int = 0, head_dim: int = 12) -> MultiviewDiT:
+    """Two blocks, every parameter random (also those that a fresh network has as ones)."""
     config = DiTConfig(
-        model_channels=12 * num_heads,
+        model_channels=head_dim * num_heads,
         num_blocks=2,
         num_heads=num_heads,
         adaln_lora_dim=8,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,8 +92,8 @@ class Recorder(torch.nn.Module):
     def share(self, grid: Grid, fps: float, parallel: ContextParallel, given_frames: int) -> Share:
         return self.network.share(grid, fps, parallel)  # the reference answers for given frames too
 
-    def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, context: Tensor, share: Share) -> Tensor:
-        out = self.network.forward_tokens(x, mask, timesteps, context, share)
+    def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, *others: Any, **named: Any) -> Tensor:
+        out = self.network.forward_tokens(x, mask, timesteps, *others, **named)
         self.calls.append((x[0], timesteps[0], out))
         return out
 

@@ -23,13 +23,13 @@ from cosmos_ray.ledger import FileEntry, Record  # noqa: E402
 def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     savings = ["one-call", "views", "second-block", "given-frames", "fa3", "fused"]
     words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--without", *savings]
-    words += ["--all-to-all", "10"]
+    words += ["--modes", "baseline", "exact", "fp8", "--all-to-all", "10"]
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     _, exchange, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
-    modes = ["baseline", "exact", *(f"without {saving}" for saving in savings)]
+    modes = ["baseline", "exact", "fp8", *(f"without {saving}" for saving in savings)]
     assert found.keys() == {(mode, size) for mode in modes for size in (1, 2)}
     for line in found.values():
         assert line["steps"] >= 3

@@ -67,6 +67,7 @@ def test_set_takes_values_as_yaml_has_them() -> None:
         ("device=tpu", "device: Input should be 'auto', 'cuda' or 'cpu'"),
         ("sampling.numerics=float16", "sampling.numerics: Input should be 'reference' or 'float32'"),
         ("sampling.guidance_interval=[0.6, 0.4]", "expected [first, last] with first <= last, found [0.6, 0.4]"),
+        ("sampling.fp8_interval=[0, 0.5]", "fp8_interval is of no use without attention: fp8"),
         ("sampling.guidance_interval=[0, 35]", "sampling.guidance_interval.1: Input should be less than or equal to 1"),
         ("sampling.num_steps=0", "sampling.num_steps: Input should be"),
         ("gang.max_attempts=0", "gang.max_attempts: Input should be"),

@@ -10,14 +10,14 @@ import pytest
 import torch
 from networks import caption, relative_error, small_network
 
-from cosmos_ray.models.dit import Grid, MultiviewDiT, Share
+from cosmos_ray.approximations import Approximations
+from cosmos_ray.models.dit import Grid, MultiviewDiT
 from cosmos_ray.models.sampler import (
     SamplerState,
     ab2_step,
     denoise,
     frame_timesteps,
     initial_noise,
-    is_guided,
     sigma_schedule,
 )
 from cosmos_ray.parallel import ContextParallel
@@ -127,8 +127,8 @@ class Counting(MultiviewDiT):
 
     calls = branches = 0
 
-    def forward_tokens(self, *arguments: torch.Tensor | Share) -> torch.Tensor:  # type: ignore[override]
-        answers = super().forward_tokens(*arguments)  # type: ignore[arg-type]
+    def forward_tokens(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        answers = super().forward_tokens(*arguments, **named)
         self.calls += 1
         self.branches += len(answers)
         return answers
@@ -164,9 +164,10 @@ def test_guidance_acts_on_the_evaluations_whose_middle_lies_in_its_interval(
     interval: tuple[float, float], guided: list[int]
 ) -> None:
     """Five evaluations (four steps and the clean pass) lie at 0.1, 0.3, ... 0.9."""
-    assert [step for step in range(5) if is_guided(step, 4, interval)] == guided
+    approximations = Approximations(guidance_interval=interval)
+    assert [step for step in range(5) if approximations.is_guided(step, 4)] == guided
     network = counting_network()
-    run(network, guidance_interval=interval)
+    run(network, approximations=approximations)
     assert (network.calls, network.branches) == (5, 5 + len(guided)), "one branch where there is no guidance"
 
 
@@ -175,12 +176,13 @@ def test_a_step_outside_the_interval_is_that_of_a_clip_without_guidance() -> Non
     whole: list[SamplerState] = []
     part: list[SamplerState] = []
     run(on_state=whole.append)
-    out = run(on_state=part.append, guidance_interval=(0.0, 0.4))
+    approximations = Approximations(guidance_interval=(0.0, 0.4))
+    out = run(on_state=part.append, approximations=approximations)
     assert all(torch.equal(one.sample_VlP, other.sample_VlP) for one, other in zip(whole[:3], part[:3], strict=True))
     assert torch.equal(out, run(resume=whole[2], negative_VMC=None))
     assert relative_error(out, run()) > 1e-4
     for state in part:
-        assert torch.equal(run(resume=state, guidance_interval=(0.0, 0.4)), out), "a continued run decides alike"
+        assert torch.equal(run(resume=state, approximations=approximations), out), "a continued run decides alike"
 
 
 def test_steps_are_told_including_the_clean_pass() -> None:

@@ -171,7 +171,7 @@ def test_the_network_is_trained_on_what_the_sampler_shows_it(given, monkeypatch)
     example = replace(example, noise=sampler.initial_noise(4, (16, 2, 3, 4, 4)).transpose(0, 1)[None])
     x0_BVLP = patchify(example.x0)
 
-    def perfect(self, x_BVlP, mask_BVlm, timesteps_BVT, context_BVMC, share, view_indices_BVT=None):
+    def perfect(self, x_BVlP, mask_BVlm, timesteps_BVT, context_BVMC, share, view_indices_BVT=None, fp8_blocks=()):
         shown.append((x_BVlP, mask_BVlm, timesteps_BVT))
         t = timesteps_BVT.repeat_interleave(4, dim=2)[..., None]
         return (x_BVlP - x0_BVLP) / t

@@ -28,7 +28,7 @@ def attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(K)) v without mask, [B, L, N, K], in the inputs' dtype."""
     kernel = attention_kernel(q_BLNK.device, q_BLNK.dtype, q_BLNK.shape[-1])
     if kernel == "flash-attention-3":
-        flash = _flash_attention_3()
+        flash = flash_attention_3()
         assert flash is not None
         out = flash(q_BLNK, k_BMNK, v_BMNK)
         # Some versions return (out, log-sum-exp); indexing a bare tensor would silently drop the batch.
@@ -47,7 +47,7 @@ def attention_with_lse(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> tuple[
     """`attention`, and each query's log of the sum of exponentials, [B, L, N] float32, to merge it with more keys."""
     kernel = attention_kernel(q_BLNK.device, q_BLNK.dtype, q_BLNK.shape[-1])
     if kernel == "flash-attention-3":
-        flash = _flash_attention_3()
+        flash = flash_attention_3()
         assert flash is not None
         out_BLNK, lse_BNL, *_ = flash(q_BLNK, k_BMNK, v_BMNK, return_attn_probs=True)
         return out_BLNK, lse_BNL.transpose(1, 2)
@@ -71,7 +71,7 @@ def attention_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) ->
     if device.type == "cuda" and dtype == torch.bfloat16:
         capability = torch.cuda.get_device_capability(device)
         # The wheel holds the kernels for heads of 128 and for Hopper only.
-        if capability[0] == 9 and head_dim == 128 and _flash_attention_3() is not None:
+        if capability[0] == 9 and head_dim == 128 and flash_attention_3() is not None:
             kernel = "flash-attention-3"
         elif capability[0] >= 8 and head_dim % 8 == 0:
             kernel = "cudnn"
@@ -80,7 +80,7 @@ def attention_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) ->
 
 
 @cache
-def _flash_attention_3() -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
+def flash_attention_3() -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
     """The function of the `fa3-fwd` wheel (extra `hopper`), or None where it is not installed or does not load."""
     try:
         return importlib.import_module("fa3_fwd_interface").flash_attn_func

@@ -13,7 +13,7 @@ P = 64 values a token (channel, row, column; channel slowest).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from cosmos_ray.models.attention import attention
 from cosmos_ray.models.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
+from cosmos_ray.models.fp8 import fp8_attention
 from cosmos_ray.models.layers import (
     MLP,
     CrossAttention,
@@ -186,12 +187,14 @@ class MultiviewDiT(nn.Module):
         context_BVMC: Tensor,
         share: Share,
         view_indices_BVT: Tensor | None = None,
+        fp8_blocks: Collection[int] = (),
     ) -> Tensor:
         """Velocity [B, V, l, 64] of this rank's tokens, in the network's dtype. Collective.
 
         mask: 1 on conditional tokens, [B, V, l, 4] (a value for each latent pixel of the patch). timesteps: in 0..1,
         for every frame of the whole clip. context: 512 text tokens a view, zero padded; the padding takes part in the
-        softmax. view_indices: camera of each frame; 0..V-1 by default.
+        softmax. view_indices: camera of each frame; 0..V-1 by default. fp8_blocks: those whose
+        self-attention is in 8 bits.
 
         One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
         """
@@ -218,7 +221,7 @@ class MultiviewDiT(nn.Module):
         has_text_V = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0)
         views_with_text = has_text_V.nonzero().flatten()
         context_BvMC = context_BVMC[:, views_with_text]
-        attends = self._attends(has_text_V, len(context_BvMC) > batch, share)
+        attends = self._attends(has_text_V, len(context_BvMC) > batch, fp8_blocks, share)
         for block, attend in zip(self.blocks, attends, strict=True):
             x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, attend)
         out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
@@ -226,17 +229,22 @@ class MultiviewDiT(nn.Module):
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
         return rearrange(out_BVlQ, "b v l (m n c) -> b v l (c m n)", **sizes)
 
-    def _attends(self, has_text_V: Tensor, under_texts: bool, share: Share) -> list[Attention]:
+    def _attends(
+        self, has_text_V: Tensor, under_texts: bool, fp8_blocks: Collection[int], share: Share
+    ) -> list[Attention]:
         """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
         places_PVl, given = share.places_PVl, share.given_frames
         over_ranks = partial(attend_over_ranks, parallel=share.parallel)
-        attends: list[Attention] = [partial(over_ranks, attention) for _ in self.blocks]
-        if 0 < given < share.grid.frames:
+        last = len(self.blocks) - 1
+        attends: list[Attention] = [
+            partial(over_ranks, fp8_attention if number in fp8_blocks else attention) for number in range(last + 1)
+        ]
+        if 0 < given < share.grid.frames and last not in fp8_blocks:
             # Nothing follows the last block, so that what nobody reads needs no queries there.
             places_VL = places_PVl.transpose(0, 1).flatten(1)
             wanted = places_VL[:, given * share.grid.tokens_per_frame :].flatten()
-            attends[-1] = partial(over_ranks, partial(attend_for_wanted, wanted_w=wanted))
-        if under_texts and len(attends) > 1 and 0 < has_text_V.sum() < len(has_text_V):
+            attends[last] = partial(over_ranks, partial(attend_for_wanted, wanted_w=wanted))
+        if under_texts and last > 0 and 1 not in fp8_blocks and 0 < has_text_V.sum() < len(has_text_V):
             # Views that have no text of their own hear of the texts in this block at the earliest.
             same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
             attends[1] = partial(over_ranks, partial(attend_under_texts, same_s=same, other_o=other), at_once=True)

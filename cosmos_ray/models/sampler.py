@@ -18,21 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.request import TEXT_TOKENS
 
-__all__ = [
-    "Grid",
-    "SamplerState",
-    "ab2_step",
-    "denoise",
-    "frame_timesteps",
-    "initial_noise",
-    "is_guided",
-    "sigma_schedule",
-]
+__all__ = ["Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "initial_noise", "sigma_schedule"]
 
 SIGMA_MAX = 200.0
 #: Noise level at which the network sees conditional frames.
@@ -109,8 +101,8 @@ def denoise(
     seed: int,
     model_fps: float,
     parallel: ContextParallel,
-    guidance_interval: tuple[float, float] = (0.0, 1.0),
     noise_CVTHW: Tensor | None = None,
+    approximations: Approximations = EXACT,
     on_step: Callable[[int, int], None] | None = None,
     on_state: Callable[[SamplerState], None] | None = None,
     resume: SamplerState | None = None,
@@ -120,10 +112,10 @@ def denoise(
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
     a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
-    branch against the negative; guidance_interval: where in the schedule it does (`is_guided`), elsewhere the positive
-    branch is computed alone. noise: the whole clip's, where it was drawn from the seed ahead. on_step(done, total):
-    after each of the num_steps + 1 steps, the last of which is the clean pass. on_state: the state before the first and
-    after each solver step; given back as `resume`, on the network's device, it continues that run bit for bit.
+    branch against the negative. noise: the whole clip's, where it was drawn from the seed ahead. approximations: among
+    others, where guidance acts; elsewhere the positive branch is computed alone. on_step(done, total): after each of
+    the num_steps + 1 steps, the last of which is the clean pass. on_state: the state before the first and after each
+    solver step; given back as `resume`, on the network's device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
@@ -140,14 +132,20 @@ def denoise(
     given_VlP = condition_VlP.to(device, torch.float32)
     mask_VlP = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
 
-    def predict(x_VlP: Tensor, sigma: float, texts_RVMC: Tensor) -> Tensor:
-        """The clean clip as each text has it at this noise level, [R, V, l, 64]."""
+    def predict(x_VlP: Tensor, step: int, texts_RVMC: Tensor) -> Tensor:
+        """The clean clip as each text has it at this step's noise level, [R, V, l, 64]."""
+        sigma = float(sigmas[step])
         t = _timestep(sigma)
         keep = float(np.float32(1) - t)
         net_in_VlP = torch.where(is_given_l1, given_VlP, keep * x_VlP)
         timesteps_VT = frame_timesteps(sigma, num_condition_latents, grid, device)
         velocity_RVlP = network.forward_tokens(
-            net_in_VlP[None], mask_VlP[None], timesteps_VT[None], texts_RVMC, share
+            net_in_VlP[None],
+            mask_VlP[None],
+            timesteps_VT[None],
+            texts_RVMC,
+            share,
+            fp8_blocks=approximations.fp8_blocks(step, num_steps, network.config.num_blocks),
         ).float()
         return torch.where(is_given_l1, given_VlP, keep * x_VlP - float(t) * velocity_RVlP)
 
@@ -155,8 +153,8 @@ def denoise(
     texts_RVMC = torch.stack(texts).to(device, network.dtype)
 
     def guided(x_VlP: Tensor, step: int) -> Tensor:
-        weighed_RVMC = texts_RVMC if is_guided(step, num_steps, guidance_interval) else texts_RVMC[:1]
-        x0_VlP, *negative = predict(x_VlP, float(sigmas[step]), weighed_RVMC)
+        weighed_RVMC = texts_RVMC if approximations.is_guided(step, num_steps) else texts_RVMC[:1]
+        x0_VlP, *negative = predict(x_VlP, step, weighed_RVMC)
         return x0_VlP + guidance * (x0_VlP - negative[0]) if negative else x0_VlP
 
     state = resume or _initial_state(network, seed, grid, parallel, noise_CVTHW)
@@ -174,11 +172,6 @@ def denoise(
     if on_step:
         on_step(num_steps + 1, num_steps + 1)
     return clean_VlP
-
-
-def is_guided(step: int, num_steps: int, interval: tuple[float, float]) -> bool:
-    """Whether the middle of evaluation `step` of num_steps + 1 lies in `interval` (0: noise, 1: clean)."""
-    return interval[0] <= (step + 0.5) / (num_steps + 1) <= interval[1]
 
 
 def _timestep(sigma: float) -> np.float32:
