@@ -11,9 +11,10 @@ import fsspec
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tiny_spec import TINY, random_tiny_spec
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle import BUILT_IN, BUILT_IN_FOLDER, check_world_size, fitting_world_sizes, load_bundle
+from cosmos_ray.models.bundle import BUILT_IN, check_world_size, fitting_world_sizes, load_bundle
 from cosmos_ray.models.cache import file_sha256, folder_sha256
 from cosmos_ray.models.check import check_bundle
 from cosmos_ray.models.files import local_path
@@ -21,22 +22,18 @@ from cosmos_ray.models.headers import read_header
 from cosmos_ray.models.shapes import dit_shapes
 
 
-def tiny_spec() -> dict:
-    return json.loads((BUILT_IN_FOLDER / "tiny" / "bundle.json").read_text())
-
-
 def write_bundle(folder: Path, spec: dict) -> Path:
     """A bundle folder with the tiny tokenizer beside its bundle.json."""
     folder.mkdir(exist_ok=True)
     (folder / "bundle.json").write_text(json.dumps(spec))
-    (folder / "tokenizer.json").write_bytes((BUILT_IN_FOLDER / "tiny" / "tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_bytes((TINY / "tokenizer.json").read_bytes())
     return folder
 
 
 @pytest.fixture
 def bundle_with_dit(tmp_path):
     """A folder whose DiT is a real safetensors file of the right names and shapes; gives (folder, spec, tensors)."""
-    spec = tiny_spec()
+    spec = random_tiny_spec()
     spec["network"] |= {"model_channels": 64, "num_blocks": 1}
     folder = write_bundle(tmp_path / "bundle", spec)
     shapes = dit_shapes(load_bundle(str(folder)).network)
@@ -73,7 +70,7 @@ def test_the_published_model_has_its_published_sizes():
 
 
 def test_a_bundle_can_lie_in_any_folder_or_uri(tmp_path):
-    folder = write_bundle(tmp_path / "mine", tiny_spec())
+    folder = write_bundle(tmp_path / "mine", json.loads((TINY / "bundle.json").read_text()))
     by_path = load_bundle(str(folder))
     assert load_bundle(f"file://{folder}") == by_path
     assert load_bundle(str(folder / "bundle.json")) == by_path
@@ -83,9 +80,9 @@ def test_a_bundle_can_lie_in_any_folder_or_uri(tmp_path):
 def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkeypatch):
     """A folder of fsspec's in-memory store stands for any object storage."""
     monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    tokenizer = (BUILT_IN_FOLDER / "tiny" / "tokenizer.json").read_bytes()
+    tokenizer = (TINY / "tokenizer.json").read_bytes()
     memory = fsspec.filesystem("memory")
-    memory.pipe("/bundles/good/bundle.json", json.dumps(tiny_spec()).encode())
+    memory.pipe("/bundles/good/bundle.json", json.dumps(random_tiny_spec()).encode())
     memory.pipe("/bundles/good/tokenizer.json", tokenizer)
     bundle = load_bundle("memory://bundles/good")
     path = local_path(bundle, "tokenizer")
@@ -98,7 +95,7 @@ def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkey
     assert (found.level, "to be fetched" in found.message) == ("ok", True)
     assert local_path(bundle, "tokenizer").read_bytes() == tokenizer
 
-    memory.pipe("/bundles/bad/bundle.json", json.dumps(tiny_spec()).encode())
+    memory.pipe("/bundles/bad/bundle.json", json.dumps(random_tiny_spec()).encode())
     memory.pipe("/bundles/bad/tokenizer.json", b"{}")
     monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "other"))
     with pytest.raises(UsageError, match=r"found sha256 .* expected"):
@@ -123,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
     ],
 )
 def test_a_faulty_bundle_is_refused_with_its_fault_named(tmp_path, change, message):
-    folder = write_bundle(tmp_path / "faulty", tiny_spec() | change)
+    folder = write_bundle(tmp_path / "faulty", random_tiny_spec() | change)
     with pytest.raises(UsageError, match=message):
         load_bundle(str(folder))
 
@@ -134,14 +131,14 @@ def test_a_faulty_bundle_is_refused_with_its_fault_named(tmp_path, change, messa
      "hf://owner/repo@main/x", "hf://owner/repo@" + "0" * 40 + "/../x"],
 )  # fmt: skip
 def test_a_file_outside_the_bundle_or_without_a_fixed_revision_is_refused(tmp_path, uri):
-    spec = tiny_spec()
+    spec = random_tiny_spec()
     spec["files"]["dit"] = {"uri": uri, "sha256": "0" * 64}
     with pytest.raises(UsageError, match=r"uri"):
         load_bundle(str(write_bundle(tmp_path / "bundle", spec)))
 
 
 def test_a_file_of_the_bundle_needs_its_sha256(tmp_path):
-    spec = tiny_spec()
+    spec = random_tiny_spec()
     spec["files"]["vae"] = {"uri": "vae.safetensors"}
     with pytest.raises(UsageError, match="sha256 is required"):
         load_bundle(str(write_bundle(tmp_path / "bundle", spec)))
@@ -149,7 +146,7 @@ def test_a_file_of_the_bundle_needs_its_sha256(tmp_path):
 
 def test_the_fingerprint_tells_seeds_numerics_and_sampling_apart(tmp_path):
     tiny = load_bundle("tiny")
-    other = tiny_spec()
+    other = random_tiny_spec()
     other["files"]["dit"]["random_seed"] += 1
     fingerprints = {
         tiny.fingerprint,

@@ -18,17 +18,18 @@ from typing import Any
 
 import fsspec
 import pytest
+from tiny_spec import TINY, random_tiny_spec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models import cache
-from cosmos_ray.models.bundle import BUILT_IN_FOLDER, load_bundle, parse_bundle
+from cosmos_ray.models.bundle import load_bundle, parse_bundle
 from cosmos_ray.models.cache import content_sha256, folder_sha256, node_lock, remembered_sha256
 from cosmos_ray.models.check import check_bundle
 from cosmos_ray.models.fetch import CHUNK_BYTES, CHUNKS_AT_ONCE, fetch
 from cosmos_ray.models.files import local_path
 
 WINDOW = CHUNK_BYTES * CHUNKS_AT_ONCE
-TOKENIZER = (BUILT_IN_FOLDER / "tiny" / "tokenizer.json").read_bytes()
+TOKENIZER = (TINY / "tokenizer.json").read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec_with(files: dict[str, Any]) -> bytes:
-    spec = json.loads((BUILT_IN_FOLDER / "tiny" / "bundle.json").read_text())
+    spec = random_tiny_spec()
     spec["files"] |= files
     return json.dumps(spec).encode()
 

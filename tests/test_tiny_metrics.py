@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_spec import random_tiny
 
 from cosmos_ray import Generator
 from cosmos_ray.approximations import Approximations
-from cosmos_ray.models.bundle import NetworkDims, T5Dims, VaeDims, load_bundle
+from cosmos_ray.models.bundle import NetworkDims, T5Dims, VaeDims
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "datasets"), str(ROOT / "benchmarks")]
@@ -82,7 +83,7 @@ def test_likeness_of_a_video_to_itself_and_to_another(passing):
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    small = load_bundle("tiny").model_copy(
+    small = random_tiny().model_copy(
         update={
             "height": 32,
             "width": 48,
