@@ -24,6 +24,19 @@ def run_ranks(
 ) -> list[Any]:
     """function(parallel, *args) on every rank; the results in rank order. Arrays, not tensors, should come back:
     a tensor would stay in the memory of a process that is gone. first_gpu: with NCCL, rank 0's; the others follow."""
+    try:
+        return _run_once(world_size, function, args, backend, first_gpu)
+    except RuntimeError as error:
+        # Where there is more to do than cores, gloo's sockets now and then fail to find each other, before `function`
+        # has begun. A job's pool replaces such a gang; here it is tried once more.
+        if "connectFullMesh" not in str(error):
+            raise
+    return _run_once(world_size, function, args, backend, first_gpu)
+
+
+def _run_once(
+    world_size: int, function: Callable[..., Any], args: tuple[Any, ...], backend: str, first_gpu: int
+) -> list[Any]:
     with TemporaryDirectory() as folder, ProcessPoolExecutor(world_size, mp_context=get_context("spawn")) as pool:
         store = Path(folder) / "store"
         futures = [
