@@ -54,3 +54,8 @@ def column_error(column: str, found: object, expected: str) -> RowError:
     if len(shown) > 200:
         shown = shown[:197] + "..."
     return RowError(f"column `{column}`: found {shown}, expected {expected}")
+
+
+def first_line(error: BaseException) -> str:
+    """What goes into records and logs of an error, which may bring a traceback of another process."""
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__

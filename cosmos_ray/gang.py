@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.commit import Made, clip_folder, commit_clip, now
 from cosmos_ray.deadline import Pace, denoise_work
-from cosmos_ray.errors import FailureClass, LeaseLost, RowError
+from cosmos_ray.errors import LeaseLost, RowError, first_line
 from cosmos_ray.ledger import Record
 from cosmos_ray.manifest import Clip
 from cosmos_ray.prepare import Prepared, prepare
@@ -37,6 +37,7 @@ from cosmos_ray.spec import GangSpec
 from cosmos_ray.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.storage import Storage
 from cosmos_ray.traffic import Traffic, take
+from cosmos_ray.verdict import GangBrokenError, verdict
 from cosmos_ray.workload import Fault
 
 log = logging.getLogger(__name__)
@@ -44,18 +45,6 @@ log = logging.getLogger(__name__)
 #: After one rank failed: how long the others get to report the same before the gang counts as out of step.
 _AGREE_S = 5.0
 _GONE_S = 20.0
-
-
-class GangBrokenError(Exception):
-    """The ranks can no longer be trusted to be in step."""
-
-    def __init__(self, failure_class: FailureClass, message: str) -> None:
-        super().__init__(message)
-        self.failure_class: FailureClass = failure_class
-
-    def __reduce__(self) -> tuple[type[GangBrokenError], tuple[FailureClass, str]]:
-        # The leader's reach the driver: what cannot be unpickled there has lost its reason.
-        return type(self), (self.failure_class, str(self))
 
 
 @dataclass(frozen=True)
@@ -318,7 +307,7 @@ class GangLeader:
                 await asyncio.wait(pending, timeout=_AGREE_S)
             faults = [call.exception() for call in calls if call.done() and call.exception()]
             if faults:
-                raise _verdict(method, faults, len(ranks))
+                raise verdict(method, faults, len(ranks))
             return [call.result() for call in calls]
         finally:
             for call in calls:
@@ -354,32 +343,6 @@ async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(error.cause, RowError):
             log.warning("%s failed on a rank:\n%s", method, error)  # with the rank's own traceback
         raise error.cause from None
-
-
-def _verdict(method: str, faults: list[BaseException | None], ranks: int) -> BaseException:
-    """What a call's faults mean: the row's own if every rank reports the same one, else the end of the gang."""
-    first = next((fault for fault in faults if isinstance(fault, GangBrokenError)), faults[0])
-    assert first is not None
-    if isinstance(first, GangBrokenError):
-        return first
-    same = len(faults) == ranks and len({(type(fault), str(fault)) for fault in faults}) == 1
-    if isinstance(first, RowError) and same:
-        return first
-    if method in ("embed", "publish") and not _is_out_of_memory(first):
-        return first  # ranks do not meet there: nobody is out of step
-    failure_class: FailureClass = "oom" if _is_out_of_memory(first) else "internal"
-    if isinstance(first, RowError):
-        failure_class = first.failure_class
-    return GangBrokenError(failure_class, f"{method}: {type(first).__name__}: {first_line(first)}")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def first_line(error: BaseException) -> str:
-    """What goes into records and logs of an error, which may bring a traceback of another process."""
-    return str(error).strip().partition("\n")[0][:500] or type(error).__name__
 
 
 def _rank_environments(spec: GangSpec) -> list[dict[str, str]]:

@@ -22,8 +22,8 @@ from cosmos_ray.cluster import draining_nodes
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.deadline import Pace, denoise_work
 from cosmos_ray.demand import Demand
-from cosmos_ray.errors import LeaseLost, UsageError
-from cosmos_ray.gang import GangInfo, Outcome, RankProcess, first_line
+from cosmos_ray.errors import LeaseLost, UsageError, first_line
+from cosmos_ray.gang import GangInfo, Outcome, RankProcess
 from cosmos_ray.gpu_time import GpuTime
 from cosmos_ray.health import JobFailedError, JobHealth
 from cosmos_ray.ledger import Ledger, Record

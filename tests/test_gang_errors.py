@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from cosmos_ray.gang import GangBrokenError
+from cosmos_ray.verdict import GangBrokenError
 
 
 def test_why_a_gang_broke_crosses_processes() -> None:
