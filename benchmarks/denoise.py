@@ -37,7 +37,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,9 +134,12 @@ def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
     def plain(q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor, **_: Tensor) -> Tensor:
         return kernels.attention(q_BLNK, k_BLNK, v_BLNK)
 
+    def no_kernels(_: Tensor) -> None:
+        """A function, since a `Mock` would keep every tensor it is called with."""
+
     with ExitStack() as patches:
         if "fused" in off:
-            patches.enter_context(mock.patch.object(passes, "fused_kernels", return_value=None))
+            patches.enter_context(mock.patch.object(passes, "fused_kernels", no_kernels))
         if "fa3" in off and device.type == "cuda":
             patches.enter_context(mock.patch.object(kernels, "attention_kernel", return_value="cudnn"))
         if "second-block" in off:
@@ -144,13 +147,25 @@ def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
         yield
 
 
-def measure(parallel: ContextParallel, size: Size, modes: list[str], seconds: float, steps: int) -> list[dict]:
-    """Figures of each mode, as this rank sees them."""
+def measure(
+    parallel: ContextParallel, size: Size, modes: list[str], seconds: float, steps: int, alone: Mapping[str, float]
+) -> dict[str, float]:
+    """Seconds a step of each mode; rank 0 prints its figures as soon as it has them. alone: those of a gang of 1."""
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     network = random_network(size.config, device, dtype)
     if "fp8" in modes:
         check_fp8(network.device, network.dtype, size.config.head_dim)
-    return [measure_mode(mode, network, size, parallel, seconds, steps) for mode in modes]
+    found: dict[str, float] = {}
+    for mode in modes:
+        figures = measure_mode(mode, network, size, parallel, seconds, steps)
+        found[mode] = figures["step_s"]
+        if "baseline" in found:
+            figures["ratio"] = round(found[mode] / found["baseline"], 4)
+        if mode in alone:
+            figures["efficiency"] = round(alone[mode] / found[mode] / parallel.world_size, 4)
+        if parallel.rank == 0:
+            report(**figures)
+    return found
 
 
 def measure_mode(
@@ -312,16 +327,9 @@ def main() -> None:
             figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
             report(**figures)
     for gang_size in arguments.gang_sizes:
-        found = run_ranks(gang_size, measure, size, modes, arguments.seconds, arguments.steps, backend=backend)[0]
-        baseline = next((figures["step_s"] for figures in found if figures["mode"] == "baseline"), None)
-        for figures in found:
-            if gang_size == 1:
-                alone[figures["mode"]] = figures["step_s"]
-            if baseline:
-                figures["ratio"] = round(figures["step_s"] / baseline, 4)
-            if figures["mode"] in alone:
-                figures["efficiency"] = round(alone[figures["mode"]] / figures["step_s"] / gang_size, 4)
-            report(**figures)
+        found = run_ranks(gang_size, measure, size, modes, arguments.seconds, arguments.steps, alone, backend=backend)
+        if gang_size == 1:
+            alone = found[0]
     if arguments.kernels and device == "cuda":
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
         in_8_bits = ("fp8",) if "fp8" in arguments.modes else ()

@@ -70,6 +70,10 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def no_kernels(_: Tensor) -> None:
+    """In place of `fused_kernels`. No `Mock`, which would keep every tensor that it is called with."""
+
+
 def network_2b(device: str, dtype: torch.dtype) -> MultiviewDiT:
     return random_network(CONFIG_2B, device, dtype)
 
@@ -154,7 +158,7 @@ def fused_cases() -> Iterator[Result]:
                     yield Result("fused", math.inf, 0.0, note="Triton does not work here, see the warning")
                     return
                 found = function(*arguments)
-                with mock.patch.object(passes, "fused_kernels", return_value=None):
+                with mock.patch.object(passes, "fused_kernels", no_kernels):
                     expected = function(*arguments)
             case = f"fused_{function.__name__}_{x.numel() // width}x{width}_{name_of(dtype)}"
             tolerance = 1e-6 if dtype == torch.float32 else 1e-3  # some bfloat16 numbers may round the other way
@@ -163,7 +167,7 @@ def fused_cases() -> Iterator[Result]:
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
         network = network_2b("cuda", dtype)
         found = under_texts(network, MIDDLE_GRID)
-        with mock.patch.object(passes, "fused_kernels", return_value=None):
+        with mock.patch.object(passes, "fused_kernels", no_kernels):
             expected = under_texts(network, MIDDLE_GRID)
         yield Result(f"fused_dit_2b_{name_of(dtype)}", relative(found, expected), tolerance)
 
@@ -236,17 +240,19 @@ def fp8_cases() -> Iterator[Result]:
         yield Result(f"fp8_imitated_{name}_against_float32", relative(imitated, exact), 0.1)
         found = fp8.fp8_attention(q, k, v)[:, queries]
         yield Result(f"fp8_kernel_{name}_against_float32", relative(found, exact), 0.1)
+        if name == "value_mean":
+            continue  # its output, rounded to bfloat16, is the mean: nothing is left to compare
         # Without the values' mean, which hides the error of a sum.
-        centred = [part.float() - x.v_mean.float() for part in (found, imitated)]
+        centred = [part.float() - x.v_mean for part in (found, imitated)]
         yield Result(f"fp8_kernel_{name}_against_imitated", relative(*centred), 0.05)
-        for splits in (1, 2, 4, 7, 16):
+        for splits in (1, 7):
             torch.cuda.synchronize()
             began = time.monotonic()
             found = fp8.attend_in_8_bits(x, splits)[:, queries]
             torch.cuda.synchronize()
             note = f"{1000 * (time.monotonic() - began):.1f} ms, of one call"
-            error = relative(found.float() - x.v_mean.float(), centred[1])
-            yield Result(f"fp8_kernel_{name}_in_{splits}_parts_against_imitated", error, math.inf, note=note)
+            case = f"fp8_kernel_{name}_in_{splits}_parts_against_float32"
+            yield Result(case, relative(found, exact), math.inf, note=note)
 
 
 def vae_cases() -> Iterator[Result]:

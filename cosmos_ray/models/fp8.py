@@ -41,7 +41,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Quantised:
     """q [B, L, N, K], k, v [B, M, N, K]: float8_e4m3fn; with the scales [B, N] float32 they stand for what attention
-    takes, but for v_mean [B, 1, N, K], which is to be added to its output. q and k come turned: they fit each other."""
+    takes, but for v_mean [B, 1, N, K] float32, which is to be added to its output. q and k come turned: they fit each
+    other."""
 
     q: Tensor
     k: Tensor
@@ -102,13 +103,21 @@ def quantise(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Quantised:
     """ValueError for heads whose width is no power of two."""
     width = q_BLNK.shape[-1]
     turn_KK = hadamard(width, q_BLNK.device, q_BLNK.dtype)
-    # The means are rounded first: what is taken off the values is what the output gets back.
-    k_mean, v_mean = (x.mean(dim=1, keepdim=True, dtype=torch.float32).to(x.dtype) for x in (k_BMNK, v_BMNK))
+    k_mean, v_mean = (_mean(x).to(x.dtype) for x in (k_BMNK, v_BMNK))
     q, q_scale = _rounded(q_BLNK @ turn_KK)
     k, k_scale = _rounded((k_BMNK - k_mean) @ turn_KK)
-    v, v_scale = _rounded(v_BMNK - v_mean)
+    centred_BMNK = v_BMNK - v_mean
+    v, v_scale = _rounded(centred_BMNK)
+    # What the output gets back is what was taken off: bfloat16 drops a mean that is small beside the values, and over
+    # many tokens an output is no larger than that.
+    v_mean = _mean(v_BMNK) - _mean(centred_BMNK)
     # Turned twice, a score is `width` times as large.
     return Quantised(q, k, v, q_scale * width**-0.5, k_scale * width**-0.5, v_scale, v_mean)
+
+
+def _mean(x_BMNK: Tensor) -> Tensor:
+    """Over the tokens, [B, 1, N, K] float32."""
+    return x_BMNK.mean(dim=1, keepdim=True, dtype=torch.float32)
 
 
 def _rounded(x_BLNK: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,4 +154,4 @@ def imitated(x: Quantised) -> Tensor:
         p_BNlM = _LARGEST_P * (scores_BNlM - scores_BNlM.amax(-1, keepdim=True)).exp()
         weighed_BNlK = p_BNlM.to(torch.float8_e4m3fn).float() @ v_BNMK
         out.append((weighed_BNlK / p_BNlM.sum(-1, keepdim=True)).transpose(1, 2))
-    return torch.cat(out, dim=1) + x.v_mean.float()
+    return torch.cat(out, dim=1) + x.v_mean
