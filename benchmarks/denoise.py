@@ -6,8 +6,9 @@
 
 A guided step is the network under the caption and under the negative prompt. Modes:
 
-    baseline   the work that the published pipeline does: one call a text, cuDNN attention, text in every view, plain
-               PyTorch for all that is no matrix product, answers for every frame
+    baseline   the work that the published pipeline does: one call a text, cuDNN attention, text in every view, answers
+               for every frame; of what is no matrix product only queries and keys are normalised and rotated by a fused
+               kernel (there it is TransformerEngine's), the rest is plain PyTorch
     exact      what `denoise` does for a clip with text in view 0 and one given latent frame
     fp8        that with self-attention in 8 bits, in a step and in the blocks where `attention: fp8` has it by default
 
@@ -19,6 +20,7 @@ and for each word after --without, `exact` with that saving switched off:
     given-frames   the last block's self-attention has no queries of given frames
     fa3            FlashAttention-3 in place of cuDNN's kernel
     fused          Triton's kernels for norms, gated sums and rotations
+    modulation     only those that `baseline` has not: modulated norms and gated sums
 
 Blocks are alike but for the first, second and last: a network of four shows in seconds what each saving saves a block.
 
@@ -82,10 +84,10 @@ SIZES = {
         Grid(views=3, frames=2, height=2, width=4),
     ),
 }
-SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused")
+SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused", "modulation")
 #: The savings that each mode does without.
 MODES: dict[str, tuple[str, ...]] = {
-    "baseline": SAVINGS,
+    "baseline": tuple(saving for saving in SAVINGS if saving != "fused"),
     "exact": (),
     "fp8": (),
     **{f"without {saving}": (saving,) for saving in SAVINGS},
@@ -137,7 +139,17 @@ def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
     def no_kernels(_: Tensor) -> None:
         """A function, since a `Mock` would keep every tensor it is called with."""
 
+    def without_kernels(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*args: Tensor) -> Tensor:
+            with mock.patch.object(passes, "fused_kernels", no_kernels):
+                return function(*args)
+
+        return call
+
     with ExitStack() as patches:
+        if "modulation" in off:
+            for name in ("modulated_norm", "add_gated"):
+                patches.enter_context(mock.patch.object(dit, name, without_kernels(getattr(passes, name))))
         if "fused" in off:
             patches.enter_context(mock.patch.object(passes, "fused_kernels", no_kernels))
         if "fa3" in off and device.type == "cuda":
@@ -186,14 +198,13 @@ def measure_mode(
         while not agreed(parallel, len(times) >= steps and sum(times) >= seconds):
             times.append(timed(step, parallel, device))
         attention = kernels.attention_kernel(device, network.dtype, size.config.head_dim)
-        fused = passes.fused_kernels(torch.empty(0, device=device)) is not None
     median = statistics.median(times)
     return {
         "mode": mode,
         "gang_size": parallel.world_size,
         "blocks": size.config.num_blocks,
         "attention": attention,
-        "fused": fused,
+        "without": MODES[mode],
         "step_s": round(median, 4),
         "least_s": round(min(times), 4),
         "most_s": round(max(times), 4),

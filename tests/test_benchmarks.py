@@ -21,7 +21,7 @@ from cosmos_ray.ledger import FileEntry, Record  # noqa: E402
 
 @pytest.mark.slow
 def test_denoise_prints_every_mode_of_every_gang_size() -> None:
-    savings = ["one-call", "views", "second-block", "given-frames", "fa3", "fused"]
+    savings = ["one-call", "views", "second-block", "given-frames", "fa3", "fused", "modulation"]
     words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--without", *savings]
     words += ["--modes", "baseline", "exact", "fp8", "--all-to-all", "10"]
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]

@@ -31,9 +31,6 @@ E4M3_MAX = 448.0
 #: The kernel's largest probability before it is rounded: the range of e4m3 below it is used best.
 _LARGEST_P = 256.0
 _QUERIES_AT_ONCE = 512
-#: Tensor cores add e4m3 products up in about 14 bits: over 200,000 keys what is added last is cut off by then.
-_KEYS_A_SUM = 1 << 15
-_HEADS_AT_ONCE = 4
 
 logger = logging.getLogger(__name__)
 
@@ -56,26 +53,17 @@ class Quantised:
 def fp8_attention(q_BLNK: Tensor, k_BMNK: Tensor, v_BMNK: Tensor) -> Tensor:
     """About softmax(q k^T / sqrt(K)) v without mask, [B, L, N, K], in the inputs' dtype; where `check_fp8` passes."""
     x = quantise(q_BLNK, k_BMNK, v_BMNK)
-    if q_BLNK.device.type == "cpu":
-        return imitated(x).to(q_BLNK.dtype)
-    return attend_in_8_bits(x, num_splits=math.ceil(k_BMNK.shape[1] / _KEYS_A_SUM))
+    out_BLNK = imitated(x) if q_BLNK.device.type == "cpu" else attend_in_8_bits(x)
+    return out_BLNK.to(q_BLNK.dtype)
 
 
-def attend_in_8_bits(x: Quantised, num_splits: int) -> Tensor:
-    """The kernel's answer, [B, L, N, K] bfloat16; the keys in `num_splits` parts, whose sums are added in float32."""
+def attend_in_8_bits(x: Quantised) -> Tensor:
+    """The kernel's answer, [B, L, N, K] bfloat16."""
     flash = flash_attention_3()
     assert flash is not None
-    out_BLNK = torch.empty_like(x.q, dtype=torch.bfloat16)
-    # A few heads at a time: each part's sums fill as much memory as two tensors like the output.
-    for element in range(len(out_BLNK)):
-        for first in range(0, out_BLNK.shape[2], _HEADS_AT_ONCE):
-            at = slice(element, element + 1), slice(None), slice(first, first + _HEADS_AT_ONCE)
-            q, k, v, v_mean = (part[at] for part in (x.q, x.k, x.v, x.v_mean))
-            scales = (scale[at[0], at[2]] for scale in (x.q_scale, x.k_scale, x.v_scale))
-            named = dict(zip(("q_descale", "k_descale", "v_descale"), scales, strict=True))
-            found = flash(q, k, v, **named, num_splits=num_splits)
-            torch.add(found[0] if isinstance(found, tuple) else found, v_mean, out=out_BLNK[at])
-    return out_BLNK
+    found = flash(x.q, x.k, x.v, q_descale=x.q_scale, k_descale=x.k_scale, v_descale=x.v_scale)
+    out_BLNK = found[0] if isinstance(found, tuple) else found
+    return torch.add(out_BLNK, x.v_mean, out=out_BLNK)
 
 
 def check_fp8(device: torch.device, dtype: torch.dtype, head_dim: int) -> None:

@@ -31,9 +31,9 @@ LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
 
 #: Pixels times channels of a view up to which it is decoded whole on a CPU: its largest layer then takes 0.2 GB.
 _WHOLE_LIMIT = 2**24
-#: Part of a GPU's memory that decoding a view whole may take, five of its largest layers; 0: never. A 720p view of 29
-#: frames takes 25 GB in bfloat16, so 1/3 is for GPUs of 80 GB and more.
-_WHOLE_SHARE_OF_GPU = 0.0
+#: Part of a GPU's memory that decoding a view whole may take, five of its largest layers: a 720p view of 29 frames
+#: takes 25 GB in bfloat16, which a GPU of 80 GB has beside the next clip's denoising.
+_WHOLE_SHARE_OF_GPU = 1 / 3
 
 
 class WanVAE:
