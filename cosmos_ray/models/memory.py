@@ -96,19 +96,23 @@ def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
 
 
 def decode_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
-    """The tokenizer decodes one view at a time, four frames of it at once.
+    """The tokenizer decodes one view at a time, beside the finished frames of the rank's views.
 
-    Its peak is the last doubling of height and width, at full size with twice the base width, in float32 and once more
-    in the working precision; with it the convolution's output, causal convolutions' caches of two frames (at full size
-    2 (blocks + 1) + 1 of them, of the base width), and the finished frames of the rank's views.
+    As a whole, if five of its largest layers take no more than a third of an 80 GB GPU (`vae` asks the GPU itself).
+    Else four frames at once: the peak is then the last doubling of height and width, at full size with twice the base
+    width, in float32 and once more in the working precision; with it the convolution's output, and causal convolutions'
+    caches of two frames (at full size 2 (blocks + 1) + 1 of them, of the base width).
     """
     pixels = bundle.height * bundle.width
     frame = bundle.vae.dim * pixels
-    doubling = 4 * 2 * frame * (4 + item) + 4 * frame * item
-    caches = 2 * frame * item * (2 * (bundle.vae.num_res_blocks + 1) + 1)
     views = -(-bundle.n_views // gang_size)
     finished = 3 * bundle.num_frames * pixels * (2 * item + views)
-    return doubling + caches + finished
+    whole = 5 * frame * bundle.num_frames * item
+    if whole <= GPU_BYTES["80 GB"] / 3:
+        return finished + whole
+    doubling = 4 * 2 * frame * (4 + item) + 4 * frame * item
+    caches = 2 * frame * item * (2 * (bundle.vae.num_res_blocks + 1) + 1)
+    return finished + doubling + caches
 
 
 def _latent_bytes(bundle: Bundle, gang_size: int) -> int:
