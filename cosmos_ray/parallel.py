@@ -11,7 +11,7 @@ The collectives move bytes, not numbers: some gloo versions know no bfloat16, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,11 @@ from torch import Tensor
 
 #: softmax(q k^T / sqrt(K)) v of [B, L, N, K] tensors.
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Queries, keys and values of the tokens x [B, ...] one after the other, each computed when it is asked for, by rank:
+#: (x, P) -> three times [B, P, l, n, K], in whose row p are the heads of rank p.
+Projections = Callable[[Tensor, int], Iterable[Tensor]]
+#: `attend_over_ranks` of a gang: (projections, x) -> [B, l, N, K].
+SharedAttention = Callable[[Projections, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,27 +57,25 @@ def shard(x_VL: Tensor, parallel: ContextParallel) -> Tensor:
 
 
 def attend_over_ranks(
-    attend: Attention, q_BlNK: Tensor, k_BlNK: Tensor, v_BlNK: Tensor, parallel: ContextParallel, at_once: bool = False
+    attend: Attention, qkv: Projections, x_B: Tensor, parallel: ContextParallel, at_once: bool = False
 ) -> Tensor:
-    """What `attend` makes of all ranks' tokens, for my tokens: [B, l, N, K]. Collective.
+    """What `attend` makes of all ranks' tokens, for my tokens x: [B, l, N, K]. Collective.
 
     Each rank attends with its share of the heads. One element of the batch goes after the other: the next one's tokens
-    are on their way while this one is attended to. `at_once`: all go together, for an `attend` that needs them all.
-    Tokens come in rank after rank, not in the clip's order; without mask and with positions already applied, attention
-    does not mind.
+    are on their way while this one is attended to, and an element's queries while its keys are computed. `at_once`: all
+    are attended to together, for an `attend` that needs them all. Tokens come in rank after rank, not in the clip's
+    order; without mask and with positions already applied, attention does not mind.
     """
-    if parallel.world_size == 1:
-        return attend(q_BlNK, k_BlNK, v_BlNK)
-    coming = [
-        [_Exchange(_heads_by_rank(x_lNK, parallel), parallel) for x_lNK in qkv]
-        for qkv in zip(q_BlNK, k_BlNK, v_BlNK, strict=True)
-    ]
+    ranks = parallel.world_size
+    if ranks == 1:
+        return attend(*(x_B1LNK.squeeze(1) for x_B1LNK in qkv(x_B, 1)))
+    coming = [[_Exchange(x_1PlnK[0], parallel) for x_1PlnK in qkv(x_1, ranks)] for x_1 in x_B.split(1)]
     going = []
     for together in [coming] if at_once else [[exchanges] for exchanges in coming]:
         q_bLnK, k_bLnK, v_bLnK = (_received_tokens(exchanges) for exchanges in zip(*together, strict=True))
         for out_LnK in attend(q_bLnK, k_bLnK, v_bLnK):
-            going.append(_Exchange(out_LnK.unflatten(0, (parallel.world_size, -1)).contiguous(), parallel))
-    return torch.stack([exchange.received().transpose(0, 1).flatten(1, 2) for exchange in going])
+            going.append(_Exchange(out_LnK.unflatten(0, (ranks, -1)).contiguous(), parallel))
+    return _by_tokens([exchange.received() for exchange in going])
 
 
 def _received_tokens(exchanges: Sequence[_Exchange]) -> Tensor:
@@ -81,12 +84,13 @@ def _received_tokens(exchanges: Sequence[_Exchange]) -> Tensor:
     return torch.stack([first, *others]) if others else first[None]
 
 
-def _heads_by_rank(x_lNK: Tensor, parallel: ContextParallel) -> Tensor:
-    """[P, l, n, K]: row p holds the heads of rank p."""
-    heads = x_lNK.shape[1]
-    if heads % parallel.world_size:
-        raise ValueError(f"{heads} heads do not divide over {parallel.world_size} ranks")
-    return x_lNK.unflatten(1, (parallel.world_size, -1)).transpose(0, 1).contiguous()
+def _by_tokens(received: Sequence[Tensor]) -> Tensor:
+    """[B, l, N, K] of what came from each rank, [P, l, n, K] an element, in one copy."""
+    ranks, tokens, heads, width = received[0].shape
+    out_BlPnK = received[0].new_empty(len(received), tokens, ranks, heads, width)
+    for out_lPnK, x_PlnK in zip(out_BlPnK, received, strict=True):
+        out_lPnK.copy_(x_PlnK.transpose(0, 1))
+    return out_BlPnK.flatten(2, 3)
 
 
 def gather_views_to_owners(local_VlC: Tensor, parallel: ContextParallel) -> dict[int, Tensor]:

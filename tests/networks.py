@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
@@ -55,3 +57,9 @@ def caption(grid: Grid, width: int = 10, views: tuple[int, ...] = (0,), tokens: 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest difference, in units of the largest expected number."""
     return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def given_qkv(x_B3lNK: torch.Tensor, ranks: int) -> Iterator[torch.Tensor]:
+    """For `attend_over_ranks`: tokens that are their queries, keys and values already."""
+    for x_BlNK in x_B3lNK.unbind(1):
+        yield x_BlNK.unflatten(2, (ranks, -1)).movedim(2, 1).contiguous()

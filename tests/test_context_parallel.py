@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import caption, relative_error, small_network
+from networks import caption, given_qkv, relative_error, small_network
 from ranks import run_ranks
 
 from cosmos_ray.generator import Generator
@@ -116,7 +116,8 @@ def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray
         seen.append(q_1LnK[0, ..., 0].float().numpy())
         return v_1LnK
 
-    returned_VlNK = attend_over_ranks(attend, q_VlNK, q_VlNK + 1, -q_VlNK, parallel)
+    qkv_V3lNK = torch.stack((q_VlNK, q_VlNK + 1, -q_VlNK), dim=1)
+    returned_VlNK = attend_over_ranks(attend, given_qkv, qkv_V3lNK, parallel)
     return {
         "heads": np.stack(seen),
         "returned": torch.equal(returned_VlNK, -q_VlNK),

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from networks import given_qkv
 from ranks import run_ranks
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -120,8 +121,7 @@ def test_nothing_is_infinite_where_all_is_zero() -> None:
 
 def _on_a_rank(parallel: ContextParallel) -> Tensor:
     mine = slice(parallel.rank * 256, (parallel.rank + 1) * 256) if parallel.world_size > 1 else slice(None)
-    q, k, v = (x[:, mine] for x in drawn())
-    return attend_over_ranks(fp8.fp8_attention, q, k, v, parallel)
+    return attend_over_ranks(fp8.fp8_attention, given_qkv, torch.stack(drawn(), dim=1)[:, :, mine], parallel)
 
 
 def test_a_gang_rounds_as_one_rank_does() -> None:

@@ -40,7 +40,7 @@ from cosmos_ray.models.passes import add_gated, modulated_norm
 from cosmos_ray.models.rope import RopeAxes, angle_table
 from cosmos_ray.models.shortcuts import attend_for_wanted, attend_under_texts
 from cosmos_ray.models.weights import load_strictly
-from cosmos_ray.parallel import Attention, ContextParallel, attend_over_ranks, gather_all, share_slice
+from cosmos_ray.parallel import Attention, ContextParallel, SharedAttention, attend_over_ranks, gather_all, share_slice
 
 #: The parameters' dtype fixes the numerics: position angles and timesteps are rounded like everything else.
 NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "float32": torch.float32}
@@ -231,23 +231,26 @@ class MultiviewDiT(nn.Module):
 
     def _attends(
         self, has_text_V: Tensor, under_texts: bool, fp8_blocks: Collection[int], share: Share
-    ) -> list[Attention]:
+    ) -> list[SharedAttention]:
         """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
         places_PVl, given = share.places_PVl, share.given_frames
-        over_ranks = partial(attend_over_ranks, parallel=share.parallel)
+
+        def over_ranks(attend: Attention, at_once: bool = False) -> SharedAttention:
+            return partial(attend_over_ranks, attend, parallel=share.parallel, at_once=at_once)
+
         last = len(self.blocks) - 1
-        attends: list[Attention] = [
-            partial(over_ranks, fp8_attention if number in fp8_blocks else attention) for number in range(last + 1)
+        attends: list[SharedAttention] = [
+            over_ranks(fp8_attention if number in fp8_blocks else attention) for number in range(last + 1)
         ]
         if 0 < given < share.grid.frames and last not in fp8_blocks:
             # Nothing follows the last block, so that what nobody reads needs no queries there.
             places_VL = places_PVl.transpose(0, 1).flatten(1)
             wanted = places_VL[:, given * share.grid.tokens_per_frame :].flatten()
-            attends[last] = partial(over_ranks, partial(attend_for_wanted, wanted_w=wanted))
+            attends[last] = over_ranks(partial(attend_for_wanted, wanted_w=wanted))
         if under_texts and last > 0 and 1 not in fp8_blocks and 0 < has_text_V.sum() < len(has_text_V):
             # Views that have no text of their own hear of the texts in this block at the earliest.
             same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
-            attends[1] = partial(over_ranks, partial(attend_under_texts, same_s=same, other_o=other), at_once=True)
+            attends[1] = over_ranks(partial(attend_under_texts, same_s=same, other_o=other), at_once=True)
         return attends
 
     def forward(
@@ -307,7 +310,7 @@ class Block(nn.Module):
         context_BvMC: Tensor,
         views_with_text: Tensor,
         share: Share,
-        attend: Attention,
+        attend: SharedAttention,
     ) -> Tensor:
         def parts(modulation: nn.Module) -> tuple[Tensor, ...]:
             return _at_segments(modulation(embedding_BVTD) + lora_BVT3D, share).chunk(3, dim=-1)

@@ -1,12 +1,13 @@
 """The parts that the diffusion transformer is made of. No Linear has a bias; parameter names are the published ones.
 
 Legend: B batch, V views, S segments of s tokens each (within one latent frame), L or l = S*s tokens of a view,
-D model channels, N heads, K head width (k half of it), M text tokens of a view, C text width.
+D model channels, N heads, K head width (k half of it), M text tokens of a view, C text width, P ranks (n heads each).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from cosmos_ray.models.attention import attention
 from cosmos_ray.models.passes import norm_and_rotate, rms_norm
-from cosmos_ray.parallel import Attention
+from cosmos_ray.parallel import SharedAttention
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -60,7 +61,7 @@ class TimestepMLP(nn.Module):
 
 
 class _Attention(nn.Module):
-    """The parameters that both kinds of attention have, and their way from channels to heads."""
+    """The parameters that both kinds of attention have."""
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -72,33 +73,41 @@ class _Attention(nn.Module):
         self.q_norm = RMSNorm(width // heads)
         self.k_norm = RMSNorm(width // heads)
 
-    def qkv(self, x_LD: Tensor, context_MC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[..., L, D] and [..., M, C] -> q [..., L, N, K], k and v [..., M, N, K], not yet normalised."""
-        q_LNK = self.q_proj(x_LD).unflatten(-1, (self.heads, -1))
-        k_MNK = self.k_proj(context_MC).unflatten(-1, (self.heads, -1))
-        v_MNK = self.v_proj(context_MC).unflatten(-1, (self.heads, -1))
-        return q_LNK, k_MNK, v_MNK
-
 
 class SelfAttention(_Attention):
     """All tokens of all views attend to each other: the only place where the ranks of a gang talk."""
 
-    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, attend: Attention) -> Tensor:
+    def forward(self, x_BVSsD: Tensor, cos_l1k: Tensor, sin_l1k: Tensor, attend: SharedAttention) -> Tensor:
         """attend: of this rank's tokens to those of all ranks."""
-        x_BVlD = x_BVSsD.flatten(2, 3)
-        q, k, v = self.qkv(x_BVlD, x_BVlD)
-        q = norm_and_rotate(q, self.q_norm.weight, cos_l1k, sin_l1k)
-        k = norm_and_rotate(k, self.k_norm.weight, cos_l1k, sin_l1k)
-        # Attention takes the views as one sequence.
-        out_BlNK = attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
+
+        def qkv(x_BVlD: Tensor, ranks: int) -> Iterator[Tensor]:
+            for projection, norm in ((self.q_proj, self.q_norm), (self.k_proj, self.k_norm), (self.v_proj, None)):
+                x_BPVlnK = project_by_rank(projection, x_BVlD, ranks).unflatten(-1, (self.heads // ranks, -1))
+                if norm:
+                    x_BPVlnK = norm_and_rotate(x_BPVlnK, norm.weight, cos_l1k, sin_l1k)
+                yield x_BPVlnK.flatten(2, 3)  # attention takes the views as one sequence
+
+        out_BlNK = attend(qkv, x_BVSsD.flatten(2, 3))
         return self.output_proj(out_BlNK.flatten(2)).view(x_BVSsD.shape)
+
+
+def project_by_rank(projection: nn.Linear, x_BVlD: Tensor, ranks: int) -> Tensor:
+    """[B, P, V, l, D / P]: row p holds what is for rank p's heads, in one piece, so that it is sent as it is."""
+    if ranks == 1:
+        return projection(x_BVlD)[:, None]
+    out_BPVlE = x_BVlD.new_empty((len(x_BVlD), ranks, *x_BVlD.shape[1:-1], projection.out_features // ranks))
+    for x_VlD, out_PVlE in zip(x_BVlD, out_BPVlE, strict=True):
+        for weight_ED, out_VlE in zip(projection.weight.chunk(ranks), out_PVlE, strict=True):
+            torch.mm(x_VlD.flatten(0, 1), weight_ED.T, out=out_VlE.flatten(0, 1))
+    return out_BPVlE
 
 
 class CrossAttention(_Attention):
     """Each view's tokens attend to that view's text."""
 
     def forward(self, x_BVSsD: Tensor, context_BVMC: Tensor) -> Tensor:
-        q, k, v = self.qkv(x_BVSsD.flatten(2, 3), context_BVMC)
+        inputs = (self.q_proj, x_BVSsD.flatten(2, 3)), (self.k_proj, context_BVMC), (self.v_proj, context_BVMC)
+        q, k, v = (projection(x).unflatten(-1, (self.heads, -1)) for projection, x in inputs)
         out_bLNK = attention(self.q_norm(q).flatten(0, 1), self.k_norm(k).flatten(0, 1), v.flatten(0, 1))
         return self.output_proj(out_bLNK.flatten(2)).view(x_BVSsD.shape)
 
