@@ -42,11 +42,13 @@ class Fault:
 
 
 class Workload:
-    """Clips taken from the stream and not settled: queued, in flight, or parked. expected: how many it should bring."""
+    """Clips taken from the stream and not settled: queued, in flight, or parked. expected: how many it should bring, 0
+    if that is not known."""
 
     def __init__(self, max_attempts: int, expected: int = 0) -> None:
         self._max_attempts = max_attempts
         self._to_come = expected
+        self._is_counted = expected > 0
         self._queue: collections.deque[Work] = collections.deque()
         self._parked: list[tuple[Work, Fault]] = []
         self._last_ok = 0.0
@@ -64,7 +66,10 @@ class Workload:
     @property
     def waiting(self) -> int:
         """Clips that no gang has, with those that the stream has still to bring, as far as is known."""
-        return self.queued + (0 if self.exhausted else max(1, self._to_come))
+        if self.exhausted:
+            return self.queued
+        # A stream that was counted may be heard to end long after its last clip: no gang is to be asked for meanwhile.
+        return self.queued + max(0 if self._is_counted else 1, self._to_come)
 
     @property
     def has_next(self) -> bool:

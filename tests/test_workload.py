@@ -148,3 +148,14 @@ def test_what_waits_for_a_gang_includes_what_the_stream_has_still_to_bring() -> 
     assert load.waiting == 2
     load.exhausted = True
     assert load.waiting == 0, "the stream knows better than what was expected of it"
+
+
+def test_a_counted_stream_that_has_brought_everything_brings_no_more_gangs() -> None:
+    """Its end may be heard long after its last clip. Of a stream that was not counted, more must be supposed."""
+    counted, uncounted = Workload(max_attempts=3, expected=1), Workload(max_attempts=3)
+    for load in (counted, uncounted):
+        load.add(Work(Clip("a", "a"), past_attempt=0))
+    assert (counted.waiting, uncounted.waiting) == (1, 2)
+    assert counted.has_next
+    counted.exhausted = uncounted.exhausted = True
+    assert (counted.waiting, uncounted.waiting) == (1, 1)
