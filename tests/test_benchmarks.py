@@ -130,6 +130,7 @@ def test_what_the_pipelines_benchmark_reads_out_of_records() -> None:
     assert figures["megabytes_a_clip"] == 2.0
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_pipelines_benchmark_runs_a_real_job() -> None:

@@ -165,7 +165,7 @@ def test_a_view_that_is_too_short_says_which(folder: Path, drive: dict[str, np.n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_frames", [1, 5])
+@pytest.mark.parametrize("num_frames", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_the_clip_begins_with_the_latents_of_exactly_these_frames(
     folder: Path, bundle: Bundle, generator: Generator, num_frames: int
 ) -> None:

@@ -205,6 +205,7 @@ def test_two_gangs_share_the_work(tmp_path: Path) -> None:
     assert {one.gang for one in records(tmp_path / "out").values()} == {"gang-0001", "gang-0002"}
 
 
+@pytest.mark.long
 def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> None:
     """Three gangs of two are wanted and four CPUs are there: the third waits, and is given up with the last clip."""
     rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.3]"} for n in range(9)]
