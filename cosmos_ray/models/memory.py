@@ -18,6 +18,8 @@ from cosmos_ray.models.shapes import Shapes, dit_shapes, t5_shapes, vae_shapes
 GPU_BYTES = {"80 GB": 80_000_000_000, "141 GB": 141_000_000_000}
 #: CUDA context, cuBLAS and cuDNN workspaces, NCCL buffers.
 _OVERHEAD_BYTES = 3_000_000_000
+#: Part of a GPU's memory that decoding a view whole may take.
+WHOLE_DECODE_SHARE = 1 / 3
 #: T5-11B's encoder: assumed where the dimensions come with the weights and those are not at hand.
 T5_11B_ENCODER_PARAMETERS = 4_864_791_552
 
@@ -98,21 +100,27 @@ def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
 def decode_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
     """The tokenizer decodes one view at a time, beside the finished frames of the rank's views.
 
-    As a whole, if five of its largest layers take no more than a third of an 80 GB GPU (`vae` asks the GPU itself).
-    Else four frames at once: the peak is then the last doubling of height and width, at full size with twice the base
-    width, in float32 and once more in the working precision; with it the convolution's output, and causal convolutions'
-    caches of two frames (at full size 2 (blocks + 1) + 1 of them, of the base width).
+    As a whole, if an 80 GB GPU has `WHOLE_DECODE_SHARE` of its memory for that (`vae` asks the GPU itself). Else four
+    frames at once: the peak is then the last doubling of height and width, at full size with twice the base width, in
+    float32 and once more in the working precision; with it the convolution's output, and causal convolutions' caches of
+    two frames (at full size 2 (blocks + 1) + 1 of them, of the base width).
     """
     pixels = bundle.height * bundle.width
     frame = bundle.vae.dim * pixels
     views = -(-bundle.n_views // gang_size)
     finished = 3 * bundle.num_frames * pixels * (2 * item + views)
-    whole = 5 * frame * bundle.num_frames * item
-    if whole <= GPU_BYTES["80 GB"] / 3:
+    whole = whole_decode_bytes(bundle.vae.dim, bundle.num_frames, pixels, item)
+    if whole <= WHOLE_DECODE_SHARE * GPU_BYTES["80 GB"]:
         return finished + whole
     doubling = 4 * 2 * frame * (4 + item) + 4 * frame * item
     caches = 2 * frame * item * (2 * (bundle.vae.num_res_blocks + 1) + 1)
     return finished + doubling + caches
+
+
+def whole_decode_bytes(dim: int, frames: int, pixels: int, item: int) -> int:
+    """Decoding a view at once: five of its largest layers, of the base width at full size. 25 GB for a 720p view of 29
+    frames in bfloat16."""
+    return 5 * dim * frames * pixels * item
 
 
 def _latent_bytes(bundle: Bundle, gang_size: int) -> int:

@@ -17,6 +17,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from cosmos_ray.models.bundle import VaeDims
+from cosmos_ray.models.memory import WHOLE_DECODE_SHARE, whole_decode_bytes
 from cosmos_ray.models.vae_whole import decode_whole
 from cosmos_ray.models.weights import fill_random, load_strictly
 
@@ -31,9 +32,6 @@ LATENT_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
 
 #: Pixels times channels of a view up to which it is decoded whole on a CPU: its largest layer then takes 0.2 GB.
 _WHOLE_LIMIT = 2**24
-#: Part of a GPU's memory that decoding a view whole may take, five of its largest layers: a 720p view of 29 frames
-#: takes 25 GB in bfloat16, which a GPU of 80 GB has beside the next clip's denoising.
-_WHOLE_SHARE_OF_GPU = 1 / 3
 
 
 class WanVAE:
@@ -118,12 +116,12 @@ class WanVAE:
 
     def _decodes_whole(self, latent_BCTHW: Tensor) -> bool:
         """Whether the decoder of `vae_whole`, equal but for rounding and faster, has the memory."""
-        frames, height, width = latent_BCTHW.shape[2:]
-        values = (4 * frames - 3) * 64 * height * width * self.model.config.base_dim
+        latent_frames, height, width = latent_BCTHW.shape[2:]
+        frames, pixels, dim = 4 * latent_frames - 3, 64 * height * width, self.model.config.base_dim
         if self.device.type == "cuda":
-            memory = torch.cuda.get_device_properties(self.device).total_memory
-            return 5 * values * latent_BCTHW.element_size() <= _WHOLE_SHARE_OF_GPU * memory
-        return self.dtype == torch.float32 and values <= _WHOLE_LIMIT
+            needed = whole_decode_bytes(dim, frames, pixels, latent_BCTHW.element_size())
+            return needed <= WHOLE_DECODE_SHARE * torch.cuda.get_device_properties(self.device).total_memory
+        return self.dtype == torch.float32 and dim * frames * pixels <= _WHOLE_LIMIT
 
 
 def _build(config: VaeDims) -> AutoencoderKLWan:
