@@ -11,7 +11,7 @@ The collectives move bytes, not numbers: some gloo versions know no bfloat16, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -56,40 +56,35 @@ def shard(x_VL: Tensor, parallel: ContextParallel) -> Tensor:
     return x_VL[:, share_slice(x_VL.shape[1], parallel)]
 
 
-def attend_over_ranks(
-    attend: Attention, qkv: Projections, x_B: Tensor, parallel: ContextParallel, at_once: bool = False
-) -> Tensor:
+def attend_over_ranks(attend: Attention, qkv: Projections, x_B: Tensor, parallel: ContextParallel) -> Tensor:
     """What `attend` makes of all ranks' tokens, for my tokens x: [B, l, N, K]. Collective.
 
-    Each rank attends with its share of the heads. One element of the batch goes after the other: the next one's tokens
-    are on their way while this one is attended to, and an element's queries while its keys are computed. `at_once`: all
-    are attended to together, for an `attend` that needs them all. Tokens come in rank after rank, not in the clip's
-    order; without mask and with positions already applied, attention does not mind.
+    Each rank attends with its share of the heads. An exchange runs beside the next projection, never beside attention:
+    that takes every multiprocessor of a GPU for hundreds of milliseconds, and where on one rank the exchange gets there
+    first and on another attention does, the first rank's exchange sits on its multiprocessors for all that time,
+    waiting, and its attention waits for it in turn. The batch is attended to in one call, for the fewer heads a call
+    has, the larger the part of its time in which the last multiprocessors work alone. Tokens come in rank after rank,
+    not in the clip's order; without mask and with positions already applied, attention does not mind.
     """
     ranks = parallel.world_size
     if ranks == 1:
         return attend(*(x_B1LNK.squeeze(1) for x_B1LNK in qkv(x_B, 1)))
-    coming = [[_Exchange(x_1PlnK[0], parallel) for x_1PlnK in qkv(x_1, ranks)] for x_1 in x_B.split(1)]
-    going = []
-    for together in [coming] if at_once else [[exchanges] for exchanges in coming]:
-        q_bLnK, k_bLnK, v_bLnK = (_received_tokens(exchanges) for exchanges in zip(*together, strict=True))
-        for out_LnK in attend(q_bLnK, k_bLnK, v_bLnK):
-            going.append(_Exchange(out_LnK.unflatten(0, (ranks, -1)).contiguous(), parallel))
-    return _by_tokens([exchange.received() for exchange in going])
-
-
-def _received_tokens(exchanges: Sequence[_Exchange]) -> Tensor:
-    """[b, L, n, K] of the exchanges of b elements of a batch; of a single one without a copy."""
-    first, *others = (exchange.received().flatten(0, 1) for exchange in exchanges)
-    return torch.stack([first, *others]) if others else first[None]
-
-
-def _by_tokens(received: Sequence[Tensor]) -> Tensor:
-    """[B, l, N, K] of what came from each rank, [P, l, n, K] an element, in one copy."""
-    ranks, tokens, heads, width = received[0].shape
-    out_BlPnK = received[0].new_empty(len(received), tokens, ranks, heads, width)
-    for out_lPnK, x_PlnK in zip(out_BlPnK, received, strict=True):
-        out_lPnK.copy_(x_PlnK.transpose(0, 1))
+    qkv_BPlnK: list[Tensor] = []
+    coming = []
+    for element, x_1 in enumerate(x_B.split(1)):
+        for number, x_1PlnK in enumerate(qkv(x_1, ranks)):
+            if element == 0:
+                qkv_BPlnK.append(x_1PlnK.new_empty(len(x_B), *x_1PlnK.shape[1:]))
+            coming.append(_Exchange(x_1PlnK[0], qkv_BPlnK[number][element], parallel))
+    for exchange in coming:
+        exchange.wait()
+    out_BPlnK = attend(*(received.flatten(1, 2) for received in qkv_BPlnK)).unflatten(1, (ranks, -1)).contiguous()
+    received_BPlnK = torch.empty_like(out_BPlnK)
+    going = [_Exchange(*pair, parallel) for pair in zip(out_BPlnK, received_BPlnK, strict=True)]
+    out_BlPnK = torch.empty_like(received_BPlnK.transpose(1, 2), memory_format=torch.contiguous_format)
+    for exchange, out_lPnK, received_PlnK in zip(going, out_BlPnK, received_BPlnK, strict=True):
+        exchange.wait()
+        out_lPnK.copy_(received_PlnK.transpose(0, 1))  # beside the exchange of the next element
     return out_BlPnK.flatten(2, 3)
 
 
@@ -128,18 +123,17 @@ def gather_all(local_VlC: Tensor, parallel: ContextParallel) -> Tensor:
 
 
 class _Exchange:
-    """Row p of `sent_P` is on its way to rank p, in the background; row p of what is received comes from rank p."""
+    """Row p of `sent_P` is on its way to rank p, in the background; row p of `received_P` comes from rank p."""
 
-    def __init__(self, sent_P: Tensor, parallel: ContextParallel) -> None:
-        self._sent_P, self._received_P = sent_P, torch.empty_like(sent_P)
+    def __init__(self, sent_P: Tensor, received_P: Tensor, parallel: ContextParallel) -> None:
+        self._sent_P = sent_P  # not to be freed on its way
         self._work = dist.all_to_all_single(
-            _as_bytes(self._received_P), _as_bytes(sent_P), group=parallel.group, async_op=True
+            _as_bytes(received_P), _as_bytes(sent_P), group=parallel.group, async_op=True
         )
 
-    def received(self) -> Tensor:
-        """Once it is here (on a GPU: for what is launched from now on)."""
+    def wait(self) -> None:
+        """Until it is here (on a GPU: before whatever is launched from now on)."""
         self._work.wait()
-        return self._received_P
 
 
 def _as_bytes(x: Tensor) -> Tensor:

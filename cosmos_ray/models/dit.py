@@ -235,8 +235,8 @@ class MultiviewDiT(nn.Module):
         """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
         places_PVl, given = share.places_PVl, share.given_frames
 
-        def over_ranks(attend: Attention, at_once: bool = False) -> SharedAttention:
-            return partial(attend_over_ranks, attend, parallel=share.parallel, at_once=at_once)
+        def over_ranks(attend: Attention) -> SharedAttention:
+            return partial(attend_over_ranks, attend, parallel=share.parallel)
 
         last = len(self.blocks) - 1
         attends: list[SharedAttention] = [
@@ -250,7 +250,7 @@ class MultiviewDiT(nn.Module):
         if under_texts and last > 0 and 1 not in fp8_blocks and 0 < has_text_V.sum() < len(has_text_V):
             # Views that have no text of their own hear of the texts in this block at the earliest.
             same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
-            attends[1] = over_ranks(partial(attend_under_texts, same_s=same, other_o=other), at_once=True)
+            attends[1] = over_ranks(partial(attend_under_texts, same_s=same, other_o=other))
         return attends
 
     def forward(
