@@ -110,16 +110,16 @@ def exchange(parallel: ContextParallel, dtype_name: str) -> dict[str, np.ndarray
     q_VlNK = local_VlN[..., None].expand(-1, -1, -1, 6)
     seen: list[np.ndarray] = []
 
-    def attend(q_1LnK: torch.Tensor, k_1LnK: torch.Tensor, v_1LnK: torch.Tensor) -> torch.Tensor:
-        assert torch.equal(k_1LnK, q_1LnK + 1)
-        assert torch.equal(v_1LnK, -q_1LnK)
-        seen.append(q_1LnK[0, ..., 0].float().numpy())
-        return v_1LnK
+    def attend(q_BLnK: torch.Tensor, k_BLnK: torch.Tensor, v_BLnK: torch.Tensor) -> torch.Tensor:
+        assert torch.equal(k_BLnK, q_BLnK + 1)
+        assert torch.equal(v_BLnK, -q_BLnK)
+        seen.append(q_BLnK[..., 0].float().numpy())
+        return v_BLnK
 
     qkv_V3lNK = torch.stack((q_VlNK, q_VlNK + 1, -q_VlNK), dim=1)
     returned_VlNK = attend_over_ranks(attend, given_qkv, qkv_V3lNK, parallel)
     return {
-        "heads": np.stack(seen),
+        "heads": np.concatenate(seen),
         "returned": torch.equal(returned_VlNK, -q_VlNK),
         "owned": {v: x.float().numpy() for v, x in gather_views_to_owners(local_VlN, parallel).items()},
         "all": gather_all(local_VlN, parallel).float().numpy(),

@@ -52,6 +52,8 @@ def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
 
 def _first(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
     """The first ones by name."""
+    if not len(clip_ids):  # not every pyarrow selects from a column of no chunks
+        return []
     found: list[str] = clip_ids.take(pc.bottom_k_unstable(clip_ids, count)).to_pylist()
     return found
 
