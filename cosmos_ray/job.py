@@ -23,7 +23,7 @@ from cosmos_ray.models.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.check import check_bundle
 from cosmos_ray.plan import Plan, RowGroup, row_defaults, survey
 from cosmos_ray.progress import Progress
-from cosmos_ray.report.build import REPORT, write_report
+from cosmos_ray.report.build import REPORT, first_by_name, write_report
 from cosmos_ray.run import Run, check_same, open_run, read_run
 from cosmos_ray.status import removed_line, summarise
 from cosmos_ray.stop import Stop
@@ -209,7 +209,7 @@ def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -
     if status.removed:
         say(removed_line(status.removed))
     failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
-    shown = failed.take(pc.bottom_k_unstable(failed, _FAILURES_SHOWN)).to_pylist()
+    shown = first_by_name(failed, _FAILURES_SHOWN)
     for record in RecordReader(job.storage, state).newest(shown):
         say(f"  failed ({record.failure_class}) {record.id}: {record.error}")
     say(f"videos: {job.storage.uri_of('clips')}   index: {job.storage.uri_of(INDEX)}")

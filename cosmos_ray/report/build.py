@@ -42,16 +42,16 @@ def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
             "manifest": run.manifest,
             **{k: str(v) for k, v in (run.sampling | run.approximations).items()},
         },
-        failures=[_failure(record) for record in reader.newest(_first(failed, _FAILURES))],
+        failures=[_failure(record) for record in reader.newest(first_by_name(failed, _FAILURES))],
         failure_counts=status.failed_by_class,
-        sheets=[_sheet(storage, record) for record in reader.newest(_first(finished, _SHEETS))],
+        sheets=[_sheet(storage, record) for record in reader.newest(first_by_name(finished, _SHEETS))],
         sheets_left_out=max(0, len(finished) - _SHEETS),
     )
     storage.write(REPORT, render(page).encode())
 
 
-def _first(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
-    """The first ones by name."""
+def first_by_name(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
+    """The first ones, in their order."""
     if not len(clip_ids):  # not every pyarrow selects from a column of no chunks
         return []
     found: list[str] = clip_ids.take(pc.bottom_k_unstable(clip_ids, count)).to_pylist()
