@@ -25,11 +25,13 @@ and for each word after --without, `exact` with that saving switched off:
 Blocks are alike but for the first, second and last: a network of four shows in seconds what each saving saves a block.
 
 Weights are random: no time depends on them. Every mode runs for `--seconds` and at least `--steps` steps after a first
-one, in the same process, so that ratios hold for one card in one state. Prints a line of JSON a mode and gang size:
-seconds a step (median, least, most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it,
-ratio to the baseline of the same gang size, efficiency against a gang of 1, kernel time by kind in the first step, and
-peak memory. Then one a kernel, if `--kernels` says how many seconds each. Before all that, if `--all-to-all` says of
-how many MB a rank, one a gang size for the exchange between ranks alone.
+one, in the same process, so that ratios hold for one card in one state. A gang of 1 is measured on every GPU that the
+largest gang has, beside each other, for cards are not alike. Prints a line of JSON a mode and gang: seconds a step
+(median, least, most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the
+baseline of the same gang, efficiency against the mean of its GPUs alone and against the slowest of them (a gang is
+never faster than its slowest rank), kernel time by kind in the first step, and peak memory. Then one a kernel, if
+`--kernels` says how many seconds each. Before all that, if `--all-to-all` says of how many MB a rank, one a gang size
+for the exchange between ranks alone.
 """
 
 from __future__ import annotations
@@ -39,9 +41,11 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -160,9 +164,9 @@ def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
 
 
 def measure(
-    parallel: ContextParallel, size: Size, modes: list[str], seconds: float, steps: int, alone: Mapping[str, float]
+    parallel: ContextParallel, size: Size, modes: list[str], seconds: float, steps: int, alone: list[dict[str, float]]
 ) -> dict[str, float]:
-    """Seconds a step of each mode; rank 0 prints its figures as soon as it has them. alone: those of a gang of 1."""
+    """Seconds a step of each mode; rank 0 prints its figures as soon as it has them. alone: those of each GPU."""
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     network = random_network(size.config, device, dtype)
     if "fp8" in modes:
@@ -173,8 +177,10 @@ def measure(
         found[mode] = figures["step_s"]
         if "baseline" in found:
             figures["ratio"] = round(found[mode] / found["baseline"], 4)
-        if mode in alone:
-            figures["efficiency"] = round(alone[mode] / found[mode] / parallel.world_size, 4)
+        if alone and parallel.world_size > 1:
+            by_gpu = [gpu[mode] for gpu in alone[: parallel.world_size]]
+            for name, one_gpu in {"efficiency": statistics.mean(by_gpu), "efficiency_slowest": max(by_gpu)}.items():
+                figures[name] = round(one_gpu / found[mode] / parallel.world_size, 4)
         if parallel.rank == 0:
             report(**figures)
     return found
@@ -202,6 +208,7 @@ def measure_mode(
     return {
         "mode": mode,
         "gang_size": parallel.world_size,
+        "first_gpu": torch.cuda.current_device() if on_gpu else None,
         "blocks": size.config.num_blocks,
         "attention": attention,
         "without": MODES[mode],
@@ -331,16 +338,21 @@ def main() -> None:
     if arguments.blocks:
         size = replace(size, config=size.config.model_copy(update={"num_blocks": arguments.blocks}))
     modes = [*arguments.modes, *(f"without {saving}" for saving in arguments.without)]
-    alone: dict[str, float] = {}
+    alone: list[dict[str, float]] = []
     backend = "nccl" if device == "cuda" else "gloo"
     for gang_size in arguments.gang_sizes if arguments.all_to_all else ():
         if gang_size > 1:
             figures = run_ranks(gang_size, measure_all_to_all, arguments.all_to_all, device, backend=backend)[0]
             report(**figures)
     for gang_size in arguments.gang_sizes:
-        found = run_ranks(gang_size, measure, size, modes, arguments.seconds, arguments.steps, alone, backend=backend)
+        of_modes = (size, modes, arguments.seconds, arguments.steps, alone)
+        gang = partial(run_ranks, gang_size, measure, *of_modes, backend=backend)
         if gang_size == 1:
-            alone = found[0]
+            with ThreadPoolExecutor() as beside:
+                gpus = range(max(arguments.gang_sizes) if device == "cuda" else 1)
+                alone = [made.result()[0] for made in [beside.submit(gang, first_gpu=gpu) for gpu in gpus]]
+        else:
+            gang()
     if arguments.kernels and device == "cuda":
         best = kernels.attention_kernel(torch.device("cuda:0"), torch.bfloat16, size.config.head_dim)
         in_8_bits = ("fp8",) if "fp8" in arguments.modes else ()
