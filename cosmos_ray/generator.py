@@ -220,10 +220,14 @@ class Generator:
         return tuple(self.text_encoder.encode([caption])[0] if caption.strip() else empty for caption in every)
 
     def _text_windows(self, embeddings: Sequence[np.ndarray]) -> Tensor:
-        """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to."""
-        windows_VMD = torch.zeros(len(embeddings), TEXT_TOKENS, self.bundle.text_width)
+        """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to.
+
+        Padded on the device: the GPU waits for what is copied here.
+        """
+        windows_VMD = torch.zeros(len(embeddings), TEXT_TOKENS, self.bundle.text_width, device=self.network.device)
         for window_MD, embedding in zip(windows_VMD, embeddings, strict=True):
-            window_MD[: len(embedding)] = torch.from_numpy(np.array(embedding, np.float32))
+            if len(embedding):
+                window_MD[: len(embedding)] = torch.from_numpy(np.array(embedding, np.float32))
         return windows_VMD
 
     def _encode_conditioning(self, request: ClipRequest) -> Tensor | None:

@@ -34,6 +34,8 @@ from cosmos_ray.video import encode_mp4
 log = logging.getLogger(__name__)
 
 _MEMORY_WAIT_S = 60.0
+#: How long a finished clip leaves the GPU to the next one's beginning; none comes so late but for want of clips.
+_NEXT_CLIP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Rank:
         self._generator: Any = None
         self._store: Any = None
         self._decoding: dict[str, Any] = {}
+        self._in_the_middle = threading.Event()  # of a clip: its inputs are on the device, its steps are under way
 
     def process(self) -> tuple[int, str]:
         """(pid, start time): together they name a process even after its pid was given to another."""
@@ -139,6 +142,7 @@ class Rank:
             self._decoding[request.id] = self._generator.collect(latents)
         finally:
             idle_seconds = self._idle.work_ends()
+            self._in_the_middle.clear()
         first_step = 0 if packed is None else int(packed["step"])
         seconds = time.monotonic() - started
         log.info("%s: denoised in %.1f s, %.3f s after the clip before", request.id, seconds, idle_seconds)
@@ -149,6 +153,7 @@ class Rank:
 
         def on_state(state: Any) -> None:
             self._idle.work_begins()
+            self._in_the_middle.set()
             if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
                 writer.write(packed)
 
@@ -161,6 +166,8 @@ class Rank:
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:
         """Decode this rank's views, encode them here where the frames are, store them. Returns what was stored."""
+        # Both lanes feed one queue of the GPU: every copy of the next clip's inputs would wait for a view's decoding.
+        self._in_the_middle.wait(_NEXT_CLIP_S)
         seconds = {"decode": 0.0, "encode": 0.0, "put": 0.0}
         marks = [time.monotonic()]
         frames = self._generator.decode(self._decoding.pop(clip_id))
