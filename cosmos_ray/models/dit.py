@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from cosmos_ray.models.attention import attention
 from cosmos_ray.models.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
 from cosmos_ray.models.fp8 import fp8_attention
+from cosmos_ray.models.launches import LaunchedAhead
 from cosmos_ray.models.layers import (
     MLP,
     CrossAttention,
@@ -222,8 +223,10 @@ class MultiviewDiT(nn.Module):
         views_with_text = has_text_V.nonzero().flatten()
         context_BvMC = context_BVMC[:, views_with_text]
         attends = self._attends(has_text_V, len(context_BvMC) > batch, fp8_blocks, share)
+        launched = LaunchedAhead(x_BVSsD.device)
         for block, attend in zip(self.blocks, attends, strict=True):
             x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, attend)
+            launched.one_more()
         out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
         # The output has the channel fastest; tokens everywhere else have it slowest.
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
