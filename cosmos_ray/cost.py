@@ -44,15 +44,15 @@ class Measured:
 
 
 MEASURED = {
-    "h100": Measured(16.42, 9.12, "benchmarks/results/2026-11-24-full-size.md"),
-    "h200": Measured(16.24, 8.51, "benchmarks/results/2026-11-23-full-size.md"),
+    "h100": Measured(13.1, 7.05, "benchmarks/results/2026-11-25-step.md"),
+    "h200": Measured(13.27, 6.76, "benchmarks/results/2026-11-25-step.md"),
 }
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
 #: A rank of two H200 trades 404 MB in 0.80 ms: half of it stays where it is.
 _EXCHANGE_S_A_BYTE = 0.80e-3 / 202e6
 #: Of a view of 29 frames at 704x1280, one H100. Decoding takes turns with the next clip's denoising.
-_DECODE_S = 1.68
+_DECODE_S = 0.93
 #: Arithmetic of encoding the first so many frames of a view, as a part of decoding it (6.3 and 24.7 of 225 TFLOP).
 _ENCODE_SHARE = {0: 0.0, 1: 6.3 / 225, 5: 24.7 / 225}
 
