@@ -6,7 +6,8 @@
 
 Without `--model` the fake generator sleeps for the denoising; everything round it is real: noise and conditioning
 frames, frames as large as need be, x264, files, records, the driver and its pool. With a model, a clip is denoised by
-it. Videos go to `--output` (default: a temporary folder). Prints one line of JSON:
+it. Videos go to `--output` (default: a temporary folder). Prints one line of JSON, of what was committed if it is
+stopped:
 
     idle_ms            from the last kernel of one clip to the first of the next (on GPUs by CUDA events), median and
                        most; the first clip, before which nothing can be prepared, by itself
@@ -40,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cosmos_ray import GenerateConfig, generate
 from cosmos_ray.config import GangConfig, SamplingConfig
+from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger import Ledger, Record
 from cosmos_ray.models.bundle import BUILT_IN_FOLDER, BUNDLE_FILE
 from cosmos_ray.storage import Storage
@@ -81,9 +83,15 @@ def main() -> int:
         )
         lines: list[str] = []
         began = time.monotonic()
-        code = generate(config, lambda line: _say(lines, line)).exit_code
+        try:
+            code = generate(config, lambda line: _say(lines, line)).exit_code
+        except CosmosRayError as error:
+            _say(lines, str(error))
+            code = 1
         wall_s = time.monotonic() - began
         records = [record for record in Ledger(Storage(str(output))).records() if record.status == "ok"]
+    if len(records) < 2:
+        return code or 1
     figures = figures_of(records) | {
         "gang_start_s": next((line.partition("loaded in ")[2] for line in lines if " is up: " in line), ""),
         "wall_s": round(wall_s, 1),
