@@ -2,12 +2,12 @@
 
     python benchmarks/pipeline.py                                     # no GPU: 12 clips of 5 s, 15 MB of video each
     python benchmarks/make_published.py /tmp/blocks-4 --size 2b --blocks 4
-    python benchmarks/pipeline.py --model /tmp/blocks-4 --device cuda --steps 9 --clips 3 [--gang-size 2]
+    python benchmarks/pipeline.py --model /tmp/blocks-4 --device cuda --steps 13 --clips 3 [--gang-size 2]
 
 Without `--model` the fake generator sleeps for the denoising; everything round it is real: noise and conditioning
 frames, frames as large as need be, x264, files, records, the driver and its pool. With a model, a clip is denoised by
-it. Videos go to `--output` (default: a temporary folder). Prints one line of JSON, of what was committed if it is
-stopped:
+it; random weights make noise, seven views of which take one process 20 s to encode, so give it steps that take longer.
+Videos go to `--output` (default: a temporary folder). Prints one line of JSON, of what is committed if it is stopped:
 
     idle_ms            from the last kernel of one clip to the first of the next (on GPUs by CUDA events), median and
                        most; the first clip, before which nothing can be prepared, by itself
