@@ -84,9 +84,9 @@ def summarise(output: str, run: Run, state: LedgerState) -> Status:
 
 def _clips_per_hour(finished: pa.ChunkedArray) -> float | None:
     known = finished.drop_null()
+    if len(known) < 2:
+        return None  # of a column without chunks, not every pyarrow finds the latest
     recent = sorted(known.take(pc.top_k_unstable(known, _RATE_CLIPS)).to_pylist())
-    if len(recent) < 2:
-        return None
     first, last = datetime.datetime.fromisoformat(recent[0]), datetime.datetime.fromisoformat(recent[-1])
     hours = (last - first).total_seconds() / 3600
     return (len(recent) - 1) / hours if hours > 0 else None
