@@ -11,7 +11,9 @@ are random, so the videos are noise; nothing else is different.
 
 `--steps` are the clips' numbers of steps; the last one holds for those beyond. `--kill` kills one rank with SIGKILL in
 the middle of the last clip (once the clip before it is committed, whose decoding it shares the GPUs with): the figures
-then say how long it took until the clip was denoised again. SIGTERM stops the job and prints what there is so far.
+then say how long it took until the clip was denoised again. Two clips are then in flight, not three: any of those that
+a gang takes at once may be the first, and the last clip must be the last. SIGTERM stops the job and prints what is made
+by then.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def main() -> int:
         job = SubmittedJob(folder, environment)
         flags = ["--manifest", manifest, "--model", arguments.bundle, "--gang-size", arguments.gang_size]
         flags += ["--gangs", f"{arguments.gangs}:{arguments.gangs}", "--set", f"device={arguments.device}"]
+        flags += ["--set", "gang.clips_in_flight=2"] if arguments.kill else []
         try:
             job.run([str(flag) for flag in flags], kill_after=len(steps) - 1 if arguments.kill else None)
         finally:
