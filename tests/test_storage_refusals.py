@@ -52,10 +52,12 @@ _CHECK_AS_NOBODY = """
 import os, sys
 from cosmos_ray.errors import UsageError
 from cosmos_ray.storage import Storage
+storage = Storage(sys.argv[1])
+list(storage.list("a"))  # imports the rest: nobody may not read a checkout in root's home
 if os.geteuid() == 0:
     os.setuid(65534)  # root may write everywhere
 try:
-    Storage(sys.argv[1]).check_writable()
+    storage.check_writable()
 except UsageError as error:
     print(error)
 """
