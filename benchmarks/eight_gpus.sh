@@ -13,7 +13,8 @@
 #
 # In $OUT: results.jsonl (a line a measurement, written as it is made), SECTION.log, table.md. A section that is late is
 # cut, keeps what it has measured, and the table says so; the last ones are what is missed least. BUDGET: seconds for
-# everything (530). PYTHON: the interpreter. Needs the package's dependencies, Ray included; nothing is fetched.
+# everything (530). STEPS: of the job's clips, see below. PYTHON: the interpreter. Needs the package's dependencies, Ray
+# included; nothing is fetched.
 set -uo pipefail
 python=${PYTHON:-python3}
 export OUT=$(realpath -m "${OUT:-eight-gpus}") BEGAN=${BEGAN:-$(date +%s)}
@@ -32,14 +33,16 @@ if [ "${1:-}" = --small ]; then
 else
   gpus=$(nvidia-smi --list-gpus | wc -l) size=2b text=11b device=cuda exchange=404
 fi
-# The job's clips, in solver steps: one to warm up, one to measure, one to be cut off. A guided step takes 32 s on one
-# H100, and each clip has one evaluation more than steps.
+# The job's clips, in solver steps: one to warm up, one to measure, one to be cut off, which must last until the one
+# before it is published. A guided step takes 26 s on one H100, and each clip has one evaluation more than steps. A whole
+# clip on fewer than eight has no room beside the other sections: STEPS='1 35 4' benchmarks/eight_gpus.sh job.
 case $size$gpus in
   small*) steps='1 35 400' ;;
-  2b8) steps='1 35 3' ;;
-  2b4) steps='1 12 2' ;;
+  2b8) steps='1 35 4' ;;
+  2b4) steps='1 3 4' ;;
   *) steps='1 1 2' ;;
 esac
+steps=${STEPS:-$steps}
 half=$((gpus > 1 ? gpus / 2 : 1))
 sections=${*:-gangs job exchange split}
 mkdir -p "$OUT"
@@ -76,7 +79,7 @@ for name in $sections; do
     gangs) section gangs 200 benchmarks/gang_sizes.py --size $size --gang-sizes 1 $half $gpus ;;
     job)
       wait $inputs
-      job job 330 --gang-size $gpus --steps $steps --kill
+      job job 420 --gang-size $gpus --steps $steps --kill
       ;;
     exchange)
       [ "$gpus" -gt 1 ] || continue

@@ -73,7 +73,7 @@ def jobs(lines: list[Line]) -> Iterator[str]:
         rows.append([*who, short(seconds), how, short(an_hour), line["idle_s"], line["wall_s"]])
     columns = ["job", "gangs", "clips", "load, s", "s a clip of 35 steps", "", "clips a GPU-hour"]
     yield from table("Jobs", [*columns, "longest idle between clips, s", "wall, s"], rows)
-    if rows:
+    if any("reckoned" in row for row in rows):
         yield (
             "Reckoned: 36 evaluations like those of the clips made, and the idle time. A gang's decoding and encoding "
             "go on beside its next clip."

@@ -1,11 +1,12 @@
 """What clips cost in GPU time, by the size of the gangs that make them. No torch, no Ray.
 
-Times were measured for gangs of one and two; those of larger ones are modelled from both (docs/performance.md):
+Times were measured for gangs of some sizes; those of larger ones are modelled from them (docs/performance.md):
 
     t(P) = (t(1) - u) / P + u + x(P)
 
-with u, the part of a network call that every rank does for itself, such that t(2) comes out as measured, and x(P), the
-time of the exchanges, from the bytes that a rank sends. Both models are for GPUs of one node, with NVLink.
+with u, the part of a network call that every rank does for itself, such that t of the largest gang that was measured
+comes out as it was, and x(P), the time of the exchanges, from the bytes that a rank sends. All of it is for GPUs of one
+node, with NVLink.
 """
 
 from __future__ import annotations
@@ -36,16 +37,15 @@ class ClipGroup:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a network call, seven views of 704x1280, in gangs of one and of two of one host. source: of both."""
+    """call_s: seconds of a network call, seven views of 704x1280, by gang size, one of them 1; all on one host."""
 
-    one_s: float
-    two_s: float
+    call_s: dict[int, float]
     source: str
 
 
 MEASURED = {
-    "h100": Measured(13.1, 7.05, "benchmarks/results/2026-11-25-step.md"),
-    "h200": Measured(13.27, 6.76, "benchmarks/results/2026-11-25-step.md"),
+    "h100": Measured({1: 13.06, 2: 6.60, 4: 3.40}, "benchmarks/results/2026-11-27-four-gpus.md"),
+    "h200": Measured({1: 13.27, 2: 6.76}, "benchmarks/results/2026-11-25-step.md"),
 }
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
@@ -92,7 +92,7 @@ def estimates(groups: Sequence[ClipGroup], bundle: Bundle, gpu: str, limit: int 
         found.append(
             Estimate(
                 gang_size=size,
-                is_measured=size <= 2,
+                is_measured=size in MEASURED[gpu].call_s,
                 clip_seconds=total_s / clips,
                 longest_seconds=max(seconds),
                 clips_a_gpu_hour=3600 * clips / (total_s * size),
@@ -141,9 +141,12 @@ def clip_seconds(group: ClipGroup, bundle: Bundle, gpu: str, gang_size: int) -> 
 
 def call_seconds(gpu: str, gang_size: int) -> float:
     """Of a network call on seven views of 704x1280."""
-    known = MEASURED[gpu]
-    undivided_s = 2 * (known.two_s - exchange_seconds(2)) - known.one_s
-    return (known.one_s - undivided_s) / gang_size + undivided_s + exchange_seconds(gang_size)
+    call_s = MEASURED[gpu].call_s
+    if gang_size in call_s:
+        return call_s[gang_size]
+    one_s, largest = call_s[1], max(call_s)
+    undivided_s = (largest * (call_s[largest] - exchange_seconds(largest)) - one_s) / (largest - 1)
+    return (one_s - undivided_s) / gang_size + undivided_s + exchange_seconds(gang_size)
 
 
 def exchange_seconds(gang_size: int) -> float:
