@@ -1,6 +1,7 @@
 """One clip on gangs of several sizes: seconds a step, efficiency, and how far apart the latents are.
 
     python benchmarks/gang_sizes.py --gang-sizes 1 4 8                 # 720p, 7 views, on the GPUs of one machine
+    python benchmarks/gang_sizes.py --gang-sizes 1 2 --attention fp8   # self-attention in 8 bits, as jobs ask for it
     python benchmarks/gang_sizes.py --size small --gang-sizes 1 2      # the same in miniature, also on a CPU
 
 Random weights, guidance 7, the same seed everywhere; numbers are compared with the smallest gang's. The largest gang
@@ -36,7 +37,9 @@ from networks import random_network  # type: ignore[import-not-found]  # noqa: E
 from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 from sampled import attention_by, distance, psnr, sample  # type: ignore[import-not-found]  # noqa: E402
 
+from cosmos_ray.approximations import Approximations  # noqa: E402
 from cosmos_ray.models.attention import attention_kernel  # noqa: E402
+from cosmos_ray.models.fp8 import check_fp8  # noqa: E402
 from cosmos_ray.parallel import ContextParallel  # noqa: E402
 
 
@@ -49,12 +52,23 @@ class Clip:
     kernel: str
 
 
-def make_clip(parallel: ContextParallel, size_name: str, steps: int, other_kernel: bool) -> Clip | None:
+@dataclass(frozen=True)
+class Asked:
+    """The clip that all gangs make. size: a name of SIZES."""
+
+    size: str
+    steps: int
+    approximations: Approximations
+
+
+def make_clip(parallel: ContextParallel, asked: Asked, other_kernel: bool) -> Clip | None:
     """On every rank; the clip comes back from rank 0."""
-    size = SIZES[size_name]
+    size = SIZES[asked.size]
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     network = random_network(size.config, str(device), dtype)
+    if asked.approximations.attention == "fp8":
+        check_fp8(device, dtype, size.config.head_dim)
     kernel: str = attention_kernel(device, dtype, size.config.head_dim)
     attend: AbstractContextManager[None] = nullcontext()
     if other_kernel:
@@ -68,7 +82,7 @@ def make_clip(parallel: ContextParallel, size_name: str, steps: int, other_kerne
 
     mark()
     with attend:
-        latents = sample(network, size.grid, steps, parallel, on_step=mark)
+        latents = sample(network, size.grid, asked.steps, parallel, asked.approximations, on_step=mark)
     seconds = [end - begin for begin, end in pairwise(marks)]
     return Clip(latents, seconds, kernel) if parallel.rank == 0 else None
 
@@ -81,17 +95,17 @@ def other_backends(kernel: str, device: torch.device) -> list[SDPBackend]:
     return [SDPBackend.CUDNN_ATTENTION, *flash] if kernel == "flash-attention-3" else flash
 
 
-def make_beside(sizes: list[int], size_name: str, steps: int) -> list[Clip]:
+def make_beside(sizes: list[int], asked: Asked) -> list[Clip]:
     """Gangs of these sizes at the same time, on GPUs of their own if there are enough; else one after the other."""
     places = [end - size for size, end in zip(sizes, accumulate(sizes), strict=True)]
     is_room = sum(sizes) <= torch.cuda.device_count()
     with ThreadPoolExecutor(max_workers=len(sizes) if is_room else 1) as pool:
-        return list(pool.map(lambda size, place: run(size, size_name, steps, place if is_room else 0), sizes, places))
+        return list(pool.map(lambda size, place: run(size, asked, place if is_room else 0), sizes, places))
 
 
-def run(gang_size: int, size_name: str, steps: int, first_gpu: int = 0, other_kernel: bool = False) -> Clip:
+def run(gang_size: int, asked: Asked, first_gpu: int = 0, other_kernel: bool = False) -> Clip:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    made = run_ranks(gang_size, make_clip, size_name, steps, other_kernel, backend=backend, first_gpu=first_gpu)
+    made = run_ranks(gang_size, make_clip, asked, other_kernel, backend=backend, first_gpu=first_gpu)
     return made[0]
 
 
@@ -100,15 +114,17 @@ def main() -> int:
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--size", choices=SIZES, default="2b")
+    parser.add_argument("--attention", choices=("exact", "fp8"), default="exact")
     arguments = parser.parse_args()
+    asked = Asked(arguments.size, arguments.steps, Approximations(attention=arguments.attention))
     report(**machine("torch"))
     *small, largest = sorted(set(arguments.gang_sizes))
     clips: dict[int, Clip] = {}
     for sizes in filter(None, (small, [largest])):
-        clips |= zip(sizes, make_beside(sizes, arguments.size, arguments.steps), strict=True)
+        clips |= zip(sizes, make_beside(sizes, asked), strict=True)
         for gang_size in sizes:
-            report(**speed(gang_size, clips, SIZES[arguments.size]))
-    return compare(clips, arguments) if small else 0
+            report(attention=arguments.attention, **speed(gang_size, clips, SIZES[asked.size]))
+    return compare(clips, asked) if small else 0
 
 
 def speed(gang_size: int, clips: dict[int, Clip], size: Size) -> dict[str, Any]:
@@ -123,10 +139,10 @@ def speed(gang_size: int, clips: dict[int, Clip], size: Size) -> dict[str, Any]:
     }
 
 
-def compare(clips: dict[int, Clip], arguments: argparse.Namespace) -> int:
+def compare(clips: dict[int, Clip], asked: Asked) -> int:
     """Each gang's latents with the smallest one's; what another kernel changes says how much they may differ."""
     least, largest = min(clips), max(clips)
-    other = run(largest, arguments.size, arguments.steps, other_kernel=True)
+    other = run(largest, asked, other_kernel=True)
     floor = distance(other.latents, clips[largest].latents)
     report(gang_size=largest, kernel=other.kernel, step_s=round(other.seconds[-1], 3), rounding=floor)
     errors = {size: distance(clip.latents, clips[least].latents) for size, clip in clips.items() if size != least}

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cosmos_ray.config import GenerateConfig, build_config
+from cosmos_ray.config import build_config
 from cosmos_ray.errors import FAILURE_CLASSES, CosmosRayError, FailureClass, UsageError
 from cosmos_ray.storage import explain
 
@@ -26,6 +26,8 @@ app.add_typer(model_app, name="model")
 
 Manifest = Annotated[str, typer.Option(help="URI of the manifest: a Parquet file, a folder of them, or a pattern.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, after all else.")]
 Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="URI of a job's output.")]
 
 
@@ -81,8 +83,8 @@ def generate(
     ] = None,
     max_gpu_hours: Annotated[float | None, typer.Option(help="Denoise no further clip after so much GPU time.")] = None,
     redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows were edited.")] = False,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    config: Config = None,
+    assignments: Assignments = None,
 ) -> int:
     """Make every clip of a manifest; the same command again goes on where it stopped."""
     from cosmos_ray.job import generate as generate_clips
@@ -119,6 +121,8 @@ def plan(
     gpu: Annotated[Gpu, typer.Option(help="What GPUs the time is told for.")] = Gpu.h100,
     gangs: Annotated[int, typer.Option(help="How many gangs work at once.", min=1)] = 1,
     price: Annotated[float | None, typer.Option(metavar="USD", help="Of a GPU for an hour.", min=0)] = None,
+    config: Config = None,
+    assignments: Assignments = None,
     as_json: Json = False,
 ) -> int:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
@@ -130,11 +134,11 @@ def plan(
     from cosmos_ray.storage import Storage
 
     flags = {"manifest": manifest, "output": output or "none", **({"model": model} if model else {})}
-    settings = GenerateConfig.model_validate(flags)
+    settings = build_config(flags, config, assignments or ())
     state = Ledger(Storage(output)).state() if output else LedgerState.empty()
     bundle = load_bundle(settings.model)
     found = plan_for(settings, bundle, state)
-    costs = estimates(found.work, bundle, gpu)
+    costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
     if as_json:
         print(json.dumps(asdict(found) | {"gpu": gpu, "estimates": [asdict(one) for one in costs]}))
         return 0

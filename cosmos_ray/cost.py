@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.models.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.memory import memory_plan
 
@@ -28,11 +29,6 @@ class ClipGroup:
     guided: bool
     num_conditional_frames: int
     clips: int
-
-    @property
-    def network_calls(self) -> int:
-        """Of one clip: the solver's steps and the final pass."""
-        return (self.num_steps + 1) * (2 if self.guided else 1)
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ MEASURED = {
 }
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
+#: What a block with 8-bit attention takes off a call: 21.97 of 26.16 s a step with 26 such blocks, one H100.
+_FP8_SAVES_A_BLOCK = (1 - 21.97 / 26.16) / 26
 #: A rank of two H200 trades 404 MB in 0.80 ms: half of it stays where it is.
 _EXCHANGE_S_A_BYTE = 0.80e-3 / 202e6
 #: Of a view of 29 frames at 704x1280, one H100. Decoding takes turns with the next clip's denoising.
@@ -62,7 +60,7 @@ class Estimate:
     """What all clips of some groups cost in gangs of one size.
 
     clip_seconds: of its gang, a clip, on average; longest_seconds: of the most expensive one. memory_bytes: of rank 0,
-    which needs the most. is_measured: its network calls were timed, else modelled.
+    which needs the most. is_measured: its network calls were timed as they are asked for, else modelled.
     """
 
     gang_size: int
@@ -80,19 +78,21 @@ def is_known(bundle: Bundle) -> bool:
     return bundle.generator == "cosmos" and (network.model_channels, network.num_blocks) == (_CHANNELS, _BLOCKS)
 
 
-def estimates(groups: Sequence[ClipGroup], bundle: Bundle, gpu: str, limit: int = 8) -> list[Estimate]:
+def estimates(
+    groups: Sequence[ClipGroup], bundle: Bundle, gpu: str, approximations: Approximations = EXACT, limit: int = 8
+) -> list[Estimate]:
     """One for each gang size up to `limit` that the bundle fits. [] without clips, or if nothing `is_known`."""
     clips = sum(group.clips for group in groups)
     if not clips or not is_known(bundle):
         return []
     found = []
     for size in fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit):
-        seconds = [clip_seconds(group, bundle, gpu, size) for group in groups]
+        seconds = [clip_seconds(group, bundle, gpu, size, approximations) for group in groups]
         total_s = sum(each * group.clips for each, group in zip(seconds, groups, strict=True))
         found.append(
             Estimate(
                 gang_size=size,
-                is_measured=size in MEASURED[gpu].call_s,
+                is_measured=size in MEASURED[gpu].call_s and approximations.attention == "exact",
                 clip_seconds=total_s / clips,
                 longest_seconds=max(seconds),
                 clips_a_gpu_hour=3600 * clips / (total_s * size),
@@ -130,13 +130,25 @@ def _in_words(seconds: float) -> str:
     return f"{int(seconds // 60)}m{int(seconds % 60):02d}s"
 
 
-def clip_seconds(group: ClipGroup, bundle: Bundle, gpu: str, gang_size: int) -> float:
+def clip_seconds(
+    group: ClipGroup, bundle: Bundle, gpu: str, gang_size: int, approximations: Approximations = EXACT
+) -> float:
     """Of its gang: one clip of this group, its conditioning frames encoded and its views decoded."""
     pixels = bundle.height * bundle.width * bundle.num_frames / (704 * 1280 * 29)
     views_a_rank = math.ceil(group.n_views / gang_size)
     tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + _ENCODE_SHARE[group.num_conditional_frames])
     scale = _arithmetic(group.n_views * bundle.tokens_per_view) / _arithmetic(_VIEWS * _TOKENS)
-    return group.network_calls * scale * call_seconds(gpu, gang_size) + tokenizer_s
+    return exact_calls(group, approximations) * scale * call_seconds(gpu, gang_size) + tokenizer_s
+
+
+def exact_calls(group: ClipGroup, approximations: Approximations) -> float:
+    """Network calls of one clip, the solver's steps and the final pass; one with 8-bit attention is a part of one."""
+
+    def calls(step: int) -> float:
+        texts = 2 if group.guided and approximations.is_guided(step, group.num_steps) else 1
+        return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(step, group.num_steps, _BLOCKS)))
+
+    return sum(calls(step) for step in range(group.num_steps + 1))
 
 
 def call_seconds(gpu: str, gang_size: int) -> float:

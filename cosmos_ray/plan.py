@@ -95,7 +95,8 @@ def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
 
 
 def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan:
-    """`make_plan` with a job's settings."""
+    """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
+    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     return make_plan(config.manifest, row_defaults(bundle, config.sampling), state)
 
 

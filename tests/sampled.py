@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cosmos_ray.approximations import EXACT, Approximations
 from cosmos_ray.models import attention
 from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.sampler import denoise
@@ -27,6 +28,7 @@ def sample(
     grid: Grid,
     steps: int,
     parallel: ContextParallel,
+    approximations: Approximations = EXACT,
     on_step: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Whole latents [V, L, 64] of a clip with one conditional latent frame and a caption in view 0. Collective."""
@@ -48,6 +50,7 @@ def sample(
         seed=5,
         model_fps=30.0,
         parallel=parallel,
+        approximations=approximations,
         on_step=on_step,
     )
     return gather_all(share_VlP, parallel).cpu().numpy()

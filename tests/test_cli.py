@@ -216,6 +216,25 @@ def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
     assert sum(group["clips"] for group in found["work"]) == found["left"] - found["invalid"]
 
 
+def test_plan_takes_a_job_s_settings(cosmos_ray: Any, manifest: str, tmp_path: Path) -> None:
+    words = ("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview", "--json")
+    (tmp_path / "job.yaml").write_text("sampling: {num_steps: 17, attention: fp8}\n")
+
+    def gang_of_one(*settings: str) -> float:
+        answer = cosmos_ray(*words, *settings)
+        assert (answer.code, answer.err) == (0, "")
+        seconds: float = json.loads(answer.out)["estimates"][0]["clip_seconds"]
+        return seconds
+
+    half = gang_of_one("--set", "sampling.num_steps=17")
+    assert half < 0.6 * gang_of_one()
+    assert gang_of_one("--config", str(tmp_path / "job.yaml")) < 0.95 * half
+    assert gang_of_one("--config", str(tmp_path / "job.yaml"), "--set", "sampling.attention=exact") == half
+    assert_one_line(cosmos_ray(*words, "--set", "sampling.steps=17"), 2, "sampling.steps")
+    blocks = ("--set", "sampling.attention=fp8", "--set", "sampling.fp8_exact_blocks=[28]")
+    assert_one_line(cosmos_ray(*words, *blocks), 2, "sampling.fp8_exact_blocks: found 28")
+
+
 def test_status_for_people(cosmos_ray: Any, output: Path) -> None:
     answer = cosmos_ray("status", output)
     assert answer.code == 0

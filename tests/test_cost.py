@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_ray.cost import MEASURED, ClipGroup, call_seconds, clip_seconds, estimates, lines
+from cosmos_ray.approximations import EXACT, Approximations
+from cosmos_ray.cost import MEASURED, ClipGroup, call_seconds, clip_seconds, estimates, exact_calls, lines
 from cosmos_ray.models.bundle import Bundle, load_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,20 @@ def test_a_clip_costs_what_its_row_asks_for(bundle: Bundle) -> None:
     assert seconds(num_steps=17) == pytest.approx(36 * 13.06 + decoding)
     assert seconds() < seconds(num_conditional_frames=1) < seconds(num_conditional_frames=5) < seconds() + 2
     assert seconds(n_views=1) < seconds() / 20  # attention sees a seventh of the tokens
+
+
+def test_approximations_save_what_they_leave_out(bundle: Bundle) -> None:
+    assert exact_calls(GROUP, EXACT) == 72
+    assert exact_calls(GROUP, Approximations(guidance_interval=(0, 0.6))) == 36 + 22  # of 36 evaluations
+    assert exact_calls(replace(GROUP, guided=False), Approximations(guidance_interval=(0, 0.6))) == 36
+    everywhere = Approximations(attention="fp8", fp8_interval=(0, 1))
+    assert exact_calls(GROUP, everywhere) == pytest.approx(72 * 21.97 / 26.16)  # benchmarks/results/2026-11-25-step.md
+    by_default = exact_calls(GROUP, Approximations(attention="fp8"))
+    assert by_default == pytest.approx(12 + 60 * 21.97 / 26.16)  # six of 36 evaluations are exact
+    fp8 = estimates([GROUP], bundle, "h100", everywhere)
+    assert not any(one.is_measured for one in fp8)
+    for exact, cheaper in zip(estimates([GROUP], bundle, "h100"), fp8, strict=True):
+        assert 0.83 < cheaper.clip_seconds / exact.clip_seconds < 0.85
 
 
 def test_groups_add_up(bundle: Bundle) -> None:
