@@ -128,6 +128,7 @@ def plan(
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
     from cosmos_ray.cost import estimates, lines
     from cosmos_ray.ledger import Ledger, LedgerState
+    from cosmos_ray.ledger_rows import bytes_a_clip
     from cosmos_ray.models.bundle import load_bundle
     from cosmos_ray.plan import plan_for
     from cosmos_ray.status import removed_line
@@ -135,12 +136,16 @@ def plan(
 
     flags = {"manifest": manifest, "output": output or "none", **({"model": model} if model else {})}
     settings = build_config(flags, config, assignments or ())
-    state = Ledger(Storage(output)).state() if output else LedgerState.empty()
+    storage = Storage(output) if output else None
+    state = Ledger(storage).state() if storage else LedgerState.empty()
     bundle = load_bundle(settings.model)
     found = plan_for(settings, bundle, state)
     costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
+    size = bytes_a_clip(storage, state) if storage else None
+    bytes_left = None if size is None else size * sum(group.clips for group in found.work)
     if as_json:
-        print(json.dumps(asdict(found) | {"gpu": gpu, "estimates": [asdict(one) for one in costs]}))
+        costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
+        print(json.dumps(asdict(found) | costs_json))
         return 0
     print(f"{found.rows} rows ask for {found.clips} clips: {found.done} done, {found.failed} failed, {found.left} left")
     print(f"{found.invalid} clips will fail for what their rows say" + (":" if found.invalid_examples else ""))
@@ -152,6 +157,8 @@ def plan(
         print(removed_line(sum(found.removed.values())))
     if found.changed:
         print(f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}")
+    if size is not None and bytes_left:
+        print(f"about {bytes_left / 1e9:,.1f} GB are left to write, {size / 1e6:.1f} MB a clip as so far")
     for line in lines(costs, gpu, gangs, price):
         print(line)
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmos_ray.ledger_parts import open_part
 from cosmos_ray.ledger_state import LedgerState
@@ -59,3 +60,11 @@ class RecordReader:
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return self._cache[number]
+
+
+def bytes_a_clip(storage: Storage, state: LedgerState, clips: int = 1000) -> int | None:
+    """What a clip's files take on average, sidecar included, over so many clips that are ok. None if none is."""
+    ok = np.flatnonzero(pc.equal(state.records.table["status"], "ok").to_numpy())
+    records = records_of(RecordReader(storage, state).table(ok[-clips:]))
+    sizes = [entry.size for record in records for entry in (*record.files, record.sidecar) if entry is not None]
+    return round(sum(sizes) / len(records)) if records else None

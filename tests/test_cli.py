@@ -19,9 +19,10 @@ from job_runs import write_manifest
 
 from cosmos_ray import cli
 from cosmos_ray.config import SamplingConfig
-from cosmos_ray.ledger import Ledger, Record
+from cosmos_ray.ledger import Ledger
 from cosmos_ray.models.bundle import load_bundle
 from cosmos_ray.plan import manifest_clips, row_defaults
+from cosmos_ray.record import FileEntry, Record
 from cosmos_ray.run import Run, open_run
 from cosmos_ray.storage import Storage
 
@@ -81,6 +82,8 @@ def output(tmp_path: Path, manifest: str) -> Path:
                 error=clip.error,
                 row_hash=clip.row_hash,
                 epoch=1,
+                files=() if faulty else (FileEntry("front_wide", "clips/a/1/front_wide.mp4", 40_000_000, "h"),),
+                sidecar=None if faulty else FileEntry("", "clips/a/1/clip.json", 2_000_000, "h"),
             )
         )
     return tmp_path / "out"
@@ -202,6 +205,9 @@ def test_plan_as_json(cosmos_ray: Any, manifest: str, output: Path) -> None:
     found = json.loads(answer.out)
     counts = {name: found[name] for name in ("rows", "clips", "invalid", "done", "failed", "left", "changed")}
     assert counts == {"rows": 3, "clips": 4, "invalid": 1, "done": 1, "failed": 1, "left": 2, "changed": []}
+    assert found["bytes_left"] == 2 * 42_000_000
+    answer = cosmos_ray("plan", "--manifest", manifest, "--output", output, "--model", "fake")
+    assert "about 0.1 GB are left to write, 42.0 MB a clip as so far" in answer.out
 
 
 def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:

@@ -18,7 +18,8 @@ from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.lease import FOLDER
 from cosmos_ray.ledger import LEDGER, Ledger, Record, record_path
 from cosmos_ray.ledger_parts import list_parts, live_parts, write_part
-from cosmos_ray.record import table_of
+from cosmos_ray.ledger_rows import bytes_a_clip
+from cosmos_ray.record import FileEntry, table_of
 from cosmos_ray.storage import Storage
 
 
@@ -42,6 +43,24 @@ def test_records_move_and_are_what_they_were(storage: Storage) -> None:
     check(storage.uri, settled)
     assert ledger.state().is_settled("b")
     assert not ledger.state().is_settled("noeud")
+
+
+def test_bytes_a_clip_are_told_of_objects_and_of_parts(tmp_path: Path) -> None:
+    """Of the newest clips that are ok; a failure has no files."""
+    ledger = Ledger(Storage(str(tmp_path)))
+    assert bytes_a_clip(ledger.storage, ledger.state()) is None
+    settle(ledger, *(with_files(number) for number in range(6)), record("bad", "input"))
+    assert bytes_a_clip(ledger.storage, ledger.state()) == round(sum(range(6)) * 110 / 6)
+    assert compact(ledger.storage, 1, ledger.state().contents) == 7
+    settle(ledger, with_files(9))
+    assert bytes_a_clip(ledger.storage, ledger.state()) == round((sum(range(6)) + 9) * 110 / 7)
+    assert bytes_a_clip(ledger.storage, ledger.state(), clips=1) == 9 * 110
+
+
+def with_files(number: int) -> Record:
+    """Of `number` views of 100 bytes each, and ten of the sidecar for each."""
+    files = tuple(FileEntry(f"view{view}", f"{number}/{view}.mp4", 100, "h") for view in range(number))
+    return replace(record(f"c{number}"), files=files, sidecar=FileEntry("", f"{number}/clip.json", 10 * number, "h"))
 
 
 def test_few_records_stay_objects(tmp_path: Path) -> None:
