@@ -247,6 +247,30 @@ def retry(
 
 
 @app.command()
+def reproduce(
+    output: Output,
+    clip_id: Annotated[str, typer.Argument(metavar="ID", help="Of a clip that was made.")],
+    model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, if the model is one of yours.")] = None,
+    gang_size: Annotated[int | None, typer.Option(help="Default: as when it was made.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="URI", help="Where the new clip stays. Default: nowhere.")] = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> int:
+    """Make one clip again from its sidecar, and say how close the two are."""
+    from cosmos_ray.reproduce import reproduce as make_again
+
+    found = make_again(output, clip_id, _say, model=model, gang_size=gang_size, to=to, assignments=assignments or ())
+    if as_json:
+        print(json.dumps([asdict(one) for one in found]))
+        return 0
+    for one in found:
+        print(f"{one.view}: {one.in_words()}")
+    if any(one.psnr_db is not None for one in found):
+        _say("two encodings of frames that differ by a rounding are about 40 dB apart")
+    return 0
+
+
+@app.command()
 def report(output: Output) -> int:
     """Write OUTPUT/report.html and OUTPUT/index.parquet from the ledger."""
     from cosmos_ray.index import write_index

@@ -345,6 +345,14 @@ class Storage:
         except FileNotFoundError:
             log.debug("%s was gone already", path)
 
+    def delete_folder(self, folder: str) -> None:
+        """With all that is below it. No error if it is gone already."""
+        fs, full = self._at(folder)
+        try:
+            retrying(lambda: fs.rm(full, recursive=True), f"deleting {folder}")
+        except FileNotFoundError:
+            log.debug("%s was gone already", folder)
+
     def remove_unfinished(self) -> Removed:
         """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.
 

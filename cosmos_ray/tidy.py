@@ -19,6 +19,7 @@ from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import ATTEMPTS, Ledger, Record, Settled
 from cosmos_ray.ledger_rows import RecordReader
 from cosmos_ray.record import records_of
+from cosmos_ray.reproduce import WORK
 from cosmos_ray.step_checkpoint import STEPS
 from cosmos_ray.storage import PROBES, Removed, Storage
 
@@ -84,6 +85,7 @@ def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[s
         if path.rsplit("/", 1)[1].rsplit(".", 2)[0] in newest:
             yield path
     yield from storage.list(PROBES)
+    yield from storage.list(WORK)  # of a `reproduce` that was killed; one that runs fails, and can be run again
 
 
 def damaged(storage: Storage) -> Iterator[tuple[str, str]]:

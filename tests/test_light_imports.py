@@ -29,6 +29,7 @@ LIGHT = (
     "models.noise",
     "plan",
     "record",
+    "reproduce",
     "request",
     "run",
     "status",

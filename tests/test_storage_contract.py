@@ -93,6 +93,20 @@ def test_delete_is_final_and_may_be_repeated(storage: Storage) -> None:
     storage.delete("never/was")
 
 
+def test_a_folder_is_deleted_with_all_below_it_and_nothing_beside(storage: Storage) -> None:
+    for path in ("a/x", "a/b/y", "a/b/c/z", "ab/x", "b"):
+        storage.write(path, b"x")
+    storage.delete_folder("a")
+    assert list(storage.list("a")) == []
+    assert storage.exists("ab/x")
+    assert storage.exists("b")
+    storage.delete_folder("a")
+    storage.delete_folder("never/was")
+    for leaving in ("..", "a/../..", "", "/"):
+        with pytest.raises(ValueError, match="not a relative path inside"):
+            storage.delete_folder(leaving)
+
+
 @pytest.mark.slow
 def test_a_big_object_is_stored_whole(storage: Storage) -> None:
     """Beyond what goes in one request (100 MiB with s3fs), so it is uploaded in parts."""

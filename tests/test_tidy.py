@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cosmos_ray.cli import app
 from cosmos_ray.lease import LeaseTimes, acquire
 from cosmos_ray.ledger import FileEntry, Ledger, Record, record_path
+from cosmos_ray.reproduce import WORK
 from cosmos_ray.run import RUN, Run
 from cosmos_ray.storage import Storage
 from cosmos_ray.tidy import clean, damaged, files_of, remove_other_attempts
@@ -118,6 +119,15 @@ def run_of(tmp_path: Path) -> Storage:
     run = Run("m.parquet", "0", 2, 2, "fake", "0", "float32", {})
     storage.write(RUN, json.dumps(run.__dict__).encode())
     return storage
+
+
+def test_a_reproduction_that_was_killed_is_left_over(tmp_path: Path) -> None:
+    storage = run_of(tmp_path)
+    kept = commit(storage, "a", attempt=1)
+    storage.write(f"{WORK}/a.0123/output/clips/a/1/rear.mp4", b"again")
+    clean(storage)
+    assert list(storage.list(WORK)) == []
+    assert storage.exists(kept.files[0].path)
 
 
 def test_retry_damaged_opens_their_next_generation(tmp_path: Path) -> None:
