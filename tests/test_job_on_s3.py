@@ -16,6 +16,7 @@ from fault_proxy import fault_proxy
 from job_runs import check_files, fake_config, records, write_manifest
 
 from cosmos_ray.job import generate
+from cosmos_ray.reproduce import WORK, reproduce
 from cosmos_ray.status import read_status
 from cosmos_ray.storage import Storage, read_bytes
 from cosmos_ray.video import encode_mp4
@@ -54,10 +55,14 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
         summary = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
         assert (summary.ok, summary.failed, summary.left) == (3, 2, 0), said
         again = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
+        views = reproduce(f"{s3}/out", "image", said.append, assignments=["device=cpu"])
     finally:
         ray.shutdown()
     assert (again.ok, again.failed) == (3, 2)
-    assert said[-8:].count("all 5 clips are settled already: nothing to do") == 1
+    assert said.count("all 5 clips are settled already: nothing to do") == 1
+    assert len(views) == 7
+    assert all(view.same_bytes for view in views)
+    assert list(Storage(f"{s3}/out").list(WORK)) == []
     found = records(f"{s3}/out")
     assert "expected a file that exists" in (found["missing"].error or "")
     assert "a local path in a manifest that is not on a local disk" in (found["local"].error or "")
