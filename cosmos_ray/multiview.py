@@ -138,8 +138,8 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     if flags.n_views > bundle.n_views:
         raise UsageError(f"--n_views: found {flags.n_views}, expected at most the {bundle.n_views} of {bundle.name}")
     items = read_items(flags, say)
-    rows = _rows(flags, items)
-    work = _work_folder(flags, rows, bundle)
+    rows = rows_of(flags, items)
+    work = work_folder(flags, rows, bundle)
     storage = Storage(work)
     storage.write("items.json", json.dumps(rows, indent=2).encode())
     manifest = storage.uri_of("manifest.parquet")
@@ -217,7 +217,7 @@ def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
         say("flags without effect here: " + "; ".join(given))
 
 
-def _rows(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]]:
+def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]]:
     """Items for `builders.from_batch_json`, with everything the flags say."""
     settings: dict[str, Any] = {
         "num_conditional_frames": flags.num_conditional_frames,
@@ -242,7 +242,7 @@ def _id(number: int, run: int = 0) -> str:
     return f"clip-{number:05d}" + (f".run{run}" if run else "")
 
 
-def _work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: Bundle) -> str:
+def work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: Bundle) -> str:
     """Beside the result; its name is the hash of all that decides the clips (and of the time, for a benchmark)."""
     versions = {path: _version(path) for row in rows for path in _paths(row["input_video"], row["prompt"])}
     facts = [rows, bundle.fingerprint, os.getcwd(), versions, time.time() if flags.benchmark else None]

@@ -22,7 +22,7 @@ import torch
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import load_bundle
-from cosmos_ray.multiview import NO_EFFECT, build_parser, main, make, read_items
+from cosmos_ray.multiview import NO_EFFECT, build_parser, main, make, read_items, rows_of, work_folder
 from cosmos_ray.request import VIEWS
 from cosmos_ray.video import decode_mp4, encode_mp4
 
@@ -159,6 +159,22 @@ def test_an_input_is_never_written_over(tmp_path: Path, drive: str) -> None:
         read_items(flags, print)
 
 
+def test_whatever_decides_a_clip_names_its_work_folder(tmp_path: Path, drive: str) -> None:
+    """So that the same command goes on where it was stopped, and any other begins anew."""
+
+    def folder(*more: str) -> str:
+        flags = flags_of("--prompt", "A street.", "--input_path", drive, "--save_path", f"{tmp_path}/clip.mp4", *more)
+        return work_folder(flags, rows_of(flags, read_items(flags, print)), load_bundle(flags.model))
+
+    first = folder()
+    assert first == folder()
+    assert Path(first).parent == tmp_path / "clip.work"
+    others = [folder("--seed", "1"), folder("--n_views", "3"), folder("--model", "tiny"), folder("--benchmark")]
+    assert len({first, *others, folder("--benchmark")}) == 6
+    Path(drive).write_bytes(encode_mp4(np.zeros((21, 64, 112, 3), np.uint8), 10))
+    assert folder() not in {first, *others}
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -208,13 +224,6 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr
     assert np.array_equal(decode_mp4(tmp_path / "output" / "clip.mp4"), stacked)
-
-    changed = np.zeros((21, 64, 112, 3), np.uint8)
-    (tmp_path / "drive.mp4").write_bytes(encode_mp4(changed, 10))
-    other = run_script(tmp_path, *flags, *more)
-    assert other.returncode == 0, other.stderr
-    assert "nothing to do" not in other.stderr
-    assert len(list((tmp_path / "output" / "clip.work").iterdir())) == 2
 
 
 @pytest.mark.ray
