@@ -289,6 +289,29 @@ def report(output: Output) -> int:
     return 0
 
 
+class Layout(StrEnum):
+    """What `export` writes."""
+
+    webdataset = "webdataset"
+    rds_hq = "rds-hq"
+
+
+@app.command()
+def export(
+    output: Output,
+    layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows both.")],
+    to: Annotated[str, typer.Option(metavar="URI", help="Folder to write into.")],
+    clips_a_shard: Annotated[int, typer.Option(help="Of a webdataset's tar file.", min=1)] = 64,
+) -> int:
+    """Copy all clips that were made into a layout that training code reads."""
+    from cosmos_ray.export import export as copy_clips
+
+    done = copy_clips(output, layout.value, to, _say, clips_a_shard)
+    uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
+    print(f"{to}: {done.clips} clips{uncaptioned}, {len(done.left_out)} left out")
+    return 3 if done.left_out else 0
+
+
 @manifest_app.command("from-batch-json")
 def from_batch_json(
     source: Annotated[str, typer.Argument(metavar="JSON", help="A list of {input_video, prompt, output_video}.")],

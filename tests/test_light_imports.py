@@ -15,6 +15,7 @@ LIGHT = (
     "config",
     "cost",
     "errors",
+    "export",
     "idle",
     "index",
     "lease",
