@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,18 @@ def latents(parallel: ContextParallel) -> dict[int, np.ndarray]:
     return clips
 
 
+@functools.cache
+def made_by(world_size: int) -> list[dict[int, np.ndarray]]:
+    """`latents` on each rank of a gang, made once for all tests."""
+    return [latents(ContextParallel())] if world_size == 1 else run_ranks(world_size, latents)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.long), 8])
 def test_any_gang_makes_the_clip_of_one_rank(world_size: int) -> None:
     """7, 3 and 1 views: at most 1e-4 away (relative) at the end of 35 steps, and equal on every rank."""
-    expected = latents(ContextParallel())
-    by_rank = run_ranks(world_size, latents)
+    (expected,) = made_by(1)
+    by_rank = made_by(world_size)
     for views in VIEWS:
         alone = torch.from_numpy(expected[views])
         assert torch.isfinite(alone).all()
@@ -97,7 +104,7 @@ def test_a_gang_of_any_size_goes_on_with_the_state_of_another(before: int, after
 
 @pytest.mark.slow
 def test_the_same_gang_size_gives_the_same_bits_again() -> None:
-    once, again = (run_ranks(2, latents)[0] for _ in range(2))
+    once, again = made_by(2)[0], run_ranks(2, latents)[0]
     assert all(np.array_equal(once[views], again[views]) for views in VIEWS)
 
 
