@@ -9,7 +9,6 @@ Cosmos-Predict2 (`metas/CAMERA/*.txt`) and of Cosmos-Predict2.5 and -Transfer2.5
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import tarfile
@@ -25,8 +24,8 @@ import pyarrow.compute as pc
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger import Ledger, LedgerState, Record
-from cosmos_ray.ledger_rows import RecordReader
-from cosmos_ray.record import FileEntry, records_of
+from cosmos_ray.ledger_rows import RecordReader, read_committed
+from cosmos_ray.record import records_of
 from cosmos_ray.request import VIEWS
 from cosmos_ray.storage import Storage
 
@@ -151,20 +150,10 @@ def _read(source: Storage, record: Record, number: int) -> Clip:
     """ValueError if a file is not as committed."""
     assert record.sidecar is not None, "a clip that is ok has one"
     entries = {entry.view: entry for entry in record.files}
-    videos = {view: _checked(source, entries[view]) for view in VIEWS if view in entries}
-    sidecar = json.loads(_checked(source, record.sidecar))
+    videos = {view: read_committed(source, entries[view]) for view in VIEWS if view in entries}
+    sidecar = json.loads(read_committed(source, record.sidecar))
     asked = {name: sidecar["clip"][name] for name in _CLIP_FIELDS}
     return Clip(number, videos, {"id": record.id, **asked, "model": sidecar["model"]})
-
-
-def _checked(source: Storage, entry: FileEntry) -> bytes:
-    try:
-        data = source.read(entry.path)
-    except FileNotFoundError:
-        raise ValueError(f"{entry.path} is missing") from None
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise ValueError(f"{entry.path} is not the file that was committed")
-    return data
 
 
 def _write_shard(target: Storage, number: int, clips: Iterator[Clip]) -> None:

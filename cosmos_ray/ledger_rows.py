@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from cosmos_ray.ledger_parts import open_part
 from cosmos_ray.ledger_state import LedgerState
-from cosmos_ray.record import RECORDS, Record, records_of
+from cosmos_ray.record import RECORDS, FileEntry, Record, records_of
 from cosmos_ray.storage import Storage
 
 #: Row groups in memory, about 10 MB each: gangs commit nearly in the order of the manifest, so few are enough.
@@ -60,6 +61,19 @@ class RecordReader:
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return self._cache[number]
+
+
+def read_committed(storage: Storage, entry: FileEntry) -> bytes:
+    """A file of a record. ValueError if it is missing, or not as it was committed."""
+    try:
+        data = storage.read(entry.path)
+    except FileNotFoundError:
+        raise ValueError(f"{entry.path} is missing") from None
+    if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise ValueError(
+            f"{entry.path}: found {len(data)} bytes of another sha256, expected {entry.size} bytes as recorded"
+        )
+    return data
 
 
 def bytes_a_clip(storage: Storage, state: LedgerState, clips: int = 1000) -> int | None:

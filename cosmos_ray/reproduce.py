@@ -8,7 +8,6 @@ of the output is changed: the work goes into a folder of its own, which is remov
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.ledger import Ledger, Record
+from cosmos_ray.ledger_rows import read_committed
 from cosmos_ray.manifest import Clip
 from cosmos_ray.models.bundle import BUILT_IN, load_bundle
 from cosmos_ray.request import VIEWS
@@ -113,12 +113,9 @@ def _record(storage: Storage, clip_id: str) -> Record:
 def _sidecar(storage: Storage, record: Record) -> dict[str, Any]:
     assert record.sidecar is not None, "a clip that is ok has one"
     try:
-        data = storage.read(record.sidecar.path)
-    except FileNotFoundError:
-        raise UsageError(f"{storage.uri_of(record.sidecar.path)} is missing") from None
-    if hashlib.sha256(data).hexdigest() != record.sidecar.sha256:
-        raise UsageError(f"{storage.uri_of(record.sidecar.path)} is not the sidecar that was committed")
-    found: dict[str, Any] = json.loads(data)
+        found: dict[str, Any] = json.loads(read_committed(storage, record.sidecar))
+    except ValueError as error:
+        raise UsageError(f"{storage.uri}: {error}") from error
     return found
 
 

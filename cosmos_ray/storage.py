@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import logging
 import os
 import posixpath
 import re
@@ -33,7 +32,6 @@ from cosmos_ray import traffic
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store_faults import BucketMissingError, explain, retrying
 
-log = logging.getLogger(__name__)
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
@@ -340,18 +338,14 @@ class Storage:
     def delete(self, path: str) -> None:
         """No error if it is gone already."""
         fs, full = self._at(path)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             retrying(lambda: fs.rm_file(full), f"deleting {path}")
-        except FileNotFoundError:
-            log.debug("%s was gone already", path)
 
     def delete_folder(self, folder: str) -> None:
         """With all that is below it. No error if it is gone already."""
         fs, full = self._at(folder)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             retrying(lambda: fs.rm(full, recursive=True), f"deleting {folder}")
-        except FileNotFoundError:
-            log.debug("%s was gone already", folder)
 
     def remove_unfinished(self) -> Removed:
         """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.

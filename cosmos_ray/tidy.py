@@ -7,7 +7,6 @@ are removed when the clip is settled. What is left then (of drivers and nodes th
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 
 from cosmos_ray.lease import check_epoch
 from cosmos_ray.ledger import ATTEMPTS, Ledger, Record, Settled
-from cosmos_ray.ledger_rows import RecordReader
+from cosmos_ray.ledger_rows import RecordReader, read_committed
 from cosmos_ray.record import records_of
 from cosmos_ray.reproduce import WORK
 from cosmos_ray.step_checkpoint import STEPS
@@ -104,9 +103,7 @@ def damaged(storage: Storage) -> Iterator[tuple[str, str]]:
 def _fault_of(storage: Storage, record: Record) -> str | None:
     for entry in (*record.files, *([record.sidecar] if record.sidecar else ())):
         try:
-            data = storage.read(entry.path)
-        except FileNotFoundError:
-            return f"{entry.path} is missing"
-        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
-            return f"{entry.path}: found {len(data)} bytes of another sha256, expected {entry.size} bytes as recorded"
+            read_committed(storage, entry)
+        except ValueError as error:
+            return str(error)
     return None
