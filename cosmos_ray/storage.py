@@ -32,7 +32,6 @@ from cosmos_ray import traffic
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store_faults import BucketMissingError, explain, retrying
 
-
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
