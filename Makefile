@@ -24,6 +24,7 @@ demo: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not slow and not ray and not long' -n 2 --dist loadfile
 
@@ -31,6 +32,7 @@ check: setup
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 

@@ -29,16 +29,16 @@ from reporting import machine, report
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
 from denoise import SIZES  # noqa: E402
-from networks import random_network  # noqa: E402
+from support.networks import random_network  # noqa: E402
 
 from cosmos_ray import Generator  # noqa: E402
-from cosmos_ray.approximations import EXACT, Approximations  # noqa: E402
-from cosmos_ray.models import attention as kernels  # noqa: E402
-from cosmos_ray.models.bundle import VaeDims, load_bundle  # noqa: E402
-from cosmos_ray.models.fp8 import check_fp8  # noqa: E402
-from cosmos_ray.models.vae import WanVAE  # noqa: E402
-from cosmos_ray.parallel import ContextParallel  # noqa: E402
-from cosmos_ray.request import VIEWS, ClipRequest, ClipText  # noqa: E402
+from cosmos_ray.clip.approximations import EXACT, Approximations  # noqa: E402
+from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText  # noqa: E402
+from cosmos_ray.models.bundle.bundle import VaeDims, load_bundle  # noqa: E402
+from cosmos_ray.models.network import attention as kernels  # noqa: E402
+from cosmos_ray.models.network.fp8 import check_fp8  # noqa: E402
+from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
+from cosmos_ray.models.vae.vae import WanVAE  # noqa: E402
 
 CUDNN = "kernel: cudnn"
 

@@ -33,10 +33,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray.models import vae_whole
-from cosmos_ray.models.bundle import VaeDims
-from cosmos_ray.models.passes import fused_kernels
-from cosmos_ray.models.vae import WanVAE
+from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.network.passes import fused_kernels
+from cosmos_ray.models.vae import vae_whole
+from cosmos_ray.models.vae.vae import WanVAE
 
 
 def channels_last(vae: WanVAE) -> None:

@@ -35,10 +35,10 @@ from reporting import machine, report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray.generator import Generator
-from cosmos_ray.models.bundle import load_bundle
+from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.noise import clip_noise
-from cosmos_ray.request import VIEWS, ClipRequest
 
 WAYS = ("alone", "after", "shared", "own", "priority")
 #: A smaller number is a higher priority.

@@ -56,16 +56,17 @@ from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
-from networks import random_network  # type: ignore[import-not-found]  # noqa: E402
-from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
+from support.networks import random_network  # type: ignore[import-not-found]  # noqa: E402
+from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 
-from cosmos_ray.approximations import Approximations  # noqa: E402
-from cosmos_ray.models import attention as kernels  # noqa: E402
-from cosmos_ray.models import dit, passes  # noqa: E402
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
-from cosmos_ray.models.fp8 import check_fp8, fp8_attention  # noqa: E402
-from cosmos_ray.parallel import ContextParallel  # noqa: E402
-from cosmos_ray.request import TEXT_TOKENS  # noqa: E402
+from cosmos_ray.clip.approximations import Approximations  # noqa: E402
+from cosmos_ray.clip.request import TEXT_TOKENS  # noqa: E402
+from cosmos_ray.models import passes  # noqa: E402
+from cosmos_ray.models.network import attention as kernels  # noqa: E402
+from cosmos_ray.models.network import dit  # noqa: E402
+from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
+from cosmos_ray.models.network.fp8 import check_fp8, fp8_attention  # noqa: E402
+from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
 
 
 @dataclass(frozen=True)

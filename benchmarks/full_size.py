@@ -43,9 +43,9 @@ sys.path.insert(0, str(ROOT))
 from submitted_job import SubmittedJob  # noqa: E402
 from with_head import ray_head  # noqa: E402
 
-from cosmos_ray.ledger import Ledger, Record  # noqa: E402
-from cosmos_ray.storage import Storage  # noqa: E402
-from cosmos_ray.video import probe  # noqa: E402
+from cosmos_ray.clip.video import probe  # noqa: E402
+from cosmos_ray.ledger.ledger import Ledger, Record  # noqa: E402
+from cosmos_ray.store.storage import Storage  # noqa: E402
 
 
 def main() -> int:

@@ -33,14 +33,14 @@ from torch.nn.attention import SDPBackend
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
 from denoise import SIZES, Size, published_flop, synchronise  # noqa: E402
-from networks import random_network  # type: ignore[import-not-found]  # noqa: E402
-from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
-from sampled import attention_by, distance, psnr, sample  # type: ignore[import-not-found]  # noqa: E402
+from support.networks import random_network  # type: ignore[import-not-found]  # noqa: E402
+from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
+from support.sampled import attention_by, distance, psnr, sample  # type: ignore[import-not-found]  # noqa: E402
 
-from cosmos_ray.approximations import Approximations  # noqa: E402
-from cosmos_ray.models.attention import attention_kernel  # noqa: E402
-from cosmos_ray.models.fp8 import check_fp8  # noqa: E402
-from cosmos_ray.parallel import ContextParallel  # noqa: E402
+from cosmos_ray.clip.approximations import Approximations  # noqa: E402
+from cosmos_ray.models.network.attention import attention_kernel  # noqa: E402
+from cosmos_ray.models.network.fp8 import check_fp8  # noqa: E402
+from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
 
 
 @dataclass(frozen=True)

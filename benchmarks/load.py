@@ -77,20 +77,21 @@ def _processes(arguments: argparse.Namespace) -> list[dict[str, float]]:
 
 def _load(arguments: argparse.Namespace) -> dict[str, float]:
     seconds = {"python": time.time() - arguments.began}
-    from cosmos_ray.models.load import load_generator, timed
+    from cosmos_ray.models.load import load_generator
+    from cosmos_ray.models.timing import timed
 
     with timed(seconds, "imports"):
         import torch
 
-        import cosmos_ray.generator  # noqa: F401
+        import cosmos_ray.models.generator  # noqa: F401
     with timed(seconds, "device"):
         torch.zeros(1, device=arguments.device).item()
-    from cosmos_ray.models.bundle import load_bundle
+    from cosmos_ray.models.bundle.bundle import load_bundle
 
     bundle = load_bundle(arguments.model)
     generator = load_generator(bundle, arguments.device, seconds=seconds)
     seconds["loaded"] = time.time() - arguments.began
-    from cosmos_ray.request import ClipRequest
+    from cosmos_ray.clip.request import ClipRequest
 
     request = ClipRequest("a", ("a street",), "blurry", 1, 0, seed=0, guidance=7.0, num_steps=1)
     for part in ("first call", "second call")[: arguments.calls]:

@@ -22,10 +22,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import published  # type: ignore[import-not-found]  # noqa: E402
+from support import published_weights as published  # type: ignore[import-not-found]  # noqa: E402
 
-from cosmos_ray.models.bundle import load_bundle  # noqa: E402
-from cosmos_ray.models.cache import content_sha256  # noqa: E402
+from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
+from cosmos_ray.models.bundle.cache import content_sha256  # noqa: E402
 
 
 def make(out: Path, size: str, t5: str, numerics: str, blocks: int | None = None) -> Path:

@@ -40,12 +40,12 @@ from reporting import machine, report
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cosmos_ray import GenerateConfig, generate
+from cosmos_ray.clip.video import encode_mp4
 from cosmos_ray.config import GangConfig, SamplingConfig
 from cosmos_ray.errors import CosmosRayError
-from cosmos_ray.ledger import Ledger, Record
-from cosmos_ray.models.bundle import BUILT_IN_FOLDER, BUNDLE_FILE
-from cosmos_ray.storage import Storage
-from cosmos_ray.video import encode_mp4
+from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, BUNDLE_FILE
+from cosmos_ray.store.storage import Storage
 
 #: Frames of the fake's noise that make 15 MB a clip.
 FAKE_HEIGHT, FAKE_WIDTH = 240, 432

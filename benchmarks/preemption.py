@@ -24,7 +24,7 @@ import ray
 from reporting import machine, report, spread
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-from job_runs import actor_pids, records, run_job, wait_for, write_manifest
+from support.job_runs import actor_pids, records, run_job, wait_for, write_manifest
 
 STEPS = 40
 STEP_S = 0.25

@@ -22,11 +22,11 @@ from torch.nn.attention import SDPBackend
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
-from ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
-from sampled import attention_by, distance, sample  # type: ignore[import-not-found]  # noqa: E402
+from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
+from support.sampled import attention_by, distance, sample  # type: ignore[import-not-found]  # noqa: E402
 
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
-from cosmos_ray.parallel import ContextParallel  # noqa: E402
+from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
+from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
 
 GRID = Grid(views=7, frames=4, height=4, width=4)
 CONFIG = DiTConfig(

@@ -64,7 +64,7 @@ def manifest_of(folder: Path) -> str:
 
 def write_manifest(path: str, rows: int, samples: int) -> None:
     """Rows like real ones: a caption each, a video a camera, some settings."""
-    from cosmos_ray.request import VIEWS
+    from cosmos_ray.clip.request import VIEWS
 
     schema = pa.schema(
         [
@@ -93,16 +93,16 @@ def write_manifest(path: str, rows: int, samples: int) -> None:
 
 def make(arguments: argparse.Namespace) -> dict[str, Any]:
     """A manifest of `rows` rows of two samples, and an output that has a record of the first sample of each."""
-    from cosmos_ray import compaction
+    from cosmos_ray.clip.request import VIEWS
+    from cosmos_ray.clip.video import encode_mp4
     from cosmos_ray.config import SamplingConfig
-    from cosmos_ray.ledger_parts import list_parts, write_part
-    from cosmos_ray.manifest_files import open_manifest, row_group_batches
-    from cosmos_ray.manifest_table import check_batch, fan_out
-    from cosmos_ray.models.bundle import load_bundle
-    from cosmos_ray.plan import row_defaults
-    from cosmos_ray.request import VIEWS
-    from cosmos_ray.storage import Storage
-    from cosmos_ray.video import encode_mp4
+    from cosmos_ray.job.plan import row_defaults
+    from cosmos_ray.ledger import compaction
+    from cosmos_ray.ledger.parts import list_parts, write_part
+    from cosmos_ray.manifest.files import open_manifest, row_group_batches
+    from cosmos_ray.manifest.table import check_batch, fan_out
+    from cosmos_ray.models.bundle.bundle import load_bundle
+    from cosmos_ray.store.storage import Storage
 
     for clip in range(10):  # the rows share ten clips: what they cost is not measured here
         for view in VIEWS:
@@ -130,8 +130,8 @@ def make(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def records(ids: list[str], row_hashes: list[str]) -> pa.Table:
     """Rows of a ledger's part, as gangs of seven views leave them."""
-    from cosmos_ray.ledger_parts import PART_SCHEMA
-    from cosmos_ray.request import VIEWS
+    from cosmos_ray.clip.request import VIEWS
+    from cosmos_ray.ledger.parts import PART_SCHEMA
 
     count = len(ids)
 
@@ -167,10 +167,10 @@ def _open_run(arguments: argparse.Namespace, storage: Any) -> None:
     from dataclasses import asdict
 
     from cosmos_ray.config import SamplingConfig
-    from cosmos_ray.manifest_files import open_manifest
-    from cosmos_ray.models.bundle import load_bundle
-    from cosmos_ray.plan import row_defaults
-    from cosmos_ray.run import Run, open_run
+    from cosmos_ray.job.plan import row_defaults
+    from cosmos_ray.ledger.run import Run, open_run
+    from cosmos_ray.manifest.files import open_manifest
+    from cosmos_ray.models.bundle.bundle import load_bundle
 
     bundle = load_bundle("fake").with_numerics(None)
     manifest = open_manifest(manifest_of(arguments.folder))
@@ -207,11 +207,11 @@ def status(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def index(arguments: argparse.Namespace) -> dict[str, Any]:
     """The index of a million clips (without the report's contact sheets: there are no videos here)."""
-    from cosmos_ray.index import write_index
-    from cosmos_ray.ledger import Ledger
-    from cosmos_ray.manifest_files import open_manifest
-    from cosmos_ray.run import read_run, row_defaults_of
-    from cosmos_ray.storage import Storage
+    from cosmos_ray.ledger.ledger import Ledger
+    from cosmos_ray.ledger.run import read_run, row_defaults_of
+    from cosmos_ray.manifest.files import open_manifest
+    from cosmos_ray.output.index import write_index
+    from cosmos_ray.store.storage import Storage
 
     storage = Storage(str(arguments.folder / "out"))
     run = read_run(storage)
@@ -247,9 +247,9 @@ def driver_on_ray(arguments: argparse.Namespace) -> dict[str, Any]:
     """The driver's resident memory every tenth of so many clips, in a new output."""
     import ray
 
-    import cosmos_ray.placement
+    import cosmos_ray.pool.placement
 
-    cosmos_ray.placement.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
+    cosmos_ray.pool.placement.leader_actor = ray.remote(max_restarts=0, max_concurrency=16)(LightLeader)
     return drive(arguments)
 
 
@@ -257,25 +257,25 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same without Ray: gangs are threads, the stream of clips is read in this process."""
     import ray
 
-    import cosmos_ray.cluster
-    import cosmos_ray.pipeline
-    import cosmos_ray.placement
-    import cosmos_ray.pool
+    import cosmos_ray.job.pipeline
+    import cosmos_ray.pool.cluster
+    import cosmos_ray.pool.placement
+    import cosmos_ray.pool.pool
 
-    cosmos_ray.cluster.connect = lambda *_: contextlib.nullcontext(("cpu", 1))
-    cosmos_ray.pool.draining_nodes = dict
-    cosmos_ray.placement.nodes_with = lambda *_: []
-    cosmos_ray.placement.leader_actor = ThreadGang
-    cosmos_ray.pipeline.work_stream = local_stream
+    cosmos_ray.pool.cluster.connect = lambda *_: contextlib.nullcontext(("cpu", 1))
+    cosmos_ray.pool.pool.draining_nodes = dict
+    cosmos_ray.pool.placement.nodes_with = lambda *_: []
+    cosmos_ray.pool.placement.leader_actor = ThreadGang
+    cosmos_ray.job.pipeline.work_stream = local_stream
     ray.kill = lambda *_: None
     return drive(arguments)
 
 
 def drive(arguments: argparse.Namespace) -> dict[str, Any]:
-    import cosmos_ray.job
+    import cosmos_ray.job.job
     from cosmos_ray import GenerateConfig, generate
 
-    cosmos_ray.job.write_report = lambda *_: None  # it shows videos, and there are none
+    cosmos_ray.job.job.write_report = lambda *_: None  # it shows videos, and there are none
     output = str(arguments.folder / f"driver-{os.getpid()}")
     settings = {"model": "fake", "device": "cpu", "gang_size": 1, "gangs": "2", "limit": arguments.clips}
     settings |= {"gang": {"clips_in_flight": 8}}  # the gangs must not be what is waited for
@@ -306,9 +306,9 @@ def compaction(arguments: argparse.Namespace) -> dict[str, Any]:
     """The compactor alone: memory every tenth of so many records; what is replaced is removed at once."""
     import tempfile
 
-    from cosmos_ray.compaction import BATCH, KEPT_S, merge
-    from cosmos_ray.ledger_parts import list_parts, write_part
-    from cosmos_ray.storage import Storage
+    from cosmos_ray.ledger.compaction import BATCH, KEPT_S, merge
+    from cosmos_ray.ledger.parts import list_parts, write_part
+    from cosmos_ray.store.storage import Storage
 
     sizes: list[tuple[int, int]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

@@ -15,8 +15,8 @@ class LightLeader:
     """A gang's leader without ranks: it commits a record of seven files that nobody has made."""
 
     def __init__(self, name: str, spec: Any) -> None:
-        from cosmos_ray.ledger import Ledger
-        from cosmos_ray.storage import Storage
+        from cosmos_ray.ledger.ledger import Ledger
+        from cosmos_ray.store.storage import Storage
 
         self._name, self._spec, self._ledger = name, spec, Ledger(Storage(spec.output))
 
@@ -27,7 +27,7 @@ class LightLeader:
         return {}
 
     async def start(self, predecessors: list[Any], pace: Any) -> Any:
-        from cosmos_ray.gang import GangInfo
+        from cosmos_ray.gang.leader import GangInfo
 
         return GangInfo("node", (), 0.0, {})
 
@@ -35,14 +35,14 @@ class LightLeader:
         await asyncio.get_running_loop().create_future()
 
     async def run(self, clip: Any, attempt: int) -> Any:
-        from cosmos_ray.gang import Outcome
+        from cosmos_ray.gang.leader import Outcome
 
         return Outcome(record=await asyncio.to_thread(self._commit, clip, attempt))
 
     def _commit(self, clip: Any, attempt: int) -> Any:
-        from cosmos_ray.commit import now
-        from cosmos_ray.ledger import FileEntry, Record
-        from cosmos_ray.request import VIEWS
+        from cosmos_ray.clip.request import VIEWS
+        from cosmos_ray.ledger.ledger import FileEntry, Record
+        from cosmos_ray.ledger.record import now
 
         folder = f"clips/{clip.id}/{attempt}"
         files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)
@@ -77,8 +77,8 @@ def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
 def local_stream(manifest: Any, work: Any, defaults: Any, state: Any) -> Iterator[Any]:
     """`pipeline.work_stream` without Ray Data."""
-    from cosmos_ray.manifest import Clip
-    from cosmos_ray.pipeline import _clips_to_make
+    from cosmos_ray.job.pipeline import _clips_to_make
+    from cosmos_ray.manifest.rows import Clip
 
     numbers = {file: number for number, file in enumerate(manifest.files)}
     for one in work:

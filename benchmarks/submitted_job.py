@@ -13,8 +13,8 @@ from pathlib import Path
 
 from with_head import RAY
 
-from cosmos_ray.ledger import Ledger
-from cosmos_ray.storage import Storage
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.store.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[1]
 _HEAD_S = 120.0

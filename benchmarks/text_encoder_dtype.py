@@ -15,10 +15,10 @@ import torch
 from reporting import machine, report
 from torch import Tensor
 
-from cosmos_ray.models.bundle import T5Dims
-from cosmos_ray.models.t5 import random_encoder
-from cosmos_ray.models.text import encode_ids
-from cosmos_ray.request import TEXT_TOKENS
+from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.bundle.bundle import T5Dims
+from cosmos_ray.models.text.t5 import random_encoder
+from cosmos_ray.models.text.text import encode_ids
 
 WIDTH, HEAD_WIDTH, VOCABULARY = 1024, 128, 2000
 

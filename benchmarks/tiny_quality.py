@@ -31,8 +31,8 @@ from approximations import approximations_of
 from tiny_scores import Setting, load_judge, parts
 
 from cosmos_ray import Generator
-from cosmos_ray.approximations import EXACT
-from cosmos_ray.models.bundle import load_bundle
+from cosmos_ray.clip.approximations import EXACT
+from cosmos_ray.models.bundle.bundle import load_bundle
 
 PARTS = ("rendered", "likeness", "image2world", "video2world", "captions", "views", "guidance", "ranks")
 

@@ -20,8 +20,8 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "datasets"), str(ROOT / "tests")]
 
-from ranks import run_ranks  # noqa: E402
 from sample_drive import view_captions  # noqa: E402
+from support.ranks import run_ranks  # noqa: E402
 from tiny_data import encode_clips, labels  # noqa: E402
 from tiny_judge import Judge, scores, verdicts  # noqa: E402
 from tiny_look import held_out, reconstruct, request, truth  # noqa: E402
@@ -37,10 +37,10 @@ from tiny_metrics import (  # noqa: E402
 )
 
 from cosmos_ray import Generator  # noqa: E402
-from cosmos_ray.approximations import EXACT, Approximations  # noqa: E402
-from cosmos_ray.models.bundle import fitting_world_sizes, load_bundle  # noqa: E402
-from cosmos_ray.parallel import ContextParallel  # noqa: E402
-from cosmos_ray.request import VIEWS, ClipRequest  # noqa: E402
+from cosmos_ray.clip.approximations import EXACT, Approximations  # noqa: E402
+from cosmos_ray.clip.request import VIEWS, ClipRequest  # noqa: E402
+from cosmos_ray.models.bundle.bundle import fitting_world_sizes, load_bundle  # noqa: E402
+from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
 
 Rows = list[dict[str, float]]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from heads import free_ports, kill_all_with  # type: ignore[import-not-found]
+from support.heads import free_ports, kill_all_with  # type: ignore[import-not-found]
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 

@@ -1,3 +1,3 @@
-from cosmos_ray.cli import main
+from cosmos_ray.cli.main import main
 
 main()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cosmos_ray.approximations import Approximations
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.errors import UsageError
 
 

@@ -6,10 +6,19 @@ A *job fault* (`ManifestError`, `UsageError`, `LeaseLost`) stops the command wit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 FailureClass = Literal["input", "model", "oom", "timeout", "gang", "storage", "guardrail", "internal"]
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What went wrong with one attempt at a clip, and whose fault it is."""
+
+    failure_class: FailureClass
+    message: str
 
 
 class CosmosRayError(Exception):

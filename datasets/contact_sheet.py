@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_ray.report.sheets import contact_rows
-from cosmos_ray.request import VIEWS
-from cosmos_ray.video import encode_jpeg
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.video import encode_jpeg
+from cosmos_ray.output.report.sheets import contact_rows
 
 
 def main() -> None:

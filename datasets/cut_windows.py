@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 from make_sample import write_manifest, write_views
 
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.video import probe, read_frames, resize_crop
 from cosmos_ray.errors import RowError, UsageError
-from cosmos_ray.manifest import check_id
-from cosmos_ray.request import VIEWS
-from cosmos_ray.video import probe, read_frames, resize_crop
+from cosmos_ray.manifest.rows import check_id
 
 LEFT_TO_RIGHT = ("rear_left", "cross_left", "front_wide", "front_tele", "cross_right", "rear_right", "rear")
 

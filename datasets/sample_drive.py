@@ -31,7 +31,7 @@ from sample_drive_world import (
     project,
 )
 
-from cosmos_ray.request import VIEWS
+from cosmos_ray.clip.request import VIEWS
 
 __all__ = [
     "CAMERAS",

@@ -18,7 +18,7 @@ from sample_drive_houses import paint_houses
 from sample_drive_stage import Array, Stage, paint_marks, set_stage
 from sample_drive_world import CAMERAS, Scene
 
-from cosmos_ray.request import VIEWS
+from cosmos_ray.clip.request import VIEWS
 
 
 def render(

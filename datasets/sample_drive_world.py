@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from cosmos_ray.request import VIEWS
+from cosmos_ray.clip.request import VIEWS
 
 Colour = tuple[float, float, float]
 PaletteName = Literal["day", "dusk", "rain"]

@@ -19,9 +19,9 @@ from tiny_render import MAX_CARS, frame_times, render_batches
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cosmos_ray.models.bundle import Bundle
-from cosmos_ray.models.vae import WanVAE, signed_to_uint8
-from cosmos_ray.models.vae_whole import decode_whole, encode_whole
+from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.models.vae.vae import WanVAE, signed_to_uint8
+from cosmos_ray.models.vae.vae_whole import decode_whole, encode_whole
 
 #: Seeds of scenes that are trained on start here; those below are for the demo, tests and scores.
 FIRST_TRAINING_SEED = 1_000_000

@@ -22,11 +22,11 @@ from tiny_optim import Average, Optimiser
 from torch import Tensor, nn
 from transformers import T5EncoderModel
 
-from cosmos_ray.models import attention
-from cosmos_ray.models.dit import Grid, MultiviewDiT, Share, patchify
+from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.network import attention
+from cosmos_ray.models.network.dit import Grid, MultiviewDiT, Share, patchify
+from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.sampler import SIGMA_CONDITIONAL, sigma_schedule
-from cosmos_ray.parallel import ContextParallel
-from cosmos_ray.request import TEXT_TOKENS
 
 #: Share of clips without caption but with the negative prompt, and without any text.
 NEGATIVE_SHARE, EMPTY_SHARE = 0.10, 0.03

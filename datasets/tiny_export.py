@@ -1,6 +1,6 @@
 """Put a trained tiny model in place: bfloat16 weights, their hashes, `bundle.json`, model card.
 
-    python datasets/tiny_export.py --carry STATE/carry --out cosmos_ray/models/bundles/tiny
+    python datasets/tiny_export.py --carry STATE/carry --out cosmos_ray/models/bundle/built_in/tiny
 
 Needs the small files of a state folder only (`tiny_state`); the averaged weights are the ones that are shipped. Also
 writes benchmarks/tiny_judge.safetensors (--judge), which `benchmarks/tiny_quality.py` scores with.
@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from cosmos_ray.models.bundle import BUILT_IN_FOLDER, Bundle, parse_bundle
-from cosmos_ray.models.cache import file_sha256
-from cosmos_ray.models.shapes import dit_shapes, t5_shapes, vae_shapes
+from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, Bundle, parse_bundle
+from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.shapes import dit_shapes, t5_shapes, vae_shapes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIMIT = 20_000_000  # bytes, of all weights together

@@ -16,8 +16,8 @@ from tiny_optim import Optimiser
 from torch import Tensor
 from torch.nn import functional as F
 
-from cosmos_ray.models.vae import LATENT_MEAN, LATENT_STD
-from cosmos_ray.models.vae_whole import decode_whole, encode_whole
+from cosmos_ray.models.vae.vae import LATENT_MEAN, LATENT_STD
+from cosmos_ray.models.vae.vae_whole import decode_whole, encode_whole
 
 #: Frames of a training clip -> views in a batch. Short clips teach pixels, long ones that colours must not drift.
 BATCHES = {9: 40, 29: 12}

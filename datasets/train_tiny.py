@@ -1,7 +1,7 @@
 """Train the tiny model on the sample drive: autoencoder, then network and text encoder. One GPU, under half an hour.
 
     python datasets/train_tiny.py --state STATE [--run-seconds 520]
-    python datasets/tiny_export.py --carry STATE/carry --out cosmos_ray/models/bundles/tiny
+    python datasets/tiny_export.py --carry STATE/carry --out cosmos_ray/models/bundle/built_in/tiny
 
 Run the first command again until it says that all is done: each run goes on where the last one ended, and ends itself
 after --run-seconds. The phases' budgets are wall-clock time over all runs. `tiny_state` says what is kept.
@@ -29,13 +29,13 @@ from tiny_state import State
 from tiny_vae import BATCHES, ViewSampler, normalise, round_weights, train_vae
 
 from cosmos_ray import Generator
-from cosmos_ray.models.bundle import Bundle, NetworkDims, T5Dims, VaeDims, load_bundle
-from cosmos_ray.models.cache import file_sha256
-from cosmos_ray.models.dit import DiTConfig, MultiviewDiT
-from cosmos_ray.models.files import local_path
-from cosmos_ray.models.t5 import build_encoder
-from cosmos_ray.models.text import load_tokenizer
-from cosmos_ray.models.vae import WanVAE
+from cosmos_ray.models.bundle.bundle import Bundle, NetworkDims, T5Dims, VaeDims, load_bundle
+from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.network.dit import DiTConfig, MultiviewDiT
+from cosmos_ray.models.text.t5 import build_encoder
+from cosmos_ray.models.text.text import load_tokenizer
+from cosmos_ray.models.vae.vae import WanVAE
 
 #: Seconds of a run that its end needs: last save, carry files, sheets.
 ENDING_SECONDS = 30.0

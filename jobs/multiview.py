@@ -1,7 +1,7 @@
 """One clip with the flags of Cosmos-Predict2's multiview guide: `python jobs/multiview.py --prompt ... --n_views 7`.
 
 Runs on the Ray cluster of RAY_ADDRESS, under `ray job submit --working-dir .`, or on this machine alone. See
-`cosmos_ray.multiview`; the package need not be installed if this is started from the repository's root.
+`cosmos_ray.published.multiview`; the package need not be installed if this is started from the repository's root.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray.multiview import main
+from cosmos_ray.published.multiview import main
 
 if __name__ == "__main__":
     sys.exit(main())

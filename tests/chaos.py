@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
-from job_runs import actor_pids, identity, records, wait_for, write_manifest
 from ray.cluster_utils import Cluster
+from support.job_runs import actor_pids, identity, records, wait_for, write_manifest
 
-from cosmos_ray.ledger import ATTEMPTS
-from cosmos_ray.storage import Storage
-from cosmos_ray.tidy import CLIPS, clean, files_of
+from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS
+from cosmos_ray.ledger.tidy import clean, files_of
+from cosmos_ray.store.storage import Storage
 
 #: Gangs are of two CPU ranks and nodes have two CPUs: one gang a node.
 GANG = 2
@@ -339,7 +339,7 @@ def _check(case: Case, scene: Scene, before: dict[str, tuple[int, int]]) -> int:
 
 
 def _newest(scene: Scene) -> list:
-    from cosmos_ray.ledger import Ledger, Record
+    from cosmos_ray.ledger.ledger import Ledger, Record
 
     newest: dict[str, Record] = {}
     for one in Ledger(Storage(str(scene.output))).records():
@@ -349,7 +349,7 @@ def _newest(scene: Scene) -> list:
 
 
 def _check_newest_files(scene: Scene) -> None:
-    from cosmos_ray.tidy import damaged
+    from cosmos_ray.ledger.tidy import damaged
 
     assert not list(damaged(Storage(str(scene.output))))
 

@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import emulators
 import pytest
 import ray
-import s3 as s3_server
 from ray.cluster_utils import Cluster
+from support import emulators
+from support import s3 as s3_server
 
-from cosmos_ray.storage import Storage
+from cosmos_ray.store.storage import Storage
 
 # Each test process is one of several on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -18,21 +18,21 @@ from unittest import mock
 
 import numpy as np
 import torch
-from networks import random_network
-from ranks import run_ranks
-from sampled import distance, psnr, sample
+from support.networks import random_network
+from support.ranks import run_ranks
+from support.sampled import distance, psnr, sample
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models import attention as attention_module
-from cosmos_ray.models import fp8, passes
-from cosmos_ray.models.bundle import VaeDims
-from cosmos_ray.models.dit import DiTConfig, Grid, MultiviewDiT
-from cosmos_ray.models.vae import WanVAE
-from cosmos_ray.parallel import ContextParallel
-from cosmos_ray.request import TEXT_TOKENS
+from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.network import attention as attention_module
+from cosmos_ray.models.network import fp8, passes
+from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT
+from cosmos_ray.models.parallel import ContextParallel
+from cosmos_ray.models.vae.vae import WanVAE
 
 CONFIG_2B = DiTConfig(
     model_channels=2048, num_blocks=28, num_heads=16, adaln_lora_dim=256, crossattn_emb_channels=1024, state_t=8

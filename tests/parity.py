@@ -26,11 +26,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a checkout as well as where installed
 
-from parity_case import Case, Check, Skip
-from parity_cases import KINDS, NETWORK_KINDS
-from ranks import run_ranks
+from support.parity_case import Case, Check, Skip
+from support.parity_cases import KINDS, NETWORK_KINDS
+from support.ranks import run_ranks
 
-from cosmos_ray.parallel import ContextParallel
+from cosmos_ray.models.parallel import ContextParallel
 
 
 @dataclass(frozen=True)

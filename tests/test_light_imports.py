@@ -1,4 +1,7 @@
-"""The core needs neither torch nor Ray: it is what `plan`, `status` and the gangs' leaders start with."""
+"""The core needs neither torch nor Ray: it is what `plan`, `status` and the gangs' leaders start with.
+
+`lint-imports` holds what may import what; here a fresh process says what is really loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,19 @@ import subprocess
 import sys
 
 import pytest
+from support.paths import ROOT
 
-LIGHT = (
-    "approximations",
-    "builders",
-    "cli",
-    "compaction",
-    "config",
-    "cost",
-    "errors",
-    "export",
-    "idle",
-    "index",
-    "lease",
-    "ledger",
-    "ledger_parts",
-    "ledger_rows",
-    "ledger_state",
-    "manifest",
-    "manifest_files",
-    "manifest_table",
-    "models.bundle",
-    "models.noise",
-    "plan",
-    "record",
-    "reproduce",
-    "request",
-    "run",
-    "status",
-    "storage",
-    "traffic",
-    "video",
-)
+#: What loads neither torch nor Ray when it is imported; `cli` and `job` import them when they are called.
+LIGHT = ("cli", "clip", "job", "ledger", "manifest", "output", "published", "store")
+BUNDLES = ("bundle", "cache", "check", "fetch", "files", "headers", "hub", "memory", "shapes", "t5_files")
+ELSEWHERE = ("config", "errors", "gang.idle", "models.noise", "pool.demand", "pool.health", "pool.workload")
+#: Ray Data's part of a job.
+HEAVY = {"job.pipeline"}
+
+
+def modules_of(room: str) -> list[str]:
+    files = (ROOT / "cosmos_ray" / room).rglob("*.py")
+    return [".".join(path.relative_to(ROOT / "cosmos_ray").with_suffix("").parts) for path in sorted(files)]
 
 
 def imported_by(*modules: str) -> set[str]:
@@ -49,13 +33,31 @@ def imported_by(*modules: str) -> set[str]:
 
 
 def test_the_core_imports_neither_torch_nor_ray() -> None:
-    found = imported_by(*LIGHT)
+    light = {name for room in LIGHT for name in modules_of(room)} - HEAVY
+    found = imported_by(*sorted(light), *(f"models.bundle.{name}" for name in BUNDLES), *ELSEWHERE)
     assert "cosmos_ray" in found
     assert found & {"torch", "ray", "diffusers", "transformers"} == set()
 
 
 @pytest.mark.slow
 def test_the_model_needs_no_ray() -> None:
-    found = imported_by("generator", "parallel", "models.load")
+    found = imported_by("models.generator", "models.parallel", "models.load")
     assert "torch" in found
     assert "ray" not in found
+
+
+def test_the_public_names_are_these_and_no_others() -> None:
+    """Asked of a fresh process, where nothing else has been imported yet, and again with everything used."""
+    code = (
+        "import cosmos_ray; first = dir(cosmos_ray); [getattr(cosmos_ray, name) for name in first]; "
+        "assert dir(cosmos_ray) == first; print(*first)"
+    )
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(names) == {"ClipRequest", "GenerateConfig", "Generator", "__version__", "generate", "load_bundle"}
+
+
+def test_a_name_that_is_not_public_is_not_there() -> None:
+    import cosmos_ray
+
+    with pytest.raises(AttributeError, match="Generatr"):
+        _ = cosmos_ray.Generatr

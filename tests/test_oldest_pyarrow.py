@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TABLES = ("ledger", "report_page", "manifest", "manifest_files", "manifest_refused", "manifest_table",
           "plan_index_status", "compaction", "builders", "tidy", "bad_input", "readme")  # fmt: skip
 

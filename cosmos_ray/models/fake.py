@@ -24,9 +24,9 @@ from typing import NoReturn, Protocol, cast, get_args
 
 import numpy as np
 
+from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, RowError, column_error
-from cosmos_ray.models.bundle import Bundle, Numerics, check_world_size
-from cosmos_ray.request import VIEWS, ClipRequest, ClipText
+from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
 
 FAULTS = ("fail", "die", "hang", "nan", "oom")
 STAGES = ("embed", "denoise", "decode")
@@ -36,7 +36,7 @@ _COLOURS = ((220, 40, 40), (230, 140, 30), (220, 210, 40), (50, 180, 60), (40, 1
 
 
 class Place(Protocol):
-    """What the fake needs to know of a gang (`cosmos_ray.parallel.ContextParallel` has it)."""
+    """What the fake needs to know of a gang (`cosmos_ray.models.parallel.ContextParallel` has it)."""
 
     @property
     def rank(self) -> int: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosmos_ray.models.bundle import Bundle
+from cosmos_ray.models.bundle.bundle import Bundle
 
 
 def draw_noise(seed: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_ray.approximations import EXACT, Approximations
-from cosmos_ray.models.dit import Grid, MultiviewDiT, patchify
+from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
-from cosmos_ray.parallel import ContextParallel, shard, share_slice
-from cosmos_ray.request import TEXT_TOKENS
+from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
 
 __all__ = ["Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "initial_noise", "sigma_schedule"]
 

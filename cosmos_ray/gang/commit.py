@@ -1,0 +1,125 @@
+"""The last steps of a clip: verify its files, write the sidecar, commit the record. In that order."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.gang.prepare import Prepared
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.ledger.layout import CLIPS, SIDECAR
+from cosmos_ray.ledger.lease import check_epoch
+from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.record import now
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.version import VERSION
+
+_PACKAGES = ("torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmpeg")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A clip that was made, and how. seconds: by phase; files: as the ranks stored them; first_step: 0, or the step
+    that a stored state was gone on from."""
+
+    clip: Clip
+    attempt: int
+    prepared: Prepared
+    gang: str
+    node: str
+    started: str
+    peak_memory_bytes: int
+    seconds: dict[str, float]
+    files: tuple[FileEntry, ...] = field(default=())
+    first_step: int = 0
+
+
+def clip_folder(clip: Clip, attempt: int) -> str:
+    """Each attempt has a folder of its own, so no attempt ever rewrites what another has stored."""
+    return f"{CLIPS}/{clip.id}/{attempt}"
+
+
+def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
+    """The clip's record: ours, or the one that was there already.
+
+    Raises OSError if a file is not as it was stored, LeaseLost if another job has taken the output over.
+    """
+    _verify(storage, made)
+    request_hash = made.prepared.request_hash(made.clip, spec.fingerprint)
+    data = json.dumps(_sidecar(spec, made, request_hash), indent=2, sort_keys=True).encode()
+    path = f"{clip_folder(made.clip, made.attempt)}/{SIDECAR}"
+    storage.write(path, data)
+    check_epoch(storage, spec.epoch)
+    return Ledger(storage).commit(
+        Record(
+            id=made.clip.id,
+            generation=made.clip.generation,
+            status="ok",
+            failure_class=None,
+            attempt=made.attempt,
+            error=None,
+            row_hash=made.clip.row_hash,
+            epoch=spec.epoch,
+            request_hash=request_hash,
+            gang=made.gang,
+            node=made.node,
+            started=made.started,
+            finished=now(),
+            seconds=_rounded(made.seconds),
+            files=made.files,
+            sidecar=FileEntry("", path, len(data), hashlib.sha256(data).hexdigest()),
+        )
+    )
+
+
+def _verify(storage: Storage, made: Made) -> None:
+    missing = sorted(set(VIEWS[: made.clip.n_views]) - {entry.view for entry in made.files})
+    if missing:
+        raise RuntimeError(f"no rank published {', '.join(missing)}")
+    for entry in made.files:
+        found = storage.stat(entry.path)
+        if found is None or found.size != entry.size:
+            raise OSError(f"{entry.path}: stored {entry.size} bytes, found {found.size if found else 'nothing'}")
+
+
+def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
+    return {
+        "clip": asdict(made.clip),
+        "attempt": made.attempt,
+        "first_step": made.first_step,
+        "inputs": [asdict(file) for file in made.prepared.inputs],
+        "request_hash": request_hash,
+        "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
+        "approximations": spec.approximations.chosen,
+        "gang": {
+            "name": made.gang,
+            "size": spec.gang_size,
+            "device": spec.device,
+            "node": made.node,
+            "peak_memory_bytes": made.peak_memory_bytes,
+        },
+        "network_calls_a_step": 2 if made.clip.negative_prompt else 1,
+        "versions": _versions(),
+        "seconds": _rounded(made.seconds),
+        "files": [asdict(entry) for entry in made.files],
+    }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {phase: round(value, 6) for phase, value in seconds.items()}
+
+
+def _versions() -> dict[str, str]:
+    installed = {package: version(package) for package in _PACKAGES if importlib.util.find_spec(_module(package))}
+    return {"python": platform.python_version(), "cosmos-ray": VERSION, **installed}
+
+
+def _module(package: str) -> str:
+    return package.replace("-", "_")

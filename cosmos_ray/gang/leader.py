@@ -1,0 +1,370 @@
+"""One gang's leader: the actor that holds the GPUs (and no CUDA), its ranks, and one clip's way through them.
+
+The leader asks for all of the gang's GPUs at once, on one node, so a gang is scheduled whole or not at all. Its ranks
+ask for none: they are pinned to the leader's node and each is given one of the leader's GPU ids. When a rank dies,
+hangs or reports something that the others did not, the gang is broken: the leader kills every rank and says so, and
+the pool makes a new gang. A fault that all ranks report alike leaves them in step, and belongs to the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cosmos_ray.clip.request import ClipRequest
+from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
+from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
+from cosmos_ray.gang.deadline import Pace, denoise_work
+from cosmos_ray.gang.prepare import Prepared, prepare
+from cosmos_ray.gang.process_log import in_words, log_as
+from cosmos_ray.gang.rank import process_start, rank_actor
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
+from cosmos_ray.gang.verdict import GangBrokenError, verdict
+from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import now
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.traffic import Traffic, take
+
+log = logging.getLogger(__name__)
+
+#: After one rank failed: how long the others get to report the same before the gang counts as out of step.
+_AGREE_S = 5.0
+_GONE_S = 20.0
+
+
+@dataclass(frozen=True)
+class RankProcess:
+    node: str
+    pid: int
+    start: str
+
+
+@dataclass(frozen=True)
+class GangInfo:
+    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part."""
+
+    node: str
+    ranks: tuple[RankProcess, ...]
+    load_seconds: float
+    load_parts: dict[str, float]
+
+    def how_loaded(self) -> str:
+        return f"loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
+
+    broken: the gang went with it. traffic: the gang's with stores since its outcome before.
+    """
+
+    record: Record | None = None
+    fault: Fault | None = None
+    broken: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+class _LeavingError(Exception):
+    """The gang's node is about to go: the clip is for another gang."""
+
+
+class GangLeader:
+    """Runs up to three clips at a time: one is fetched and embedded, one denoised, one decoded and published."""
+
+    def __init__(self, name: str, spec: GangSpec) -> None:
+        log_as(name)
+        self._name = name
+        self._spec = spec
+        self._storage = Storage(spec.output)
+        self._node = ray.get_runtime_context().get_node_id()
+        self._ranks: list[Any] = []
+        self._processes: list[RankProcess] = []
+        self._denoising = asyncio.Lock()
+        self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
+        self._watchers: list[asyncio.Task[None]] = []
+        self._pace = Pace()
+        self._phases = collections.Counter[str]()  # how many clips are in each now
+        self._leaving = False
+        self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
+
+    async def node(self) -> str:
+        """Node this leader was scheduled on; answers as soon as the gang has its GPUs."""
+        return self._node
+
+    async def start(self, predecessors: list[RankProcess], pace: Pace) -> GangInfo:
+        """Make the ranks and load the model. Waits first until ranks of a dead gang on this node are gone.
+
+        pace: as measured in other gangs.
+        """
+        began = time.monotonic()
+        self._pace = pace
+        self._broken = asyncio.get_running_loop().create_future()
+        await asyncio.to_thread(_await_end, [rank for rank in predecessors if rank.node == self._node])
+        for number, environment in enumerate(_rank_environments(self._spec)):
+            options = {
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(self._node, soft=False),
+                "runtime_env": {"env_vars": environment},
+                "name": f"{self._name}-rank{number}-{os.getpid()}",
+            }
+            self._ranks.append(rank_actor.options(**options).remote(number, self._spec.gang_size))
+        self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
+        asked = time.monotonic()
+        for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
+            self._processes.append(RankProcess(self._node, pid, start))
+        parts = {"processes": time.monotonic() - asked}
+        port = 0
+        if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
+            port = await self._ranks[0].open_store.remote()
+        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
+        for part in loaded[0]:  # rank 0 has every part
+            parts[part] = max(seconds.get(part, 0.0) for seconds in loaded)
+        log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts)
+
+    async def stages(self) -> dict[str, int]:
+        """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
+        return {
+            "preparing": self._phases["prepare"],
+            "prepared": self._phases["wait"],
+            "denoising": self._phases["denoise"],
+            "publishing": self._phases["publish"],
+        }
+
+    async def until_broken(self) -> str:
+        """Returns, with the reason, when the gang breaks; else never."""
+        return str(await asyncio.shield(self._broken))
+
+    async def leave(self, notice_s: float | None) -> None:
+        """The node goes in `notice_s` seconds (None: not said). The clip that is being denoised is finished if the
+        notice allows, every other one is handed back."""
+        self._leaving = True
+        if not self._denoising_ends or notice_s is None:
+            return
+        needed_s = self._denoising_ends - time.monotonic() + self._pace.publish
+        if needed_s > notice_s:
+            await self._break(
+                GangBrokenError("gang", f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s")
+            )
+
+    async def run(self, clip: Clip, attempt: int) -> Outcome:
+        """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does."""
+        log.info("%s: attempt %d begins", clip.id, attempt)
+        outcome = await self._run(clip, attempt)
+        if outcome.record is not None:
+            log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
+        elif outcome.fault is not None:
+            log.warning(
+                "%s: attempt %d failed (%s): %s",
+                clip.id, attempt, outcome.fault.failure_class, outcome.fault.message,
+            )  # fmt: skip
+        else:
+            log.info("%s: attempt %d is handed back", clip.id, attempt)
+        return dataclasses.replace(outcome, traffic=await self._traffic())
+
+    async def _traffic(self) -> Traffic:
+        """Of this process and its ranks, since this was called last; a rank that hangs is not waited for."""
+        calls = [asyncio.ensure_future(_call(rank, "traffic", ())) for rank in self._ranks]
+        done, late = await asyncio.wait(calls, timeout=1.0)
+        for call in late:
+            call.cancel()
+        return sum((call.result() for call in done if call.exception() is None), start=take())
+
+    async def _run(self, clip: Clip, attempt: int) -> Outcome:
+        """From the row to its record, top to bottom."""
+        started, seconds = now(), dict[str, float]()
+        try:
+            with self._in_phase("prepare", seconds):
+                prepared = await self._prepare(clip, attempt)
+                request = await self._embed(prepared.request)
+                checkpoint, packed = await self._stored_state(clip, prepared)
+            shared = ray.put(request)
+            resume = None if packed is None else ray.put(packed)  # once for all ranks
+            done = 0 if packed is None else int(packed["step"])
+            work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
+                1 - done / (clip.num_steps + 1)
+            )
+            with self._in_phase("wait", seconds):
+                await self._denoising.acquire()
+            try:
+                if self._leaving:
+                    raise _LeavingError
+                self._denoising_ends = time.monotonic() + self._pace.denoise * work
+                with self._in_phase("denoise", seconds):
+                    deadline = self._pace.of_denoise(self._spec.settings, work)
+                    reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
+            finally:
+                self._denoising_ends = 0.0
+                self._denoising.release()
+            working = max(report.seconds for report in reports)
+            seconds["idle"] = max(report.idle_seconds for report in reports)
+            self._pace.denoise = working / work
+            memory = max(report.peak_memory_bytes for report in reports)
+            made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
+            with self._in_phase("publish", {}):
+                record = await self._publish(clip, attempt, made)
+            if checkpoint is not None:
+                await asyncio.to_thread(remove_state, self._storage, checkpoint)
+            return Outcome(record)
+        except _LeavingError:
+            return Outcome()
+        except RowError as error:
+            return Outcome(fault=Fault(error.failure_class, str(error)))
+        except GangBrokenError as error:
+            await self._break(error)
+            return Outcome(fault=Fault(error.failure_class, str(error)), broken=True)
+        except OSError as error:
+            return Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+        except LeaseLost:
+            raise
+        except Exception as error:
+            # A fault nobody foresaw is the row's to report, not the job's to die of.
+            log.exception("%s: attempt %d", clip.id, attempt)
+            return Outcome(fault=Fault("internal", f"{type(error).__name__}: {error}"))
+
+    @contextlib.contextmanager
+    def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
+        began = time.monotonic()
+        self._phases[phase] += 1
+        try:
+            yield
+        finally:
+            self._phases[phase] -= 1
+            seconds[phase] = time.monotonic() - began
+
+    async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
+        limit_s = self._spec.settings.deadline_first_s
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(prepare, clip, self._spec.bundle, attempt), limit_s)
+        except TimeoutError:
+            raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
+
+    async def _stored_state(self, clip: Clip, prepared: Prepared) -> tuple[StepCheckpoint | None, PackedState | None]:
+        """Where the clip in flight is stored, if it is to be, and what an earlier attempt has stored there."""
+        every = self._spec.settings.step_checkpoint
+        if not every:
+            return None, None
+        checkpoint = checkpoint_of(clip.id, prepared.request_hash(clip, self._spec.fingerprint), every)
+        return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
+
+    async def _embed(self, request: ClipRequest) -> ClipRequest:
+        words = dataclasses.replace(request, frames=None, noise=None)  # embedding needs neither
+        (text,) = await self._on_ranks(
+            self._ranks[:1], "embed", words, deadline_s=self._pace.of_rest(self._spec.settings)
+        )
+        return dataclasses.replace(request, text=text)
+
+    async def _publish(self, clip: Clip, attempt: int, made: Made) -> Record:
+        """Files first, verified, then the sidecar, then the record: no record, no clip."""
+        began = time.monotonic()
+        deadline = self._pace.of_rest(self._spec.settings)
+        folder = clip_folder(clip, attempt)
+        stored = await self._on_each_rank("publish", clip.id, folder, clip.fps, deadline_s=deadline)
+        self._pace.publish = time.monotonic() - began
+        files = tuple(entry for entries, _ in stored for entry in entries)
+        phases = {phase: max(spent[phase] for _, spent in stored) for phase in ("decode", "encode", "put")}
+        made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
+        return await asyncio.to_thread(commit_clip, self._storage, self._spec, made)
+
+    async def _on_all_ranks(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        """A collective call: a fault that not all ranks report alike breaks the gang."""
+        return await self._on_ranks(self._ranks, method, *arguments, deadline_s=deadline_s)
+
+    async def _on_each_rank(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        """A call in which ranks do not meet: all finish, then the first fault is raised."""
+        calls = [self._on_ranks([rank], method, *arguments, deadline_s=deadline_s) for rank in self._ranks]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        faults = [result for result in results if isinstance(result, BaseException)]
+        for fault in sorted(faults, key=lambda fault: not isinstance(fault, GangBrokenError)):
+            raise fault
+        return [result for (result,) in results]  # type: ignore[misc]
+
+    async def _on_ranks(self, ranks: list[Any], method: str, *arguments: Any, deadline_s: float) -> list[Any]:
+        if self._broken.done():
+            raise self._broken.result()
+        calls = [asyncio.ensure_future(_call(rank, method, arguments)) for rank in ranks]
+        try:
+            done, pending = await asyncio.wait(calls, timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION)
+            faults = [call.exception() for call in calls if call in done and call.exception()]
+            if pending and not faults:
+                raise GangBrokenError("timeout", f"{method}: no answer within {deadline_s:.0f} s")
+            if faults and not isinstance(faults[0], GangBrokenError) and pending:
+                await asyncio.wait(pending, timeout=_AGREE_S)
+            faults = [call.exception() for call in calls if call.done() and call.exception()]
+            if faults:
+                raise verdict(method, faults, len(ranks))
+            return [call.result() for call in calls]
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def _watch(self, number: int) -> None:
+        """A rank that dies between calls is noticed at once, not by the next clip."""
+        try:
+            await self._ranks[number].watch.remote()
+        except RayError as error:
+            await self._break(GangBrokenError("gang", f"rank {number} died: {first_line(error)}"))
+
+    async def _break(self, reason: GangBrokenError) -> None:
+        if self._broken.done():
+            return
+        self._broken.set_result(reason)
+        log.error("the gang breaks (%s): %s", reason.failure_class, reason)
+        for rank in self._ranks:
+            ray.kill(rank, no_restart=True)
+        await asyncio.to_thread(_await_end, self._processes, 0.0)
+
+
+leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)
+
+
+async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+    """One call to one rank, its faults as our own types."""
+    try:
+        return await getattr(rank, method).remote(*arguments)
+    except (ActorDiedError, ActorUnavailableError) as error:
+        raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
+    except RayTaskError as error:
+        if not isinstance(error.cause, RowError):
+            log.warning("%s failed on a rank:\n%s", method, error)  # with the rank's own traceback
+        raise error.cause from None
+
+
+def _rank_environments(spec: GangSpec) -> list[dict[str, str]]:
+    """Environment of each rank: with CUDA, the one GPU it may see."""
+    if spec.device != "cuda":
+        return [{"CUDA_VISIBLE_DEVICES": ""} for _ in range(spec.gang_size)]
+    ids = ray.get_gpu_ids()
+    if len(ids) != spec.gang_size:
+        raise RuntimeError(f"the leader was given GPUs {ids}, expected {spec.gang_size}")
+    shared = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    return [{"CUDA_VISIBLE_DEVICES": str(gpu), **shared} for gpu in ids]
+
+
+def _await_end(processes: list[RankProcess], patience_s: float = _GONE_S / 2) -> None:
+    """Return when the processes are gone; the ones that outlast `patience_s` (a stopped one does) are killed."""
+    began = time.monotonic()
+    while alive := [process for process in processes if process_start(process.pid) == process.start]:
+        waited = time.monotonic() - began
+        if waited > _GONE_S:
+            raise RuntimeError(f"processes {[process.pid for process in alive]} do not end")
+        if waited >= patience_s:
+            for process in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.05)

@@ -1,0 +1,253 @@
+"""One GPU's resident actor: a rank of a gang. It loads the model once and keeps it.
+
+A rank has three lanes, each a thread of its own, so that neighbouring clips overlap: `text` embeds clip n+1, `denoise`
+works on clip n, `publish` decodes, encodes and stores clip n-1. Only `denoise` (and loading) talks to the other ranks,
+so collectives happen in one order on all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
+from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.errors import RowError
+from cosmos_ray.gang.idle import IdleClock
+from cosmos_ray.gang.process_log import in_words, log_as
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
+from cosmos_ray.ledger.ledger import FileEntry
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.traffic import Traffic, take
+
+log = logging.getLogger(__name__)
+
+_MEMORY_WAIT_S = 60.0
+#: How long a finished clip leaves the GPU to the next one's beginning; none comes so late but for want of clips.
+_NEXT_CLIP_S = 0.5
+
+
+@dataclass(frozen=True)
+class DenoiseReport:
+    """idle_seconds: GPU time since the clip before, or the loading. first_step: 0, or where a stored state was gone on
+    from."""
+
+    seconds: float
+    idle_seconds: float
+    first_step: int
+    peak_memory_bytes: int
+
+
+class Rank:
+    """Rank `rank` of `world_size`. Made by the gang's leader on its own node; dies with it."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self._rank = rank
+        self._world_size = world_size
+        self._generator: Any = None
+        self._store: Any = None
+        self._decoding: dict[str, Any] = {}
+        self._in_the_middle = threading.Event()  # of a clip: its inputs are on the device, its steps are under way
+
+    def process(self) -> tuple[int, str]:
+        """(pid, start time): together they name a process even after its pid was given to another."""
+        return os.getpid(), process_start(os.getpid())
+
+    def open_store(self) -> int:
+        """On rank 0: open the rendezvous of the process group on a free port of this node."""
+        from torch.distributed import TCPStore
+
+        self._store = TCPStore("127.0.0.1", 0, self._world_size, is_master=True, wait_for_workers=False)
+        return int(self._store.port)
+
+    def load(self, spec: GangSpec, port: int) -> dict[str, float]:
+        """Join the gang and load the model; seconds that each part took. Collective."""
+        from cosmos_ray.models.load import load_generator
+        from cosmos_ray.models.timing import timed
+
+        log_as(str(ray.get_runtime_context().get_actor_name()))
+        self._spec = spec
+        self._storage = Storage(spec.output)
+        seconds: dict[str, float] = {}
+        if spec.bundle.generator != "fake":
+            with timed(seconds, "imports"):
+                importlib.import_module("cosmos_ray.models.generator")
+        with timed(seconds, "device and group"):
+            parallel = self._join(spec, port)
+        self._generator = load_generator(
+            spec.bundle, spec.device, parallel, spec.numerics, spec.approximations, seconds
+        )
+        self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
+        log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
+        return seconds
+
+    def _join(self, spec: GangSpec, port: int) -> Any:
+        if spec.bundle.generator == "fake":
+            from cosmos_ray.models.fake import Alone
+
+            return Alone(self._rank, self._world_size)  # its ranks never exchange anything
+        import torch
+        import torch.distributed as dist
+
+        from cosmos_ray.models.parallel import ContextParallel
+
+        if spec.device == "cuda":
+            _wait_for_free_memory()
+            if self._rank == 0 and spec.bundle.text_encoder_device == "cpu":
+                torch.set_num_threads(max(1, int(_cores_of_gang("GPU", self._world_size) / 2)))
+        else:
+            torch.set_num_threads(max(1, int(_cores_of_gang("CPU", self._world_size) / self._world_size)))
+        if self._world_size == 1:
+            return ContextParallel()
+        # All ranks are on one node; without this, gloo looks the host name up, which need not resolve.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store = self._store or dist.TCPStore("127.0.0.1", port, self._world_size, is_master=False)
+        backend = "nccl" if spec.device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=self._rank, world_size=self._world_size)
+        return ContextParallel(self._rank, self._world_size, dist.group.WORLD)
+
+    @ray.method(concurrency_group="text")
+    def embed(self, request: ClipRequest) -> ClipText:
+        """On rank 0, which holds the text encoder."""
+        began = time.monotonic()
+        text = self._generator.embed(request).text
+        assert text is not None
+        log.info("%s: embedded in %.2f s", request.id, time.monotonic() - began)
+        return text
+
+    @ray.method(concurrency_group="denoise")
+    def denoise(
+        self, request: ClipRequest, checkpoint: StepCheckpoint | None = None, packed: PackedState | None = None
+    ) -> DenoiseReport:
+        """This rank's share of the clip, then whole views to their owners. Collective. Raises RowError on all ranks.
+
+        checkpoint: where to store the clip in flight; packed: the state to go on from.
+        """
+        started = time.monotonic()
+        resume = None if packed is None else self._generator.unpack_state(packed)
+        if request.num_conditional_frames:
+            self._idle.work_begins()  # with encoding them
+        try:
+            latents = self._denoise(request, resume, checkpoint)
+            self._decoding[request.id] = self._generator.collect(latents)
+        finally:
+            idle_seconds = self._idle.work_ends()
+            self._in_the_middle.clear()
+        first_step = 0 if packed is None else int(packed["step"])
+        seconds = time.monotonic() - started
+        log.info("%s: denoised in %.1f s, %.3f s after the clip before", request.id, seconds, idle_seconds)
+        return DenoiseReport(seconds, idle_seconds, first_step, _peak_memory(self._spec.device))
+
+    def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
+        writer = None if checkpoint is None else Writer(self._storage, checkpoint)
+
+        def on_state(state: Any) -> None:
+            self._idle.work_begins()
+            self._in_the_middle.set()
+            if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
+                writer.write(packed)
+
+        try:
+            return self._generator.denoise(request, resume=resume, on_state=on_state)
+        finally:
+            if writer:
+                writer.close()
+
+    @ray.method(concurrency_group="publish")
+    def publish(self, clip_id: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:
+        """Decode this rank's views, encode them here where the frames are, store them. Returns what was stored."""
+        # Both lanes feed one queue of the GPU: every copy of the next clip's inputs would wait for a view's decoding.
+        self._in_the_middle.wait(_NEXT_CLIP_S)
+        seconds = {"decode": 0.0, "encode": 0.0, "put": 0.0}
+        marks = [time.monotonic()]
+        frames = self._generator.decode(self._decoding.pop(clip_id))
+        marks.append(time.monotonic())
+        seconds["decode"] = marks[1] - marks[0]
+        entries = []
+        bundle = self._spec.bundle
+        expected = (bundle.num_frames, bundle.height, bundle.width, 3)
+        for view in sorted(frames, key=VIEWS.index):
+            if frames[view].shape != expected:
+                raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")
+            begun = time.monotonic()
+            data = encode_mp4(frames[view], fps)
+            encoded = time.monotonic()
+            path = f"{folder}/{view}.mp4"
+            self._storage.write(path, data)
+            entries.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
+            seconds["encode"] += encoded - begun
+            seconds["put"] += time.monotonic() - encoded
+        log.info("%s: stored %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
+        return entries, seconds
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Never returns: the leader waits on this call to hear of the rank's death at once."""
+        threading.Event().wait()
+
+    @ray.method(concurrency_group="watch")
+    def traffic(self) -> Traffic:
+        """What this rank has exchanged with stores since it was asked last."""
+        return take()
+
+
+rank_actor: Any = ray.remote(
+    num_cpus=0,
+    num_gpus=0,
+    max_restarts=0,
+    concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 2},
+)(Rank)
+
+
+def process_start(pid: int) -> str:
+    """Start time of a process in clock ticks since boot (proc(5), field 22); "" if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie holds nothing any more
+
+
+def _cores_of_gang(resource: str, gang_size: int) -> float:
+    """The gang's part of this node's cores, as it has that part of its GPUs: several gangs may share a node.
+
+    To be asked for in numbers of threads, since Ray gives a process that asks for no CPU one.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    (total,) = (node["Resources"].get(resource, 0) for node in ray.nodes() if node["NodeID"] == here)
+    return (os.cpu_count() or 1) * gang_size / max(gang_size, total)
+
+
+def _peak_memory(device: str) -> int:
+    if device != "cuda" or "torch" not in sys.modules:  # the fake generator runs on GPUs that are not there
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
+
+
+def _wait_for_free_memory() -> None:
+    """The GPU is this rank's alone; what a predecessor held may take a while to come back after its death."""
+    import torch
+
+    deadline = time.monotonic() + _MEMORY_WAIT_S
+    while time.monotonic() < deadline:
+        free, total = torch.cuda.mem_get_info()
+        if free > 0.9 * total:
+            return
+        time.sleep(0.5)
+        gc.collect()
+    raise RuntimeError(f"GPU memory is still in use after {_MEMORY_WAIT_S:.0f} s: {free} of {total} bytes free")

@@ -1,0 +1,33 @@
+"""What every gang of a job is, as the driver tells leaders and leaders tell ranks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.config import GangConfig
+from cosmos_ray.models.bundle.bundle import Bundle, Numerics
+
+
+@dataclass(frozen=True)
+class GangSpec:
+    """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch."""
+
+    bundle: Bundle
+    gang_size: int
+    device: str
+    numerics: Numerics
+    output: str
+    epoch: int
+    settings: GangConfig
+    approximations: Approximations = EXACT
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that, with a request, fixes the latents."""
+        facts = [self.bundle.fingerprint, self.numerics]
+        if chosen := self.approximations.chosen:
+            facts.append(json.dumps(chosen, sort_keys=True))
+        return hashlib.sha256(":".join(facts).encode()).hexdigest()

@@ -1,0 +1,175 @@
+"""What clips cost in GPU time, by the size of the gangs that make them. No torch, no Ray.
+
+Times were measured for gangs of some sizes; those of larger ones are modelled from them (docs/performance.md):
+
+    t(P) = (t(1) - u) / P + u + x(P)
+
+with u, the part of a network call that every rank does for itself, such that t of the largest gang that was measured
+comes out as it was, and x(P), the time of the exchanges, from the bytes that a rank sends. All of it is for GPUs of one
+node, with NVLink.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
+from cosmos_ray.models.bundle.memory import memory_plan
+
+
+@dataclass(frozen=True)
+class ClipGroup:
+    """So many clips that cost the same. guided: they have a negative prompt, so a step is two network calls."""
+
+    n_views: int
+    num_steps: int
+    guided: bool
+    num_conditional_frames: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """call_s: seconds of a network call, seven views of 704x1280, by gang size, one of them 1; all on one host."""
+
+    call_s: dict[int, float]
+    source: str
+
+
+MEASURED = {
+    "h100": Measured({1: 13.06, 2: 6.60, 4: 3.40}, "benchmarks/results/2026-11-27-four-gpus.md"),
+    "h200": Measured({1: 13.27, 2: 6.76}, "benchmarks/results/2026-11-25-step.md"),
+}
+#: What those times are of: views, tokens of a view, channels, blocks.
+_VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
+#: What a block with 8-bit attention takes off a call: 21.97 of 26.16 s a step with 26 such blocks, one H100.
+_FP8_SAVES_A_BLOCK = (1 - 21.97 / 26.16) / 26
+#: A rank of two H200 trades 404 MB in 0.80 ms: half of it stays where it is.
+_EXCHANGE_S_A_BYTE = 0.80e-3 / 202e6
+#: Of a view of 29 frames at 704x1280, one H100. Decoding takes turns with the next clip's denoising.
+_DECODE_S = 0.93
+#: Arithmetic of encoding the first so many frames of a view, as a part of decoding it (6.3 and 24.7 of 225 TFLOP).
+_ENCODE_SHARE = {0: 0.0, 1: 6.3 / 225, 5: 24.7 / 225}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What all clips of some groups cost in gangs of one size.
+
+    clip_seconds: of its gang, a clip, on average; longest_seconds: of the most expensive one. memory_bytes: of rank 0,
+    which needs the most. is_measured: its network calls were timed as they are asked for, else modelled.
+    """
+
+    gang_size: int
+    is_measured: bool
+    clip_seconds: float
+    longest_seconds: float
+    clips_a_gpu_hour: float
+    gpu_hours: float
+    memory_bytes: int
+
+
+def is_known(bundle: Bundle) -> bool:
+    """Whether times of this network were measured. Its resolution and number of views may be others."""
+    network = bundle.network
+    return bundle.generator == "cosmos" and (network.model_channels, network.num_blocks) == (_CHANNELS, _BLOCKS)
+
+
+def estimates(
+    groups: Sequence[ClipGroup], bundle: Bundle, gpu: str, approximations: Approximations = EXACT, limit: int = 8
+) -> list[Estimate]:
+    """One for each gang size up to `limit` that the bundle fits. [] without clips, or if nothing `is_known`."""
+    clips = sum(group.clips for group in groups)
+    if not clips or not is_known(bundle):
+        return []
+    found = []
+    for size in fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit):
+        seconds = [clip_seconds(group, bundle, gpu, size, approximations) for group in groups]
+        total_s = sum(each * group.clips for each, group in zip(seconds, groups, strict=True))
+        found.append(
+            Estimate(
+                gang_size=size,
+                is_measured=size in MEASURED[gpu].call_s and approximations.attention == "exact",
+                clip_seconds=total_s / clips,
+                longest_seconds=max(seconds),
+                clips_a_gpu_hour=3600 * clips / (total_s * size),
+                gpu_hours=total_s * size / 3600,
+                memory_bytes=memory_plan(bundle, size).total,
+            )
+        )
+    return found
+
+
+def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) -> list[str]:
+    """For people: a line a gang size. price: USD of a GPU for an hour."""
+    if not found:
+        return []
+    told = [f"GPU time of what is left, by gang size, on {gpu.upper()}s ({gangs} gangs at once):"]
+    for one in found:
+        cost = "" if price is None else f", {one.gpu_hours * price:,.2f} USD"
+        told.append(
+            f"  gang of {one.gang_size}: {_in_words(one.clip_seconds)} a clip, "
+            f"{one.clips_a_gpu_hour:.2f} clips a GPU-hour, {one.gpu_hours:,.1f} GPU-hours{cost}, "
+            f"done in {_in_words(3600 * one.gpu_hours / one.gang_size / gangs)}, "
+            f"{one.memory_bytes / 1e9:.0f} GB a GPU ({'measured' if one.is_measured else 'modelled'})"
+        )
+    return [
+        *told,
+        f"  measured: {MEASURED[gpu].source}; the model: docs/performance.md; without starts and ends of gangs",
+    ]
+
+
+def _in_words(seconds: float) -> str:
+    """`19m54s`, `3h20m`, `2d04h`."""
+    for unit, size, part, part_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}{int(seconds % size // part_size):02d}{part}"
+    return f"{int(seconds // 60)}m{int(seconds % 60):02d}s"
+
+
+def clip_seconds(
+    group: ClipGroup, bundle: Bundle, gpu: str, gang_size: int, approximations: Approximations = EXACT
+) -> float:
+    """Of its gang: one clip of this group, its conditioning frames encoded and its views decoded."""
+    pixels = bundle.height * bundle.width * bundle.num_frames / (704 * 1280 * 29)
+    views_a_rank = math.ceil(group.n_views / gang_size)
+    tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + _ENCODE_SHARE[group.num_conditional_frames])
+    scale = _arithmetic(group.n_views * bundle.tokens_per_view) / _arithmetic(_VIEWS * _TOKENS)
+    return exact_calls(group, approximations) * scale * call_seconds(gpu, gang_size) + tokenizer_s
+
+
+def exact_calls(group: ClipGroup, approximations: Approximations) -> float:
+    """Network calls of one clip, the solver's steps and the final pass; one with 8-bit attention is a part of one."""
+
+    def calls(step: int) -> float:
+        texts = 2 if group.guided and approximations.is_guided(step, group.num_steps) else 1
+        return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(step, group.num_steps, _BLOCKS)))
+
+    return sum(calls(step) for step in range(group.num_steps + 1))
+
+
+def call_seconds(gpu: str, gang_size: int) -> float:
+    """Of a network call on seven views of 704x1280."""
+    call_s = MEASURED[gpu].call_s
+    if gang_size in call_s:
+        return call_s[gang_size]
+    one_s, largest = call_s[1], max(call_s)
+    undivided_s = (largest * (call_s[largest] - exchange_seconds(largest)) - one_s) / (largest - 1)
+    return (one_s - undivided_s) / gang_size + undivided_s + exchange_seconds(gang_size)
+
+
+def exchange_seconds(gang_size: int) -> float:
+    """Of a network call's exchanges of q, k, v and the output of attention, in bfloat16, one after the other.
+
+    Of its share of the tokens a rank sends what is for the heads of the others.
+    """
+    share_bytes = _VIEWS * _TOKENS * _CHANNELS * 2 / gang_size
+    return 4 * _BLOCKS * share_bytes * (gang_size - 1) / gang_size * _EXCHANGE_S_A_BYTE
+
+
+def _arithmetic(tokens: int) -> float:
+    """Of a network call, up to a factor: 4 L^2 D + 28 L D^2 a block."""
+    return tokens * (tokens + 7.0 * _CHANNELS)

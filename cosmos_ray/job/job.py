@@ -1,0 +1,218 @@
+"""The job of `cosmos-ray generate`, top to bottom: check, own the output, run the gangs, write index and report."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import pyarrow.compute as pc
+
+from cosmos_ray.config import GenerateConfig, failed_allowed
+from cosmos_ray.errors import ManifestError, UsageError
+from cosmos_ray.job.plan import Plan, RowGroup, row_defaults, survey
+from cosmos_ray.ledger.compaction import Compactor, compact
+from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
+from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
+from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
+from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.run import Run, check_same, open_run, read_run
+from cosmos_ray.manifest.files import Manifest, open_manifest
+from cosmos_ray.manifest.rows import Clip, RowDefaults
+from cosmos_ray.models.bundle.bundle import Bundle, check_world_size, load_bundle
+from cosmos_ray.models.bundle.check import check_bundle
+from cosmos_ray.output.index import write_index
+from cosmos_ray.output.report.build import first_by_name, write_report
+from cosmos_ray.output.status import removed_line, summarise
+from cosmos_ray.pool.progress import Progress
+from cosmos_ray.pool.stop import Stop
+from cosmos_ray.store.storage import Storage, explain, normalise_uri
+
+log = logging.getLogger(__name__)
+_FAILURES_SHOWN = 20
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a job ended. allowed: how many failures `max_failed` permits."""
+
+    output: str
+    clips: int
+    ok: int
+    failed: int
+    left: int
+    allowed: int
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.failed > self.allowed else 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is known before the first gang: validated, nothing running yet."""
+
+    config: GenerateConfig
+    bundle: Bundle
+    storage: Storage
+    ledger: Ledger
+    defaults: RowDefaults
+    run: Run
+    manifest: Manifest
+    work: tuple[RowGroup, ...]
+
+
+def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
+    """Make every clip that the manifest asks for and the ledger has not settled; resumes by itself.
+
+    Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
+    JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
+    """
+    job, plan = _check(config, say)
+    stop = Stop()
+    lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
+    say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
+    try:
+        state = job.ledger.state()  # again: an owner that was dying may have committed until now
+        compact(job.storage, lease.epoch, state.contents)
+        if plan.changed and config.redo_changed:
+            job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
+            state = job.ledger.state()
+        open_run(job.storage, job.run)
+        worked = plan.left > 0 or bool(plan.changed)
+        if worked:
+            settled = plan.clips - plan.left
+            say(f"{plan.clips} clips, {settled} of them settled, {plan.invalid} with faults in their rows")
+            if plan.unguided:
+                say(f"{plan.unguided} clips have no negative prompt: one network call a step, not two, and no guidance")
+            _make_clips(job, plan, state, lease, stop, say)
+            state = job.ledger.state()
+        else:
+            say(f"all {plan.clips} clips are settled already: nothing to do")
+        return _finish(job, plan, state, say, worked)
+    finally:
+        lease.release()
+
+
+def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
+    """Everything that can be wrong before a GPU is taken. Raises UsageError."""
+    bundle = load_bundle(config.model).with_numerics(config.sampling.numerics)
+    bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
+    problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
+    if problems:
+        raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
+    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
+    if config.gang_size is not None:
+        check_world_size(bundle, config.gang_size)
+    storage = Storage(config.output)
+    ledger = Ledger(storage)
+    defaults = row_defaults(bundle, config.sampling)
+    config = config.model_copy(update={"manifest": normalise_uri(config.manifest)})
+    try:
+        state, known = ledger.state(), read_run(storage)
+    except OSError as error:
+        raise UsageError(f"the output {storage.uri} cannot be read: {explain(error)}") from error
+    manifest = open_manifest(config.manifest)
+    found = survey(manifest, defaults, state)
+    plan = found.plan
+    run = Run(
+        manifest=config.manifest,
+        manifest_sha256=manifest.sha256(),
+        rows=plan.rows,
+        clips=plan.clips,
+        model=bundle.name,
+        model_fingerprint=bundle.fingerprint,
+        numerics=bundle.numerics,
+        sampling=asdict(defaults),
+        removed=plan.removed,
+        approximations=config.sampling.approximations.chosen,
+    )
+    if known is not None:
+        check_same(storage, known, run)
+    if plan.changed and not config.redo_changed:
+        shown = ", ".join(plan.changed[:5]) + (" …" if len(plan.changed) > 5 else "")
+        raise ManifestError(
+            f"{len(plan.changed)} rows were edited after their clips were made ({shown}): give them new ids, or make "
+            "the clips again with --redo-changed"
+        )
+    storage.check_writable()
+    for clip_id, fault in plan.invalid_examples:
+        say(f"{clip_id}: {fault}")
+    return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
+
+
+def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: Stop, say: Say) -> None:
+    """Run the gangs until every clip is settled."""
+    from cosmos_ray.gang.spec import GangSpec
+    from cosmos_ray.job.pipeline import work_stream
+    from cosmos_ray.pool.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
+    from cosmos_ray.pool.metrics import JobMetrics
+    from cosmos_ray.pool.pool import GangPool, PoolConfig
+
+    config = job.config
+    with connect(job.bundle, config, say) as (device, gang_size):
+        check_world_size(job.bundle, gang_size)
+        say(
+            f"gangs of {gang_size} on {device}, {config.gangs} of them, model {job.bundle.name} ({job.bundle.numerics})"
+        )
+        spec = GangSpec(
+            job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
+            config.sampling.approximations,
+        )  # fmt: skip
+        pool_config = PoolConfig(
+            config.min_gangs,
+            config.max_gangs,
+            config.gang.clips_in_flight,
+            config.gang.max_attempts,
+            config.breaker,
+            config.max_gpu_hours,
+            min(plan.left, config.limit or plan.left),
+        )
+        settled_before = plan.done + plan.failed
+        progress = Progress(plan.clips, settled_before, say)
+        compactor = Compactor(job.storage, lease.epoch)
+
+        def settled(record: Record) -> None:
+            progress.count(record)
+            compactor.add(record)
+
+        metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
+        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
+        lease.describe = pool.describe
+        stream = work_stream(job.manifest, job.work, job.defaults, state)
+        try:
+            asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
+        finally:
+            compactor.close()
+            stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
+
+
+async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
+    """Ray Data's iterator blocks; the pool's loop must not."""
+    while (clip := await asyncio.to_thread(lambda: next(clips, None))) is not None:
+        yield clip
+
+
+def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
+    """Index, report and the verdict."""
+    if worked or not job.storage.exists(INDEX) or not job.storage.exists(REPORT):
+        write_index(job.storage, job.manifest, job.defaults, state)
+        write_report(job.storage, job.run, state)
+    status = summarise(job.storage.uri, job.run, state)
+    summary = Summary(
+        job.storage.uri, plan.clips, status.ok, status.failed, status.left,
+        failed_allowed(job.config.max_failed, plan.clips),
+    )  # fmt: skip
+    say(f"{status.ok} ok, {status.failed} failed (up to {summary.allowed} allowed), {status.left} left")
+    if status.removed:
+        say(removed_line(status.removed))
+    failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
+    shown = first_by_name(failed, _FAILURES_SHOWN)
+    for record in RecordReader(job.storage, state).newest(shown):
+        say(f"  failed ({record.failure_class}) {record.id}: {record.error}")
+    say(f"videos: {job.storage.uri_of(CLIPS)}   index: {job.storage.uri_of(INDEX)}")
+    say(f"report: {job.storage.uri_of(REPORT)}")
+    return summary

@@ -1,0 +1,269 @@
+"""What a job would do: the whole manifest checked, and the ledger subtracted, without a GPU and without Ray."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.config import GenerateConfig, SamplingConfig
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.job.cost import ClipGroup
+from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import counts_by_outcome
+from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
+from cosmos_ray.manifest.rows import MAX_STEPS, Clip, RowDefaults, check_id, clips_of_row, rows_of
+from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
+from cosmos_ray.models.bundle.bundle import Bundle
+
+_EXAMPLES = 20
+#: One more than the largest number of views, steps and conditional frames; two ways of guidance.
+_KINDS = (len(VIEWS) + 1, MAX_STEPS + 1, max(LATENT_FRAMES) + 1, 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rows: of the manifest. clips: what they ask for. invalid: clips that will fail for what their row says.
+    done, failed: settled by the ledger. left: what a job would do. changed: settled clips whose row was edited since.
+    unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
+    removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
+    work: the clips that are left, without those that will fail for what their rows say, by what they cost.
+    """
+
+    rows: int
+    clips: int
+    invalid: int
+    done: int
+    failed: int
+    left: int
+    changed: tuple[str, ...]
+    invalid_examples: tuple[tuple[str, str], ...]
+    unguided: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
+    work: tuple[ClipGroup, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Part of a manifest in which there is work. left: one bit a row (numpy.packbits), set if it is not all settled."""
+
+    file: ManifestFile
+    number: int
+    left: bytes
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A plan, and where in the manifest the work is."""
+
+    plan: Plan
+    work: tuple[RowGroup, ...]
+
+
+def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
+    """What rows may leave out: the job's settings, else the bundle's."""
+
+    def first(set_by_job: float | str | None, of_bundle: float | str) -> float | str:
+        return of_bundle if set_by_job is None else set_by_job
+
+    return RowDefaults(
+        n_views=bundle.n_views,
+        num_steps=int(first(sampling.num_steps, bundle.sampling.num_steps)),
+        guidance=float(first(sampling.guidance, bundle.sampling.guidance)),
+        negative_prompt=str(first(sampling.negative_prompt, bundle.sampling.negative_prompt)),
+    )
+
+
+def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
+    """Every clip of a manifest, row by row. The plan says what is wrong with the ids."""
+    opened = open_manifest(manifest)
+    for file in opened.files:
+        for number in range(len(file.rows)):
+            for batch in row_group_batches(file, number, opened.schema):
+                for row in rows_of(batch):
+                    yield from clips_of_row(row, defaults, file.base)
+
+
+def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
+    """Read and check the whole manifest. Raises ManifestError for what makes it unusable."""
+    return survey(open_manifest(manifest), defaults, state).plan
+
+
+def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan:
+    """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
+    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
+    return make_plan(config.manifest, row_defaults(bundle, config.sampling), state)
+
+
+def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Survey:
+    """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError."""
+    counts = _Counts(state)
+    work: list[RowGroup] = []
+    for file in manifest.files:
+        first_row = 0
+        for number, rows in enumerate(file.rows):
+            left: list[np.ndarray] = []
+            for batch in row_group_batches(file, number, manifest.schema):
+                left.append(counts.add(batch, file, first_row, defaults))
+                first_row += batch.num_rows
+            if rows and (bits := np.concatenate(left)).any():
+                work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
+    counts.check_unique()
+    return Survey(counts.plan(), tuple(work))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the rows of a batch lie, for messages."""
+
+    file: ManifestFile
+    first_row: int
+
+    def of(self, row: int) -> str:
+        return self.file.where(self.first_row + row)
+
+
+class _Counts:
+    """A plan in the making."""
+
+    def __init__(self, state: LedgerState) -> None:
+        self._state = state
+        self._places: list[_Place] = []
+        self._fans: list[tuple[pa.StringArray, FanOut]] = []
+        self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
+        self._rows = self._invalid = self._unguided = 0
+        self._groups = collections.Counter[tuple[int, int, bool, int]]()
+        self._changed: list[str] = []
+        self._examples: list[tuple[str, str]] = []
+
+    def add(self, batch: pa.RecordBatch, file: ManifestFile, first_row: int, defaults: RowDefaults) -> np.ndarray:
+        """bool, one a row: not all of its clips are settled, or one was made from another row."""
+        place = _Place(file, first_row)
+        illegal = first_illegal_id(batch)
+        if illegal is not None:
+            try:
+                check_id(batch.column("id")[illegal].as_py())
+            except ManifestError as error:
+                raise ManifestError(f"{place.of(illegal)}: {error}") from None
+        try:
+            fan, checked = fan_out(batch), check_batch(batch, defaults, file.base)
+        except pa.ArrowInvalid as error:
+            raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
+        self._places.append(place)
+        self._fans.append((batch.column("id").cast(pa.string()), fan))
+        self._rows += batch.num_rows
+        doubtful = self._doubtful(batch, checked, defaults, file.base)
+        self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
+        places = self._state.records.places(fan.ids.to_pylist()) if len(self._known) else np.full(len(fan.rows), -1)
+        settled = places >= 0
+        self._known[places[settled]] = True
+        settled[settled] = self._state.settled_rows[places[settled]]
+        changed = self._find_changed(fan, checked, doubtful, np.flatnonzero(settled), places)
+        unsettled = ~settled
+        unsettled[changed] = True
+        self._count_work(fan, checked, doubtful, unsettled)
+        return np.bincount(fan.rows[unsettled], minlength=batch.num_rows) > 0
+
+    def _doubtful(
+        self, batch: pa.RecordBatch, checked: CheckedRows, defaults: RowDefaults, base: str
+    ) -> dict[int, list[Clip]]:
+        """Clips of the rows that need a closer look, by number of the row."""
+        numbers = np.flatnonzero(~checked.right)
+        rows = rows_of(batch.take(pa.array(numbers)))
+        found = {int(number): clips_of_row(row, defaults, base) for number, row in zip(numbers, rows, strict=True)}
+        for clip in (clip for clips in found.values() for clip in clips):
+            if clip.error is not None:
+                self._invalid += 1
+                if len(self._examples) < _EXAMPLES:
+                    self._examples.append((clip.id, clip.error))
+            elif not clip.negative_prompt:
+                self._unguided += 1
+        return found
+
+    def _count_work(self, fan: FanOut, checked: CheckedRows, doubtful: dict[int, list[Clip]], left: np.ndarray) -> None:
+        """left: bool, one a clip of the batch."""
+        right = checked.right[fan.rows]
+        rows = fan.rows[left & right]
+        columns = [checked.integers[name][rows] for name in ("n_views", "num_steps", "num_conditional_frames")]
+        # As one number each: a million rows in a tenth of a second, where `np.unique` of columns takes four.
+        kinds = np.ravel_multi_index([*columns, ~checked.unguided[rows]], _KINDS)
+        for kind, count in zip(*np.unique(kinds, return_counts=True), strict=True):
+            views, steps, frames, guided = map(int, np.unravel_index(kind, _KINDS))
+            self._groups[views, steps, bool(guided), frames] += int(count)
+        for place in np.flatnonzero(left & ~right).tolist():
+            clip = doubtful[int(fan.rows[place])][int(fan.samples[place])]
+            if clip.error is None:
+                self._groups[clip.n_views, clip.num_steps, bool(clip.negative_prompt), clip.num_conditional_frames] += 1
+
+    def _find_changed(
+        self,
+        fan: FanOut,
+        checked: CheckedRows,
+        doubtful: dict[int, list[Clip]],
+        settled: np.ndarray,
+        places: np.ndarray,
+    ) -> list[int]:
+        """Which of the `settled` clips of this batch were made from other rows than these."""
+        if not len(settled):
+            return []
+        known = self._state.records.row_hashes(places[settled])
+        rows, samples = fan.rows[settled], fan.samples[settled]
+        right = checked.right[rows]
+        hashes = iter(checked.row_hashes(rows[right], samples[right]))
+        found = [
+            next(hashes) if is_right else doubtful[row][sample].row_hash
+            for is_right, row, sample in zip(right.tolist(), rows.tolist(), samples.tolist(), strict=True)
+        ]
+        changed = [int(one) for one, was, now in zip(settled, known, found, strict=True) if was != now]
+        self._changed += fan.ids.take(pa.array(changed, pa.int64())).to_pylist()
+        return changed
+
+    def check_unique(self) -> None:
+        """Raises ManifestError for ids that are repeated, or collide after fan-out."""
+        self._check_unique([ids for ids, _ in self._fans], [np.arange(len(ids)) for ids, _ in self._fans])
+        self._check_unique([fan.ids for _, fan in self._fans], [fan.rows for _, fan in self._fans])
+
+    def _check_unique(self, ids: list[pa.StringArray], rows: list[np.ndarray]) -> None:
+        """rows: of each id, its number in its batch."""
+        together = pa.chunked_array(ids, pa.string())
+        if pc.count_distinct(together).as_py() == len(together):
+            return
+        codes = together.combine_chunks().dictionary_encode().indices.to_numpy()
+        _, firsts, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        again = int(np.flatnonzero(firsts[inverse] != np.arange(len(codes)))[0])
+        (where, found), (other, _) = (self._row(one, rows) for one in (again, int(firsts[inverse[again]])))
+        clip_id = together[again].as_py()
+        what = f"{found!r}, whose clip {clip_id!r} is" if found != clip_id else f"{found!r}, which is"
+        raise ManifestError(f"{where}: column `id`: found {what} also asked for by {other}; expected ids that differ")
+
+    def _row(self, clip: int, rows: list[np.ndarray]) -> tuple[str, str]:
+        """(place, id) of the row that a clip, counted over all batches, comes from."""
+        ends = np.cumsum([len(one) for one in rows])
+        batch = int(np.searchsorted(ends, clip, side="right"))
+        row = int(rows[batch][clip - (ends[batch] - len(rows[batch]))])
+        return self._places[batch].of(row), self._fans[batch][0][row].as_py()
+
+    def plan(self) -> Plan:
+        table, settled = self._state.records.table, self._state.settled_rows
+        ended = counts_by_outcome(table.filter(pa.array(settled & self._known)))
+        clips = sum(len(fan.ids) for _, fan in self._fans)
+        done = ended.pop("ok", 0)
+        failed = sum(ended.values())
+        return Plan(
+            self._rows,
+            clips,
+            self._invalid,
+            done,
+            failed,
+            clips - done - failed,
+            tuple(self._changed),
+            tuple(self._examples),
+            self._unguided,
+            counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
+            tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
+        )

@@ -1,0 +1,28 @@
+"""The whole tree of an output, by name: every path that anything writes or reads below OUTPUT starts with one of these.
+
+clips/ID/<attempt>/<view>.mp4, clip.json          CLIPS, SIDECAR     the clip's videos and its sidecar
+_cosmos_ray/run.json                              RUN                what the output is made from
+_cosmos_ray/lease/                                LEASE              who owns it
+_cosmos_ray/attempts/ID.N                         ATTEMPTS           written before attempt N starts
+_cosmos_ray/steps/ID.<request hash>.safetensors   STEPS              the clip in flight, if it is to be stored
+_cosmos_ray/ledger/<shard>/ID.<generation>.json   LEDGER             the commit record, created only if absent
+_cosmos_ray/ledger/<epoch>-<random>.parquet       LEDGER             records that were moved together
+_cosmos_ray/retries/<n>.json                      RETRIES            generations opened by `retry`, `--redo-changed`
+_cosmos_ray/reproduced/                           REPRODUCED         while `reproduce` makes a clip again
+_cosmos_ray/probes/                               storage.PROBES     what a store is tried with before a job
+index.parquet, report.html                        INDEX, REPORT      derived from all of the above at any time
+"""
+
+CLIPS = "clips"
+SIDECAR = "clip.json"
+
+RUN = "_cosmos_ray/run.json"
+LEASE = "_cosmos_ray/lease"
+ATTEMPTS = "_cosmos_ray/attempts"
+STEPS = "_cosmos_ray/steps"
+LEDGER = "_cosmos_ray/ledger"
+RETRIES = "_cosmos_ray/retries"
+REPRODUCED = "_cosmos_ray/reproduced"
+
+INDEX = "index.parquet"
+REPORT = "report.html"

@@ -1,0 +1,72 @@
+"""`_cosmos_ray/run.json`: what this output is made from. Another job may go on with it only with the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.layout import RUN
+from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.store.storage import Storage
+
+
+@dataclass(frozen=True)
+class Run:
+    """rows, clips: of the manifest as it was last read. sampling: what rows without settings of their own get.
+
+    removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
+    approximations: those that were chosen.
+    """
+
+    manifest: str
+    manifest_sha256: str
+    rows: int
+    clips: int
+    model: str
+    model_fingerprint: str
+    numerics: str
+    sampling: dict[str, Any]
+    removed: dict[str, int] = field(default_factory=dict)
+    approximations: dict[str, Any] = field(default_factory=dict)
+
+
+def read_run(storage: Storage) -> Run | None:
+    """None if no job has begun here. Raises UsageError for a file that is not ours."""
+    try:
+        return Run(**json.loads(storage.read(RUN)))
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{storage.uri_of(RUN)} is not a run of this version: {error}") from error
+
+
+def open_run(storage: Storage, run: Run) -> None:
+    """Begin or go on with an output. Raises UsageError naming every setting that is not as it was.
+
+    A manifest may have grown or been edited under its URI (rows are compared one by one), or moved unchanged.
+    """
+    known = read_run(storage)
+    if known is not None:
+        check_same(storage, known, run)
+    if known != run:
+        storage.write(RUN, json.dumps(asdict(run), indent=2, sort_keys=True).encode())
+
+
+def check_same(storage: Storage, known: Run, run: Run) -> None:
+    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations"]
+    if known.manifest != run.manifest and known.manifest_sha256 != run.manifest_sha256:
+        fixed.append("manifest")
+    differences = [
+        f"{name}: it has {getattr(known, name)!r}, this job {getattr(run, name)!r}"
+        for name in fixed
+        if getattr(known, name) != getattr(run, name)
+    ]
+    if differences:
+        raise UsageError(f"{storage.uri} was made with other settings; use another output. " + "; ".join(differences))
+
+
+def row_defaults_of(run: Run) -> RowDefaults:
+    """What rows of this run could leave out."""
+    return RowDefaults(**run.sampling)

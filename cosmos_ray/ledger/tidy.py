@@ -1,0 +1,107 @@
+"""Objects of an output that nothing refers to any more, and files that are not what their records say.
+
+An attempt that was cut off leaves files in a folder of its own; a clip that was made again leaves the old ones. Both
+are removed when the clip is settled. What is left then (of drivers and nodes that died) is found by listing the output:
+`cosmos-ray status OUTPUT --clean`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow.compute as pc
+
+from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, REPRODUCED, STEPS
+from cosmos_ray.ledger.lease import check_epoch
+from cosmos_ray.ledger.ledger import Ledger, Record, Settled
+from cosmos_ray.ledger.record import records_of
+from cosmos_ray.ledger.rows import RecordReader, read_committed
+from cosmos_ray.store.storage import PROBES, Removed, Storage
+
+log = logging.getLogger(__name__)
+
+_READERS = 16
+_BATCH = 512
+
+
+def files_of(record: Record) -> set[str]:
+    """Paths that a record refers to."""
+    return {entry.path for entry in (*record.files, *([record.sidecar] if record.sidecar else ()))}
+
+
+def remove_other_attempts(storage: Storage, record: Record, epoch: int) -> None:
+    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folder is listed.
+
+    Raises LeaseLost if the owner of `epoch` is no longer the owner: another's attempt may be the one that counts.
+    """
+    kept = files_of(record)
+    try:
+        check_epoch(storage, epoch)
+        for path in list(storage.list(f"{CLIPS}/{record.id}")):
+            if path not in kept:
+                storage.delete(path)
+    except OSError as error:
+        log.warning("%s: files of other attempts are left: %s", record.id, error)
+
+
+def clean(storage: Storage) -> Removed:
+    """Remove whatever no newest record refers to. Only for the owner of the output: others may be writing it."""
+    newest = Ledger(storage).state().records
+    objects = size = 0
+    with ThreadPoolExecutor(_READERS) as pool:
+        for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, newest)):
+            objects += 1
+            size += removed
+    unfinished = storage.remove_unfinished()
+    return Removed(objects + unfinished.objects, size + unfinished.size)
+
+
+def _remove(storage: Storage, path: str) -> int:
+    """Its size in bytes."""
+    found = storage.stat(path)
+    storage.delete(path)
+    return found.size if found else 0
+
+
+def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[str]:
+    clip_id = kept = ""
+    for path in storage.list(CLIPS):
+        if path.split("/")[1] != clip_id:  # listings are in order
+            clip_id = path.split("/")[1]
+            record = newest.get(clip_id)
+            kept = f"{CLIPS}/{clip_id}/{record.attempt}/" if record is not None and record.ok else ""
+        if not kept or not path.startswith(kept):
+            yield path
+    for path in storage.list(ATTEMPTS):
+        if path.rsplit("/", 1)[1].rpartition(".")[0] in newest:
+            yield path
+    for path in storage.list(STEPS):
+        if path.rsplit("/", 1)[1].rsplit(".", 2)[0] in newest:
+            yield path
+    yield from storage.list(PROBES)
+    yield from storage.list(REPRODUCED)  # of a `reproduce` that was killed; one that runs fails, and can be run again
+
+
+def damaged(storage: Storage) -> Iterator[tuple[str, str]]:
+    """(id, what is wrong) of every ok clip whose files are not what its record says. Reads all of them."""
+    state = Ledger(storage).state()
+    reader = RecordReader(storage, state)
+    ok = np.flatnonzero(state.settled_rows & pc.equal(state.records.table["status"], "ok").to_numpy())
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(ok), _BATCH):
+            records = records_of(reader.table(ok[start : start + _BATCH]))
+            for record, fault in zip(records, pool.map(lambda one: _fault_of(storage, one), records), strict=True):
+                if fault is not None:
+                    yield record.id, fault
+
+
+def _fault_of(storage: Storage, record: Record) -> str | None:
+    for entry in (*record.files, *([record.sidecar] if record.sidecar else ())):
+        try:
+            read_committed(storage, entry)
+        except ValueError as error:
+            return str(error)
+    return None

@@ -1,0 +1,183 @@
+"""Where a manifest's rows lie: one Parquet file, all of a folder, or all that a pattern names; on disk or in a store.
+
+Files are taken in the order of their names. All must have the same columns of the same types. They are listed once a
+job: one that is added later belongs to the next run. Relative references start from the folder of their row's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.rows import check_schema, unreadable
+from cosmos_ray.store.storage import filesystem_of, normalise_uri, parent_uri, retrying, scheme_of
+
+_SUFFIX = ".parquet"
+_BATCH_ROWS = 8192
+_OPENERS = 8
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """name: for messages, relative to the manifest; "" where the manifest is this one file. rows: of each row group."""
+
+    uri: str
+    name: str
+    rows: tuple[int, ...]
+
+    @property
+    def base(self) -> str:
+        """URI of the folder that relative references start from."""
+        return parent_uri(self.uri)
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a message."""
+        return f"{self.name}: row {row}" if self.name else f"row {row}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """uri: as it was asked for. schema: of every file."""
+
+    uri: str
+    files: tuple[ManifestFile, ...]
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        return sum(sum(file.rows) for file in self.files)
+
+    def sha256(self) -> str:
+        """Of the file's bytes; of all files' names and hashes where there are several."""
+        if len(self.files) == 1 and not self.files[0].name:
+            return _sha256(self.files[0].uri)
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.name}\0{_sha256(file.uri)}\n".encode())
+        return digest.hexdigest()
+
+
+def open_manifest(uri: str) -> Manifest:
+    """Raises ManifestError if there is none, or if a file of it is no Parquet file or has other columns."""
+    found = _find(uri)
+    with ThreadPoolExecutor(_OPENERS) as pool:
+        opened = list(pool.map(lambda one: _open(*one), found))
+    files = tuple(file for file, _ in opened)
+    first = opened[0][1]
+    for file, schema in opened[1:]:
+        _check_same(files[0], first, file, schema)
+    if not any(rows for file in files for rows in file.rows):
+        raise ManifestError(f"the manifest {uri} is empty")
+    return Manifest(uri, files, first)
+
+
+def _find(uri: str) -> list[tuple[str, str]]:
+    """(URI, name) of each file."""
+    fs, path = filesystem_of(uri)
+    try:
+        there = _type(fs, path, uri)
+        if there == "directory":
+            found, top, kind = retrying(lambda: fs.find(path), f"listing {uri}"), path, "folder"
+        elif there is None and any(sign in path for sign in "*?["):
+            found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
+        else:
+            return [(normalise_uri(uri), "")]
+    except OSError as error:
+        raise unreadable(uri, error) from error
+    prefix = "" if scheme_of(uri) == "file" else f"{scheme_of(uri)}://"
+    files = []
+    for file in sorted(found):
+        name = file[len(top) :].lstrip("/")
+        # As Spark and others do: what begins so is not data.
+        if file.endswith(_SUFFIX) and not any(part.startswith((".", "_")) for part in name.split("/")):
+            files.append((prefix + file, name))
+    if not files:
+        raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
+    return files
+
+
+def _type(fs: Any, path: str, uri: str) -> str | None:
+    """`file`, `directory`, or None. A file is asked for first, which takes no permission to list."""
+    try:
+        return str(retrying(lambda: fs.info(path), f"looking at {uri}")["type"])
+    except FileNotFoundError:
+        return None
+
+
+def _before_pattern(path: str) -> str:
+    """The folder that everything the pattern names lies in."""
+    first = min(path.index(sign) for sign in "*?[" if sign in path)
+    return posixpath.dirname(path[:first])
+
+
+def _open(uri: str, name: str) -> tuple[ManifestFile, pa.Schema]:
+    file = open_file(uri)
+    try:
+        check_schema(file.schema_arrow)
+    except ManifestError as error:
+        raise ManifestError(f"{name}: {error}" if name else str(error)) from None
+    rows = tuple(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+    return ManifestFile(uri, name, rows), file.schema_arrow.remove_metadata()
+
+
+def open_file(uri: str) -> pq.ParquetFile:
+    """One file. Raises ManifestError if it is missing or no Parquet file."""
+    fs, path = filesystem_of(uri)
+    try:
+        return retrying(lambda: pq.ParquetFile(fs.open(path, "rb")), f"reading {uri}")
+    except FileNotFoundError:
+        raise ManifestError(f"there is no manifest at {uri}") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise unreadable(uri, error) from error
+
+
+def _check_same(first: ManifestFile, expected: pa.Schema, file: ManifestFile, schema: pa.Schema) -> None:
+    """Names and types must be those of the first file, in any order."""
+    problems = [
+        f"column `{name}`: found no such column, expected {expected.field(name).type}"
+        for name in expected.names
+        if name not in schema.names
+    ]
+    for name in schema.names:
+        found = f"column `{name}`: found type {schema.field(schema.get_field_index(name)).type}"
+        if name not in expected.names:
+            problems.append(f"{found}, expected no such column")
+        elif schema.field(name).type != expected.field(name).type:
+            problems.append(f"{found}, expected {expected.field(name).type}")
+    if problems:
+        raise ManifestError(f"{file.name} has other columns than {first.name}: " + "; ".join(problems))
+
+
+def row_group_batches(
+    file: ManifestFile, number: int, schema: pa.Schema, batch_rows: int = _BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """One row group, a batch in memory at a time, with the columns of `schema` in its order. Raises ManifestError."""
+    batches = open_file(file.uri).iter_batches(batch_rows, row_groups=[number])
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate(full=True)  # text that is not UTF-8
+        except (OSError, ValueError) as error:  # damaged pages
+            raise unreadable(file.uri, error) from error
+        if batch is None:
+            return
+        yield batch.select(schema.names)
+
+
+def _sha256(uri: str) -> str:
+    fs, path = filesystem_of(uri)
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

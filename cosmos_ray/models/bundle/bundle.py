@@ -1,0 +1,294 @@
+"""What a model is: a validated `bundle.json` beside (or pointing to) its weights. No torch, no Ray.
+
+Three bundles are built in (`tiny`, `fake`, `cosmos-predict2-2b-multiview`); any folder or URI that holds a
+`bundle.json` is another. `docs/bundle.md` describes every field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.fetch import open_store
+from cosmos_ray.store.storage import retrying
+
+Numerics = Literal["reference", "float32"]
+FileKind = Literal["dit", "vae", "text_encoder", "tokenizer"]
+DitPrefix = Literal["net.", "net_ema."]
+TextDtype = Literal["bfloat16", "float32"]
+#: The GPU (or CPU) of the gang's first rank, or the CPU of its node.
+TextDevice = Literal["gang", "cpu"]
+
+BUNDLE_FILE = "bundle.json"
+#: What published checkpoints put before the network's names: the weights, and their running average.
+DIT_PREFIXES: tuple[DitPrefix, ...] = ("net.", "net_ema.")
+BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
+BUILT_IN = ("tiny", "fake", "cosmos-predict2-2b-multiview")
+
+#: Pixels a latent cell spans, and pixels a patch token spans, in height and width.
+PIXELS_PER_LATENT = 8
+PIXELS_PER_TOKEN = 16
+
+#: Half of a repository's id, as the hub has them.
+_NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
+_HF_URI = re.compile(
+    rf"hf://(?P<repo>{_NAME}/{_NAME})@(?P<revision>[0-9a-f]{{40}})(?:/(?P<path>[^\s/]+(?:/[^\s/]+)*))?"
+)
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubFile(_Strict):
+    """A file (or, without `path`, a whole repository) of the Hugging Face hub at one revision."""
+
+    repo: str
+    revision: str
+    path: str | None
+
+    @property
+    def url(self) -> str:
+        return f"https://huggingface.co/{self.repo}"
+
+
+class FileRef(_Strict):
+    """A file or folder: relative to the bundle's folder, or `hf://owner/repo@<40 hex revision>[/path]`.
+
+    sha256: of the file; of a folder, `folder_sha256`. Required for relative URIs, since nothing else pins them.
+    """
+
+    uri: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> FileRef:
+        if self.uri.startswith("hf://"):
+            self.hub()
+            return self
+        parts = self.uri.split("/")
+        if not self.uri or "://" in self.uri or "\\" in self.uri or parts[0] == "" or {"..", "."} & set(parts):
+            raise ValueError(
+                f"uri {self.uri!r}: expected a path inside the bundle's folder (relative, no `..`) "
+                "or hf://owner/repo@revision[/path]"
+            )
+        if self.sha256 is None:
+            raise ValueError(f"uri {self.uri!r}: sha256 is required for files of the bundle's folder")
+        return self
+
+    def hub(self) -> HubFile | None:
+        """The hub file this refers to; None for a path relative to the bundle. Raises ValueError if malformed."""
+        if not self.uri.startswith("hf://"):
+            return None
+        match = _HF_URI.fullmatch(self.uri)
+        if match is None or {"..", "."} & set((match["path"] or "").split("/")):
+            raise ValueError(f"uri {self.uri!r}: expected hf://owner/repo@<40 hex digits of a revision>[/path]")
+        return HubFile(repo=match["repo"], revision=match["revision"], path=match["path"])
+
+
+class RandomWeights(_Strict):
+    """Weights drawn from `numpy.random.RandomState(random_seed)`: the same with every version of torch."""
+
+    random_seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Files(_Strict):
+    dit: FileRef | RandomWeights
+    vae: FileRef | RandomWeights
+    text_encoder: FileRef | RandomWeights
+    tokenizer: FileRef
+
+
+class NetworkDims(_Strict):
+    """Dimensions of the multiview DiT under the names of its published configuration."""
+
+    model_channels: Positive
+    num_blocks: Positive
+    num_heads: Positive
+    adaln_lora_dim: Positive
+    crossattn_emb_channels: Positive
+    in_channels: Positive = 16
+    out_channels: Positive = 16
+    patch_spatial: Literal[2] = 2
+    n_cameras_emb: Positive = 7
+    view_condition_dim: Positive = 7
+    max_img_h: Positive = 240
+    max_img_w: Positive = 240
+    max_frames: Positive = 128
+    rope_h_extrapolation_ratio: float = 3.0
+    rope_w_extrapolation_ratio: float = 3.0
+    rope_t_extrapolation_ratio: float = 8 / 24
+
+
+class VaeDims(_Strict):
+    """Dimensions of the Wan video autoencoder: width, latent channels, width factor a level, blocks a level."""
+
+    dim: Positive
+    z_dim: Positive = 16
+    dim_mult: tuple[Positive, ...] = (1, 2, 4, 4)
+    num_res_blocks: Positive = 2
+
+
+class T5Dims(_Strict):
+    """Dimensions of a T5 encoder whose weights come without a `config.json` of their own."""
+
+    vocab_size: Positive
+    d_kv: Positive
+    d_ff: Positive
+    num_layers: Positive
+    num_heads: Positive
+
+
+class Sampling(_Strict):
+    """What a manifest row that says nothing gets."""
+
+    num_steps: Positive
+    guidance: float
+    negative_prompt: str
+
+
+class Bundle(_Strict):
+    """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    generator: Literal["cosmos", "fake"]
+    height: Positive
+    width: Positive
+    state_t: Positive
+    n_views: Annotated[int, Field(gt=0, le=len(VIEWS))] = len(VIEWS)
+    model_fps: Annotated[float, Field(gt=0)] = 30.0
+    numerics: Numerics
+    sampling: Sampling
+    network: NetworkDims
+    vae: VaeDims
+    text_encoder: T5Dims | None = None
+    text_encoder_dtype: TextDtype = "bfloat16"
+    text_encoder_device: TextDevice = "gang"
+    dit_prefix: DitPrefix = "net."
+    files: Files | None = None
+
+    _root: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _check(self) -> Bundle:
+        network = self.network
+        problems = []
+        if self.height % PIXELS_PER_TOKEN or self.width % PIXELS_PER_TOKEN:
+            problems.append(f"height x width {self.height}x{self.width}: expected multiples of {PIXELS_PER_TOKEN}")
+        if self.height > network.max_img_h * PIXELS_PER_LATENT or self.width > network.max_img_w * PIXELS_PER_LATENT:
+            problems.append(f"height x width {self.height}x{self.width}: more than network.max_img_h, max_img_w allow")
+        if self.state_t > network.max_frames:
+            problems.append(f"state_t {self.state_t}: expected at most network.max_frames {network.max_frames}")
+        if network.model_channels % (2 * network.num_heads):
+            problems.append(f"network.model_channels {network.model_channels}: expected an even width a head")
+        if self.n_views > network.n_cameras_emb:
+            problems.append(f"n_views {self.n_views}: expected at most n_cameras_emb {network.n_cameras_emb}")
+        if network.in_channels != self.vae.z_dim or network.out_channels != self.vae.z_dim:
+            problems.append(f"network.in_channels and out_channels: expected vae.z_dim {self.vae.z_dim}")
+        if self.generator == "cosmos" and self.files is None:
+            problems.append("files: required for generator `cosmos`")
+        if self.files and isinstance(self.files.text_encoder, RandomWeights) and self.text_encoder is None:
+            problems.append("text_encoder: its dimensions are required for random weights")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def root(self) -> str:
+        """Folder (path or URI) that relative files lie in. A built-in bundle's is this package's, on whatever node."""
+        return self._root or str(BUILT_IN_FOLDER / self.name)
+
+    @property
+    def text_width(self) -> int:
+        return self.network.crossattn_emb_channels
+
+    @property
+    def tokens_per_view(self) -> int:
+        return self.state_t * (self.height // PIXELS_PER_TOKEN) * (self.width // PIXELS_PER_TOKEN)
+
+    @property
+    def num_frames(self) -> int:
+        return 4 * (self.state_t - 1) + 1
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of everything the bundle says, the files' hashes and revisions included (not where it lies)."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_numerics(self, numerics: Numerics | None) -> Bundle:
+        """The same bundle with other numerics (another fingerprint); None keeps its own."""
+        if numerics in (None, self.numerics):
+            return self
+        if numerics not in ("reference", "float32"):
+            raise UsageError(f"numerics: found {numerics!r}, expected `reference` or `float32`")
+        return self.model_copy(update={"numerics": numerics})
+
+    def with_text_encoder(self, device: TextDevice | None, dtype: TextDtype | None) -> Bundle:
+        """The same bundle with the text encoder elsewhere or in another dtype (another fingerprint); None: its own."""
+        found = {"text_encoder_device": device, "text_encoder_dtype": dtype}
+        changed = {name: value for name, value in found.items() if value not in (None, getattr(self, name))}
+        return self.model_copy(update=changed) if changed else self
+
+    def file(self, kind: FileKind) -> FileRef | RandomWeights:
+        """Where one part's weights come from. UsageError if the bundle has none (generator `fake`)."""
+        if self.files is None:
+            raise UsageError(f"bundle `{self.name}` has no files (its generator is `{self.generator}`)")
+        return getattr(self.files, kind)
+
+
+def load_bundle(name_or_uri: str) -> Bundle:
+    """A built-in bundle by name, or the bundle of a folder (path or URI) that holds a `bundle.json`.
+
+    Raises UsageError that says what is wrong with it.
+    """
+    if name_or_uri in BUILT_IN:
+        return parse_bundle((BUILT_IN_FOLDER / name_or_uri / BUNDLE_FILE).read_bytes(), "")
+    root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE).removeprefix("file://")
+    if "://" not in root:
+        root = str(Path(root).absolute())
+    try:
+        filesystem, path = open_store(f"{root}/{BUNDLE_FILE}")
+        data = bytes(retrying(lambda: filesystem.cat_file(path), f"reading {root}"))
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(
+            f"model `{name_or_uri}`: found no readable {BUNDLE_FILE} there ({type(error).__name__}); "
+            f"expected one of {', '.join(BUILT_IN)}, or a folder or URI that holds one"
+        ) from error
+    return parse_bundle(data, root)
+
+
+def parse_bundle(data: bytes | str, root: str) -> Bundle:
+    """The bundle that a `bundle.json` says, its files being relative to `root` ("": built in). Raises UsageError."""
+    try:
+        bundle = Bundle.model_validate_json(data)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'bundle'}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"{root or 'built-in'}/{BUNDLE_FILE}: {faults}") from error
+    bundle._root = root
+    return bundle
+
+
+def fitting_world_sizes(num_heads: int, tokens_per_view: int, limit: int = 64) -> list[int]:
+    """Gang sizes up to `limit` that divide both the heads and each view's tokens."""
+    return [n for n in range(1, limit + 1) if num_heads % n == 0 and tokens_per_view % n == 0]
+
+
+def check_world_size(bundle: Bundle, world_size: int) -> None:
+    """Raises UsageError, naming the sizes that fit, if a gang of `world_size` cannot run this bundle."""
+    heads, tokens = bundle.network.num_heads, bundle.tokens_per_view
+    fitting = fitting_world_sizes(heads, tokens, limit=max(64, heads))
+    if world_size not in fitting:
+        raise UsageError(
+            f"gang size {world_size} does not fit model `{bundle.name}` ({heads} heads, {tokens} tokens a view); "
+            f"sizes that fit: {', '.join(map(str, fitting))}"
+        )

@@ -1,0 +1,125 @@
+"""Which entries of a checkpoint are the network's parameters, and what the others are. No torch, no Ray."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, DitPrefix
+from cosmos_ray.models.bundle.shapes import Shapes
+
+#: Entries that are no parameters, by what they are; matched without the prefix.
+_EXTRAS = (
+    (re.compile(r"accum_"), "training counters"),
+    (re.compile(r"pos_embedder(_options)?\."), "position buffers"),
+    (re.compile(r"(.*\.)?_extra_state$"), "engine states"),
+)
+_UNKNOWN = "unknown entries"
+_LISTED, _UNKNOWN_LISTED = 40, 5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Of a checkpoint: the file's name of each parameter; what is ignored, by kind; what is wrong."""
+
+    names: Mapping[str, str]
+    ignored: Mapping[str, tuple[str, ...]]
+    faults: tuple[str, ...]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Ignored entries of which nobody knows what they are for."""
+        return self.ignored.get(_UNKNOWN, ())
+
+    def ignored_text(self) -> str:
+        """`25 ignored (21 position buffers, 4 unknown entries: a, b, c, d)`; "" if there is nothing."""
+        kinds = ", ".join(
+            _listed(f"{len(names)} {kind}", names, _UNKNOWN_LISTED) if kind == _UNKNOWN else f"{len(names)} {kind}"
+            for kind, names in self.ignored.items()
+        )
+        return f"{sum(map(len, self.ignored.values()))} ignored ({kinds})" if kinds else ""
+
+
+def select_dit(
+    found: Mapping[str, tuple[int, ...]], others: Iterable[str], expected: Shapes, prefix: DitPrefix
+) -> Selection:
+    """The parameters `expected` among a DiT checkpoint's entries `found` (name -> shape); `others` are no tensors.
+
+    Parameters have the prefix; in a file where no name has any of the known ones, none is expected.
+    """
+    everything = [*found, *others]
+    has_prefixes = any(name.startswith(DIT_PREFIXES) for name in everything)
+    lead = prefix if has_prefixes else ""
+    names = {name: lead + name for name in expected}
+    used = set(names.values())
+    ignored = _by_kind((name for name in everything if name not in used), lambda name: _kind(name, prefix))
+    missing = [names[name] for name in expected if names[name] not in found]
+    faults = []
+    if len(missing) == len(expected) and has_prefixes:
+        there = sorted({lead for lead in DIT_PREFIXES if any(name.startswith(lead) for name in everything)})
+        faults.append(f"no parameter has the prefix `{prefix}` (dit_prefix); found {', '.join(there)}")
+    elif missing:
+        faults.append(_listed(f"{len(missing)} of {len(expected)} parameters missing", missing))
+    if misshapen := _misshapen(found, expected, names):
+        faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
+    return Selection(names, ignored, tuple(faults))
+
+
+def select_exactly(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Selection:
+    """As `select_dit`, of a file that must hold just these tensors (the video tokenizer's)."""
+    names = {name: name for name in expected}
+    missing = [name for name in expected if name not in found]
+    unexpected = sorted(found.keys() - expected.keys())
+    faults = [_listed(f"{len(missing)} of {len(expected)} tensors missing", missing)] if missing else []
+    if unexpected:
+        faults.append(_listed(f"{len(unexpected)} unexpected tensors", unexpected))
+    if misshapen := _misshapen(found, expected, names):
+        faults.append(_listed(f"{len(misshapen)} tensors of another shape", misshapen))
+    return Selection(names, {}, tuple(faults))
+
+
+def select_t5_encoder(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Selection:
+    """The encoder in a T5 checkpoint. The embedding table is tied: either of its two names may be the stored one."""
+    names = {name: name for name in expected}
+    if "shared.weight" not in found and "encoder.embed_tokens.weight" in found:
+        names["shared.weight"] = "encoder.embed_tokens.weight"
+    used = {*names.values(), "encoder.embed_tokens.weight"}
+    ignored = _by_kind(
+        (name for name in found if name not in used),
+        lambda name: "decoder weights" if re.match(r"decoder\.|lm_head\.", name) else _UNKNOWN,
+    )
+    missing = [name for name in expected if names[name] not in found]
+    faults = [_listed(f"{len(missing)} of {len(expected)} parameters missing", missing)] if missing else []
+    if misshapen := _misshapen(found, expected, names):
+        faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
+    return Selection(names, ignored, tuple(faults))
+
+
+def _misshapen(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Mapping[str, str]) -> list[str]:
+    """`NAME found [..], expected [..]` for each entry of another shape than expected."""
+    return [
+        f"{names[name]} found {list(found[names[name]])}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if names[name] in found and tuple(found[names[name]]) != shape
+    ]
+
+
+def _kind(name: str, prefix: DitPrefix) -> str:
+    for lead in DIT_PREFIXES:
+        if name.startswith(lead) and lead != prefix:
+            return f"weights under `{lead}`"
+    bare = name.removeprefix(prefix)
+    return next((kind for pattern, kind in _EXTRAS if pattern.match(bare)), _UNKNOWN)
+
+
+def _by_kind(names: Iterable[str], kind_of: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(kind_of(name), []).append(name)
+    return {kind: tuple(kinds[kind]) for kind in sorted(kinds)}
+
+
+def _listed(what: str, names: Sequence[str], limit: int = _LISTED) -> str:
+    rest = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{what}: {', '.join(names[:limit])}{rest}"

@@ -1,0 +1,69 @@
+"""Where a bundle's files are on this machine, and whether they are what the bundle says. No torch, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import fetch, hub
+from cosmos_ray.models.bundle.bundle import Bundle, FileKind, FileRef, RandomWeights
+from cosmos_ray.models.bundle.cache import cache_root, content_sha256
+
+
+def local_path(bundle: Bundle, kind: FileKind) -> Path:
+    """The file or folder of one part on this machine, fetched into a cache first if it is remote.
+
+    Raises UsageError if it cannot be had, or has another sha256 than the bundle says: nothing is made of a file before.
+    What was verified on this machine and not written to since is not read again.
+    """
+    reference = _file_reference(bundle, kind)
+    hub_file = reference.hub()
+    if hub_file is not None:
+        return hub.fetch(hub_file, kind)
+    path = _place(bundle, reference)
+    if "://" in bundle.root:
+        fetch.fetch(f"{bundle.root}/{reference.uri}", path, str(reference.sha256))
+    elif not path.exists():
+        raise UsageError(f"bundle `{bundle.name}`: files.{kind} not found at {path}")
+    elif (found := content_sha256(path)) != reference.sha256:
+        raise UsageError(f"{path}: found sha256 {found}, expected {reference.sha256}")
+    return path
+
+
+def cached_path(bundle: Bundle, kind: FileKind) -> Path | None:
+    """As `local_path`, of a part that is here already; else None. Asks no network."""
+    reference = _file_reference(bundle, kind)
+    hub_file = reference.hub()
+    if hub_file is not None:
+        return hub.cached(hub_file, kind)
+    path = _place(bundle, reference)
+    return path if path.exists() else None
+
+
+def fetch_bundle(bundle: Bundle) -> Iterator[tuple[FileKind, Path]]:
+    """Each part and where it now is on this machine, one after the other, verified. Raises UsageError."""
+    for kind in get_args(FileKind) if bundle.files else ():
+        if isinstance(bundle.file(kind), FileRef):
+            yield kind, local_path(bundle, kind)
+
+
+def source_key(bundle: Bundle, kind: FileKind) -> str:
+    """What fixes the content of one part: its sha256, or its place on the hub and the revision."""
+    reference = _file_reference(bundle, kind)
+    return reference.sha256 or reference.uri
+
+
+def _place(bundle: Bundle, reference: FileRef) -> Path:
+    """Remote files are cached under their sha256, so that a changed one is never taken for the old one."""
+    if "://" in bundle.root:
+        return cache_root() / "bundles" / str(reference.sha256) / Path(reference.uri).name
+    return Path(bundle.root, reference.uri)
+
+
+def _file_reference(bundle: Bundle, kind: FileKind) -> FileRef:
+    reference = bundle.file(kind)
+    if isinstance(reference, RandomWeights):
+        raise UsageError(f"bundle `{bundle.name}`: files.{kind} are random weights, there is no file")
+    return reference

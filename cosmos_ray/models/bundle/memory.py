@@ -1,0 +1,129 @@
+"""How much GPU memory a rank needs: a plan from a bundle's dimensions, before any GPU is taken. No torch, no Ray.
+
+Weights are exact. Activations count the tensors that live at the same time in an eager forward pass; the decoder's
+workspace is an estimate, and so is the overhead. Bytes; GB are 10^9 bytes.
+
+Symbols: V views, L tokens of all views, l = L / ranks, D model channels, e bytes a number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
+from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, t5_shapes, vae_shapes
+
+#: Memory of the GPUs that the plan is compared with (H100, H200).
+GPU_BYTES = {"80 GB": 80_000_000_000, "141 GB": 141_000_000_000}
+#: CUDA context, cuBLAS and cuDNN workspaces, NCCL buffers.
+_OVERHEAD_BYTES = 3_000_000_000
+#: Part of a GPU's memory that decoding a view whole may take.
+WHOLE_DECODE_SHARE = 1 / 3
+#: T5-11B's encoder: assumed where the dimensions come with the weights and those are not at hand.
+T5_11B_ENCODER_PARAMETERS = 4_864_791_552
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """One rank's needs. text_encoder: on rank 0, which needs the most, and on no other."""
+
+    gang_size: int
+    network: int
+    vae: int
+    text_encoder: int
+    activations: int
+    latents: int
+    decode: int
+    overhead: int = _OVERHEAD_BYTES
+
+    @property
+    def total(self) -> int:
+        """Everything at once: a rank decodes one clip while it denoises the next."""
+        return (
+            self.network + self.vae + self.text_encoder + self.activations + self.latents + self.decode + self.overhead
+        )
+
+    def line(self) -> str:
+        parts = ("network", "vae", "text_encoder", "activations", "latents", "decode", "overhead")
+        listed = ", ".join(f"{part.replace('_', ' ')} {getattr(self, part) / 1e9:.1f}" for part in parts)
+        fits = ", ".join(
+            f"{'fits' if self.total <= size else 'too much for'} {name}" for name, size in GPU_BYTES.items()
+        )
+        return f"gang of {self.gang_size}: {self.total / 1e9:.1f} GB on rank 0 ({listed}); {fits}"
+
+
+def memory_plans(bundle: Bundle, text_parameters: int | None = None, limit: int = 8) -> list[MemoryPlan]:
+    """A plan for each gang size up to `limit` that the bundle fits on."""
+    sizes = fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit)
+    return [memory_plan(bundle, size, text_parameters) for size in sizes]
+
+
+def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = None) -> MemoryPlan:
+    """For a gang of `gang_size`. text_parameters: of the text encoder, where its weights say (default: T5-11B's)."""
+    item = 2 if bundle.numerics == "reference" else 4
+    text_item = 2 if bundle.text_encoder_dtype == "bfloat16" else 4
+    on_gpu = bundle.text_encoder_device == "gang"
+    if bundle.text_encoder is not None:
+        text_parameters = parameters(t5_shapes(bundle.text_encoder, bundle.text_width))
+    return MemoryPlan(
+        gang_size=gang_size,
+        network=parameters(dit_shapes(bundle.network)) * item,
+        vae=parameters(vae_shapes(bundle.vae)) * item,
+        text_encoder=(text_parameters or T5_11B_ENCODER_PARAMETERS) * text_item if on_gpu else 0,
+        activations=activation_bytes(bundle, gang_size, item),
+        latents=_latent_bytes(bundle, gang_size),
+        decode=decode_bytes(bundle, gang_size, item),
+    )
+
+
+def parameters(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
+    """The larger of a block's two peaks, in units of l*D numbers of both branches (caption and negative prompt):
+
+    * self-attention, 12 (14 in a gang): residual stream, modulated input, q, k, v and the normalised q and k (7); the
+      rotation's float32 copies (4 in bfloat16's units); attention's output (1). In a gang the exchange's send and
+      receive buffers (3 + 3) take the place of the rotation's copies.
+    * MLP, 11: residual stream, modulated input and its factors (3), hidden layer of 4 D before and after GELU (8).
+
+    The rotary tables are 2 * 64 float32 a token.
+    """
+    units = 14 if gang_size > 1 else 12
+    tokens = bundle.n_views * bundle.tokens_per_view // gang_size
+    table = tokens // bundle.n_views * (bundle.network.model_channels // bundle.network.num_heads) * 4
+    return 2 * units * tokens * bundle.network.model_channels * item + table
+
+
+def decode_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
+    """The tokenizer decodes one view at a time, beside the finished frames of the rank's views.
+
+    As a whole, if an 80 GB GPU has `WHOLE_DECODE_SHARE` of its memory for that (`vae` asks the GPU itself). Else four
+    frames at once: the peak is then the last doubling of height and width, at full size with twice the base width, in
+    float32 and once more in the working precision; with it the convolution's output, and causal convolutions' caches of
+    two frames (at full size 2 (blocks + 1) + 1 of them, of the base width).
+    """
+    pixels = bundle.height * bundle.width
+    frame = bundle.vae.dim * pixels
+    views = -(-bundle.n_views // gang_size)
+    finished = 3 * bundle.num_frames * pixels * (2 * item + views)
+    whole = whole_decode_bytes(bundle.vae.dim, bundle.num_frames, pixels, item)
+    if whole <= WHOLE_DECODE_SHARE * GPU_BYTES["80 GB"]:
+        return finished + whole
+    doubling = 4 * 2 * frame * (4 + item) + 4 * frame * item
+    caches = 2 * frame * item * (2 * (bundle.vae.num_res_blocks + 1) + 1)
+    return finished + doubling + caches
+
+
+def whole_decode_bytes(dim: int, frames: int, pixels: int, item: int) -> int:
+    """Decoding a view at once: five of its largest layers, of the base width at full size. 25 GB for a 720p view of 29
+    frames in bfloat16."""
+    return 5 * dim * frames * pixels * item
+
+
+def _latent_bytes(bundle: Bundle, gang_size: int) -> int:
+    """float32, at most 8 at a time: sample, each branch's prediction, the last step's, conditions, masks, update."""
+    per_token = bundle.vae.z_dim * bundle.network.patch_spatial**2
+    return 8 * 4 * bundle.n_views * bundle.tokens_per_view * per_token // gang_size

@@ -1,0 +1,119 @@
+"""Names and shapes of every weight, as the published files call them. No torch, no Ray.
+
+Shapes are torch's: Linear [out, in], Conv3d [out, in, t, h, w].
+"""
+
+from __future__ import annotations
+
+from cosmos_ray.models.bundle.bundle import NetworkDims, T5Dims, VaeDims
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def dit_shapes(network: NetworkDims) -> Shapes:
+    """The multiview DiT's parameters, without the prefix `net.`."""
+    width, rank, context = network.model_channels, network.adaln_lora_dim, network.crossattn_emb_channels
+    head = width // network.num_heads
+    patch = network.patch_spatial**2
+    shapes: Shapes = {
+        # latent, condition mask, padding mask and view embedding side by side
+        "x_embedder.proj.1.weight": (width, patch * (network.in_channels + 2 + network.view_condition_dim)),
+        "view_embeddings.weight": (network.n_cameras_emb, network.view_condition_dim),
+        "t_embedder.1.linear_1.weight": (width, width),
+        "t_embedder.1.linear_2.weight": (3 * width, width),
+        "t_embedding_norm.weight": (width,),
+        "final_layer.adaln_modulation.1.weight": (rank, width),
+        "final_layer.adaln_modulation.2.weight": (2 * width, rank),
+        "final_layer.linear.weight": (patch * network.out_channels, width),
+    }
+    for index in range(network.num_blocks):
+        block = f"blocks.{index}"
+        for branch, source in (("self_attn", width), ("cross_attn", context)):
+            shapes[f"{block}.{branch}.q_proj.weight"] = (width, width)
+            shapes[f"{block}.{branch}.k_proj.weight"] = (width, source)
+            shapes[f"{block}.{branch}.v_proj.weight"] = (width, source)
+            shapes[f"{block}.{branch}.output_proj.weight"] = (width, width)
+            shapes[f"{block}.{branch}.q_norm.weight"] = (head,)
+            shapes[f"{block}.{branch}.k_norm.weight"] = (head,)
+        shapes[f"{block}.mlp.layer1.weight"] = (4 * width, width)
+        shapes[f"{block}.mlp.layer2.weight"] = (width, 4 * width)
+        for branch in ("self_attn", "cross_attn", "mlp"):
+            shapes[f"{block}.adaln_modulation_{branch}.1.weight"] = (rank, width)
+            shapes[f"{block}.adaln_modulation_{branch}.2.weight"] = (3 * width, rank)
+    return shapes
+
+
+def vae_shapes(vae: VaeDims) -> Shapes:
+    """The Wan 2.1 autoencoder's tensors."""
+    shapes: Shapes = {}
+
+    def weights(name: str, *shape: int) -> None:
+        shapes[f"{name}.weight"] = shape
+        shapes[f"{name}.bias"] = shape[:1]
+
+    def residual(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.residual.0.gamma"] = (inputs, 1, 1, 1)
+        weights(f"{name}.residual.2", outputs, inputs, 3, 3, 3)
+        shapes[f"{name}.residual.3.gamma"] = (outputs, 1, 1, 1)
+        weights(f"{name}.residual.6", outputs, outputs, 3, 3, 3)
+        if inputs != outputs:
+            weights(f"{name}.shortcut", outputs, inputs, 1, 1, 1)
+
+    def ends(part: str, first: int, inputs: int, middle: int, last: int, outputs: int) -> None:
+        weights(f"{part}.conv1", first, inputs, 3, 3, 3)
+        residual(f"{part}.middle.0", middle, middle)
+        shapes[f"{part}.middle.1.norm.gamma"] = (middle, 1, 1)
+        weights(f"{part}.middle.1.to_qkv", 3 * middle, middle, 1, 1)
+        weights(f"{part}.middle.1.proj", middle, middle, 1, 1)
+        residual(f"{part}.middle.2", middle, middle)
+        shapes[f"{part}.head.0.gamma"] = (last, 1, 1, 1)
+        weights(f"{part}.head.2", outputs, last, 3, 3, 3)
+
+    widths = [vae.dim * factor for factor in vae.dim_mult]
+    ends("encoder", vae.dim, 3, widths[-1], widths[-1], 2 * vae.z_dim)
+    index, inputs = 0, vae.dim
+    for level, outputs in enumerate(widths):
+        for _ in range(vae.num_res_blocks):
+            residual(f"encoder.downsamples.{index}", inputs, outputs)
+            index, inputs = index + 1, outputs
+        if level < len(widths) - 1:
+            weights(f"encoder.downsamples.{index}.resample.1", outputs, outputs, 3, 3)
+            if level > 0:  # the first level halves height and width only, the others time as well
+                weights(f"encoder.downsamples.{index}.time_conv", outputs, outputs, 3, 1, 1)
+            index += 1
+    weights("conv1", 2 * vae.z_dim, 2 * vae.z_dim, 1, 1, 1)
+    weights("conv2", vae.z_dim, vae.z_dim, 1, 1, 1)
+    ends("decoder", widths[-1], vae.z_dim, widths[-1], widths[0], 3)
+    index, inputs = 0, widths[-1]
+    for level, outputs in enumerate(reversed(widths)):
+        for _ in range(vae.num_res_blocks + 1):
+            residual(f"decoder.upsamples.{index}", inputs, outputs)
+            index, inputs = index + 1, outputs
+        if level < len(widths) - 1:
+            weights(f"decoder.upsamples.{index}.resample.1", outputs // 2, outputs, 3, 3)
+            if level < len(widths) - 2:
+                weights(f"decoder.upsamples.{index}.time_conv", 2 * outputs, outputs, 3, 1, 1)
+            index, inputs = index + 1, outputs // 2
+    return shapes
+
+
+#: Relative distances that T5 tells apart; the same in every published T5.
+T5_BUCKETS = 32
+
+
+def t5_shapes(dims: T5Dims, width: int, gated: bool = False) -> Shapes:
+    """A T5 encoder's parameters. gated: the two input matrices of T5 1.1's feed-forward layers."""
+    inner = dims.num_heads * dims.d_kv
+    shapes: Shapes = {"shared.weight": (dims.vocab_size, width), "encoder.final_layer_norm.weight": (width,)}
+    shapes["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (T5_BUCKETS, dims.num_heads)
+    for index in range(dims.num_layers):
+        block = f"encoder.block.{index}.layer"
+        for part in "qkv":
+            shapes[f"{block}.0.SelfAttention.{part}.weight"] = (inner, width)
+        shapes[f"{block}.0.SelfAttention.o.weight"] = (width, inner)
+        for part in ("wi_0", "wi_1") if gated else ("wi",):
+            shapes[f"{block}.1.DenseReluDense.{part}.weight"] = (dims.d_ff, width)
+        shapes[f"{block}.1.DenseReluDense.wo.weight"] = (width, dims.d_ff)
+        for layer in (0, 1):
+            shapes[f"{block}.{layer}.layer_norm.weight"] = (width,)
+    return shapes

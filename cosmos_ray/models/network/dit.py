@@ -1,0 +1,361 @@
+"""The multiview diffusion transformer of Cosmos-Predict2 (arXiv 2511.00062), in token space.
+
+Parameters carry the names of the published checkpoint. The network's dtype is its parameters' dtype, and every
+elementary operation rounds to it as in the published pipeline; float32 is used where that one uses it: inside
+normalisations, for the rotation, and (by the kernel) inside attention.
+
+Legend: B batch, V views, T latent frames, F = V*T frames view after view, H/W latent height and width (h/w in
+patches), L tokens of a view in the order (t, h, w), l a rank's share of them, S segments of s tokens each within one
+frame (l = S*s), D model channels, N heads, K head width, M text tokens of a view, C text width,
+P = 64 values a token (channel, row, column; channel slowest).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from einops import rearrange
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from cosmos_ray.models.bundle.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
+from cosmos_ray.models.bundle.weights import load_strictly
+from cosmos_ray.models.network.attention import attention
+from cosmos_ray.models.network.fp8 import fp8_attention
+from cosmos_ray.models.network.launches import LaunchedAhead
+from cosmos_ray.models.network.layers import (
+    MLP,
+    CrossAttention,
+    RMSNorm,
+    SelfAttention,
+    Sinusoid,
+    TimestepMLP,
+    adaln,
+    linear,
+)
+from cosmos_ray.models.network.passes import add_gated, modulated_norm
+from cosmos_ray.models.network.rope import RopeAxes, angle_table
+from cosmos_ray.models.network.shortcuts import attend_for_wanted, attend_under_texts
+from cosmos_ray.models.parallel import (
+    Attention,
+    ContextParallel,
+    SharedAttention,
+    attend_over_ranks,
+    gather_all,
+    share_slice,
+)
+
+#: The parameters' dtype fixes the numerics: position angles and timesteps are rounded like everything else.
+NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "float32": torch.float32}
+
+
+class DiTConfig(NetworkDims):
+    """Dimensions of the network, and how many latent frames a view has."""
+
+    state_t: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.model_channels % self.num_heads:
+            raise ValueError(f"model_channels {self.model_channels} do not divide over {self.num_heads} heads")
+        if self.out_channels != self.in_channels:
+            raise ValueError(f"out_channels {self.out_channels}: expected in_channels, {self.in_channels}")
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        return self.model_channels // self.num_heads
+
+    @property
+    def rope_axes(self) -> RopeAxes:
+        return RopeAxes(
+            self.head_dim,
+            ratio_t=self.rope_t_extrapolation_ratio,
+            ratio_h=self.rope_h_extrapolation_ratio,
+            ratio_w=self.rope_w_extrapolation_ratio,
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A clip's extent in tokens: views, latent frames a view, patch rows and patch columns a frame."""
+
+    views: int
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.height * self.width
+
+    @property
+    def tokens_per_view(self) -> int:
+        return self.frames * self.tokens_per_frame
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank knows about its part of a clip; made once a clip by `MultiviewDiT.share`.
+
+    frame_S: latent frame of each segment; cos_l1k, sin_l1k: rotation of each token, float32; places_PVl: where token l
+    of view V on rank P is among all that attention sees; given_frames: as `MultiviewDiT.share` has it.
+    """
+
+    grid: Grid
+    parallel: ContextParallel
+    frame_S: Tensor
+    cos_l1k: Tensor
+    sin_l1k: Tensor
+    places_PVl: Tensor
+    given_frames: int
+
+
+def patchify(x_CTHW: Tensor, patch: int = 2) -> Tensor:
+    """Latents [..., channels, T, H, W] -> tokens [..., T*h*w, channels*patch*patch], channel slowest in a token."""
+    return rearrange(x_CTHW, "... c t (h m) (w n) -> ... (t h w) (c m n)", m=patch, n=patch)
+
+
+def unpatchify(x_LP: Tensor, grid: Grid, patch: int = 2) -> Tensor:
+    """Tokens [..., T*h*w, channels*patch*patch] of one view -> latents [..., channels, T, H, W]."""
+    sizes = {"t": grid.frames, "h": grid.height, "w": grid.width, "m": patch, "n": patch}
+    return rearrange(x_LP, "... (t h w) (c m n) -> ... c t (h m) (w n)", **sizes)
+
+
+class MultiviewDiT(nn.Module):
+    """Predicts the velocity of V views' latents at once; self-attention sees all tokens of all views."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width, rank = config.model_channels, config.adaln_lora_dim
+        patch_area = config.patch_spatial**2
+        self.config = config
+        # Channels of a token: latent, condition mask, padding mask (always zero), view embedding.
+        token_values = patch_area * (config.in_channels + 1 + 1 + config.view_condition_dim)
+        self.x_embedder = nn.ModuleDict({"proj": nn.Sequential(nn.Identity(), linear(token_values, width))})
+        self.view_embeddings = nn.Embedding(config.n_cameras_emb, config.view_condition_dim)
+        self.t_embedder = nn.Sequential(Sinusoid(width), TimestepMLP(width))
+        self.t_embedding_norm = RMSNorm(width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
+        self.final_layer = FinalLayer(width, rank, patch_area * config.out_channels)
+        self.requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.t_embedding_norm.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.t_embedding_norm.weight.device
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take exactly these parameters, under the network's names (`checkpoint.select_dit` finds them in a file).
+
+        Tensors are shared, not copied: move or cast the network afterwards. UsageError lists names and shapes that are
+        not the network's.
+        """
+        load_strictly(self, state, "the network", assign=True)
+
+    def share(self, grid: Grid, fps: float, parallel: ContextParallel, given_frames: int = 0) -> Share:
+        """Prepare this rank's part of a clip. `fps` is the model's own time scale, not the file's. `given_frames`: how
+        many latent frames at the start of each view will not be read from the answers; what stands there is undefined.
+
+        ValueError, naming the sizes that fit, if the gang's size divides not both the heads and a view's tokens.
+        """
+        config, size = self.config, parallel.world_size
+        heads, tokens = config.num_heads, grid.tokens_per_view
+        if heads % size or tokens % size:
+            fitting = ", ".join(map(str, fitting_world_sizes(heads, tokens)))
+            raise ValueError(
+                f"a gang of {size} does not fit: it must divide {heads} heads and {tokens} tokens a view; "
+                f"sizes that fit: {fitting}"
+            )
+        limits = (config.max_frames, config.max_img_h // config.patch_spatial, config.max_img_w // config.patch_spatial)
+        extent = (grid.frames, grid.height, grid.width)
+        if any(have > limit for have, limit in zip(extent, limits, strict=True)):
+            raise ValueError(f"a view of {extent} (frames, rows, columns of patches) is beyond the model's {limits}")
+        mine = share_slice(tokens, parallel)
+        # Segments that never cross a frame, so that a frame's modulation is one vector a segment.
+        segment = math.gcd(mine.stop - mine.start, grid.tokens_per_frame)
+        frame_S = torch.arange(mine.start, mine.stop, segment, device=self.device) // grid.tokens_per_frame
+        angles_l1k = angle_table(config.rope_axes, *extent, fps, self.dtype)[mine, None].to(self.device)
+        places_PVl = torch.arange(grid.views * tokens, device=self.device).view(size, grid.views, -1)
+        return Share(grid, parallel, frame_S, angles_l1k.cos(), angles_l1k.sin(), places_PVl, given_frames)
+
+    def forward_tokens(
+        self,
+        x_BVlP: Tensor,
+        mask_BVlm: Tensor,
+        timesteps_BVT: Tensor,
+        context_BVMC: Tensor,
+        share: Share,
+        view_indices_BVT: Tensor | None = None,
+        fp8_blocks: Collection[int] = (),
+    ) -> Tensor:
+        """Velocity [B, V, l, 64] of this rank's tokens, in the network's dtype. Collective.
+
+        mask: 1 on conditional tokens, [B, V, l, 4] (a value for each latent pixel of the patch). timesteps: in 0..1,
+        for every frame of the whole clip. context: 512 text tokens a view, zero padded; the padding takes part in the
+        softmax. view_indices: camera of each frame; 0..V-1 by default. fp8_blocks: those whose
+        self-attention is in 8 bits.
+
+        One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
+        """
+        config, dtype = self.config, self.dtype
+        batch, views = x_BVlP.shape[:2]
+        x_BVlP, mask_BVlm, context_BVMC = (x.to(dtype) for x in (x_BVlP, mask_BVlm, context_BVMC))
+        if view_indices_BVT is None:
+            view_indices_BVT = torch.arange(views, device=x_BVlP.device)[:, None].expand(batch, -1, share.grid.frames)
+        camera_BVTE = self.view_embeddings(view_indices_BVT.clamp(max=config.n_cameras_emb - 1))
+
+        # A token's values, channel slowest: each camera value fills its 2 x 2 patch.
+        camera_BVS1e = _at_segments(camera_BVTE.repeat_interleave(config.patch_spatial**2, dim=-1), share)
+        x_BVSsP, mask_BVSsm = (x.unflatten(2, (len(share.frame_S), -1)) for x in (x_BVlP, mask_BVlm))
+        camera_BVSse = camera_BVS1e.expand(-1, -1, -1, x_BVSsP.shape[3], -1)
+        tokens = torch.cat((x_BVSsP, mask_BVSsm, torch.zeros_like(mask_BVSsm), camera_BVSse), dim=-1)
+        x_BVSsD = self.x_embedder["proj"](tokens)
+
+        # The embedding is the normalised sinusoid itself; the MLP's output is added to every modulation instead.
+        sinusoid_BVTD = self.t_embedder[0](timesteps_BVT.to(dtype))
+        lora_BVT3D = self.t_embedder[1](sinusoid_BVTD)
+        embedding_BVTD = self.t_embedding_norm(sinusoid_BVTD)
+
+        # Without text (and without biases) keys and values are zero, so cross-attention gives exactly zero.
+        has_text_V = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0)
+        views_with_text = has_text_V.nonzero().flatten()
+        context_BvMC = context_BVMC[:, views_with_text]
+        attends = self._attends(has_text_V, len(context_BvMC) > batch, fp8_blocks, share)
+        launched = LaunchedAhead(x_BVSsD.device)
+        for block, attend in zip(self.blocks, attends, strict=True):
+            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, attend)
+            launched.one_more()
+        out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
+        # The output has the channel fastest; tokens everywhere else have it slowest.
+        sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
+        return rearrange(out_BVlQ, "b v l (m n c) -> b v l (c m n)", **sizes)
+
+    def _attends(
+        self, has_text_V: Tensor, under_texts: bool, fp8_blocks: Collection[int], share: Share
+    ) -> list[SharedAttention]:
+        """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
+        places_PVl, given = share.places_PVl, share.given_frames
+
+        def over_ranks(attend: Attention) -> SharedAttention:
+            return partial(attend_over_ranks, attend, parallel=share.parallel)
+
+        last = len(self.blocks) - 1
+        attends: list[SharedAttention] = [
+            over_ranks(fp8_attention if number in fp8_blocks else attention) for number in range(last + 1)
+        ]
+        if 0 < given < share.grid.frames and last not in fp8_blocks:
+            # Nothing follows the last block, so that what nobody reads needs no queries there.
+            places_VL = places_PVl.transpose(0, 1).flatten(1)
+            wanted = places_VL[:, given * share.grid.tokens_per_frame :].flatten()
+            attends[last] = over_ranks(partial(attend_for_wanted, wanted_w=wanted))
+        if under_texts and last > 0 and 1 not in fp8_blocks and 0 < has_text_V.sum() < len(has_text_V):
+            # Views that have no text of their own hear of the texts in this block at the earliest.
+            same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
+            attends[1] = over_ranks(partial(attend_under_texts, same_s=same, other_o=other))
+        return attends
+
+    def forward(
+        self,
+        x_BCFHW: Tensor,
+        timesteps_BF: Tensor,
+        context_BMC: Tensor,
+        cond_mask_B1FHW: Tensor,
+        fps: float,
+        view_indices_BF: Tensor | None = None,
+        parallel: ContextParallel | None = None,
+    ) -> Tensor:
+        """One network call in the published layout: latents [B, 16, V*T, H, W] in and out, on every rank whole.
+
+        timesteps: [B, V*T], or [B, 1] for one that all frames share. context: [B, V*512, C]. Collective.
+        """
+        parallel = parallel or ContextParallel()
+        config = self.config
+        batch, _, frames, height, width = x_BCFHW.shape
+        if frames % config.state_t:
+            raise ValueError(f"{frames} latent frames: expected a multiple of state_t, {config.state_t}")
+        views, patch = frames // config.state_t, config.patch_spatial
+        if context_BMC.shape[1] % views:
+            raise ValueError(f"{context_BMC.shape[1]} text tokens do not divide over {views} views")
+        grid = Grid(views, config.state_t, height // patch, width // patch)
+        share = self.share(grid, fps, parallel)
+        mine = share_slice(grid.tokens_per_view, parallel)
+        to_views = "b c (v t) h w -> b v c t h w"
+        x_BVlP = patchify(rearrange(x_BCFHW, to_views, v=views), patch)[:, :, mine]
+        mask_BVlm = patchify(rearrange(cond_mask_B1FHW, to_views, v=views), patch)[:, :, mine]
+        timesteps_BVT = timesteps_BF.expand(-1, frames).unflatten(1, (views, -1))
+        context_BVMC = context_BMC.unflatten(1, (views, -1))
+        cameras_BVT = None if view_indices_BF is None else view_indices_BF.unflatten(1, (views, -1))
+        out_BVlP = self.forward_tokens(x_BVlP, mask_BVlm, timesteps_BVT, context_BVMC, share, cameras_BVT)
+        out_BVLP = gather_all(out_BVlP.flatten(0, 1), parallel).unflatten(0, (batch, views))
+        return rearrange(unpatchify(out_BVLP, grid, patch), "b v c t h w -> b c (v t) h w")
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and MLP, each modulated by the timestep and added through a gate."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width, rank = config.model_channels, config.adaln_lora_dim
+        self.self_attn = SelfAttention(width, width, config.num_heads)
+        self.cross_attn = CrossAttention(width, config.crossattn_emb_channels, config.num_heads)
+        self.mlp = MLP(width)
+        self.adaln_modulation_self_attn = adaln(width, rank, 3)
+        self.adaln_modulation_cross_attn = adaln(width, rank, 3)
+        self.adaln_modulation_mlp = adaln(width, rank, 3)
+
+    def forward(
+        self,
+        x_BVSsD: Tensor,
+        embedding_BVTD: Tensor,
+        lora_BVT3D: Tensor,
+        context_BvMC: Tensor,
+        views_with_text: Tensor,
+        share: Share,
+        attend: SharedAttention,
+    ) -> Tensor:
+        def parts(modulation: nn.Module) -> tuple[Tensor, ...]:
+            return _at_segments(modulation(embedding_BVTD) + lora_BVT3D, share).chunk(3, dim=-1)
+
+        shift, scale, gate = parts(self.adaln_modulation_self_attn)
+        y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
+        attended_BVSsD = self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, attend)
+        x_BVSsD = add_gated(x_BVSsD, gate, attended_BVSsD)
+
+        # One clip under several texts parts here, in the first block: until now no text has been seen.
+        x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1).contiguous()
+        if len(views_with_text):
+            shift, scale, gate = (part[:, views_with_text] for part in parts(self.adaln_modulation_cross_attn))
+            x_BvSsD = x_BVSsD[:, views_with_text]
+            read_BvSsD = self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
+            x_BVSsD.index_copy_(1, views_with_text, add_gated(x_BvSsD, gate, read_BvSsD))
+
+        shift, scale, gate = parts(self.adaln_modulation_mlp)
+        return add_gated(x_BVSsD, gate, self.mlp(modulated_norm(x_BVSsD, shift, scale)))
+
+
+class FinalLayer(nn.Module):
+    """Tokens to velocities; takes the first two thirds of the timestep MLP's output, as shift and scale."""
+
+    def __init__(self, width: int, rank: int, values: int) -> None:
+        super().__init__()
+        self.adaln_modulation = adaln(width, rank, 2)
+        self.linear = linear(width, values)
+
+    def forward(self, x_BVSsD: Tensor, embedding_BVTD: Tensor, lora_BVT3D: Tensor, share: Share) -> Tensor:
+        lora_BVT2D = lora_BVT3D[..., : 2 * x_BVSsD.shape[-1]]
+        shift, scale = _at_segments(self.adaln_modulation(embedding_BVTD) + lora_BVT2D, share).chunk(2, dim=-1)
+        return self.linear(modulated_norm(x_BVSsD, shift, scale))
+
+
+def _at_segments(x_BVTD: Tensor, share: Share) -> Tensor:
+    """A vector a frame -> the vector of each segment's frame, [B, V, S, 1, D]."""
+    return x_BVTD[:, :, share.frame_S].unsqueeze(3)

@@ -1,0 +1,222 @@
+"""Prompt embeddings out of files that nobody vouches for: nothing in them is ever run.
+
+Legend: V views, M text tokens of one view (up to 512), D text width.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.errors import column_error
+from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
+
+COLUMN = "prompt_embedding"
+
+
+def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[np.ndarray, ...]:
+    """Embeddings of V views, float32 [M, D] each, zero padding cut off, from the bytes of a file.
+
+    suffix: `.pt`, `.safetensors` (one tensor), `.npy` or `.pkl`. Accepted: one array [1, V*512, D] or [V*512, D], or
+    (.pt, .pkl) a list of V arrays [M <= 512, D]. Anything else, and any pickle that holds more than arrays, lists and
+    tuples, is a RowError that names what was found; no code in it is run.
+    """
+    expected = (
+        f"one array [1, {n_views * TEXT_TOKENS}, {width}] or [{n_views * TEXT_TOKENS}, {width}], or a list of "
+        f"{n_views} arrays [up to {TEXT_TOKENS}, {width}], finite floating-point numbers only"
+    )
+    reader = _READERS.get(suffix.lower())
+    if reader is None:
+        raise column_error(COLUMN, f"a file ending in `{suffix}`", ", ".join(_READERS))
+    try:
+        value = reader(data)
+    except Exception as error:
+        found = f"a {suffix} file that cannot be read as plain arrays ({type(error).__name__}: {_first_line(error)})"
+        raise column_error(COLUMN, found, expected) from error
+    views = _split_views(value, n_views, width)
+    if views is None:
+        raise column_error(COLUMN, _describe(value), expected)
+    if not all(np.isfinite(view).all() for view in views):
+        raise column_error(COLUMN, f"{_describe(value)} with NaN or infinity", expected)
+    return tuple(_without_padding(view) for view in views)
+
+
+def _split_views(value: object, n_views: int, width: int) -> list[np.ndarray] | None:
+    """One float32 [M, D] array a view; None if the value has any other form.
+
+    Shapes are compared before a number is touched: a file of 2 KB can name an array that would fill the memory.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) != n_views or not all(_is_text(item, width) for item in value):
+            return None
+        return [_as_float32(item) for item in value]
+    shapes = {(1, n_views * TEXT_TOKENS, width), (n_views * TEXT_TOKENS, width)}
+    if not _is_floats(value) or tuple(value.shape) not in shapes:
+        return None
+    return list(_as_float32(value).reshape(n_views, TEXT_TOKENS, width))
+
+
+def _is_floats(value: object) -> TypeGuard[Tensor | np.ndarray]:
+    """A dense array of floats; not one of integers or objects."""
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and value.layout == torch.strided
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _is_text(value: object, width: int) -> bool:
+    return _is_floats(value) and len(value.shape) == 2 and value.shape[0] <= TEXT_TOKENS and value.shape[1] == width
+
+
+def _as_float32(value: Tensor | np.ndarray) -> np.ndarray:
+    return value.detach().float().cpu().numpy() if isinstance(value, Tensor) else value.astype(np.float32)
+
+
+def _without_padding(view_MD: np.ndarray) -> np.ndarray:
+    used = np.flatnonzero(view_MD.any(axis=1))
+    return np.ascontiguousarray(view_MD[: used[-1] + 1 if len(used) else 0])
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        # Not deeper: a list that holds itself over and over would be described for ever.
+        shown = ", ".join(_describe([] if isinstance(item, list | tuple) else item) for item in value[:2])
+        return f"a {type(value).__name__} of {len(value)}: {shown}{', ...' if len(value) > 2 else ''}"
+    return f"a {type(value).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:80]
+
+
+def _read_torch(data: bytes) -> object:
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file) and sum(info.file_size for info in zipfile.ZipFile(file).infolist()) > len(data):
+        raise ValueError("compressed, or entries that overlap")  # torch writes neither
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(data: bytes) -> object:
+    tensors = list(safetensors.torch.load(data).values())
+    if len(tensors) != 1:
+        raise ValueError(f"{len(tensors)} tensors instead of one")
+    return tensors[0]
+
+
+def _read_npy(data: bytes) -> object:
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def _read_pickle(data: bytes) -> object:
+    return _plain(_ArraysOnly(data).load())
+
+
+class _Dtype:
+    """Stands in for numpy.dtype while unpickling: a float type and its byte order, nothing else."""
+
+    def __init__(self, code: str, *_flags: bool) -> None:
+        if code not in ("f2", "f4", "f8"):
+            raise pickle.UnpicklingError(f"an array of type {code!r}, only floats are read")
+        self.value = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "=", "|"):
+            raise pickle.UnpicklingError(f"unknown byte order {state[1]!r}")
+        self.value = self.value.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for numpy.ndarray while unpickling: bytes, shape and type, checked before they become an array."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, dtype, is_fortran, raw = state
+        self.value = _make_array(raw, dtype, shape, "F" if is_fortran else "C")
+
+
+def _reconstruct(_subtype: object, _shape: object, _code: object) -> _Array:
+    """numpy's way to begin an array; `__setstate__` fills it."""
+    return _Array()
+
+
+def _frombuffer(raw: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
+    """numpy's way since pickle protocol 5: all in one call."""
+    array = _Array()
+    array.value = _make_array(raw, dtype, shape, order)
+    return array
+
+
+def _make_array(raw: object, dtype: object, shape: object, order: str) -> np.ndarray:
+    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, _Dtype):
+        raise pickle.UnpicklingError("an array that is not made of bytes and a float type")
+    sizes = shape if isinstance(shape, tuple) else (shape,)
+    if not all(type(size) is int and size >= 0 for size in sizes) or order not in ("C", "F", "A"):
+        raise pickle.UnpicklingError(f"an array of shape {shape!r}")
+    return np.frombuffer(raw, dtype.value).reshape(sizes, order="F" if order == "F" else "C")
+
+
+_MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
+_NUMERIC = ("numpy._core.numeric", "numpy.core.numeric")
+
+#: All that a pickle may name, and the stand-in it gets. Nothing of numpy or Python itself can be reached.
+_ALLOWED: dict[tuple[str, str], object] = {
+    **{(module, "_reconstruct"): PickleFunction(_reconstruct) for module in _MULTIARRAY},
+    **{(module, "_frombuffer"): PickleFunction(_frombuffer) for module in _NUMERIC},
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+}
+
+
+class _ArraysOnly(PlainUnpickler):
+    """Reads pickles of float arrays, lists and tuples; refuses every other name before it is looked up."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._left = len(data)
+
+    def _latin1(self, text: str, encoding: str) -> bytes:
+        """How old pickle protocols write bytes; each of the file's at most once."""
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"encoding {encoding!r}")
+        self._left -= len(text)
+        if self._left < 0:
+            raise pickle.UnpicklingError("more bytes than the file has")
+        return text.encode("latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return PickleFunction(self._latin1)
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for `{module}.{name}`; only plain arrays are read") from None
+
+
+def _plain(value: object) -> object:
+    """The arrays out of their stand-ins, one list or tuple deep."""
+    if isinstance(value, _Array):
+        return value.value
+    if isinstance(value, list | tuple):
+        return [item.value if isinstance(item, _Array) else item for item in value]
+    return value
+
+
+_READERS: dict[str, Callable[[bytes], object]] = {
+    ".pt": _read_torch,
+    ".safetensors": _read_safetensors,
+    ".npy": _read_npy,
+    ".pkl": _read_pickle,
+}

@@ -1,0 +1,85 @@
+"""Captions to embeddings, by a T5 encoder. (Embeddings that come as files: `embedding.py`.)
+
+Legend: N texts, M text tokens of one text, D text width.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5EncoderModel
+
+from cosmos_ray.clip.request import TEXT_TOKENS
+
+#: T5's special tokens, under the ids that its encoder is configured with.
+SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+_CACHED_TEXTS = 256
+
+
+class TextEncoder:
+    """T5 embeddings of captions, float32 whatever the encoder computes in. Safe to call from several threads."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: T5EncoderModel) -> None:
+        self.tokenizer = tokenizer
+        self.encoder = encoder.eval().requires_grad_(False)
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def width(self) -> int:
+        return int(self.encoder.config.d_model)
+
+    def to(self, device: str | torch.device) -> TextEncoder:
+        self.encoder.to(device)
+        return self
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """One float32 [M, D] array a text, 1 <= M <= 512 tokens, the end-of-text token included.
+
+        The forward pass is padded to 512 tokens and masked; longer texts are cut.
+        """
+        return [self._encode_one(text) for text in texts]
+
+    def _encode_one(self, text: str) -> np.ndarray:
+        with self._lock:
+            if text not in self._cache:
+                # One text a forward: what a caption becomes must not depend on what it is encoded with.
+                self._cache[text] = self._forward(text)
+                if len(self._cache) > _CACHED_TEXTS:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(text)
+            return self._cache[text]
+
+    def _forward(self, text: str) -> np.ndarray:
+        tokens = self.tokenizer(
+            [text], padding="max_length", truncation=True, max_length=TEXT_TOKENS, return_tensors="pt"
+        )
+        length = int(tokens.attention_mask.sum())
+        embedding_1MD = encode_ids(self.encoder, tokens.input_ids, tokens.attention_mask)
+        embedding_MD: np.ndarray = embedding_1MD[0, :length].float().cpu().numpy()
+        embedding_MD.flags.writeable = False
+        return embedding_MD
+
+
+@torch.no_grad()
+def encode_ids(encoder: T5EncoderModel, input_ids_NM: Tensor, attention_mask_NM: Tensor) -> Tensor:
+    """Last hidden states [N, M, D] of tokenised texts; rows from each text's length on are exactly 0."""
+    device = encoder.device
+    mask_NM = attention_mask_NM.to(device)
+    hidden_NMD = encoder(input_ids=input_ids_NM.to(device), attention_mask=mask_NM).last_hidden_state
+    positions_M = torch.arange(mask_NM.shape[1], device=device)
+    within_NM = positions_M < mask_NM.sum(dim=1, keepdim=True)
+    return torch.where(within_NM[..., None], hidden_NMD, 0.0)
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """From a `tokenizer.json` with T5's special tokens, or a folder in Hugging Face layout."""
+    if path.is_dir():
+        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)

@@ -1,0 +1,130 @@
+"""How far a job is, read from its output alone: works from any machine, while it runs or years after."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.layout import RUN
+from cosmos_ray.ledger.lease import Owner, read_owner
+from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.run import Run, read_run
+from cosmos_ray.ledger.state import counts_by_outcome
+from cosmos_ray.store.storage import Storage
+
+#: The rate is that of the last clips, so that it follows a job that grows.
+_RATE_CLIPS = 200
+
+
+@dataclass(frozen=True)
+class Status:
+    """clips: all that the manifest asks for; ok, failed and left are of those. removed: settled clips whose rows the
+    manifest no longer had when a job began last; their videos stay. eta_s: seconds, None before there is a rate.
+    owner: the job, if one runs or was cut off; None if there is none or it has ended.
+    """
+
+    output: str
+    model: str
+    clips: int
+    ok: int
+    failed: int
+    failed_by_class: dict[str, int]
+    left: int
+    clips_per_hour: float | None
+    eta_s: float | None
+    removed: int = 0
+    owner: Owner | None = None
+
+
+def read_status(output: str) -> tuple[Status, Run, LedgerState]:
+    """Raises UsageError if no job has begun at `output`."""
+    storage = Storage(output)
+    run = _run_of(storage)
+    state = Ledger(storage).state()
+    owner = read_owner(storage)
+    status = summarise(storage.uri, run, state)
+    return replace(status, owner=None if owner is None or owner.released else owner), run, state
+
+
+def _run_of(storage: Storage) -> Run:
+    run = read_run(storage)
+    if run is None:
+        raise UsageError(f"there is no run at {storage.uri}: expected {storage.uri_of(RUN)}")
+    return run
+
+
+def summarise(output: str, run: Run, state: LedgerState) -> Status:
+    settled = state.settled_table
+    counts = counts_by_outcome(settled)
+    for outcome, removed in run.removed.items():
+        counts[outcome] = max(0, counts.get(outcome, 0) - removed)
+    ok = counts.pop("ok", 0)
+    by_class = {name: count for name, count in counts.items() if count}
+    left = max(0, run.clips - ok - sum(by_class.values()))
+    rate = _clips_per_hour(settled.filter(pc.equal(settled["status"], "ok"))["finished"])
+    eta_s = left / rate * 3600 if rate else None
+    return Status(
+        output,
+        run.model,
+        run.clips,
+        ok,
+        sum(by_class.values()),
+        by_class,
+        left,
+        rate,
+        eta_s,
+        sum(run.removed.values()),
+    )
+
+
+def _clips_per_hour(finished: pa.ChunkedArray) -> float | None:
+    known = finished.drop_null()
+    if len(known) < 2:
+        return None  # of a column without chunks, not every pyarrow finds the latest
+    recent = sorted(known.take(pc.top_k_unstable(known, _RATE_CLIPS)).to_pylist())
+    first, last = datetime.datetime.fromisoformat(recent[0]), datetime.datetime.fromisoformat(recent[-1])
+    hours = (last - first).total_seconds() / 3600
+    return (len(recent) - 1) / hours if hours > 0 else None
+
+
+def removed_line(clips: int) -> str:
+    """What is said of settled clips whose rows are gone."""
+    return f"{clips} more clips are settled whose rows the manifest no longer has: they stay, and are in no count"
+
+
+def owner_lines(owner: Owner) -> Iterator[str]:
+    """What a person wants to know of the job that owns an output."""
+    yield f"job {owner.name}, last heard of {owner.age_s:.0f} s ago"
+    gangs = owner.job.get("gangs", {})
+    if gangs:
+        yield "gangs: " + ", ".join(f"{name} on node {node[:8]}" for name, node in sorted(gangs.items()))
+    if avoided := owner.job.get("avoided_nodes"):
+        yield "avoided, because gangs broke on them: node " + ", ".join(node[:8] for node in avoided)
+    if draining := owner.job.get("draining_nodes"):
+        yield "being drained: node " + ", ".join(node[:8] for node in draining)
+    if pause := owner.job.get("pause"):
+        yield f"the job pauses: {pause}"
+
+
+def record_lines(output: str) -> Iterator[dict[str, Any]]:
+    """One dict a commit record, all generations: id, generation, status, class, attempt, error.
+
+    Raises UsageError if no job has begun at `output`.
+    """
+    storage = Storage(output)
+    _run_of(storage)
+    for record in Ledger(storage).records():
+        yield {
+            "id": record.id,
+            "generation": record.generation,
+            "status": record.status,
+            "class": record.failure_class,
+            "attempt": record.attempt,
+            "error": record.error,
+        }

@@ -1,0 +1,112 @@
+"""The Ray cluster a job runs on: connect to it, or start one on this machine, and see what gangs it can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+import ray
+import ray._private.state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
+from ray.exceptions import RpcError
+
+from cosmos_ray.config import GenerateConfig
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
+
+#: Below this many parameters' worth of channels x blocks, a model is small enough for CPUs.
+_SMALL_MODEL = 512 * 12
+
+
+@contextlib.contextmanager
+def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) -> Iterator[tuple[str, int]]:
+    """(device, gang size) on the cluster of RAY_ADDRESS or of this machine, or on a Ray started here for this job."""
+    ours = not ray.is_initialized()
+    if ours:
+        _initialise(config)
+    try:
+        device = _device(bundle, config)
+        yield device, config.gang_size or _gang_size(bundle, device)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _initialise(config: GenerateConfig) -> None:
+    options = {"log_to_driver": False, "logging_level": logging.WARNING, "include_dashboard": False}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**{**options, "include_dashboard": None})
+        return
+    # Gangs of CPU ranks ask for a CPU a rank; on a small machine they share them.
+    cpus = max(os.cpu_count() or 1, (config.gang_size or 1) * config.max_gangs)
+    ray.init(address="local", num_cpus=cpus, **options)
+
+
+def nodes_with(resource: str, amount: int) -> list[str]:
+    """Living nodes that have so much of it in all: a head without GPUs, say, is none for gangs."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource, 0) >= amount]
+
+
+def _amounts(resource: str) -> list[int]:
+    """How much of a resource each living node has that has any, most first."""
+    found = (int(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"])
+    return sorted((amount for amount in found if amount), reverse=True)
+
+
+def what_is_on_offer(resource: str, amount: int) -> str:
+    """What nodes have, and what the autoscaler makes of a demand for so much on one node. For a person who waits."""
+    nodes = ", ".join(map(str, _amounts(resource))) or "none"
+    return f"the cluster's nodes have {nodes} in all; {_what_the_autoscaler_does(resource, amount)}"
+
+
+def _what_the_autoscaler_does(resource: str, amount: int) -> str:
+    reply = GetClusterStatusReply()
+    try:
+        client = GcsClient(ray.get_runtime_context().gcs_address)
+        reply.ParseFromString(client.get_cluster_status(timeout_s=10))
+    except RpcError as error:
+        return f"its autoscaler's state cannot be read ({error})"
+    state: AutoscalingState = reply.autoscaling_state
+    if not state.autoscaler_state_version:
+        return "no autoscaler (v2) reports to it"
+    if any(demand.resources_bundle.get(resource) == amount for demand in state.infeasible_resource_requests):
+        return "its autoscaler cannot start a node with so many, or no more of them"
+    said = [f"its autoscaler starts {one.count} x {one.ray_node_type_name}" for one in state.pending_instance_requests]
+    said += [f"{one.ray_node_type_name} is starting" for one in state.pending_instances]
+    said += [f"{one.ray_node_type_name} could not be started: {one.reason}" for one in state.failed_instance_requests]
+    return ", ".join(dict.fromkeys(said)) or "its autoscaler starts none at the moment"
+
+
+def draining_nodes() -> dict[str, float]:
+    """Nodes that are about to go (`ray drain-node`, a spot notice, scale-down) and when: seconds since 1970, 0 if open.
+
+    Ray itself places nothing on them any more; what runs there is ended at that time. There is no public way to ask.
+    """
+    found: dict[str, int] = ray._private.state.state.get_draining_nodes()
+    return {node: deadline_ms / 1000 for node, deadline_ms in found.items()}
+
+
+def _device(bundle: Bundle, config: GenerateConfig) -> str:
+    if config.device != "auto":
+        return config.device
+    if _amounts("GPU"):
+        return "cuda"
+    if bundle.network.model_channels * bundle.network.num_blocks <= _SMALL_MODEL:
+        return "cpu"
+    if config.gang_size is None:
+        raise UsageError(
+            f"the cluster has no GPU now and {bundle.name} is no model for CPUs: give --gang-size to wait for nodes "
+            "that are scaled up, or --set device=cpu"
+        )
+    return "cuda"
+
+
+def _gang_size(bundle: Bundle, device: str) -> int:
+    """The largest gang that fits the model and every node with GPUs, so that none of them is left out."""
+    room = min(_amounts("GPU"), default=0) if device == "cuda" else 1
+    if room == 0:
+        raise UsageError("no node has a GPU: give --gang-size to wait for nodes that are scaled up")
+    return max(fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit=room))

@@ -1,0 +1,401 @@
+"""The gang pool: the driver's own loop that hands clips to gangs and takes them back from dead ones.
+
+Plain asyncio, no threads of its own. Each gang has a task (`_serve`): make a leader, keep a few clips in flight on it,
+and when it breaks give its clips to whichever gang is free. `_scale` replaces it if it is still wanted. What the rules
+are is for others to say: how many gangs to have (`demand.py`), where (`placement.py`), what becomes of a clip whose
+attempt failed (`workload.py`, `settlement.py`), when the job is to pause or to stop (`health.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from cosmos_ray.config import BreakerConfig
+from cosmos_ray.errors import Fault, LeaseLost, UsageError, first_line
+from cosmos_ray.gang.deadline import Pace, denoise_work
+from cosmos_ray.gang.leader import GangInfo, Outcome, RankProcess
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool.cluster import draining_nodes
+from cosmos_ray.pool.demand import Demand
+from cosmos_ray.pool.gpu_time import GpuTime
+from cosmos_ray.pool.health import JobFailedError, JobHealth
+from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
+from cosmos_ray.pool.placement import Placement, node_that_died
+from cosmos_ray.pool.settlement import Settlement
+from cosmos_ray.pool.workload import OWN_FAULTS, Work, Workload
+
+_PING_S = 10.0
+_PING_TIMEOUT_S = 60.0
+_DRAIN_POLL_S = 1.0
+
+
+@dataclass
+class _Gang:
+    """One gang as the pool sees it. since: when it was placed. leaving: why it takes no more clips, "" if it does."""
+
+    name: str
+    leader: Any
+    info: GangInfo
+    since: float
+    leaving: str = ""
+    stages: dict[str, int] = field(default_factory=dict)  # as the leader answered last
+    running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """expected_clips: how many the stream should bring, for the number of gangs to be right from the start."""
+
+    min_gangs: int
+    max_gangs: int
+    clips_in_flight: int
+    max_attempts: int
+    breaker: BreakerConfig
+    max_gpu_hours: float | None = None
+    expected_clips: int = 0
+
+
+class GangPool:
+    """Runs all of a job's clips. `on_record` hears of every commit, `on_event` of gangs coming and going."""
+
+    def __init__(
+        self,
+        spec: GangSpec,
+        ledger: Ledger,
+        config: PoolConfig,
+        past_attempts: Callable[[str], int],
+        on_record: Callable[[Record], None],
+        metrics: JobMetrics,
+        on_event: Callable[[str], None],
+    ) -> None:
+        self._spec, self._ledger, self._config = spec, ledger, config
+        self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
+        self._metrics = metrics
+        self._load = Workload(config.max_attempts, config.expected_clips)
+        self._demand = Demand(config.min_gangs, config.max_gangs)
+        self._health = JobHealth(config.breaker, on_event)
+        self._placement = Placement(spec, self._health, on_event)
+        self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event)
+        self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
+        self._names = 0
+        self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
+        self._nodes: dict[str, str] = {}  # of gangs that are placed, by name
+        self._up: dict[str, _Gang] = {}  # gangs that are loaded
+        self._draining: dict[str, float] = {}
+        self._dead_ranks: collections.deque[RankProcess] = collections.deque(maxlen=256)
+
+    async def run(self, clips: AsyncIterator[Clip]) -> None:
+        """Settle every clip. Raises JobFailedError, LeaseLost or UsageError when the job itself cannot go on."""
+        watching = [
+            asyncio.create_task(self._watch_draining()),
+            asyncio.create_task(self._metrics.keep(self._levels)),
+        ]
+        parts = [asyncio.create_task(self._feed(clips)), asyncio.create_task(self._scale())]
+        try:
+            await asyncio.gather(*parts)
+        finally:
+            tasks = [*watching, *parts, *self._serving]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._metrics.sample(self._levels())
+
+    def describe(self) -> dict[str, Any]:
+        """For `status`: gangs and their nodes, nodes that are avoided, why the job pauses (None: it does not)."""
+        return {
+            "gangs": dict(self._nodes),
+            "avoided_nodes": self._health.bad_nodes,
+            "draining_nodes": sorted(self._draining),
+            "pause": self._health.pause,
+        }
+
+    def _levels(self) -> Levels:
+        stages = collections.Counter(waiting=self._load.queued, parked=self._load.parked)
+        for gang in self._up.values():
+            stages.update(gang.stages)
+        return Levels(
+            stages=stages,
+            gangs={"wanted": len(self._serving), "placed": len(self._nodes), "up": len(self._up)},
+            paused=self._health.pause is not None,
+            nodes_avoided=len(self._health.bad_nodes),
+            held_gpu_seconds=self._gpu_time.seconds,
+        )
+
+    async def _feed(self, clips: AsyncIterator[Clip]) -> None:
+        """Keep the queue a little longer than what the gangs can hold; the stream waits meanwhile."""
+        room = self._config.max_gangs * self._config.clips_in_flight * 2
+        async for clip in clips:
+            work = Work(clip, self._past_attempts(clip.id))
+            if clip.error is not None:
+                self._load.skip()
+                await self._settlement.failed(work, Fault("input", clip.error))
+                continue
+            self._load.add(work)
+            self._notify()
+            while self._load.queued >= room:
+                await self._changes(timeout_s=1.0)
+        self._load.exhausted = True
+        self._notify()
+
+    async def _scale(self) -> None:
+        """As many gangs as the work is worth; ends when every clip is settled."""
+        while not (self._load.is_done and not self._serving):
+            for task in [task for task in self._serving if task.done()]:
+                self._serving.remove(task)
+                task.result()  # its fault is the job's
+            if not self._serving:
+                for work, fault in self._load.nothing_else_left():
+                    await self._settlement.failed(work, fault)
+                if self._gpu_time.is_spent and not self._load.is_done:
+                    raise JobFailedError(
+                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent, {self._load.waiting} clips "
+                        "are left; the same command goes on from here, with a budget of its own"
+                    )
+            if not self._is_idle():
+                for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._serving)):
+                    task = asyncio.create_task(self._serve())
+                    task.add_done_callback(lambda _: self._notify())
+                    self._serving.add(task)
+            await self._changes(timeout_s=0.5)
+
+    def _is_idle(self) -> bool:
+        """There is nothing that a gang could start."""
+        return not self._load.has_next or self._gpu_time.is_spent
+
+    def _is_wanted(self, name: str) -> bool:
+        """Is this gang, which waits for its GPUs, still worth waiting for?"""
+        asked_for = len(self._nodes) + self._placement.waiting
+        surplus = asked_for - self._demand.to_keep(len(self._up), self._load.waiting)
+        return not self._is_idle() and not self._placement.is_among_last(name, surplus)
+
+    async def _changes(self, timeout_s: float) -> None:
+        """Return when the workload has changed, or after a while."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            self._waiters.discard(waiter)
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _watch_draining(self) -> None:
+        """Which nodes are about to go (preempted, scaled down), and when."""
+        while True:
+            self._draining = await asyncio.to_thread(draining_nodes)
+            await asyncio.sleep(_DRAIN_POLL_S)
+
+    async def _serve(self) -> None:
+        """One gang, until it breaks or there is no clip for it."""
+        await self._health.wait_out_pause()
+        if self._is_idle():
+            return
+        self._names += 1
+        name = f"gang-{self._names:04d}"
+        leader = self._placement.make_leader(name)
+        gang: _Gang | None = None
+        try:
+            gang = await self._start(name, leader)
+            if gang is not None:
+                self._up[name] = gang
+                await self._work(gang)
+        finally:
+            if gang is not None:
+                self._dead_ranks.extend(gang.info.ranks)
+            ray.kill(leader)
+            self._gpu_time.given_back(name)
+            self._up.pop(name, None)
+            self._nodes.pop(name, None)
+
+    async def _start(self, name: str, leader: Any) -> _Gang | None:
+        """The gang, loaded and ready; None if it did not come up, or is not wanted any more."""
+        asked, node = time.monotonic(), ""
+        try:
+            node = await self._placement.node_of(name, leader, lambda: self._is_wanted(name), lambda: bool(self._nodes))
+            if not node:
+                return None
+            placed = time.monotonic()
+            self._nodes[name] = node
+            self._gpu_time.taken(name)
+            loading = asyncio.ensure_future(leader.start.remote(list(self._dead_ranks), self._pace))
+            while not (await asyncio.wait({loading}, timeout=1.0))[0]:
+                if self._is_idle():
+                    loading.cancel()
+                    self._say(f"{name} is released while it loads: no clip is left for it")
+                    return None
+            info: GangInfo = loading.result()
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if isinstance(cause, UsageError):
+                raise cause from None
+            if node in self._draining:
+                self._say(f"{name} did not start: its node {node[:8]} is being drained")
+                return None
+            dead = await node_that_died(leader, error)
+            fault = Fault("gang", f"{name} did not start: {'its node died' if dead else first_line(cause)}")
+            self._say(fault.message)
+            self._metrics.gang_did_not_start()
+            self._health.gang_broke(dead or node, asked, fault, node_is_dead=bool(dead))
+            return None
+        self._demand.gang_came(placed - asked, time.monotonic() - placed)
+        self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, {info.how_loaded()}")
+        self._metrics.gang_started(info.load_seconds)
+        return _Gang(name, leader, info, placed)
+
+    async def _work(self, gang: _Gang) -> None:
+        """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
+        broken = asyncio.ensure_future(gang.leader.until_broken.remote())
+        pinging = asyncio.create_task(self._ping(gang))
+        try:
+            while True:
+                self._leave_if_it_must(gang)
+                while work := self._take(gang):
+                    gang.running[asyncio.create_task(self._attempt(gang, work))] = work
+                if not gang.running and (gang.leaving or self._is_idle()):
+                    self._say(f"{gang.name} is released: {gang.leaving or 'no clip is left for it'}")
+                    return
+                changes = asyncio.create_task(self._changes(timeout_s=1.0))
+                waiting = {*gang.running, broken, pinging, changes}
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                changes.cancel()
+                gone = broken if broken in done else pinging if pinging in done else None
+                if gone and gang.running:
+                    await asyncio.wait(gang.running, timeout=1.0)  # its clips may tell more than its death does
+                fault = await self._settle(gang, [task for task in gang.running if task.done()])
+                if fault is None and gone and not gang.leaving:
+                    fault = Fault("gang", _reason(gone))
+                if fault is not None:
+                    self._say(f"{gang.name} broke: {fault.failure_class}: {fault.message}")
+                    self._metrics.gang_died(fault.failure_class)
+                    self._health.gang_broke(gang.info.node, gang.since, fault)
+                    await self._give_up_all(gang, fault)
+                    return
+        except asyncio.CancelledError:
+            if gang.running:
+                clips = ", ".join(f"{work.clip.id} (attempt {work.past_attempt})" for work in gang.running.values())
+                self._say(f"{gang.name} is stopped in the middle of {clips}")
+            raise
+        finally:
+            for task in {broken, pinging, *gang.running}:
+                task.cancel()
+
+    def _leave_if_it_must(self, gang: _Gang) -> None:
+        """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""
+        if gang.leaving:
+            return
+        notice_s: float | None = None
+        if self._gpu_time.is_spent:
+            gang.leaving = "the budget is spent"
+        elif gang.info.node in self._draining:
+            ends_at = self._draining[gang.info.node]
+            notice_s = ends_at - time.time() if ends_at else None
+            gang.leaving = "its node goes"
+            self._say(
+                f"{gang.name} leaves: node {gang.info.node[:8]} is being drained"
+                + (f", gone in {notice_s:.0f} s" if notice_s is not None else "")
+            )
+        if gang.leaving:
+            gang.leader.leave.remote(notice_s)
+
+    def _take(self, gang: _Gang) -> Work | None:
+        """The next clip this gang may start now."""
+        full = len(gang.running) >= self._config.clips_in_flight
+        if full or gang.leaving or self._gpu_time.is_spent or self._health.pause is not None:
+            return None
+        if gang.running and self._load.waiting <= self._gangs_without_a_clip():
+            return None  # it would only prepare it: the clip is for a gang that can begin it
+        return self._load.take(gang.running.values())
+
+    def _gangs_without_a_clip(self) -> int:
+        """Gangs that wait for one, or are still to come."""
+        return len(self._serving) - sum(bool(gang.running) for gang in self._up.values())
+
+    async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
+        self._notify()  # there is room in the queue
+        owner = f"{self._spec.epoch}/{gang.name}"
+        work.past_attempt = await asyncio.to_thread(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
+        outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt)
+        return outcome
+
+    async def _settle(self, gang: _Gang, tasks: list[asyncio.Task[Outcome]]) -> Fault | None:
+        """Deal with attempts that have ended; the fault, if one has broken the gang."""
+        breaking: Fault | None = None
+        for task in tasks:
+            work = gang.running.pop(task)
+            try:
+                outcome = task.result()
+            except RayTaskError as error:
+                if isinstance(error.cause, LeaseLost):
+                    raise error.cause from None
+                outcome = Outcome(fault=Fault("internal", first_line(error.cause)))
+            except RayError as error:
+                outcome = Outcome(fault=Fault("gang", f"the gang died: {first_line(error)}"), broken=True)
+            except OSError as error:
+                outcome = Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+            self._metrics.exchanged("gang", outcome.traffic)
+            if outcome.record is not None:
+                self._metrics.attempt_ended("ok")
+                await self._finished(gang, work, outcome.record)
+            elif outcome.fault is None or (outcome.broken and gang.leaving):
+                self._metrics.attempt_ended(HANDED_BACK)
+                self._load.hand_back(work)
+            else:
+                if outcome.broken:  # a broken gang is counted once, not once a clip
+                    breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking
+                elif outcome.fault.failure_class not in OWN_FAULTS:
+                    self._health.count_fault(outcome.fault)
+                self._metrics.attempt_ended(outcome.fault.failure_class)
+                await self._settlement.after_fault(work, outcome.fault)
+        return breaking
+
+    async def _finished(self, gang: _Gang, work: Work, record: Record) -> None:
+        self._health.clip_finished(gang.info.node)
+        seconds = record.seconds
+        publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
+        if record.attempt == 1:  # a later one may have gone on from a stored state
+            done = denoise_work(work.clip, self._spec.bundle, self._spec.approximations.guided_share)
+            self._pace = Pace(seconds.get("denoise", 0.0) / done, publish)
+            self._demand.clip_made(seconds.get("denoise", 0.0))
+        self._metrics.made(work.clip, record)
+        await self._settlement.finished(record)
+
+    async def _give_up_all(self, gang: _Gang, fault: Fault) -> None:
+        """Clips still in flight on a gang that is gone have had an attempt too."""
+        for task, work in reversed(gang.running.items()):
+            task.cancel()
+            self._metrics.attempt_ended("gang")
+            await self._settlement.after_fault(work, Fault("gang", fault.message))
+        gang.running.clear()
+
+    def _settled(self, record: Record) -> None:
+        self._on_record(record)
+        self._metrics.settled(record)
+        self._notify()
+
+    async def _ping(self, gang: _Gang) -> None:
+        """Raises TimeoutError when the leader no longer answers (stopped, or its node cut off)."""
+        while True:
+            await asyncio.sleep(_PING_S)
+            gang.stages = await asyncio.wait_for(gang.leader.stages.remote(), _PING_TIMEOUT_S)
+
+
+def _reason(task: asyncio.Future[Any]) -> str:
+    error = task.exception()
+    if isinstance(error, TimeoutError):
+        return "its leader does not answer"
+    return first_line(error) if error else str(task.result())

@@ -1,0 +1,308 @@
+"""One clip (or a JSON's clips) with the flags of Cosmos-Predict2's `examples/multiview.py`, on this project's gangs.
+
+What the guide's script does in one process group is here a job of a few rows: a manifest is written into a work folder
+beside --save_path, `generate` makes its clips, and the views of each are stacked from top to bottom into one mp4. The
+work folder keeps an mp4 a view, the sidecar and the report; its name depends on everything that decides the clips, so
+the same command goes on where it was stopped, and another one begins anew.
+
+Names and defaults of the flags are the guide's. Without torch and, until clips are made, without Ray.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import posixpath
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.clip.video import stack_views
+from cosmos_ray.config import GenerateConfig
+from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.ledger.layout import CLIPS
+from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.manifest import builders
+from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, read_bytes
+
+#: Flags of the guide that change nothing here, and why.
+NO_EFFECT = {
+    "disable_guardrail": "there is no guardrail in the way",
+    "offload_guardrail": "there is no guardrail in the way",
+    "disable_prompt_refiner": "the multiview model has no prompt refiner",
+    "offload_prompt_refiner": "the multiview model has no prompt refiner",
+    "use_cuda_graphs": "the guide's script ignores it too",
+    "natten": "the guide's script ignores it too",
+}
+FPS = 10
+_BENCHMARK_RUNS = 4  # the first warms up, the others are averaged
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip asked for. prompt: text, a list of texts, or the path of a .txt or an embedding."""
+
+    input_video: str
+    prompt: str | list[str]
+    save_path: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
+    parser = build_parser()
+    flags = parser.parse_args(arguments)
+    try:
+        return make(flags, _say)
+    except CosmosRayError as error:
+        _say(f"{parser.prog}: {error}")
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multiview.py",
+        description="Make one multi-camera clip, or those of a JSON list, with the flags of Cosmos-Predict2's guide.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model_size", choices=["2B"], default="2B", help="size of the published multiview model")
+    add("--resolution", choices=["720"], default="720", help="720: the model's native size")
+    add("--fps", type=int, choices=[FPS], default=FPS, help="frame rate of the files; the model's own time scale stays")
+    add("--dit_path", default="", help="not available: name your weights in a bundle, and give --model its folder")
+    add(
+        "--prompt",
+        default="",
+        help="a caption; or a .txt: one line captions view 0, as many lines as --n_views caption a view each (the "
+        "guide's script wants that many and reads the first); or an embedding: .pt, .safetensors, .npy, .pkl",
+    )
+    add("--input_path", default="assets/multiview/input1.mp4", help="an mp4, the views one after the other in time")
+    add("--negative_prompt", default=None, help='the model\'s own if not given; "" for none')
+    add("--aspect_ratio", choices=["16:9"], default="16:9", help="of each view")
+    add(
+        "--num_conditional_frames",
+        type=int,
+        choices=list(LATENT_FRAMES),
+        default=1,
+        help="frames taken from the end of each view of the input",
+    )
+    add(
+        "--batch_input_json",
+        default=None,
+        help="a list of {input_video, prompt, output_video}, instead of --input_path, --prompt and --save_path; paths "
+        "start from the current folder",
+    )
+    add("--guidance", type=_between(float, 0, 100), default=7.0, help="the model follows the prompt 1 + guidance times")
+    add("--seed", type=_between(int, 0, 2**32 - 1), default=0, help="of the noise, for every clip")
+    add("--save_path", default="output/generated_video.mp4", help="mp4 with the views stacked from top to bottom")
+    add(
+        "--num_gpus", type=_between(int, 1, 64), default=1, help="GPUs that share a clip (no torchrun: Ray starts them)"
+    )
+    add("--n_views", type=_between(int, 1, len(VIEWS)), default=1, help="views in the input and to generate; usually 7")
+    for flag, reason in NO_EFFECT.items():
+        add(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
+    add("--benchmark", action="store_true", help=f"make the clip {_BENCHMARK_RUNS} times and time all but the first")
+    ours = parser.add_argument_group("not in the guide")
+    ours.add_argument("--model", default="cosmos-predict2-2b-multiview", help="name of a model, or a bundle's folder")
+    ours.add_argument("--num_steps", type=_between(int, 1, 1000), default=None, help="the model's own if not given")
+    ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
+    return parser
+
+
+def _between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """A number of that kind from low to high, as argparse takes it."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"found {text}, expected {low:g} to {high:g}")
+        return value
+
+    number.__name__ = kind.__name__  # argparse names it where the text is no number
+    return number
+
+
+def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Make the clips that the flags ask for and write them where they belong; the exit code.
+
+    Raises UsageError for what can be said before a GPU is taken, other CosmosRayErrors when the job cannot go on.
+    """
+    from cosmos_ray.job.job import generate
+
+    _check_flags(flags, say)
+    bundle = load_bundle(flags.model)
+    if flags.n_views > bundle.n_views:
+        raise UsageError(f"--n_views: found {flags.n_views}, expected at most the {bundle.n_views} of {bundle.name}")
+    items = read_items(flags, say)
+    rows = rows_of(flags, items)
+    work = work_folder(flags, rows, bundle)
+    storage = Storage(work)
+    storage.write("items.json", json.dumps(rows, indent=2).encode())
+    manifest = storage.uri_of("manifest.parquet")
+    builders.from_batch_json(storage.uri_of("items.json"), manifest, flags.n_views, base=os.getcwd())
+    config = GenerateConfig(
+        manifest=manifest,
+        output=work,
+        model=flags.model,
+        gang_size=flags.num_gpus,
+        max_failed="0",
+        device=flags.device,
+    )
+    code = generate(config, say).exit_code
+    records = {record.id: record for record in Ledger(storage).records()}
+    for number, item in enumerate(items):
+        record = records[_id(number)]
+        if record.status == "ok":
+            negative = bundle.sampling.negative_prompt if flags.negative_prompt is None else flags.negative_prompt
+            _write_result(storage, record, item, negative, say)
+        else:
+            say(f"{item.save_path}: not made ({record.failure_class}): {record.error}")
+    if flags.benchmark:
+        _say_times([records[row["id"]] for row in rows], say)
+    return code
+
+
+def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[Item]:
+    """The clips asked for: the one of the flags, or those of --batch_input_json (items without input or prompt are
+    left out, as in the guide's script, and said so). Raises UsageError."""
+    if flags.batch_input_json is None:
+        items = [Item(flags.input_path, flags.prompt, flags.save_path)]
+        if not flags.prompt.strip():
+            raise UsageError("--prompt: found nothing, expected a caption, or a .txt or an embedding's path")
+        if flags.num_conditional_frames and _version(flags.input_path) is None:
+            raise UsageError(f"--input_path: there is no file {flags.input_path}")
+    else:
+        items = []
+        for number, found in enumerate(_read_json_list(flags.batch_input_json)):
+            if not isinstance(found, dict) or not found.get("input_video") or not found.get("prompt"):
+                say(f"item {number} of {flags.batch_input_json} is left out: it lacks input_video or prompt")
+                continue
+            items.append(_item(found, number, flags.batch_input_json))
+        if not items:
+            raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
+    taken = [normalise_uri(path) for item in items for path in (item.save_path, _text_path(item.save_path))]
+    inputs = {normalise_uri(path) for item in items for path in _paths(item.input_video, item.prompt)}
+    if len(set(taken)) < len(taken):
+        raise UsageError("two clips would be written to the same file: give them different output_video")
+    if clash := sorted(inputs & set(taken)):
+        raise UsageError(f"{clash[0]} is an input, and would be written over")
+    return items
+
+
+def _item(found: dict[str, Any], number: int, where: str) -> Item:
+    video, prompt = found["input_video"], found["prompt"]
+    save_path = found.get("output_video") or f"output_{number}.mp4"
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    if not all(isinstance(value, str) for value in (video, save_path, *texts)):
+        raise UsageError(
+            f"item {number} of {where}: found {found!r}, expected strings (for the prompt also a list, one a view)"
+        )
+    return Item(video, prompt, save_path)
+
+
+def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
+    if flags.dit_path:
+        raise UsageError(
+            f"--dit_path {flags.dit_path}: weights come in bundles: write a bundle.json that names this file under "
+            "files.dit (docs/bundle.md), and give --model its folder"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("start this with python, not torchrun: --num_gpus is the size of the gang, and Ray starts it")
+    given = [f"--{flag}: {reason}" for flag, reason in NO_EFFECT.items() if getattr(flags, flag)]
+    if given:
+        say("flags without effect here: " + "; ".join(given))
+
+
+def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]]:
+    """Items for `builders.from_batch_json`, with everything the flags say."""
+    settings: dict[str, Any] = {
+        "num_conditional_frames": flags.num_conditional_frames,
+        "guidance": flags.guidance,
+        "seed": flags.seed,
+        "n_views": flags.n_views,
+        "fps": flags.fps,
+    }
+    if flags.negative_prompt is not None:
+        settings["negative_prompt"] = flags.negative_prompt
+    if flags.num_steps is not None:
+        settings["num_steps"] = flags.num_steps
+    runs = _BENCHMARK_RUNS if flags.benchmark else 1
+    return [
+        {"id": _id(number, run), "input_video": item.input_video, "prompt": item.prompt, **settings}
+        for run in range(runs)
+        for number, item in enumerate(items)
+    ]
+
+
+def _id(number: int, run: int = 0) -> str:
+    return f"clip-{number:05d}" + (f".run{run}" if run else "")
+
+
+def work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: Bundle) -> str:
+    """Beside the result; its name is the hash of all that decides the clips (and of the time, for a benchmark)."""
+    versions = {path: _version(path) for row in rows for path in _paths(row["input_video"], row["prompt"])}
+    facts = [rows, bundle.fingerprint, os.getcwd(), versions, time.time() if flags.benchmark else None]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
+
+
+def _paths(input_video: str, prompt: str | list[str]) -> list[str]:
+    """The files that a clip is made from: its video, and its prompt unless that is the text itself."""
+    is_file = isinstance(prompt, str) and prompt.endswith((".txt", *builders.EMBEDDING_SUFFIXES))
+    return [input_video, str(prompt)] if is_file else [input_video]
+
+
+def _version(path: str) -> list[Any] | None:
+    """Size and version of a file; None if there is none."""
+    uri = normalise_uri(path)
+    found = Storage(parent_uri(uri)).stat(posixpath.basename(uri))
+    return [found.size, found.version] if found else None
+
+
+def _read_json_list(path: str) -> list[Any]:
+    try:
+        found = json.loads(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--batch_input_json: {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, list):
+        raise UsageError(f"--batch_input_json: {path}: found {type(found).__name__}, expected a list of objects")
+    return found
+
+
+def _text_path(save_path: str) -> str:
+    return posixpath.splitext(save_path)[0] + ".txt"
+
+
+def _write_result(work: Storage, record: Record, item: Item, negative: str, say: Callable[[str], None]) -> None:
+    """The stacked mp4 and the text beside it."""
+    by_view = {entry.view: entry.path for entry in record.files}
+    videos = [work.read(by_view[view]) for view in VIEWS if view in by_view]
+    _write(item.save_path, videos[0] if len(videos) == 1 else stack_views(videos, FPS))
+    prompt = "\n".join(item.prompt) if isinstance(item.prompt, list) else item.prompt
+    _write(_text_path(item.save_path), f"[Prompt]\n{prompt}\n\n[Negative Prompt]\n{negative}\n".encode())
+    say(f"{item.save_path}: {len(videos)} views, {FPS} frames a second; a file a view: {work.uri_of(CLIPS)}")
+
+
+def _write(path: str, data: bytes) -> None:
+    uri = normalise_uri(path)
+    Storage(parent_uri(uri)).write(posixpath.basename(uri), data)
+
+
+def _say_times(records: list[Record], say: Callable[[str], None]) -> None:
+    """Mean seconds of the runs after the first, by phase."""
+    measured = [record for record in records if record.status == "ok" and record.id != _id(0)]
+    if not measured:
+        return
+    phases = ("prepare", "denoise", "decode", "encode", "put")
+    means = {phase: sum(one.seconds.get(phase, 0.0) for one in measured) / len(measured) for phase in phases}
+    shown = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in means.items())
+    say(f"benchmark, mean of {len(measured)} clips after the first: {sum(means.values()):.3f} s a clip ({shown})")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,111 @@
+"""What stores answer when something is wrong, as one vocabulary, and which of it is worth another try.
+
+The libraries of object stores have errors of their own for the same things. Here they become Python's: PermissionError,
+FileNotFoundError, or another OSError for what may pass (no connection, 429, 5xx). Nothing outside this module and
+`storage` knows which library a fault came from.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cosmos_ray.store import traffic
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class BucketMissingError(OSError):
+    """The whole bucket of an object is not there: the store's fault or the job's, not that of the row that names it."""
+
+
+_RETRY_DELAYS_S = (0.2, 1.0, 3.0)
+#: Faults that another try cannot mend.
+_FINAL = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    BucketMissingError,
+)
+_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
+#: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
+_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
+#: Time-out, a conflict with another writer of this moment, too many requests.
+_PASSING_4XX = frozenset({408, 409, 429})
+_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
+
+
+def retrying(operation: Callable[[], T], what: str) -> T:
+    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter.
+
+    Every fault of the store is an OSError to the caller, whatever the store's own library makes of it.
+    """
+    for delay in _RETRY_DELAYS_S:
+        try:
+            return _with_os_errors(operation)
+        except _FINAL:
+            raise
+        except OSError as error:
+            if error.errno in _FINAL_ERRNO:
+                raise
+            log.warning("%s: %s; again in about %.1f s", what, error, delay)
+            traffic.count(retries=1)
+            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+    return _with_os_errors(operation)
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what a store answered: some answers have no text but that of the error beneath."""
+    said = f"{type(error).__name__}: {_first_line(error)}"
+    beneath = _first_line(error.__cause__) if error.__cause__ is not None else ""
+    return said if beneath in said else f"{said} ({beneath})"
+
+
+def _with_os_errors(operation: Callable[[], T]) -> T:
+    try:
+        return operation()
+    except Exception as error:
+        translated = _as_os_error(error)
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def _as_os_error(error: Exception) -> Exception:
+    """`error` itself if it says what it is, or is no store's."""
+    if isinstance(error, OSError):
+        # gcsfs has no other name for a 403.
+        forbidden = type(error) is OSError and error.errno is None and str(error).startswith("Forbidden: ")
+        return PermissionError(_first_line(error)) if forbidden else error
+    if type(error).__module__.partition(".")[0] not in _CLIENTS:
+        return error
+    name, status = type(error).__name__, _http_status(error)
+    said = f"{name}: {_first_line(error)}"
+    if name in _NO_CREDENTIALS or status in (401, 403):
+        return PermissionError(said)
+    if status == 404:
+        return FileNotFoundError(said)
+    if status is not None and 400 <= status < 500 and status not in _PASSING_4XX:
+        return OSError(errno.EINVAL, said)
+    return OSError(said)
+
+
+def _http_status(error: Exception) -> int | None:
+    """Azure's errors have `status_code`, gcsfs' `code` (a number or its digits), aiohttp's `status`."""
+    for name in ("status_code", "code", "status"):
+        value = getattr(error, name, None)
+        if isinstance(value, int | str) and str(value).isdigit():
+            return int(value)
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    """Azure's messages go on with request ids and the answer's XML."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,397 @@
+"""One folder of an object store or of a local disk, and the few operations that the ledger rests on.
+
+Everything is fsspec; what is written here is only what fsspec leaves open:
+
+* create-if-absent (`write_if_absent`), the primitive under leases and commit records. On S3, GCS and Azure it is a
+  condition checked at the server; on a local disk a finished temporary file is hard-linked into place, which fails if
+  the name exists (POSIX `link`), also over NFS.
+* paths that cannot leave the folder, and references that cannot leave what a manifest may name;
+* retries with backoff and jitter of faults that pass, none of those that are final.
+
+Credentials come from the environment, as each store's own library reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import posixpath
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.store import traffic
+from cosmos_ray.store.faults import BucketMissingError, explain, retrying
+
+#: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
+SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_TEMPORARY = ".tmp-"
+#: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
+#: Ceph's gateway ignores it when a multipart upload is completed).
+MAX_CREATE_BYTES = 64 * 2**20
+#: What `check_writable` writes and removes at once; left only by a process that was killed in between.
+PROBES = "_cosmos_ray/probes"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """size in bytes; version: what changes when the content does (ETag, or mtime where there is none)."""
+
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Removed:
+    """size: in bytes, of all that was removed."""
+
+    objects: int
+    size: int
+
+
+def scheme_of(uri: str) -> str:
+    """`s3` for `s3://…`; `file` for a plain path."""
+    match = _SCHEME.match(uri)
+    return match.group(1).lower() if match else "file"
+
+
+def normalise_uri(uri: str) -> str:
+    """An absolute URI or path without a trailing slash; local ones as plain absolute paths."""
+    if "::" in uri:
+        raise UsageError(f"chained URIs are not supported: {uri!r}")
+    scheme = scheme_of(uri)
+    if scheme == "file":
+        return os.path.abspath(_SCHEME.sub("", uri))
+    return uri.rstrip("/")
+
+
+def resolve_reference(reference: str, base: str) -> str:
+    """The absolute URI of an input named in a manifest that lies in folder `base`.
+
+    Raises ValueError (text for a person) for a scheme that is not allowed, a chained URI, a relative path that climbs
+    out of `base`, and a local path in a manifest that is not local itself: it would be read on whatever node gets it.
+    """
+    if not reference or "\x00" in reference:
+        raise ValueError("an empty or malformed URI")
+    if "::" in reference:
+        raise ValueError("a chained URI ('::'), which is not allowed")
+    scheme = scheme_of(reference)
+    if scheme not in SCHEMES:
+        raise ValueError(f"a URI of scheme {scheme!r}, which is not one of {', '.join(sorted(SCHEMES))}")
+    base_is_local = scheme_of(base) == "file"
+    absolute = bool(_SCHEME.match(reference)) or reference.startswith("/")
+    if scheme == "file" and absolute:
+        if not base_is_local:
+            raise ValueError("a local path in a manifest that is not on a local disk")
+        return normalise_uri(reference)
+    if absolute:
+        return reference
+    if ".." in reference.replace("\\", "/").split("/"):
+        raise ValueError("a relative path with '..', which would leave the manifest's folder")
+    return f"{base.rstrip('/')}/{posixpath.normpath(reference)}"
+
+
+def parent_uri(uri: str) -> str:
+    """The folder that holds `uri`."""
+    return normalise_uri(uri).rsplit("/", 1)[0] or "/"
+
+
+def filesystem_of(uri: str) -> tuple[Any, str]:
+    """(fsspec filesystem, path in it). Listings are never cached: other processes write here too."""
+    scheme = scheme_of(uri)
+    if scheme not in SCHEMES:
+        raise UsageError(f"{uri!r}: scheme {scheme!r} is not one of {', '.join(sorted(SCHEMES))}")
+    # gcsfs would ask for each bucket's layout first, with a permission that a reader of objects need not have.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    options = {} if scheme == "file" else {"use_listings_cache": False}
+    try:
+        return fsspec.core.url_to_fs(normalise_uri(uri), **options)
+    except ImportError as error:
+        raise UsageError(f"{uri!r} needs another package: {error}") from error
+    except ValueError as error:  # adlfs, if the environment has no account, or a malformed one
+        raise UsageError(f"{uri!r} cannot be reached: {explain(error)}") from error
+
+
+def fetch_to_file(uri: str, target: Path) -> Stat:
+    """Download `uri` into a local file; the store's own size and version of it."""
+    fs, path = filesystem_of(uri)
+
+    def get() -> Stat:
+        try:
+            found = _stat(fs.info(path))
+            fs.get_file(path, str(target))
+        except FileNotFoundError:
+            _check_bucket(fs, uri)
+            raise
+        return found
+
+    stat = retrying(get, f"fetching {uri}")
+    traffic.count(read=stat.size)
+    return stat
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object at `uri`."""
+    fs, path = filesystem_of(uri)
+
+    def read() -> bytes:
+        try:
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            _check_bucket(fs, uri)
+            raise
+
+    data = retrying(read, f"reading {uri}")
+    traffic.count(read=len(data))
+    return data
+
+
+def _check_bucket(fs: Any, uri: str) -> None:
+    """Raises BucketMissingError if not only the object is missing."""
+    match = _SCHEME.match(uri)
+    if match is None or scheme_of(uri) == "file":
+        return
+    bucket = uri[match.end() :].partition("/")[0]
+    if not fs.exists(bucket):
+        raise BucketMissingError(f"the bucket {bucket!r} of {uri} is not there")
+
+
+def _stat(info: dict[str, Any]) -> Stat:
+    version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    return Stat(size=int(info["size"] or 0), version=str(version).strip('"'))
+
+
+class Storage:
+    """Reads and writes below one URI. Paths are relative, with `/`, and cannot leave it. Picklable."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = normalise_uri(uri)
+        self.local = scheme_of(self.uri) == "file"
+        self._fs: Any = None
+        self._root = ""
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.uri,)
+
+    def _at(self, path: str) -> tuple[Any, str]:
+        parts = path.split("/")
+        if not path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"not a relative path inside {self.uri}: {path!r}")
+        if self._fs is None:
+            self._fs, self._root = filesystem_of(self.uri)
+        return self._fs, f"{self._root}/{path}"
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """Raises FileNotFoundError."""
+        fs, full = self._at(path)
+        data = bytes(retrying(lambda: fs.cat_file(full), f"reading {path}"))
+        traffic.count(read=len(data))
+        return data
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Many small objects at once; the ones deleted meanwhile are left out."""
+        wanted = list(paths)
+        if not wanted:
+            return {}
+        if self.local:
+            return {path: data for path in wanted if (data := self._read_if_there(path)) is not None}
+        fs, _ = self._at(wanted[0])
+        by_full = {self._at(path)[1]: path for path in wanted}
+        found = fs.cat(list(by_full), on_error="return")
+        result: dict[str, bytes] = {}
+        for full, data in found.items():
+            path = by_full[full]
+            if isinstance(data, FileNotFoundError):
+                continue
+            if not isinstance(data, Exception):
+                result[path] = bytes(data)
+                traffic.count(read=len(data))
+            elif (content := self._read_if_there(path)) is not None:
+                result[path] = content
+        return result
+
+    def _read_if_there(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write or replace; readers see the old content or the new, never a part."""
+        fs, full = self._at(path)
+        if self.local:
+            retrying(lambda: self._write_local(full, data, os.replace), f"writing {path}")
+        else:
+            retrying(lambda: fs.pipe_file(full, data), f"writing {path}")
+        traffic.count(written=len(data))
+
+    def write_file(self, path: str, source: Path) -> None:
+        """As `write`, of a local file too large for memory."""
+        fs, full = self._at(path)
+        if self.local:
+            with open(source, "rb") as whole, self._local_file(full, os.replace) as file:
+                shutil.copyfileobj(whole, file)
+        else:
+            retrying(lambda: fs.put_file(str(source), full), f"writing {path}")
+        traffic.count(written=source.stat().st_size)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        """Create `path` with `data`; False if somebody else had created it. Exactly one of many callers gets True.
+
+        A conditional write whose answer was lost is sent again by the store's client and then meets itself: content
+        equal to ours counts as ours, so callers put something unique to them into `data`.
+
+        Raises ValueError for more than MAX_CREATE_BYTES.
+        """
+        fs, full = self._at(path)
+        if len(data) > MAX_CREATE_BYTES:
+            raise ValueError(f"{path}: found {len(data)} bytes to create, expected at most {MAX_CREATE_BYTES}")
+
+        def create() -> bool:
+            if self.local:
+                try:
+                    self._write_local(full, data, os.link)
+                except FileExistsError:
+                    return False
+                return True
+            try:
+                fs.pipe_file(full, data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # Ceph's gateway (2021) answers a failed condition with something that s3fs shows as EINVAL.
+                if error.errno == errno.EINVAL and self.exists(path):
+                    return False
+                raise
+            return True
+
+        created = retrying(create, f"creating {path}")
+        if created:
+            traffic.count(written=len(data))
+        return created or self._read_if_there(path) == data
+
+    def _write_local(self, full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
+        with self._local_file(full, put_in_place) as file:
+            file.write(data)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _local_file(full: str, put_in_place: Callable[[str, str], None]) -> Iterator[IO[bytes]]:
+        """A file beside `full` to write into, which then takes its place, whole and on the disk."""
+        folder = os.path.dirname(full)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            put_in_place(temporary, full)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def exists(self, path: str) -> bool:
+        return self.stat(path) is not None
+
+    def stat(self, path: str) -> Stat | None:
+        """None if there is no such object."""
+        fs, full = self._at(path)
+        try:
+            info = retrying(lambda: fs.info(full), f"looking at {path}")
+        except FileNotFoundError:
+            return None
+        return None if info.get("type") == "directory" else _stat(info)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Relative paths of all objects below the folder `prefix`; one listing, never on a clip's path."""
+        fs, full = self._at(prefix)
+        for found in retrying(lambda: fs.find(full), f"listing {prefix}"):
+            if not posixpath.basename(found).startswith(_TEMPORARY):
+                yield found[len(self._root) :].lstrip("/")
+
+    def list_files(self, folder: str) -> Sequence[str]:
+        """Relative paths of the objects directly in `folder`, not of those below."""
+        fs, full = self._at(folder)
+        try:
+            found = retrying(lambda: fs.ls(full, detail=True), f"listing {folder}")
+        except FileNotFoundError:
+            return []
+        names = [posixpath.basename(one["name"]) for one in found if one["type"] == "file"]
+        return [f"{folder}/{name}" for name in names if name and not name.startswith(_TEMPORARY)]
+
+    def delete(self, path: str) -> None:
+        """No error if it is gone already."""
+        fs, full = self._at(path)
+        with contextlib.suppress(FileNotFoundError):
+            retrying(lambda: fs.rm_file(full), f"deleting {path}")
+
+    def delete_folder(self, folder: str) -> None:
+        """With all that is below it. No error if it is gone already."""
+        fs, full = self._at(folder)
+        with contextlib.suppress(FileNotFoundError):
+            retrying(lambda: fs.rm(full, recursive=True), f"deleting {folder}")
+
+    def remove_unfinished(self) -> Removed:
+        """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.
+
+        Azure and Google drop the parts of unfinished uploads themselves, after a week. Only for the folder's owner.
+        """
+        if self.local:
+            return self._remove_temporary_files()
+        return self._abort_uploads() if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
+
+    def _remove_temporary_files(self) -> Removed:
+        objects = size = 0
+        for folder, _, names in os.walk(self.uri):
+            for name in names:
+                if name.startswith(_TEMPORARY):
+                    path = os.path.join(folder, name)
+                    size += os.path.getsize(path)
+                    os.unlink(path)
+                    objects += 1
+        return Removed(objects, size)
+
+    def _abort_uploads(self) -> Removed:
+        """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
+        fs, full = self._at("any")
+        bucket, _, prefix = full.removesuffix("any").partition("/")
+        objects = size = 0
+        marker: dict[str, str] = {}
+        while True:
+            page = retrying(
+                functools.partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marker),
+                "listing unfinished uploads",
+            )
+            for upload in page.get("Uploads", ()):
+                which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
+                retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")
+                size += sum(part["Size"] for part in parts)
+                objects += 1
+            if not page.get("IsTruncated"):
+                return Removed(objects, size)
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def check_writable(self) -> None:
+        """Raises UsageError (with the store's own words) if this folder cannot be written."""
+        probe = f"{PROBES}/{uuid.uuid4().hex}"
+        try:
+            self.write(probe, b"")
+            self.delete(probe)
+        except (OSError, ImportError) as error:
+            raise UsageError(f"the output {self.uri} is not writable: {explain(error)}") from error

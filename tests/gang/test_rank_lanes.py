@@ -1,0 +1,80 @@
+"""What a rank's lanes do to each other, called as its threads call them; Ray's own part is in test_gang_pool.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.config import GangConfig
+from cosmos_ray.gang import rank as rank_module
+from cosmos_ray.gang.rank import Rank
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.fake import FakeGenerator, FakeLatents, FakeState
+
+
+class Watched(FakeGenerator):
+    """Notes what happens. The clip `second` ends only when the first has been decoded."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.happened: list[str] = []
+        self._decoded = threading.Event()
+
+    def denoise(self, request: ClipRequest, *, on_state: Callable[[FakeState], None], **more: Any) -> FakeLatents:  # type: ignore[override]
+        def noted(state: FakeState) -> None:
+            if state.step == 0:
+                self.happened.append(f"{request.id} begins")
+            on_state(state)
+
+        latents = super().denoise(request, on_state=noted, **more)
+        assert request.id != "second" or self._decoded.wait(60)
+        return latents
+
+    def decode(self, latents: Any) -> Any:
+        self.happened.append("decoding")
+        self._decoded.set()
+        return super().decode(latents)
+
+
+@pytest.fixture
+def rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rank:
+    named = SimpleNamespace(get_actor_name=lambda: "gang-0001-rank0")
+    monkeypatch.setattr(rank_module.ray, "get_runtime_context", lambda: named)
+    monkeypatch.setattr(rank_module, "log_as", lambda name: None)
+    bundle = load_bundle("fake")
+    monkeypatch.setattr("cosmos_ray.models.load.load_generator", lambda *_: Watched(bundle))
+    made = Rank(0, 1)
+    made.load(GangSpec(bundle, 1, "cpu", "reference", str(tmp_path), 1, GangConfig()), 0)
+    return made
+
+
+def request(clip_id: str) -> ClipRequest:
+    return ClipRequest(clip_id, ("a street",), "", len(VIEWS), 0, seed=0, guidance=0.0, num_steps=2)
+
+
+def test_a_clip_is_decoded_once_the_next_one_has_begun(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", 60.0)
+    rank.denoise(request("first"))
+    with ThreadPoolExecutor(1) as publish_lane:
+        publishing = publish_lane.submit(rank.publish, "first", "clips/first", 10)
+        time.sleep(0.2)  # in which it would be decoded
+        rank.denoise(request("second"))
+        entries, _ = publishing.result()
+    assert rank._generator.happened == ["first begins", "second begins", "decoding"]
+    assert len(entries) == len(VIEWS)
+
+
+def test_a_clip_that_none_follows_is_decoded_all_the_same(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", 0.05)
+    rank.denoise(request("first"))
+    entries, _ = rank.publish("first", "clips/first", 10)
+    assert len(entries) == len(VIEWS)

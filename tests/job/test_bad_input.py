@@ -1,0 +1,134 @@
+"""Bad input, through a whole job with real files: records name column, found and expected; the others finish."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from support.job_runs import records, run_job, write_manifest
+
+from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.errors import ManifestError, UsageError
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_node() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class _RunsCode:
+    """Unpickling this would leave a file behind."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (self.marker,)
+
+
+def _movie(frames: int) -> bytes:
+    return encode_mp4(np.full((frames, 64, 112, 3), 90, np.uint8), 10)
+
+
+def test_every_kind_of_bad_row_fails_alone_and_says_why(tmp_path: Path) -> None:
+    whole = _movie(14)
+    (tmp_path / "good.mp4").write_bytes(whole)
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "text.mp4").write_text("#EXTM3U\n/etc/hostname\n")
+    (tmp_path / "odd.mp4").write_bytes(_movie(13))
+    np.save(tmp_path / "narrow.npy", np.zeros((1, 7 * 512, 3), np.float32))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(_RunsCode(tmp_path / "was-run")))
+    cameras = ["good.mp4"] * 7
+    rows: list[dict[str, Any]] = [
+        {"id": "good", "prompt": ["a road"], "input_video": "good.mp4"},
+        {"id": "missing", "prompt": ["a road"], "input_video": "nowhere.mp4"},
+        {"id": "http", "prompt": ["a road"], "input_video": "http://example.com/a.mp4"},
+        {"id": "climbs", "prompt": ["a road"], "input_video": "../outside.mp4"},
+        {"id": "truncated", "prompt": ["a road"], "input_video": "cut.mp4"},
+        {"id": "playlist", "prompt": ["a road"], "input_video": "text.mp4"},
+        {"id": "uneven", "prompt": ["a road"], "input_video": "odd.mp4"},
+        {"id": "short", "prompt": ["a road"], "input_video": "good.mp4", "num_conditional_frames": 5},
+        {"id": "three-captions", "prompt": ["a", "b", "c"], "input_video": "good.mp4"},
+        {"id": "six-cameras", "prompt": ["a road"], "input_videos": cameras[:6]},
+        {"id": "narrow", "prompt_embedding": "narrow.npy"},
+        {"id": "evil", "prompt_embedding": "evil.pkl"},
+        {"id": "no-frames", "prompt": ["a road"], "num_conditional_frames": 5},
+        {"id": "good-too", "prompt": ["a road"], "input_videos": cameras, "num_conditional_frames": 5},
+    ]
+    expected = {
+        "missing": ("input_video", "nowhere.mp4", "a file that exists"),
+        "http": ("input_video", "http://example.com/a.mp4", "scheme 'http'"),
+        "climbs": ("input_video", "../outside.mp4", "'..'"),
+        "truncated": ("input_video", "cut.mp4", "truncated"),
+        "playlist": ("input_video", "text.mp4", "not an mp4"),
+        "uneven": ("input_video", "13", "7"),
+        "short": ("input_video", "2", "5"),
+        "three-captions": ("prompt", "['a', 'b', 'c']", "one caption or 7"),
+        "six-cameras": ("input_videos", "good.mp4", "7 URIs"),
+        "narrow": ("prompt_embedding", "3584, 3", "3584, 1"),
+        "evil": ("prompt_embedding", ".pkl file", "array"),
+        "no-frames": ("num_conditional_frames", "5", "no input video"),
+    }
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert (summary.ok, summary.failed, summary.left) == (2, len(expected), 0)
+    assert {clip for clip, one in found.items() if one.status == "ok"} == {"good", "good-too"}
+    for clip, (column, what, wanted) in expected.items():
+        error = found[clip].error or ""
+        assert found[clip].failure_class == "input", clip
+        assert f"`{column}`" in error, (clip, error)
+        assert what in error, (clip, error)
+        assert wanted in error, (clip, error)
+    assert not (tmp_path / "was-run").exists(), "a pickle from outside was run"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}], "row 1: column `id`: found 'a'"),
+        ([{"id": "../a", "prompt": "x"}], "row 0: column `id`: found '../a', expected"),
+        ([{"id": "a", "prompt": "x", "seed": "seven"}], "column `seed`: found type string, expected an integer"),
+        ([{"id": "a.s001", "prompt": "x"}, {"id": "a", "prompt": "x", "num_samples": 2}], "also asked for by row 0"),
+    ],
+)
+def test_a_manifest_at_fault_is_refused_before_anything_starts(
+    tmp_path: Path, rows: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ManifestError) as error:
+        run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_row_is_refused_or_made_again(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 1}])
+    run_job(manifest, tmp_path / "out")
+    write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 2}])
+    with pytest.raises(ManifestError, match="1 rows were edited after their clips were made"):
+        run_job(manifest, tmp_path / "out")
+    summary, _ = run_job(manifest, tmp_path / "out", redo_changed=True)
+    assert (summary.ok, summary.failed) == (1, 0)
+
+
+def test_another_model_may_not_go_on_with_an_output(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x"}])
+    run_job(manifest, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"was made with other settings.*numerics"):
+        run_job(manifest, tmp_path / "out", sampling={"numerics": "reference"})
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x"}])
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UsageError, match=r"the output .*/file/out cannot be read: NotADirectoryError"):
+        run_job(manifest, tmp_path / "file" / "out")

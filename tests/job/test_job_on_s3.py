@@ -1,0 +1,74 @@
+"""A whole job whose manifest, inputs and output lie in a bucket: nothing of it is on a local disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import s3fs
+from support.fault_proxy import fault_proxy
+from support.job_runs import check_files, fake_config, records, write_manifest
+
+from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.job.job import generate
+from cosmos_ray.job.reproduce import reproduce
+from cosmos_ray.ledger.layout import REPRODUCED
+from cosmos_ray.output.status import read_status
+from cosmos_ray.store.storage import Storage, read_bytes
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def test_a_job_from_bucket_to_bucket_and_again(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no process of it lists the clips, however many there are."""
+    with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        requests: list[str] = []
+        proxy.fault = lambda method, path: requests.append(f"{method} {path}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        _from_bucket_to_bucket(s3, tmp_path)
+    s3fs.S3FileSystem.clear_instance_cache()
+    listings = [unquote(request) for request in requests if "list-type=2" in request and "max-keys=1&" not in request]
+    assert [one for one in listings if "/out/_cosmos_ray/ledger" in one]
+    assert not [one for one in listings if "/out/clips" in one or "/out/&" in one]
+
+
+def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
+    bucket = Storage(s3)
+    bucket.write("in/clip.mp4", encode_mp4(np.full((7, 64, 112, 3), 90, np.uint8), 10))
+    rows = [
+        {"id": "image", "prompt": "a road", "input_video": "clip.mp4"},
+        {"id": "two", "prompt": "a road", "num_samples": 2},
+        {"id": "missing", "prompt": "a road", "input_video": f"{s3}/in/nowhere.mp4"},
+        {"id": "local", "prompt": "a road", "input_video": "/etc/hostname"},
+    ]
+    bucket.write("in/m.parquet", Path(write_manifest(tmp_path / "m.parquet", rows)).read_bytes())
+    # Ray's workers take the bucket's address and keys from the environment that Ray is started in.
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        said: list[str] = []
+        summary = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
+        assert (summary.ok, summary.failed, summary.left) == (3, 2, 0), said
+        again = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
+        views = reproduce(f"{s3}/out", "image", said.append, assignments=["device=cpu"])
+    finally:
+        ray.shutdown()
+    assert (again.ok, again.failed) == (3, 2)
+    assert said.count("all 5 clips are settled already: nothing to do") == 1
+    assert len(views) == 7
+    assert all(view.same_bytes for view in views)
+    assert list(Storage(f"{s3}/out").list(REPRODUCED)) == []
+    found = records(f"{s3}/out")
+    assert "expected a file that exists" in (found["missing"].error or "")
+    assert "a local path in a manifest that is not on a local disk" in (found["local"].error or "")
+    check_files(f"{s3}/out")
+    index = pq.read_table(pa.BufferReader(read_bytes(f"{s3}/out/index.parquet")))
+    assert index["id"].to_pylist() == ["image", "two.s000", "two.s001"]
+    assert dict(index["videos"][0].as_py())["rear"] == f"{s3}/out/clips/image/1/rear.mp4"
+    assert read_status(f"{s3}/out")[0].left == 0

@@ -1,0 +1,260 @@
+"""One owner of an output at a time: who may take it, who must wait, and who finds that it has lost it.
+
+Owners that are killed or put to sleep are real processes. Each test runs on a local folder and on an S3 server.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cosmos_ray.errors import LeaseHeld, LeaseLost
+from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire, check_epoch
+from cosmos_ray.store.storage import Storage
+
+TIMES = LeaseTimes(beat_s=0.2, life_s=1.5)
+#: A life so long that a test which had to wait for its end would be seen to, on the slowest machine.
+PATIENT = LeaseTimes(beat_s=0.2, life_s=60.0)
+
+_OWNER = f"""
+import sys
+from cosmos_ray.errors import LeaseHeld, LeaseLost
+from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.lease import LeaseTimes, acquire, check_epoch
+from cosmos_ray.store.storage import Storage
+
+def say(*words):
+    print(*words, flush=True)
+
+storage = Storage(sys.argv[1])
+storage.exists("warm-up")
+say("ready")
+sys.stdin.readline()
+try:
+    lease = acquire(storage, LeaseTimes({TIMES.beat_s}, {TIMES.life_s}), on_lost=lambda: say("on_lost"))
+except LeaseHeld as error:
+    say("held")
+    sys.exit()
+say("owner", lease.epoch)
+for command in sys.stdin:
+    if command == "release\\n":
+        lease.release()
+        say("released")
+    else:
+        try:
+            check_epoch(storage, lease.epoch)
+            say("still the owner")
+        except LeaseLost:
+            say("lost", lease.lost)
+"""
+
+
+class Job:
+    """Another job, in a process of its own, that speaks a line at a time."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _OWNER, storage.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        assert self.hear() == "ready"
+
+    def say(self, line: str = "") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Its next line; fails if it has nothing to say for long."""
+        return self._lines.get(timeout=30)
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.strip())
+
+    def ask(self, line: str = "") -> str:
+        self.say(line)
+        return self.hear()
+
+
+@pytest.fixture
+def start_job(storage: Storage) -> Iterator[Callable[[], Job]]:
+    """Starts jobs on `storage` that wait for a word before they try to own it."""
+    jobs: list[Job] = []
+
+    def start() -> Job:
+        jobs.append(Job(storage))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.process.kill()
+        job.process.wait()
+
+
+def take(storage: Storage, on_lost: Callable[[], None] = lambda: None, times: LeaseTimes = TIMES) -> Lease:
+    return acquire(storage, times, on_lost, say=lambda _: None)
+
+
+# --- taking ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_owner_takes_a_free_output_at_once(storage: Storage) -> None:
+    began = time.monotonic()
+    lease = take(storage, times=PATIENT)
+    assert time.monotonic() - began < PATIENT.life_s
+    assert lease.epoch == 1
+    assert not lease.lost
+    check_epoch(storage, lease.epoch)
+    lease.release()
+
+
+def test_a_beating_owner_is_not_disturbed(storage: Storage) -> None:
+    lease = take(storage)
+    with pytest.raises(LeaseHeld, match=f"{storage.uri} is owned by a living job \\({lease.owner}\\)"):
+        take(storage)
+    check_epoch(storage, lease.epoch)
+    lease.release()
+    assert not lease.lost
+
+
+def test_a_released_output_is_taken_without_waiting(storage: Storage) -> None:
+    """Every owner has an epoch of its own, one after the other."""
+    began = time.monotonic()
+    for epoch in (1, 2, 3):
+        lease = take(storage, times=PATIENT)
+        assert lease.epoch == epoch
+        lease.release()
+    assert time.monotonic() - began < PATIENT.life_s
+
+
+def test_a_release_while_a_newcomer_watches_is_noticed(storage: Storage) -> None:
+    """The owner is silent (it beats once a minute) until it says farewell."""
+    quiet = acquire(storage, LeaseTimes(beat_s=60.0, life_s=180.0))
+    timer = threading.Timer(0.4, quiet.release)
+    timer.start()
+    began = time.monotonic()
+    lease = take(storage, times=PATIENT)
+    assert time.monotonic() - began < PATIENT.life_s
+    assert lease.epoch == 2
+    lease.release()
+    timer.join()
+
+
+@pytest.mark.slow
+def test_two_newcomers_to_a_free_output_make_one_owner(storage: Storage, start_job: Callable[[], Job]) -> None:
+    jobs = [start_job(), start_job()]
+    for job in jobs:
+        job.say()
+    assert sorted(job.hear() for job in jobs) == ["held", "owner 1"]
+
+
+@pytest.mark.slow
+def test_of_many_newcomers_to_a_dead_owners_output_one_takes_over(storage: Storage) -> None:
+    """An owner that died before its first beat; eight jobs find its epoch at the same moment."""
+    storage.write(f"{LEASE}/00000001.json", json.dumps({"owner": "died early", "time": 0}).encode())
+
+    def attempt(_: int) -> Lease | None:
+        try:
+            return take(storage)
+        except LeaseHeld:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        leases = [lease for lease in pool.map(attempt, range(8)) if lease is not None]
+    assert [lease.epoch for lease in leases] == [2]
+    leases[0].release()
+
+
+# --- taking over -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_killed_owner_is_succeeded_after_one_lifetime(storage: Storage, start_job: Callable[[], Job]) -> None:
+    """SIGKILL: no farewell. The newcomer watches for a lifetime, not less."""
+    job = start_job()
+    assert job.ask() == "owner 1"
+    job.process.send_signal(signal.SIGKILL)
+    job.process.wait()
+    began = time.monotonic()
+    lease = take(storage)
+    assert time.monotonic() - began >= TIMES.life_s
+    assert lease.epoch == 2
+    lease.release()
+
+
+@pytest.mark.slow
+def test_an_owner_that_slept_through_its_succession_finds_itself_lost(
+    storage: Storage, start_job: Callable[[], Job]
+) -> None:
+    """SIGSTOP, succession, SIGCONT: `on_lost` is called, and the check before a commit raises."""
+    job = start_job()
+    assert job.ask() == "owner 1"
+    assert job.ask("check") == "still the owner"
+    job.process.send_signal(signal.SIGSTOP)
+    successor = take(storage)
+    assert successor.epoch == 2
+    job.process.send_signal(signal.SIGCONT)
+    assert job.hear() == "on_lost"
+    assert job.ask("check") == "lost True"
+    # Its farewell, if it says one, does not touch the successor.
+    assert job.ask("release") == "released"
+    with pytest.raises(LeaseHeld):
+        take(storage)
+    assert not successor.lost
+    successor.release()
+
+
+def test_the_check_before_a_commit_needs_no_beat(storage: Storage) -> None:
+    """An owner may wake between two beats: what counts is whether the next epoch is there."""
+    sleepy = acquire(storage, LeaseTimes(beat_s=60.0, life_s=180.0))
+    check_epoch(storage, sleepy.epoch)
+    storage.write(f"{LEASE}/00000002.json", b"{}")
+    assert not sleepy.lost
+    with pytest.raises(LeaseLost, match=r"epoch 2\); this one was epoch 1"):
+        check_epoch(storage, sleepy.epoch)
+    sleepy.release()
+
+
+def test_a_store_that_is_gone_for_a_while_does_not_end_the_beats(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that beats outlives faults of the store, and beats again when they are over."""
+    lost: list[bool] = []
+    lease = take(storage, on_lost=lambda: lost.append(True))
+    broken = threading.Event()
+    broken.set()
+    write = Storage.write
+
+    def write_unless_broken(self: Storage, path: str, data: bytes) -> None:
+        if broken.is_set():
+            raise OSError("the store is gone")
+        write(self, path, data)
+
+    monkeypatch.setattr(Storage, "write", write_unless_broken)
+    _wait_for(lambda: "the store is gone" in caplog.text)
+    broken.clear()
+    before = storage.read(f"{LEASE}/00000001.beat")
+    _wait_for(lambda: storage.read(f"{LEASE}/00000001.beat") != before)
+    assert not lease.lost
+    assert not lost
+    lease.release()
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,157 @@
+"""What nothing refers to any more is removed, what records refer to is kept, and spoilt files are found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cosmos_ray.cli.main import app
+from cosmos_ray.ledger.layout import REPRODUCED, RUN
+from cosmos_ray.ledger.lease import LeaseTimes, acquire
+from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record, record_path
+from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.tidy import clean, damaged, files_of, remove_other_attempts
+from cosmos_ray.store.storage import Storage
+
+
+def commit(storage: Storage, clip_id: str, attempt: int, generation: int = 0, status: str = "ok") -> Record:
+    """A clip with two videos and a sidecar, as a gang leaves it."""
+    import hashlib
+
+    def store(name: str, view: str) -> FileEntry:
+        data = f"{clip_id} {attempt} {name}".encode()
+        path = f"clips/{clip_id}/{attempt}/{name}"
+        storage.write(path, data)
+        return FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest())
+
+    ok = status == "ok"
+    files = tuple(store(f"{view}.mp4", view) for view in ("rear", "front_wide")) if ok else ()
+    sidecar = store("clip.json", "") if ok else None
+    failure_class, error = (None, None) if ok else ("gang", "it died")
+    record = Record(
+        clip_id, generation, "ok" if ok else "failed", failure_class, attempt, error, "hash", 1,
+        files=files, sidecar=sidecar,
+    )  # fmt: skip
+    storage.write(f"_cosmos_ray/attempts/{clip_id}.{attempt}", b"gang")
+    return Ledger(storage).commit(record)
+
+
+def everything(storage: Storage) -> set[str]:
+    return {*storage.list("clips"), *storage.list("_cosmos_ray")}
+
+
+def test_of_a_settled_clip_only_the_recorded_attempt_stays(storage: Storage) -> None:
+    storage.write("clips/a/1/rear.mp4", b"cut off")
+    storage.write("clips/ab/1/rear.mp4", b"another clip, whose name begins the same")
+    record = commit(storage, "a", attempt=2)
+    remove_other_attempts(storage, record, epoch=1)
+    assert set(storage.list("clips")) == files_of(record) | {"clips/ab/1/rear.mp4"}
+
+
+def test_a_clip_that_failed_keeps_nothing(storage: Storage) -> None:
+    storage.write("clips/a/1/rear.mp4", b"cut off")
+    remove_other_attempts(storage, commit(storage, "a", attempt=3, status="failed"), epoch=1)
+    assert list(storage.list("clips")) == []
+
+
+def test_clean_removes_what_no_newest_record_refers_to(storage: Storage) -> None:
+    kept = [commit(storage, "a", attempt=1), commit(storage, "b", attempt=2, generation=1)]
+    commit(storage, "c", attempt=1, status="failed")
+    old = commit(storage, "b", attempt=1)
+    storage.write("clips/a/3/rear.mp4", b"of an attempt that was cut off")
+    storage.write("clips/never/1/rear.mp4", b"of a clip without a record")
+    storage.write("_cosmos_ray/attempts/never.1", b"it is still to be made")
+    storage.write("_cosmos_ray/probes/x", b"")
+    storage.write(RUN, b"{}")
+    removed = clean(storage)
+    expected = {path for record in kept for path in files_of(record)} | {RUN, "_cosmos_ray/attempts/never.1"}
+    ledger = {record_path(*key) for key in (("a", 0), ("b", 0), ("b", 1), ("c", 0))}
+    assert everything(storage) == expected | ledger
+    assert removed.objects == len(files_of(old)) + 2 + 4 + 1
+    assert removed.size > 0
+    assert clean(storage).objects == 0
+
+
+def test_clean_removes_files_that_were_not_put_in_place(tmp_path: Path) -> None:
+    """What a writer leaves that is killed in the middle."""
+    storage = Storage(str(tmp_path))
+    record = commit(storage, "a", attempt=1)
+    (tmp_path / "clips" / "a" / "1" / ".tmp-0123").write_bytes(b"half")
+    assert set(storage.list("clips")) == files_of(record)
+    assert clean(storage).objects == 2, "and the mark of the attempt"
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "gone"])
+def test_files_that_are_not_as_recorded_are_found(storage: Storage, harm: str) -> None:
+    whole, spoilt = commit(storage, "a", attempt=1), commit(storage, "b", attempt=1)
+    path = spoilt.files[1].path
+    data = storage.read(path)
+    if harm == "gone":
+        storage.delete(path)
+    else:
+        storage.write(path, data[:-1] if harm == "cut" else data[:-1] + b"?")
+    ((clip_id, fault),) = damaged(storage)
+    assert clip_id == "b" != whole.id
+    assert path in fault
+
+
+def test_a_damaged_record_is_no_outcome(storage: Storage) -> None:
+    """The clip is made again, under the next generation, since records are never replaced."""
+    commit(storage, "a", attempt=1)
+    commit(storage, "b", attempt=1)
+    storage.write(record_path("a", 0), b'{"id": "a", "gener')
+    state = Ledger(storage).state()
+    assert not state.is_settled("a")
+    assert state.generation("a") == 1
+    assert state.is_settled("b")
+    commit(storage, "a", attempt=2, generation=1)
+    assert Ledger(storage).state().is_settled("a")
+
+
+def run_of(tmp_path: Path) -> Storage:
+    storage = Storage(str(tmp_path))
+    run = Run("m.parquet", "0", 2, 2, "fake", "0", "float32", {})
+    storage.write(RUN, json.dumps(run.__dict__).encode())
+    return storage
+
+
+def test_a_reproduction_that_was_killed_is_left_over(tmp_path: Path) -> None:
+    storage = run_of(tmp_path)
+    kept = commit(storage, "a", attempt=1)
+    storage.write(f"{REPRODUCED}/a.0123/output/clips/a/1/rear.mp4", b"again")
+    clean(storage)
+    assert list(storage.list(REPRODUCED)) == []
+    assert storage.exists(kept.files[0].path)
+
+
+def test_retry_damaged_opens_their_next_generation(tmp_path: Path) -> None:
+    storage = run_of(tmp_path)
+    commit(storage, "a", attempt=1)
+    spoilt = commit(storage, "b", attempt=1)
+    storage.write(spoilt.files[0].path, b"")
+    answer = CliRunner().invoke(app, ["retry", str(tmp_path), "--damaged"])
+    assert answer.exit_code == 0
+    assert "1 clips are eligible again\n  b\n" in answer.stdout
+    assert Ledger(storage).state().generation("b") == 1
+
+
+def test_status_clean_refuses_while_a_job_is_alive(tmp_path: Path) -> None:
+    storage = run_of(tmp_path)
+    storage.write("clips/a/1/rear.mp4", b"being written")
+    lease = acquire(storage, LeaseTimes(0.2, 2.0))
+    command = [sys.executable, "-m", "cosmos_ray", "status", str(tmp_path), "--clean"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "is owned by a living job" in refused.stderr
+    assert storage.exists("clips/a/1/rear.mp4")
+    lease.release()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "removed 1 objects that nothing refers to, 13 bytes" in done.stderr
+    assert not storage.exists("clips/a/1/rear.mp4")

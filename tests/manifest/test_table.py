@@ -1,0 +1,157 @@
+"""Rows checked as columns and rows checked one by one are found alike: same clips, same hashes, same faults."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.manifest.rows import RowDefaults, check_schema, clips_of_row, rows_of
+from cosmos_ray.manifest.table import check_batch, fan_out, first_illegal_id
+
+DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
+BASES = ("/data/set", "s3://bucket/set")
+
+CAPTIONS = ["a street", 'ünïcode \u2028 \\ "quoted"\t', "", "  \n", "\xa0", "\x1f", "a.txt", "b/a.PT\n", "at St. Paul"]
+PATHS = [
+    "a.mp4",
+    "in/a.mp4",
+    "./a.mp4",
+    "in//a.mp4",
+    "in/",
+    "..",
+    "../a",
+    "a..b/c",
+    "in/./a",
+    ".",
+    "",
+    "é/ü.mp4",
+    "x\ny",
+]
+ROOTED = ["/abs/a.mp4", "//abs", "/abs/../a", "/", "s3://b/a.mp4", "S3://b/a", "gs://b/a", "s3://b/\x00", "file:///a"]
+REFUSED = ["http://h/a", "zip://a::b", "a\\b", "a:b"]
+
+_captions = st.one_of(st.none(), st.sampled_from(CAPTIONS), st.text(max_size=12), st.just("long " * 4001))
+_references = st.one_of(
+    st.none(), st.sampled_from([*PATHS, *ROOTED, *REFUSED]), st.text(alphabet="ab/.:\\ ", max_size=8)
+)
+_numbers = st.one_of(
+    st.none(), st.integers(-2, 8), st.sampled_from([35, 100, 120, 121, 1000, 1001, 2**32 - 1, 2**32, 2**53 + 1])
+)
+_floats = st.one_of(_numbers, st.sampled_from([math.nan, math.inf, -math.inf, 0.5, 2.5, 7.0, 99.99, 1e300]))
+
+
+def number_columns(draw: st.DrawFn, rows: int) -> dict[str, pa.Array]:
+    """Each column is left out, of integers, or of floats."""
+    columns = {}
+    for name in ("num_conditional_frames", "guidance", "seed", "num_steps", "n_views", "fps", "num_samples"):
+        kind = draw(st.sampled_from([None, pa.int64(), pa.float64(), pa.float32()]))
+        if kind is not None:
+            values = draw(st.lists(_numbers if kind == pa.int64() else _floats, min_size=rows, max_size=rows))
+            columns[name] = pa.array([None if one is None else float(one) for one in values]).cast(kind, safe=False)
+    return columns
+
+
+def camera_column(draw: st.DrawFn, rows: int) -> pa.Array | None:
+    kind = draw(st.sampled_from(["none", "struct", "odd struct", "list", "map"]))
+    if kind == "none":
+        return None
+    if kind == "list":
+        lists = st.one_of(
+            st.none(), st.lists(_references, max_size=8), st.lists(st.just("a.mp4"), min_size=7, max_size=7)
+        )
+        return pa.array(draw(st.lists(lists, min_size=rows, max_size=rows)), pa.list_(pa.string()))
+    names = [*VIEWS, "roof"] if kind == "odd struct" else list(VIEWS)
+    full = st.just({view: f"{view}.mp4" for view in VIEWS})
+    cameras = st.one_of(st.none(), full, st.dictionaries(st.sampled_from(names), _references, max_size=8))
+    found = draw(st.lists(cameras, min_size=rows, max_size=rows))
+    if kind == "map":
+        again = draw(st.booleans())  # a key that is there twice
+        items = [None if one is None else [*one.items(), *list(one.items())[: int(again)]] for one in found]
+        return pa.array(items, pa.map_(pa.string(), pa.string()))
+    return pa.array(found, pa.struct([(name, pa.string()) for name in names]))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> pa.RecordBatch:
+    rows = draw(st.integers(1, 4))
+
+    def some(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=rows, max_size=rows))
+
+    columns: dict[str, pa.Array] = {"id": pa.array([f"row{number}" for number in range(rows)])}
+    if draw(st.booleans()):
+        columns["prompt"] = pa.array(some(_captions), draw(st.sampled_from([pa.string(), pa.large_string()])))
+    else:
+        lists = st.one_of(
+            st.none(), st.lists(_captions, max_size=8), st.lists(st.sampled_from(["", "a"]), min_size=7, max_size=7)
+        )
+        columns["prompt"] = pa.array(some(lists), pa.list_(pa.string()))
+    for name, values in (
+        ("prompt_embedding", _references),
+        ("input_video", _references),
+        ("negative_prompt", _captions),
+    ):
+        if draw(st.booleans()):
+            columns[name] = pa.array(some(values), pa.string())
+    columns |= number_columns(draw, rows)
+    cameras = camera_column(draw, rows)
+    if cameras is not None:
+        columns["input_videos"] = cameras
+    return pa.RecordBatch.from_pydict(columns)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None, database=None)
+@given(batches(), st.sampled_from(BASES))
+def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str) -> None:
+    """For every row that the columns are sure of; and they say how many clips every row asks for."""
+    check_schema(batch.schema)
+    by_row = [clips_of_row(row, DEFAULTS, base) for row in rows_of(batch)]
+    fan, checked = fan_out(batch), check_batch(batch, DEFAULTS, base)
+    assert fan.ids.to_pylist() == [clip.id for clips in by_row for clip in clips]
+    assert fan.rows.tolist() == [number for number, clips in enumerate(by_row) for _ in clips]
+    hashes = dict(zip(fan.ids.to_pylist(), checked.row_hashes(fan.rows, fan.samples), strict=True))
+    for number, clips in enumerate(by_row):
+        if not checked.right[number]:
+            continue
+        for clip in clips:
+            assert clip.error is None
+            assert hashes[clip.id] == clip.row_hash
+            assert checked.unguided[number] == (not clip.negative_prompt)
+            assert checked.seeds[number] == clips[0].seed
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("cameras", ["struct", "map", "list", "input_video", None])
+@pytest.mark.parametrize("caption", ["a street", ["a"] + [""] * 6])
+def test_rows_as_they_usually_are_need_no_second_look(base: str, cameras: str | None, caption: str | list[str]) -> None:
+    """Else a million of them would take minutes."""
+    row: dict[str, Any] = {"id": "a", "prompt": caption, "seed": 3.0, "num_steps": None, "weather": "rain"}
+    if cameras == "struct":
+        row["input_videos"] = {view: f"in/{view}.mp4" for view in VIEWS}
+    elif cameras == "list":
+        row["input_videos"] = [f"s3://bucket/{view}.mp4" for view in VIEWS]
+    elif cameras == "input_video":
+        row["input_video"] = "in/a.mp4"
+    batch = pa.RecordBatch.from_pylist([row, {**row, "id": "b"}])
+    if cameras == "map":
+        maps = pa.array([[(view, f"in/{view}.mp4") for view in reversed(VIEWS)]] * 2, pa.map_(pa.string(), pa.string()))
+        row["input_videos"] = {view: f"in/{view}.mp4" for view in VIEWS}
+        batch = batch.append_column("input_videos", maps)
+    checked = check_batch(batch, DEFAULTS, base)
+    assert checked.right.all()
+    assert checked.row_hashes(np.array([1]), np.array([0])) == [clips_of_row(row, DEFAULTS, base)[0].row_hash]
+
+
+def test_the_first_illegal_id_is_found(tmp_path: Path) -> None:
+    ids = ["a", "b" * 128, "c.-_", "d/e", "", None]
+    assert first_illegal_id(pa.RecordBatch.from_pydict({"id": pa.array(ids)})) == 3
+    assert first_illegal_id(pa.RecordBatch.from_pydict({"id": pa.array(ids[:3])})) is None

@@ -1,0 +1,65 @@
+"""Headers of weights' files: what torch would load is known without reading it, and without running what is pickled."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from support import published_weights as published
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.headers import read_header
+from cosmos_ray.models.bundle.weights import read_pickled
+
+NETWORK = published.SMALL_NETWORK
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickled_files_header_says_what_torch_would_load(tmp_path, is_zip):
+    state = published.dit_state(NETWORK) | {"int": torch.arange(5), "view": torch.arange(12.0).view(3, 4)[1:]}
+    state |= {"scalar": torch.tensor(2.5), "transposed": torch.arange(6.0).view(2, 3).t()}
+    torch.save(state, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
+    header = read_header(tmp_path / "x.pt")
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    assert header.legacy is not is_zip
+    assert header.shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert len(header.others) == 4, "the states that are bytes"
+    raw = np.memmap(tmp_path / "x.pt", np.uint8, mode="r")
+    for name in ("int", "view", "scalar", "net.blocks.1.mlp.layer2.weight"):
+        entry, tensor = header.tensors[name], tensors[name]
+        stored = np.array(raw[entry.offset : entry.offset + tensor.numel() * tensor.itemsize])
+        assert torch.equal(torch.from_numpy(stored).view(tensor.dtype).view(entry.shape), tensor), name
+        assert entry.dtype == str(tensor.dtype).removeprefix("torch.")
+    assert not header.tensors["transposed"].contiguous
+
+
+class Bomb:
+    def __reduce__(self) -> tuple:
+        return (exec, ("raise SystemExit('ran')",))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_that_would_run_code_is_refused_by_the_header_too(tmp_path, is_zip):
+    torch.save({"a": torch.ones(2), "b": Bomb()}, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(ValueError, match=r"asks for `\w+\.exec`"):
+        read_header(tmp_path / "x.pt")
+    with pytest.raises(UsageError, match="not a file of tensors only"):
+        read_pickled(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04", b"\x80\x02]q\x00."])
+def test_what_is_no_weights_file_is_a_value_error(tmp_path, data):
+    (tmp_path / "x.pt").write_bytes(data)
+    with pytest.raises(ValueError, match="not a"):
+        read_header(tmp_path / "x.pt")
+
+
+def test_a_cut_off_file_is_found_by_its_header(tmp_path):
+    for is_zip in (True, False):
+        buffer = io.BytesIO()
+        torch.save({"a": torch.ones(1000)}, buffer, _use_new_zipfile_serialization=is_zip)
+        (tmp_path / "x.pt").write_bytes(buffer.getvalue()[:-500])
+        with pytest.raises(ValueError, match=r"not a|truncated"):
+            read_header(tmp_path / "x.pt")

@@ -1,0 +1,96 @@
+"""Weight files: read without running anything in them; random weights: the same on every machine."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
+from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.weights import random_state_dict, read_state_dict
+from cosmos_ray.models.fake import Alone
+from cosmos_ray.models.generator import Generator
+
+
+def test_published_pickles_with_extra_states_are_read(tmp_path):
+    """Transformer Engine leaves BytesIO objects among the tensors; they are dropped."""
+    torch.save({"net.a": torch.ones(2), "net.q_norm._extra_state": io.BytesIO(b"state")}, tmp_path / "model.pt")
+    state = read_state_dict(tmp_path / "model.pt")
+    assert list(state) == ["net.a"]
+    assert state["net.a"].tolist() == [1, 1]
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (exec, (f"open({str(self.path)!r}, 'w').write('ran')",))
+
+
+def test_a_weights_file_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    torch.save({"a": torch.ones(2), "b": Bomb(tmp_path / "mark")}, tmp_path / "model.pth")
+    with pytest.raises(UsageError, match="not a file of tensors only"):
+        read_state_dict(tmp_path / "model.pth")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"expected \.safetensors, \.pt or \.pth"):
+        read_state_dict(tmp_path / "model.bin")
+    torch.save([torch.ones(2)], tmp_path / "model.pt")
+    with pytest.raises(UsageError, match="found a list"):
+        read_state_dict(tmp_path / "model.pt")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x08\0\0")
+    with pytest.raises(UsageError, match="not a safetensors file"):
+        read_state_dict(tmp_path / "cut.safetensors")
+
+
+def test_random_weights_are_numpys_frozen_stream_in_the_order_of_the_names():
+    state = random_state_dict({"b.weight": (4, 9), "a.weight": (3, 16), "c.bias": (5,), "d.norm.weight": (2,)}, seed=9)
+    random = np.random.RandomState(9)
+    assert np.allclose(state["a.weight"], random.standard_normal((3, 16)) / 4)
+    assert np.allclose(state["b.weight"], random.standard_normal((4, 9)) / 3)
+    assert np.allclose(state["c.bias"], random.standard_normal(5) * 0.02)
+    assert np.allclose(state["d.norm.weight"], 1 + 0.1 * random.standard_normal(2))
+
+
+def test_a_bundle_of_files_is_the_bundle_whose_weights_they_hold(tmp_path):
+    """Every kind of file, in a folder of one's own: the same latents as with the weights they were written from."""
+    tiny = load_bundle("tiny").model_copy(update={"state_t": 1})
+    source = Generator.load(tiny)
+    network = {f"net.{name}": tensor for name, tensor in source.network.state_dict().items()}
+    torch.save(network | {"net.accum_iteration": torch.tensor(1)}, tmp_path / "dit.pt")
+    safetensors.torch.save_file(source.vae.published_state_dict(), tmp_path / "vae.safetensors")
+    source.text_encoder.encoder.save_pretrained(tmp_path / "t5")
+    source.text_encoder.tokenizer.save_pretrained(tmp_path / "t5")
+    (tmp_path / "tokenizer.json").write_bytes(Path(tiny.root, "tokenizer.json").read_bytes())
+    uris = {
+        "dit": "dit.pt",
+        "vae": "vae.safetensors",
+        "text_encoder": "t5/model.safetensors",
+        "tokenizer": "tokenizer.json",
+    }
+    files = {kind: {"uri": uri, "sha256": file_sha256(tmp_path / uri)} for kind, uri in uris.items()}
+    spec = tiny.model_dump(mode="json") | {"files": files}
+    bundle = parse_bundle(json.dumps(spec), str(tmp_path))
+    loaded = Generator.load(bundle)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.network.parameters(), source.network.parameters(), strict=True))
+    assert np.array_equal(loaded.text_encoder.encode(["red"])[0], source.text_encoder.encode(["red"])[0])
+    video = torch.rand(1, 3, 1, 64, 112)
+    assert torch.equal(loaded.vae.encode(video), source.vae.encode(video))
+
+    torch.save({}, tmp_path / "dit.pt")
+    for rank in (0, 1):  # each of them: what a rank makes of a wrong file would be kept under the right one's name
+        with pytest.raises(UsageError, match=r"dit\.pt: found sha256 .*, expected"):
+            Generator.load(bundle, parallel=Alone(rank, 2))
+    with pytest.raises(UsageError, match=r"dit\.pt: found sha256 .*, expected"):
+        Generator.load(bundle)
+    spec["files"]["dit"]["sha256"] = file_sha256(tmp_path / "dit.pt")
+    with pytest.raises(UsageError, match=r"files\.dit: .*missing"):
+        Generator.load(parse_bundle(json.dumps(spec), str(tmp_path)))

@@ -1,0 +1,164 @@
+"""Attention in 8 bits: what its preparation leaves unchanged, how far the rounding goes, and where it cannot run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+import torch
+from support.networks import given_qkv
+from support.ranks import run_ranks
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.network import fp8
+from cosmos_ray.models.parallel import ContextParallel, attend_over_ranks
+
+QKV = tuple[Tensor, Tensor, Tensor]
+
+
+def drawn(tokens: int = 512, heads: int = 2, width: int = 128) -> QKV:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, tokens, heads, width, generator=generator) for _ in range(3))
+    return q, k, v
+
+
+def attend(q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor) -> Tensor:
+    return scaled_dot_product_attention(*[x.float().transpose(1, 2) for x in (q_BLNK, k_BLNK, v_BLNK)]).transpose(1, 2)
+
+
+def unprepared(q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor) -> Tensor:
+    """The same rounding, a scale a head, and nothing else."""
+
+    def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
+        scale = x.abs().amax((1, 3)) / fp8.E4M3_MAX
+        return (x / scale[:, None, :, None]).to(torch.float8_e4m3fn), scale
+
+    (q, q_scale), (k, k_scale), (v, v_scale) = (rounded(x) for x in (q_BLNK, k_BLNK, v_BLNK))
+    return fp8.imitated(fp8.Quantised(q, k, v, q_scale, k_scale, v_scale, torch.zeros(1)))
+
+
+def large_channel(q: Tensor, k: Tensor, v: Tensor) -> QKV:
+    factors = torch.ones(q.shape[-1])
+    factors[5] = 4
+    return q * factors, k * factors, v
+
+
+CASES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], QKV], float]] = {
+    "even": (lambda q, k, v: (q, k, v), 0.065),
+    "keys with a mean": (lambda q, k, v: (q, k + 16 * (torch.arange(k.shape[-1]) == 5), v), 0.065),
+    "values with a mean": (lambda q, k, v: (q, k, v + 3), 0.0015),
+    "the same large channel": (large_channel, 0.075),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_error_is_that_of_numbers_with_four_bits(name: str) -> None:
+    """And without the preparation it is larger, where there is something to prepare."""
+    change, tolerance = CASES[name]
+    q, k, v = change(*drawn())
+    expected = attend(q, k, v)
+    error, simple = ((f(q, k, v) - expected).norm() / expected.norm() for f in (fp8.fp8_attention, unprepared))
+    assert error < tolerance
+    assert name == "even" or simple > 1.2 * error
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_preparing_changes_nothing_but_the_rounding(dtype: torch.dtype) -> None:
+    """What the prepared tensors stand for, attended to exactly, is the attention of the inputs; nothing overflows."""
+    q, k, v = (x.to(dtype) for x in large_channel(*drawn()))
+    x = fp8.quantise(q, k + 3, v - 2)
+    parts = [(x.q, x.q_scale), (x.k, x.k_scale), (x.v, x.v_scale)]
+    q8, k8, v8 = (part.float() * scale[:, None, :, None] for part, scale in parts)
+    for part, _ in parts:
+        assert part.dtype == torch.float8_e4m3fn
+        assert part.float().abs().amax() == pytest.approx(fp8.E4M3_MAX, rel=0.1)  # the range is used; NaN would fail
+    turn = fp8.hadamard(128, q.device, torch.float32) * 128**-0.5
+    torch.testing.assert_close(turn @ turn, torch.eye(128))
+    assert (q8 @ turn - q.float()).norm() / q.float().norm() < 0.04
+    assert (k8 @ turn - (k - k.mean(1, keepdim=True)).float()).norm() / k.float().norm() < 0.04
+    assert (v8 + x.v_mean - (v - 2).float()).norm() / v.float().norm() < 0.04
+
+
+def test_a_mean_too_small_for_bfloat16_is_not_counted_twice() -> None:
+    """Over many tokens the values' mean is as small as an output, and smaller than bfloat16's steps at a value."""
+    q, k, v = (x.bfloat16() for x in drawn(tokens=20_000, heads=1))
+    x = fp8.quantise(q, k, v)
+    found = fp8.imitated(replace(x, q=x.q[:, :256]))
+    expected = attend(q[:, :256], k, v)
+    assert (found - expected).norm() / expected.norm() < 0.065
+
+
+def test_a_batch_and_fewer_queries_than_keys() -> None:
+    q, k, v = (torch.cat((x, 2 * x)) for x in drawn(tokens=40, width=16))
+    found = fp8.fp8_attention(q[:, :9], k, v)
+    assert found.shape == (2, 9, 2, 16)
+    assert torch.equal(found[:1], fp8.fp8_attention(q[:1, :9], k[:1], v[:1])), "scales are an element's own"
+
+
+def test_the_kernel_is_given_scales_and_its_answer_the_mean() -> None:
+    """In the kernel's place stands its imitation: there is no GPU where tests run."""
+    q, k, v = (torch.cat((x, 2 * x)) for x in drawn(tokens=40, width=16))
+    x = fp8.quantise(q[:, :9], k, v + 1)
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, **scales: Tensor) -> tuple[Tensor, None]:
+        q_scale, k_scale, v_scale = (scales[f"{name}_descale"] for name in "qkv")
+        return fp8.imitated(fp8.Quantised(q, k, v, q_scale, k_scale, v_scale, torch.zeros(1))).bfloat16(), None
+
+    with mock.patch.object(fp8, "flash_attention_3", return_value=kernel):
+        found = fp8.attend_in_8_bits(x)
+    torch.testing.assert_close(found.float(), fp8.imitated(x), rtol=0.01, atol=0.01)
+
+
+def test_nothing_is_infinite_where_all_is_zero() -> None:
+    zero = torch.zeros(1, 8, 2, 16)
+    assert torch.equal(fp8.fp8_attention(zero, zero, zero), zero)
+
+
+def _on_a_rank(parallel: ContextParallel) -> Tensor:
+    mine = slice(parallel.rank * 256, (parallel.rank + 1) * 256) if parallel.world_size > 1 else slice(None)
+    return attend_over_ranks(fp8.fp8_attention, given_qkv, torch.stack(drawn(), dim=1)[:, :, mine], parallel)
+
+
+def test_a_gang_rounds_as_one_rank_does() -> None:
+    """It rounds after the exchange, so that all ranks' tokens share their head's scales and means."""
+    alone = _on_a_rank(ContextParallel())
+    together = torch.cat(run_ranks(2, _on_a_rank), dim=1)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+
+
+# --- where it cannot run ----------------------------------------------------------------------------------------------
+
+
+def test_on_a_cpu_it_is_said_to_be_an_imitation(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        fp8.check_fp8(torch.device("cpu"), torch.float32, 128)
+    assert "on a CPU" in caplog.text
+    with pytest.raises(UsageError, match="found heads of 12, expected a power of two"):
+        fp8.check_fp8(torch.device("cpu"), torch.float32, 12)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "head_dim", "installed", "message"),
+    [
+        ((8, 0), torch.bfloat16, 128, True, r"found A Card \(8.0\), expected Hopper"),
+        ((9, 0), torch.float32, 128, True, "found torch.float32, expected bfloat16"),
+        ((9, 0), torch.bfloat16, 64, True, "found heads of 64, expected 128"),
+        ((9, 0), torch.bfloat16, 128, False, "found no fa3-fwd that loads"),
+    ],
+)
+def test_a_gpu_without_the_kernel_is_refused_by_what_it_is(
+    capability: tuple[int, int], dtype: torch.dtype, head_dim: int, installed: bool, message: str
+) -> None:
+    """The GPU is an imitation: there is none where tests run."""
+    with (
+        mock.patch.object(torch.cuda, "get_device_capability", return_value=capability),
+        mock.patch.object(torch.cuda, "get_device_name", return_value="A Card"),
+        mock.patch.object(fp8, "flash_attention_3", return_value=len if installed else None),
+        pytest.raises(UsageError, match=f"sampling.attention fp8: {message}[^;]*$"),
+    ):
+        fp8.check_fp8(torch.device("cuda", 0), dtype, head_dim)

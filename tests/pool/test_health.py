@@ -1,0 +1,141 @@
+"""When a job pauses, when it stops, and which nodes it avoids."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cosmos_ray.config import BreakerConfig
+from cosmos_ray.errors import Fault
+from cosmos_ray.pool import health as health_module
+from cosmos_ray.pool.health import JobFailedError, JobHealth
+
+
+class Clock:
+    """Stands in for `time.monotonic`, so that minutes of faults take no time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(health_module, "time", clock)
+    return clock
+
+
+def health(said: list[str] | None = None, **settings: float) -> JobHealth:
+    return JobHealth(BreakerConfig.model_validate(settings), (said if said is not None else []).append)
+
+
+def test_pauses_begin_with_the_third_fault_and_grow(clock: Clock) -> None:
+    said: list[str] = []
+    job = health(said, max_pause_s=5)
+    for _ in range(6):
+        job.count_fault(Fault("gang", "a rank died"))
+    assert said == [f"{n} faults in a row: waiting {s} s" for n, s in ((3, 2), (4, 4), (5, 5), (6, 5))]
+    assert job.pause == "gang: a rank died"
+    clock.now += 5.1
+    assert job.pause is None
+    asyncio.run(job.wait_out_pause())
+
+
+def test_faults_that_are_not_a_stores_are_counted(clock: Clock) -> None:
+    job = health(max_consecutive_faults=4)
+    for _ in range(3):
+        job.count_fault(Fault("gang", "a rank died"))
+    with pytest.raises(JobFailedError, match=r"4 faults in a row .* the last: model: NaN\. No row was failed"):
+        job.count_fault(Fault("model", "NaN"))
+
+
+def test_a_store_that_is_out_is_met_with_patience(clock: Clock) -> None:
+    job = health(max_consecutive_faults=4, patience_s=900)
+    for _ in range(89):
+        job.count_fault(Fault("storage", "503"))
+        clock.now += 10
+    clock.now += 10
+    with pytest.raises(JobFailedError, match="in 900 s, the last: storage: 503"):
+        job.count_fault(Fault("storage", "503"))
+
+
+def test_a_finished_clip_ends_the_row_of_faults_and_the_pause(clock: Clock) -> None:
+    """A mixed stream, one bad row in three, never trips the breaker."""
+    job = health(max_consecutive_faults=3)
+    for _ in range(50):
+        job.count_fault(Fault("model", "NaN"))
+        job.count_fault(Fault("model", "NaN"))
+        clock.now += 100
+        job.clip_finished("node")
+        assert job.pause is None
+
+
+def lose_gang(job: JobHealth, clock: Clock, node: str) -> None:
+    """A gang that had come to `node` just now."""
+    came = clock.now
+    clock.now += 1
+    job.gang_broke(node, came, Fault("gang", "a rank died"))
+
+
+def test_two_gangs_lost_in_a_row_make_a_bad_node(clock: Clock) -> None:
+    said: list[str] = []
+    job = health(said)
+    lose_gang(job, clock, "bad")
+    lose_gang(job, clock, "good")
+    job.clip_finished("good")
+    lose_gang(job, clock, "good")
+    assert job.nodes_to_avoid(["bad", "good"]) == []
+    lose_gang(job, clock, "bad")
+    assert job.bad_nodes == job.nodes_to_avoid(["bad", "good"]) == ["bad"]
+    assert said == ["node bad broke 2 gangs in a row: avoided while there are others"]
+    assert job.nodes_to_avoid(["bad"]) == [], "a bad node is better than none"
+    job.clip_finished("bad")
+    assert job.nodes_to_avoid(["bad", "good"]) == []
+
+
+def test_gangs_that_go_with_their_node_are_one_fault(clock: Clock) -> None:
+    """Eight gangs of one GPU on each of two nodes: losing both is two faults, far from the nine that stop a job."""
+    said: list[str] = []
+    job = health(said)
+    came = clock.now - 600
+    for node in ("one", "two"):
+        for _ in range(8):
+            clock.now += 0.5
+            job.gang_broke(node, came, Fault("gang", "its node died"))
+    assert job.pause is None
+    assert job.bad_nodes == []
+    assert said == []
+
+
+def test_a_gang_that_is_sent_to_the_dead_node_is_no_second_fault(clock: Clock) -> None:
+    """Ray notices the death after a while; a gang that was asked for meanwhile ends with it."""
+    job = health(max_consecutive_faults=2)
+    job.gang_broke("node", clock.now - 600, Fault("gang", "the gang died"))
+    for _ in range(2):
+        asked = clock.now
+        clock.now += 50
+        job.gang_broke("node", asked, Fault("gang", "did not start: its node died"), node_is_dead=True)
+    assert job.bad_nodes == []
+
+
+def test_a_node_that_dies_under_its_first_gang_is_a_fault(clock: Clock) -> None:
+    job = health(max_consecutive_faults=2)
+    job.gang_broke("one", clock.now, Fault("gang", "did not start: its node died"), node_is_dead=True)
+    with pytest.raises(JobFailedError, match="2 faults in a row"):
+        job.gang_broke("two", clock.now, Fault("gang", "did not start: its node died"), node_is_dead=True)
+
+
+def test_gangs_of_a_node_that_break_one_after_the_other_are_faults_each(clock: Clock) -> None:
+    job = health(max_consecutive_faults=3)
+    came = clock.now
+    for _ in range(2):
+        clock.now += 600
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+    assert job.bad_nodes == ["node"]
+    clock.now += 600
+    with pytest.raises(JobFailedError, match="3 faults in a row"):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))

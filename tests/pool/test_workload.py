@@ -1,0 +1,161 @@
+"""What becomes of a clip whose attempt failed: one test a rule of `workload.py`, without Ray and without waiting."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosmos_ray.errors import FailureClass, Fault
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool.workload import Work, Workload
+
+
+def load_of(*ids: str, exhausted: bool = True) -> Workload:
+    load = Workload(max_attempts=3)
+    for clip_id in ids:
+        load.add(Work(Clip(clip_id, clip_id), past_attempt=0))
+    load.exhausted = exhausted
+    return load
+
+
+def fault(failure_class: FailureClass) -> Fault:
+    return Fault(failure_class, "told to")
+
+
+def take(load: Workload, *beside: Work) -> Work:
+    work = load.take(beside)
+    assert work is not None
+    return work
+
+
+def fail(load: Workload, failure_class: FailureClass, times: int) -> Work:
+    """The head of the queue, failed so often; the last time it was to go on or to be parked."""
+    for _ in range(times):
+        work = take(load)
+        assert not load.failed(work, fault(failure_class))
+    return work
+
+
+@pytest.mark.parametrize("failure_class", ["input", "guardrail"])
+def test_a_fault_of_the_rows_own_is_final(failure_class: FailureClass) -> None:
+    load = load_of("a", "b")
+    assert load.failed(take(load), fault(failure_class))
+    assert load.outstanding == 1
+
+
+@pytest.mark.parametrize("failure_class", ["gang", "oom", "timeout", "internal", "storage"])
+def test_a_clip_is_tried_three_times_and_then_parked(failure_class: FailureClass) -> None:
+    load = load_of("a", "b")
+    work = fail(load, failure_class, times=3)
+    assert (work.clip.id, work.attempts) == ("a", 3)
+    assert (load.queued, load.outstanding) == (1, 2)
+    assert take(load).clip.id == "b"
+
+
+def test_a_model_fault_is_not_tried_again_but_waits_for_evidence_too() -> None:
+    load = load_of("nan", "b")
+    work = fail(load, "model", times=1)
+    assert work.attempts == 1
+    take(load)
+    assert [(one.clip.id, why.failure_class) for one, why in load.finished()] == [("nan", "model")]
+    assert load.is_done
+
+
+@pytest.mark.parametrize("failure_class", ["gang", "internal", "model"])
+def test_a_parked_clip_fails_when_another_is_finished(failure_class: FailureClass) -> None:
+    load = load_of("bad", "good")
+    fail(load, failure_class, times=1 if failure_class == "model" else 3)
+    assert load.nothing_else_left() == [], "another clip may still show that the job is well"
+    take(load)
+    assert [work.clip.id for work, _ in load.finished()] == ["bad"]
+    assert load.is_done
+
+
+def test_a_clip_fails_at_once_if_one_was_finished_between_its_attempts() -> None:
+    load = load_of("bad", "good")
+    fail(load, "gang", times=2)
+    third = take(load)
+    take(load, *[])
+    assert load.finished() == []
+    assert load.failed(third, fault("gang"))
+
+
+def test_what_a_store_failed_gets_one_more_try_when_it_is_back() -> None:
+    load = load_of("a", "b")
+    fail(load, "storage", times=3)
+    take(load)
+    assert load.finished() == []
+    again = take(load)
+    assert again.clip.id == "a"
+    assert again.solo
+    assert load.failed(again, fault("storage")), "the store is well, so it is the row"
+
+
+def test_when_nothing_else_is_left_parked_clips_fail() -> None:
+    load = load_of("a", "b")
+    fail(load, "gang", times=3)
+    fail(load, "gang", times=3)
+    assert sorted(work.clip.id for work, _ in load.nothing_else_left()) == ["a", "b"]
+    assert load.is_done
+
+
+def test_several_that_a_store_failed_are_tried_until_the_breaker_says_stop() -> None:
+    load = load_of("a", "b")
+    fail(load, "storage", times=3)
+    fail(load, "storage", times=3)
+    assert load.nothing_else_left() == []
+    assert load.queued == 2
+
+
+def test_the_only_one_left_that_a_store_fails_is_failed() -> None:
+    load = load_of("a")
+    fail(load, "storage", times=3)
+    assert [work.clip.id for work, _ in load.nothing_else_left()] == ["a"]
+
+
+def test_nothing_is_given_up_before_the_stream_has_ended() -> None:
+    load = load_of("a", exhausted=False)
+    fail(load, "gang", times=3)
+    assert load.nothing_else_left() == []
+    load.exhausted = True
+    assert len(load.nothing_else_left()) == 1
+
+
+def test_the_last_attempt_has_the_gang_for_itself() -> None:
+    load = load_of("bad", "good", "other")
+    fail(load, "gang", times=2)
+    good = Work(Clip("x", "x"), 0)
+    assert load.take([good]) is None, "it waits until the gang is free"
+    bad = take(load)
+    assert bad.solo
+    assert load.take([bad]) is None, "nothing starts beside it"
+
+
+def test_an_attempt_that_was_handed_back_does_not_count() -> None:
+    load = load_of("a", "b")
+    work = take(load)
+    load.hand_back(work)
+    assert work.attempts == 0
+    assert take(load) is work
+
+
+def test_what_waits_for_a_gang_includes_what_the_stream_has_still_to_bring() -> None:
+    load = Workload(max_attempts=3, expected=4)
+    assert load.waiting == 4
+    load.add(Work(Clip("a", "a"), past_attempt=0))
+    load.skip()
+    assert load.waiting == 3, "one is queued, two are to come"
+    load.take([])
+    assert load.waiting == 2
+    load.exhausted = True
+    assert load.waiting == 0, "the stream knows better than what was expected of it"
+
+
+def test_a_counted_stream_that_has_brought_everything_brings_no_more_gangs() -> None:
+    """Its end may be heard long after its last clip. Of a stream that was not counted, more must be supposed."""
+    counted, uncounted = Workload(max_attempts=3, expected=1), Workload(max_attempts=3)
+    for load in (counted, uncounted):
+        load.add(Work(Clip("a", "a"), past_attempt=0))
+    assert (counted.waiting, uncounted.waiting) == (1, 2)
+    assert counted.has_next
+    counted.exhausted = uncounted.exhausted = True
+    assert (counted.waiting, uncounted.waiting) == (1, 1)

@@ -1,0 +1,59 @@
+"""Run a function as the ranks of a gang: real processes, talking over gloo, or over NCCL with a GPU each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from cosmos_ray.models.parallel import ContextParallel
+
+#: A rank that fails leaves the others waiting for it; they give up after this time.
+TIMEOUT = timedelta(seconds=300)
+
+
+def run_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, backend: str = "gloo", first_gpu: int = 0
+) -> list[Any]:
+    """function(parallel, *args) on every rank; the results in rank order. Arrays, not tensors, should come back:
+    a tensor would stay in the memory of a process that is gone. first_gpu: with NCCL, rank 0's; the others follow."""
+    try:
+        return _run_once(world_size, function, args, backend, first_gpu)
+    except RuntimeError as error:
+        # Where there is more to do than cores, gloo's sockets now and then fail to find each other, before `function`
+        # has begun. A job's pool replaces such a gang; here it is tried once more.
+        if "connectFullMesh" not in str(error):
+            raise
+    return _run_once(world_size, function, args, backend, first_gpu)
+
+
+def _run_once(
+    world_size: int, function: Callable[..., Any], args: tuple[Any, ...], backend: str, first_gpu: int
+) -> list[Any]:
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(world_size, mp_context=get_context("spawn")) as pool:
+        store = Path(folder) / "store"
+        futures = [
+            pool.submit(_be_rank, rank, world_size, store, backend, first_gpu + rank, function, args)
+            for rank in range(world_size)
+        ]
+        return [future.result() for future in futures]
+
+
+def _be_rank(
+    rank: int, world_size: int, store: Path, backend: str, gpu: int, function: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    torch.set_num_threads(1)
+    if backend == "nccl":
+        torch.cuda.set_device(gpu)
+    dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=world_size, timeout=TIMEOUT)
+    try:
+        return function(ContextParallel(rank, world_size), *args)
+    finally:
+        dist.destroy_process_group()

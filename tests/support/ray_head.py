@@ -1,0 +1,114 @@
+"""A Ray head node of one's own: its ports, folder and token are nobody else's, and only its processes are stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.heads import answers, free_ports, kill_all_with, wait_until
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head. address: of its dashboard; gcs: where nodes join. environment: of every command that may talk to
+    it. folder: where Ray keeps its files. working_dir: what is submitted.
+    """
+
+    address: str
+    gcs: str
+    environment: dict[str, str]
+    folder: Path
+    working_dir: Path
+
+    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A `ray` command; standard output and error come in one."""
+        return subprocess.run(
+            [str(RAY), *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def get(self, path: str) -> Any:
+        """What the dashboard answers."""
+        token = self.environment["RAY_AUTH_TOKEN"]
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def log(self, submission: str) -> str:
+        return str(self.get(f"/api/jobs/{submission}/logs")["logs"])
+
+    def submit(self, manifest: str, output: Path | str, *flags: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
+        """Exit code and log of a submitted job of the fake model, gangs of 2 CPU ranks."""
+        ours = ("--manifest", manifest, "--output", str(output), "--model", "fake", "--gang-size", "2")
+        where = ("--address", self.address, "--working-dir", str(self.working_dir), *options)
+        command = ("python", "jobs/generate.py", *ours, "--set", "device=cpu", *flags)
+        done = self.ray("job", "submit", *where, "--", *command)
+        return done.returncode, done.stdout
+
+
+@contextmanager
+def head_node(working_dir: Path) -> Iterator[Head]:
+    """A head with as many CPUs as one gang of two needs: a gang that was left behind leaves no room for the next.
+
+    Its processes have this process's environment, credentials of stores included; the commands that talk to it do not.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="cosmos-ray-"))  # short: Ray's sockets lie in it
+    gcs, dashboard, agent, client = free_ports(4)
+    shared = {
+        "RAY_AUTH_MODE": "token",  # a head turns it on by itself, `ray job` commands have to be told
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RAY_") and name not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
+    command = [
+        str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
+        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}", "--object-store-memory=200000000", "--disable-usage-stats",
+        f"--temp-dir={folder / 'ray'}",
+    ]  # fmt: skip
+    log = (folder / "head.log").open("wb")
+    process = subprocess.Popen(
+        command, env=inherited | shared, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+    )
+    try:
+        wait_until(lambda: answers(dashboard), 180, lambda: (folder / "head.log").read_text())
+        submitter = {name: value for name, value in inherited.items() if not name.startswith("AWS_")} | shared
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", submitter, folder, working_dir)
+    finally:
+        kill_all_with(shared["RAY_AUTH_TOKEN"])
+        process.wait(10)
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(token: str) -> Iterator[Path]:
+    """In /proc, the processes of the cluster with this token: those that have it in their environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry.name != str(os.getpid()) and token.encode() in (entry / "environ").read_bytes():
+                yield entry
+        except OSError:
+            continue  # it ended meanwhile, or is somebody else's

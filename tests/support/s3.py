@@ -1,0 +1,124 @@
+"""A throw-away S3 server for tests: Ceph's gateway where it is installed, else moto's imitation of S3.
+
+COSMOS_RAY_TEST_S3 says which: `ceph` (nothing else will do), `moto`, or `auto` (the default).
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from support.paths import TOOLS
+
+TOOL = TOOLS / "s3-server"
+#: Stops the server and clears its folder ($1) when standard input ends: however this process does.
+_WATCHDOG = 'cat >/dev/null; "$0" stop "$1" 2>/dev/null; rm -rf "$1"'
+_START_S = 180
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server. kind: "ceph" or "moto"; environment: what S3 clients need to reach it (None: unset it)."""
+
+    kind: str
+    environment: dict[str, str | None]
+    stop: Callable[[], None]
+
+    def make_bucket(self) -> str:
+        """URI of a new, empty bucket. The environment must be set."""
+        import s3fs
+
+        name = f"test-{uuid.uuid4().hex[:16]}"
+        s3fs.S3FileSystem().mkdir(name)
+        return f"s3://{name}"
+
+
+def expected_kind() -> str:
+    """What `server` will start, as far as one can tell without starting it."""
+    asked = os.environ.get("COSMOS_RAY_TEST_S3", "auto")
+    if asked not in ("auto", "ceph", "moto"):
+        raise ValueError(f"COSMOS_RAY_TEST_S3: found {asked!r}, expected ceph, moto or auto")
+    if asked == "auto":
+        return "ceph" if shutil.which("radosgw", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") else "moto"
+    return asked
+
+
+@functools.cache
+def server() -> S3Server:
+    """The session's server, started by the first call and stopped when the process ends."""
+    kind = expected_kind()
+    try:
+        started = _start_ceph() if kind == "ceph" else _start_moto()
+    except RuntimeError as error:
+        if os.environ.get("COSMOS_RAY_TEST_S3") == "ceph":
+            raise
+        warnings.warn(f"tests run against moto, an imitation of S3: {error}", stacklevel=2)
+        started = _start_moto()
+    atexit.register(started.stop)
+    return started
+
+
+def _start_ceph() -> S3Server:
+    folder = tempfile.mkdtemp(prefix="cosmos-ray-s3-")
+    watchdog = subprocess.Popen(
+        ["bash", "-c", _WATCHDOG, TOOL, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def stop() -> None:
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        watchdog.wait()
+
+    begun = subprocess.run(
+        [TOOL, "start", folder, str(_free_port())], capture_output=True, text=True, timeout=_START_S, check=False
+    )
+    if begun.returncode != 0:
+        stop()
+        raise RuntimeError(f"Ceph's gateway did not start: {begun.stderr.strip()[-1000:]}")
+    lines = subprocess.run([TOOL, "env", folder], capture_output=True, text=True, check=True).stdout.splitlines()
+    environment: dict[str, str | None] = {"AWS_SESSION_TOKEN": None, "AWS_PROFILE": None}
+    for line in lines:
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            environment[name] = value
+    return S3Server("ceph", environment, stop)
+
+
+def _free_port() -> int:
+    """A port with a hundred free ones behind it, likely: the server's other parts listen there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(probe.getsockname()[1], 65_400)
+
+
+def _start_moto() -> S3Server:
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    environment: dict[str, str | None] = {
+        "AWS_ACCESS_KEY_ID": "anybody",
+        "AWS_SECRET_ACCESS_KEY": "anything",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SESSION_TOKEN": None,
+        "AWS_PROFILE": None,
+    }
+    return S3Server("moto", environment, moto.stop)
