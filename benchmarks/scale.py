@@ -225,7 +225,7 @@ def first_clip(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.folder
     command = [sys.executable, "-m", "cosmos_ray", "generate", "--manifest", manifest_of(folder), "--model", "fake"]
     command += ["--output", str(folder / "out"), "--gang-size", "1", "--set", "device=cpu"]
-    marks = {"planned_s": r"clips, \d+ of them settled", "gang_is_up_s": "is up", "first_clip_done_s": r"\] clip-"}
+    marks = {"planned_s": r"clips?: \d+ done", "gang_is_up_s": "is up", "first_clip_done_s": r"\] clip-"}
     found: dict[str, Any] = {}
     began = time.monotonic()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

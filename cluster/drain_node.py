@@ -49,15 +49,15 @@ def drain(address: str, node_id: str | None, notice_s: float, reason: str) -> in
     preemption = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     accepted, refusal = GcsClient(address=address).drain_node(node_id, preemption, reason, int(deadline * 1000))
     if not accepted:
-        print(f"node {node_id[:8]} was not drained: {refusal}", flush=True)
+        print(f"node {node_id[-8:]} was not drained: {refusal}", flush=True)
         return 1
-    print(f"node {node_id[:8]} is being drained, {notice_s:.0f} s at most", flush=True)
+    print(f"node {node_id[-8:]} is being drained, {notice_s:.0f} s at most", flush=True)
     while node_id in _living(address):
         if time.time() > deadline:
-            print(f"node {node_id[:8]} is still busy", flush=True)
+            print(f"node {node_id[-8:]} is still busy", flush=True)
             return 1
         time.sleep(_POLL_S)
-    print(f"node {node_id[:8]} is gone", flush=True)
+    print(f"node {node_id[-8:]} is gone", flush=True)
     return 0
 
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import RowError
+from cosmos_ray.words import counted
 
 #: Longest time that one ffmpeg process may take, seconds.
 TIMEOUT_S = 300
@@ -93,7 +94,7 @@ def read_frames(path: Path, indices: Sequence[int], info: VideoInfo) -> np.ndarr
     raw = _decode(path, (*select, "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"))
     found, rest = divmod(len(raw), info.height * info.width * 3)
     if rest or found != len(indices):
-        raise RowError(f"damaged: found {found} of the {len(indices)} frames asked for")
+        raise RowError(f"damaged: found {found} of the {counted(len(indices), 'frame')} asked for")
     return np.frombuffer(raw, np.uint8).reshape(found, info.height, info.width, 3)
 
 
@@ -110,7 +111,7 @@ def read_conditioning(
         frames = read_frames(source, _last_frames(info.frames, n_views, num_frames), info)
         return resize_crop(frames, size_hw).reshape(n_views, num_frames, *size_hw, 3)
     if len(source) != n_views:
-        raise RowError(f"found {len(source)} videos, expected {n_views}, one a view")
+        raise RowError(f"found {counted(len(source), 'video')}, expected {n_views}, one a view")
     return np.stack([_read_view(path, view, num_frames, size_hw) for view, path in enumerate(source)])
 
 
@@ -217,7 +218,7 @@ def _read_view(path: Path, view: int, num_frames: int, size_hw: tuple[int, int])
     try:
         info = probe(path)
         if info.frames < num_frames:
-            raise RowError(f"found {info.frames} frames, expected at least {num_frames}")
+            raise RowError(f"found {counted(info.frames, 'frame')}, expected at least {num_frames}")
         frames = read_frames(path, range(info.frames - num_frames, info.frames), info)
     except RowError as error:
         raise RowError(f"view {name}: {error}", error.failure_class) from error
@@ -232,10 +233,11 @@ def _last_frames(total: int, n_views: int, num_frames: int) -> list[int]:
     """Where the last `num_frames` frames of each view lie among `total` frames, views one after the other in time."""
     a_view, rest = divmod(total, n_views)
     if rest:
-        raise RowError(f"found {total} frames in all, expected a multiple of {n_views} (views one after the other)")
+        frames = counted(total, "frame")
+        raise RowError(f"found {frames} in all, expected a multiple of {n_views} (views one after the other)")
     if a_view < num_frames:
         raise RowError(
-            f"view {_view_name(0)} (and every other): found {a_view} frames ({total} / {n_views} views), "
+            f"view {_view_name(0)} (and every other): found {counted(a_view, 'frame')} ({total} / {n_views}), "
             f"expected at least {num_frames}"
         )
     return [view * a_view + frame for view in range(n_views) for frame in range(a_view - num_frames, a_view)]

@@ -21,6 +21,7 @@ from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.store.storage import Stat, fetch_to_file, read_bytes
+from cosmos_ray.words import counted
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _conditioning(clip: Clip, bundle: Bundle) -> tuple[np.ndarray | None, tuple[
         try:
             frames = read_conditioning(source, clip.n_views, clip.num_conditional_frames, size)
         except RowError as error:
-            shown = clip.inputs[0] if len(clip.inputs) == 1 else f"{len(clip.inputs)} videos"
+            shown = clip.inputs[0] if len(clip.inputs) == 1 else counted(len(clip.inputs), "video")
             raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
     return frames, tuple(files)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import memory_plan
+from cosmos_ray.words import counted
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) 
     """For people: a line a gang size. price: USD of a GPU for an hour."""
     if not found:
         return []
-    told = [f"GPU time of what is left, by gang size, on {gpu.upper()}s ({gangs} gangs at once):"]
+    told = [f"GPU time of what is left, by gang size, on {gpu.upper()}s ({counted(gangs, 'gang')} at once):"]
     for one in found:
         cost = "" if price is None else f", {one.gpu_hours * price:,.2f} USD"
         told.append(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
-from cosmos_ray.job.plan import Plan, RowGroup, row_defaults, survey
+from cosmos_ray.job.plan import Plan, RowGroup, row_defaults, survey, unguided_line
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
@@ -29,6 +29,7 @@ from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
 from cosmos_ray.store.storage import Storage, explain, normalise_uri
+from cosmos_ray.words import counted
 
 log = logging.getLogger(__name__)
 _FAILURES_SHOWN = 20
@@ -84,14 +85,13 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
         open_run(job.storage, job.run)
         worked = plan.left > 0 or bool(plan.changed)
         if worked:
-            settled = plan.clips - plan.left
-            say(f"{plan.clips} clips, {settled} of them settled, {plan.invalid} with faults in their rows")
+            say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
             if plan.unguided:
-                say(f"{plan.unguided} clips have no negative prompt: one network call a step, not two, and no guidance")
+                say(unguided_line(plan.unguided))
             _make_clips(job, plan, state, lease, stop, say)
             state = job.ledger.state()
         else:
-            say(f"all {plan.clips} clips are settled already: nothing to do")
+            say(f"{plan.in_words()}: nothing to do")
         return _finish(job, plan, state, say, worked)
     finally:
         lease.release()
@@ -135,8 +135,8 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     if plan.changed and not config.redo_changed:
         shown = ", ".join(plan.changed[:5]) + (" …" if len(plan.changed) > 5 else "")
         raise ManifestError(
-            f"{len(plan.changed)} rows were edited after their clips were made ({shown}): give them new ids, or make "
-            "the clips again with --redo-changed"
+            f"edited after their clips were made: {counted(len(plan.changed), 'row')} ({shown}). Give them new ids, or "
+            "make the clips again with --redo-changed"
         )
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:

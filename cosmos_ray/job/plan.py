@@ -20,6 +20,7 @@ from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row
 from cosmos_ray.manifest.rows import MAX_STEPS, Clip, RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.words import counted
 
 _EXAMPLES = 20
 #: One more than the largest number of views, steps and conditional frames; two ways of guidance.
@@ -29,7 +30,7 @@ _KINDS = (len(VIEWS) + 1, MAX_STEPS + 1, max(LATENT_FRAMES) + 1, 2)
 @dataclass(frozen=True)
 class Plan:
     """rows: of the manifest. clips: what they ask for. invalid: clips that will fail for what their row says.
-    done, failed: settled by the ledger. left: what a job would do. changed: settled clips whose row was edited since.
+    done, failed: by the ledger. left: what a job would do. changed: settled clips whose row was edited since.
     unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
     removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
     work: the clips that are left, without those that will fail for what their rows say, by what they cost.
@@ -46,6 +47,13 @@ class Plan:
     unguided: int = 0
     removed: dict[str, int] = field(default_factory=dict)
     work: tuple[ClipGroup, ...] = ()
+
+    def in_words(self) -> str:
+        return f"{counted(self.clips, 'clip')}: {self.done} done, {self.failed} failed, {self.left} left"
+
+
+def unguided_line(clips: int) -> str:
+    return f"{counted(clips, 'clip')} without a negative prompt: one network call a step, not two, and no guidance"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
 from cosmos_ray.store.storage import Storage
+from cosmos_ray.words import counted
 
 Layout = Literal["webdataset", "rds-hq"]
 
@@ -107,7 +108,7 @@ def export(output: str, layout: Layout, to: str, say: Callable[[str], None], cli
                 total = Exported(
                     total.clips + done.clips, total.uncaptioned + done.uncaptioned, total.left_out + done.left_out
                 )
-            say(f"{total.clips} of {len(places)} clips")
+            say(f"{total.clips} of {counted(len(places), 'clip')}")
     for fault in total.left_out:
         say(f"left out: {fault}")
     return total

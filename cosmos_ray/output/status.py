@@ -17,6 +17,7 @@ from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.ledger.run import Run, read_run
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.store.storage import Storage
+from cosmos_ray.words import counted, node_name
 
 #: The rate is that of the last clips, so that it follows a job that grows.
 _RATE_CLIPS = 200
@@ -94,8 +95,8 @@ def _clips_per_hour(finished: pa.ChunkedArray) -> float | None:
 
 
 def removed_line(clips: int) -> str:
-    """What is said of settled clips whose rows are gone."""
-    return f"{clips} more clips are settled whose rows the manifest no longer has: they stay, and are in no count"
+    """What is said of clips that were made, or failed, and whose rows are gone."""
+    return f"{counted(clips, 'more clip')} of rows that the manifest no longer has: they stay, in no other count"
 
 
 def owner_lines(owner: Owner) -> Iterator[str]:
@@ -103,11 +104,11 @@ def owner_lines(owner: Owner) -> Iterator[str]:
     yield f"job {owner.name}, last heard of {owner.age_s:.0f} s ago"
     gangs = owner.job.get("gangs", {})
     if gangs:
-        yield "gangs: " + ", ".join(f"{name} on node {node[:8]}" for name, node in sorted(gangs.items()))
+        yield "gangs: " + ", ".join(f"{name} on node {node_name(node)}" for name, node in sorted(gangs.items()))
     if avoided := owner.job.get("avoided_nodes"):
-        yield "avoided, because gangs broke on them: node " + ", ".join(node[:8] for node in avoided)
+        yield "avoided, because gangs broke on them: node " + ", ".join(node_name(node) for node in avoided)
     if draining := owner.job.get("draining_nodes"):
-        yield "being drained: node " + ", ".join(node[:8] for node in draining)
+        yield "being drained: node " + ", ".join(node_name(node) for node in draining)
     if pause := owner.job.get("pause"):
         yield f"the job pauses: {pause}"
 

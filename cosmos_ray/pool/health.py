@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import CosmosRayError, Fault
+from cosmos_ray.words import node_name
 
 #: Deaths of gangs in a row on one node, without a clip finished there, after which it is avoided.
 NODE_STRIKES = 2
@@ -89,7 +90,7 @@ class JobHealth:
     def _strike(self, node: str) -> None:
         self._strikes[node] += 1
         if self._strikes[node] == NODE_STRIKES:
-            self._say(f"node {node[:8]} broke {NODE_STRIKES} gangs in a row: avoided while there are others")
+            self._say(f"node {node_name(node)} broke {NODE_STRIKES} gangs in a row: avoided while there are others")
 
     @property
     def bad_nodes(self) -> list[str]:

@@ -14,6 +14,7 @@ from cosmos_ray.gang.leader import leader_actor
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.pool.cluster import nodes_with, what_is_on_offer
 from cosmos_ray.pool.health import JobFailedError, JobHealth
+from cosmos_ray.words import counted
 
 #: After so long a wait is reported, and again when what the cluster offers has changed, or now and then.
 _NOTICE_S = 30.0
@@ -93,7 +94,7 @@ class Placement:
     async def _what_is_missing(self) -> str:
         size = self._spec.gang_size
         offer = await asyncio.to_thread(what_is_on_offer, self._resource, size)
-        return f"a gang needs {size} free {self._resource}s on one node; {offer}"
+        return f"a gang needs {counted(size, f'free {self._resource}')} on one node; {offer}"
 
 
 async def node_that_died(leader: Any, error: RayError) -> str:

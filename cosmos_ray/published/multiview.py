@@ -30,6 +30,7 @@ from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest import builders
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, read_bytes
+from cosmos_ray.words import counted
 
 #: Flags of the guide that change nothing here, and why.
 NO_EFFECT = {
@@ -285,7 +286,7 @@ def _write_result(work: Storage, record: Record, item: Item, negative: str, say:
     _write(item.save_path, videos[0] if len(videos) == 1 else stack_views(videos, FPS))
     prompt = "\n".join(item.prompt) if isinstance(item.prompt, list) else item.prompt
     _write(_text_path(item.save_path), f"[Prompt]\n{prompt}\n\n[Negative Prompt]\n{negative}\n".encode())
-    say(f"{item.save_path}: {len(videos)} views, {FPS} frames a second; a file a view: {work.uri_of(CLIPS)}")
+    say(f"{item.save_path}: {counted(len(videos), 'view')}, {FPS} frames a second; a file a view: {work.uri_of(CLIPS)}")
 
 
 def _write(path: str, data: bytes) -> None:
@@ -301,7 +302,8 @@ def _say_times(records: list[Record], say: Callable[[str], None]) -> None:
     phases = ("prepare", "denoise", "decode", "encode", "put")
     means = {phase: sum(one.seconds.get(phase, 0.0) for one in measured) / len(measured) for phase in phases}
     shown = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in means.items())
-    say(f"benchmark, mean of {len(measured)} clips after the first: {sum(means.values()):.3f} s a clip ({shown})")
+    clips = counted(len(measured), "clip")
+    say(f"benchmark, mean of {clips} after the first: {sum(means.values()):.3f} s a clip ({shown})")
 
 
 def _say(message: str) -> None:

@@ -114,7 +114,7 @@ def test_an_edited_row_is_refused_or_made_again(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 1}])
     run_job(manifest, tmp_path / "out")
     write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 2}])
-    with pytest.raises(ManifestError, match="1 rows were edited after their clips were made"):
+    with pytest.raises(ManifestError, match="edited after their clips were made: 1 row "):
         run_job(manifest, tmp_path / "out")
     summary, _ = run_job(manifest, tmp_path / "out", redo_changed=True)
     assert (summary.ok, summary.failed) == (1, 0)

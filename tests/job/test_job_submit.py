@@ -172,7 +172,7 @@ def test_submitted_again_there_is_nothing_to_do(submitted: Submitted, head: Head
     before = {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")}
     code, log = head.submit(submitted.manifest, submitted.output)
     assert code == 0, log
-    assert "all 3 clips are settled already: nothing to do" in log
+    assert "3 clips: 3 done, 0 failed, 0 left: nothing to do" in log
     assert {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")} == before
 
 

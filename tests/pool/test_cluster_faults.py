@@ -30,6 +30,7 @@ from support.job_runs import (
 
 from cosmos_ray.job.job import Summary
 from cosmos_ray.output.status import read_status
+from cosmos_ray.words import node_name
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -89,7 +90,7 @@ def test_a_node_that_breaks_gangs_is_avoided(cluster: Cluster, tmp_path: Path) -
     assert (summary.ok, summary.failed) == (1, 0)
     assert any("avoided while there are others" in line for line in said)
     nodes = [found[1] for line in said if (found := re.search(r"is up: .* on node (\w+)", line))]
-    assert nodes[2] != nodes[0] == nodes[1] == avoided[:8]
+    assert nodes[2] != nodes[0] == nodes[1] == node_name(avoided)
 
 
 def _command(manifest: str, output: Path) -> list[str]:

@@ -22,6 +22,7 @@ from cosmos_ray.models.bundle.memory import parameters
 from cosmos_ray.models.bundle.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.bundle.t5_files import encoder_shapes, read_config, read_t5
 from cosmos_ray.store.storage import explain
+from cosmos_ray.words import counted
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _check_content(
     if selection.faults:
         return [Finding("problem", kind, fault) for fault in selection.faults]
     ignored = f"; {selection.ignored_text()}" if selection.ignored else ""
-    return [Finding("ok", kind, f"{len(selection.names)} tensors, names and shapes as expected{ignored}")]
+    return [Finding("ok", kind, f"{counted(len(selection.names), 'tensor')}, names and shapes as expected{ignored}")]
 
 
 def _check_tokenizer(path: Path) -> None:

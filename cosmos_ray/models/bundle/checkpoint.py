@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, DitPrefix
 from cosmos_ray.models.bundle.shapes import Shapes
+from cosmos_ray.words import counted
 
 #: Entries that are no parameters, by what they are; matched without the prefix.
 _EXTRAS = (
@@ -60,9 +61,9 @@ def select_dit(
         there = sorted({lead for lead in DIT_PREFIXES if any(name.startswith(lead) for name in everything)})
         faults.append(f"no parameter has the prefix `{prefix}` (dit_prefix); found {', '.join(there)}")
     elif missing:
-        faults.append(_listed(f"{len(missing)} of {len(expected)} parameters missing", missing))
+        faults.append(_listed(f"{len(missing)} of {counted(len(expected), 'parameter')} missing", missing))
     if misshapen := _misshapen(found, expected, names):
-        faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
+        faults.append(_listed(f"{counted(len(misshapen), 'parameter')} of another shape", misshapen))
     return Selection(names, ignored, tuple(faults))
 
 
@@ -71,11 +72,11 @@ def select_exactly(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Se
     names = {name: name for name in expected}
     missing = [name for name in expected if name not in found]
     unexpected = sorted(found.keys() - expected.keys())
-    faults = [_listed(f"{len(missing)} of {len(expected)} tensors missing", missing)] if missing else []
+    faults = [_listed(f"{len(missing)} of {counted(len(expected), 'tensor')} missing", missing)] if missing else []
     if unexpected:
         faults.append(_listed(f"{len(unexpected)} unexpected tensors", unexpected))
     if misshapen := _misshapen(found, expected, names):
-        faults.append(_listed(f"{len(misshapen)} tensors of another shape", misshapen))
+        faults.append(_listed(f"{counted(len(misshapen), 'tensor')} of another shape", misshapen))
     return Selection(names, {}, tuple(faults))
 
 
@@ -90,9 +91,9 @@ def select_t5_encoder(found: Mapping[str, tuple[int, ...]], expected: Shapes) ->
         lambda name: "decoder weights" if re.match(r"decoder\.|lm_head\.", name) else _UNKNOWN,
     )
     missing = [name for name in expected if names[name] not in found]
-    faults = [_listed(f"{len(missing)} of {len(expected)} parameters missing", missing)] if missing else []
+    faults = [_listed(f"{len(missing)} of {counted(len(expected), 'parameter')} missing", missing)] if missing else []
     if misshapen := _misshapen(found, expected, names):
-        faults.append(_listed(f"{len(misshapen)} parameters of another shape", misshapen))
+        faults.append(_listed(f"{counted(len(misshapen), 'parameter')} of another shape", misshapen))
     return Selection(names, ignored, tuple(faults))
 
 

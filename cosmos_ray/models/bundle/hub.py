@@ -40,6 +40,7 @@ from huggingface_hub.utils import build_hf_headers
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import FileKind, HubFile
 from cosmos_ray.models.bundle.cache import node_lock, put_in_place, remembered_sha256
+from cosmos_ray.words import counted
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,7 +70,7 @@ def ask(hub: HubFile, kind: FileKind) -> HubAnswer:
         # Access is granted for a repository as a whole: one file tells. The last one holds weights.
         found = get_hf_file_metadata(hf_hub_url(hub.repo, names[-1], revision=hub.revision), timeout=_TIMEOUT_S)
         size = f", {found.size / 1e9:.2f} GB" if hub.path and found.size else ""
-        what = hub.path or f"{len(names)} files ({', '.join(names)})"
+        what = hub.path or f"{counted(len(names), 'file')} ({', '.join(names)})"
         return HubAnswer("ok", f"on the hub, to be fetched: {what} of {hub.url}{size}, revision {hub.revision}")
 
     try:

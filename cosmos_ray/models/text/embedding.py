@@ -111,7 +111,7 @@ def _read_torch(data: bytes) -> object:
 def _read_safetensors(data: bytes) -> object:
     tensors = list(safetensors.torch.load(data).values())
     if len(tensors) != 1:
-        raise ValueError(f"{len(tensors)} tensors instead of one")
+        raise ValueError(f"expected one tensor, found {len(tensors)}")
     return tensors[0]
 
 
