@@ -1,0 +1,127 @@
+"""Jobs: what one would do and cost, and doing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cosmos_ray.cli.lines import say
+from cosmos_ray.cli.options import Assignments, Config, Json, Manifest, Model
+from cosmos_ray.config import GenerateConfig, build_config
+
+if TYPE_CHECKING:
+    from cosmos_ray.job.plan import Plan
+
+app = typer.Typer()
+
+
+class Gpu(StrEnum):
+    """GPUs whose times were measured."""
+
+    h100 = "h100"
+    h200 = "h200"
+
+
+@app.command()
+def plan(
+    manifest: Manifest,
+    output: Annotated[str | None, typer.Option(help="Subtract what this output has.")] = None,
+    model: Model = None,
+    gpu: Annotated[Gpu, typer.Option(help="What GPUs the time is told for.")] = Gpu.h100,
+    gangs: Annotated[int, typer.Option(help="How many gangs work at once.", min=1)] = 1,
+    price: Annotated[float | None, typer.Option(metavar="USD", help="Of a GPU for an hour.", min=0)] = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
+    from cosmos_ray.job.cost import estimates, lines
+    from cosmos_ray.job.plan import plan_for
+    from cosmos_ray.ledger.ledger import Ledger, LedgerState
+    from cosmos_ray.ledger.rows import bytes_a_clip
+    from cosmos_ray.models.bundle.bundle import load_bundle
+    from cosmos_ray.store.storage import Storage
+
+    # A job's settings include its output; nothing is written to this one.
+    settings = _settings(config, assignments, manifest=manifest, output=output or "none", model=model)
+    storage = Storage(output) if output else None
+    state = Ledger(storage).state() if storage else LedgerState.empty()
+    bundle = load_bundle(settings.model)
+    found = plan_for(settings, bundle, state)
+    costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
+    clip_bytes = bytes_a_clip(storage, state) if storage else None
+    bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
+    if as_json:
+        costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
+        print(json.dumps(asdict(found) | costs_json))
+        return
+    for line in _plan_lines(found):
+        print(line)
+    if clip_bytes is not None and bytes_left:
+        print(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
+    for line in lines(costs, gpu, gangs, price):
+        print(line)
+
+
+def _plan_lines(found: Plan) -> Iterator[str]:
+    from cosmos_ray.output.status import removed_line
+
+    yield f"{found.rows} rows ask for {found.clips} clips: {found.done} done, {found.failed} failed, {found.left} left"
+    yield f"{found.invalid} clips will fail for what their rows say" + (":" if found.invalid_examples else "")
+    for clip_id, error in found.invalid_examples:
+        yield f"  {clip_id}: {error}"
+    if found.unguided:
+        yield f"{found.unguided} clips have no negative prompt: one network call a step, not two, and no guidance"
+    if found.removed:
+        yield removed_line(sum(found.removed.values()))
+    if found.changed:
+        yield f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}"
+
+
+@app.command()
+def generate(
+    manifest: Manifest,
+    output: Annotated[str, typer.Option(help="URI of the output; a job resumes from what is there.")],
+    model: Model = None,
+    gang_size: Annotated[int | None, typer.Option(help="GPUs that share one clip.")] = None,
+    gangs: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="How many gangs at once, if the work is worth them.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Make at most so many clips in this run.")] = None,
+    max_failed: Annotated[
+        str | None, typer.Option(help='Failures that are all right: "3", or a fraction "0.05".')
+    ] = None,
+    max_gpu_hours: Annotated[float | None, typer.Option(help="Denoise no further clip after so much GPU time.")] = None,
+    redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows were edited.")] = False,
+    config: Config = None,
+    assignments: Assignments = None,
+) -> int:
+    """Make every clip of a manifest; the same command again goes on where it stopped."""
+    from cosmos_ray.job.job import generate as generate_clips
+
+    settings = _settings(
+        config,
+        assignments,
+        manifest=manifest,
+        output=output,
+        model=model,
+        gang_size=gang_size,
+        gangs=gangs,
+        limit=limit,
+        max_failed=max_failed,
+        max_gpu_hours=max_gpu_hours,
+        redo_changed=redo_changed or None,
+    )
+    return generate_clips(settings, say).exit_code
+
+
+def _settings(config: Path | None, assignments: list[str] | None, **flags: Any) -> GenerateConfig:
+    """A job's settings; a flag that is None was not given, and leaves its setting to the file."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return build_config(given, config, assignments or ())

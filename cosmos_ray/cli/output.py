@@ -1,0 +1,170 @@
+"""What a job has made, from its output alone: how far it is, making clips again, pages and copies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cosmos_ray.cli.lines import say
+from cosmos_ray.cli.options import Assignments, Json, Output
+from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
+
+if TYPE_CHECKING:
+    from cosmos_ray.output.status import Status
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    output: Output,
+    as_json: Json = False,
+    records: Annotated[bool, typer.Option("--records", help="Print one JSON line a commit record.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove what attempts that were cut off have left.")] = False,
+) -> None:
+    """How far a job is, from its output alone."""
+    from cosmos_ray.output.status import read_status, record_lines
+
+    if records:
+        for line in record_lines(output):
+            print(json.dumps(line))
+        return
+    found, _, _ = read_status(output)
+    if clean:
+        _clean(output)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    for words in _status_lines(found):
+        print(words)
+
+
+def _status_lines(found: Status) -> Iterator[str]:
+    from cosmos_ray.output.status import owner_lines, removed_line
+
+    yield f"{found.output}: {found.clips} clips with {found.model}"
+    classes = ", ".join(f"{count} {name}" for name, count in found.failed_by_class.items())
+    yield f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left"
+    if found.removed:
+        yield removed_line(found.removed)
+    if found.left and found.clips_per_hour and found.eta_s is not None:
+        yield f"{found.clips_per_hour:.1f} clips an hour, {found.eta_s / 3600:.1f} hours to go"
+    if found.owner is not None:
+        yield from owner_lines(found.owner)
+
+
+def _clean(output: str) -> None:
+    from cosmos_ray.ledger.lease import acquire
+    from cosmos_ray.ledger.tidy import clean
+    from cosmos_ray.store.storage import Storage
+
+    storage = Storage(output)
+    lease = acquire(storage, say=say)  # a job that runs may be writing what nothing refers to yet
+    try:
+        removed = clean(storage)
+    finally:
+        lease.release()
+    say(f"removed {removed.objects} objects that nothing refers to, {removed.size} bytes")
+
+
+@app.command()
+def retry(
+    output: Output,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="Only failures of this class.")] = None,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Not failures, but ok clips whose files are not as recorded; reads all.")
+    ] = False,
+) -> None:
+    """Make failed clips eligible again; the next `generate` makes them."""
+    from cosmos_ray.ledger.ledger import Ledger
+    from cosmos_ray.ledger.tidy import damaged as find_damaged
+    from cosmos_ray.output.status import read_status
+    from cosmos_ray.store.storage import Storage
+
+    wanted: list[FailureClass] = []
+    for name in classes or ():
+        if name not in FAILURE_CLASSES:
+            raise UsageError(f"--class {name}: expected one of {', '.join(FAILURE_CLASSES)}")
+        wanted.append(name)
+    read_status(output)  # says so if there is no job
+    ledger = Ledger(Storage(output))
+    if damaged:
+        faults = dict(find_damaged(ledger.storage))
+        for fault in faults.values():
+            say(fault)
+        ledger.redo(faults)
+        reopened = sorted(faults)
+    else:
+        reopened = ledger.retry(wanted)
+    print(f"{len(reopened)} clips are eligible again")
+    for clip_id in reopened[:20]:
+        print(f"  {clip_id}")
+
+
+@app.command()
+def report(output: Output) -> None:
+    """Write OUTPUT/report.html and OUTPUT/index.parquet from the ledger."""
+    from cosmos_ray.ledger.run import row_defaults_of
+    from cosmos_ray.manifest.files import open_manifest
+    from cosmos_ray.output.index import write_index
+    from cosmos_ray.output.report.build import REPORT, write_report
+    from cosmos_ray.output.status import read_status
+    from cosmos_ray.store.storage import Storage
+
+    _, job, state = read_status(output)
+    storage = Storage(output)
+    write_report(storage, job, state)
+    print(storage.uri_of(REPORT))
+    rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
+    print(f"{storage.uri_of('index.parquet')}: {rows} clips")
+
+
+@app.command()
+def reproduce(
+    output: Output,
+    clip_id: Annotated[str, typer.Argument(metavar="ID", help="Of a clip that was made.")],
+    model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, if the model is one of yours.")] = None,
+    gang_size: Annotated[int | None, typer.Option(help="Default: as when it was made.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="URI", help="Where the new clip stays. Default: nowhere.")] = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Make one clip again from its sidecar, and say how close the two are."""
+    from cosmos_ray.job.reproduce import reproduce as make_again
+
+    found = make_again(output, clip_id, say, model=model, gang_size=gang_size, to=to, assignments=assignments or ())
+    if as_json:
+        print(json.dumps([asdict(one) for one in found]))
+        return
+    for one in found:
+        print(f"{one.view}: {one.in_words()}")
+    if any(one.psnr_db is not None for one in found):
+        say("two encodings of frames that differ by a rounding are about 40 dB apart")
+
+
+class Layout(StrEnum):
+    """What `export` writes."""
+
+    webdataset = "webdataset"
+    rds_hq = "rds-hq"
+
+
+@app.command()
+def export(
+    output: Output,
+    layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows both.")],
+    to: Annotated[str, typer.Option(metavar="URI", help="Folder to write into.")],
+    clips_a_shard: Annotated[int, typer.Option(help="Of a webdataset's tar file.", min=1)] = 64,
+) -> int:
+    """Copy all clips that were made into a layout that training code reads."""
+    from cosmos_ray.output.export import export as copy_clips
+
+    done = copy_clips(output, layout.value, to, say, clips_a_shard)
+    uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
+    print(f"{to}: {done.clips} clips{uncaptioned}, {len(done.left_out)} left out")
+    return 3 if done.left_out else 0

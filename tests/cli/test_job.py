@@ -1,0 +1,130 @@
+"""`generate` and `plan`: what they refuse before anything is begun, and what a plan tells."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_line import assert_one_line
+from support.job_runs import write_manifest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "gang.sizes=3"], ["gang.sizes: Extra inputs are not permitted"]),
+        (["--set", "gang_size"], ["--set gang_size: expected key=value"]),
+        (["--model", "no-such-model"], ["no-such-model", "tiny", "cosmos-predict2-2b-multiview"]),
+        (["--max-failed", "half"], ["max_failed", "expected a count or a fraction, found 'half'"]),
+        (["--max-failed", "1.5"], ["max_failed", "found '1.5'"]),
+        (["--gang-size", "3"], ["3", "1, 2, 4, 8"]),
+        (["--gang-size", "0"], ["gang_size: Input should be greater than or equal to 1"]),
+        (["--gangs", "3:1"], ["gangs", "MIN <= MAX", "'3:1'"]),
+        (["--limit", "0"], ["limit: "]),
+        (["--config", "/nowhere/job.yaml"], ["--config /nowhere/job.yaml", "No such file"]),
+    ],
+    ids=lambda value: "".join(value[:2]) if isinstance(value, list) and value[0].startswith("--") else "",
+)
+def test_generate_refuses_bad_settings(
+    cosmos_ray: Any, manifest: str, tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    model = [] if "--model" in arguments else ["--model", "tiny"]
+    answer = cosmos_ray("generate", "--manifest", manifest, "--output", tmp_path / "new", *model, *arguments)
+    assert_one_line(answer, 2, *parts)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "plan"])
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        ([{"id": "a", "prompt": "p"}, {"id": "a", "prompt": "p"}], "row 1: column `id`: found 'a'"),
+        ([{"id": "../a", "prompt": "p"}], "row 0: column `id`: found '../a', expected"),
+        ([{"id": 7, "prompt": "p"}], "column `id`: found type int64, expected string"),
+        ([{"id": "a"}], "neither a column `prompt` nor a column `prompt_embedding`"),
+        ([{"id": "a", "prompt": "p", "seed": "one"}], "column `seed`: found type string, expected an integer"),
+    ],
+    ids=["repeated", "illegal", "mistyped", "no-prompt", "seed"],
+)
+def test_an_unusable_manifest(
+    cosmos_ray: Any, tmp_path: Path, command: str, rows: list[dict[str, Any]], part: str
+) -> None:
+    manifest = write_manifest(tmp_path / "bad.parquet", rows)
+    answer = cosmos_ray(command, "--manifest", manifest, "--output", tmp_path / "new", "--model", "fake")
+    assert_one_line(answer, 2, part)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "plan"])
+def test_a_manifest_that_is_not_there(cosmos_ray: Any, tmp_path: Path, command: str) -> None:
+    answer = cosmos_ray(command, "--manifest", tmp_path / "no.parquet", "--output", tmp_path / "new", "--model", "fake")
+    assert_one_line(answer, 2, f"there is no manifest at {tmp_path}/no.parquet")
+
+
+def test_an_edited_row_is_refused_with_the_way_out(cosmos_ray: Any, tmp_path: Path, output: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "another street"}])
+    answer = cosmos_ray("generate", "--manifest", manifest, "--output", output, "--model", "fake")
+    assert_one_line(answer, 2, "edited", "(a)", "--redo-changed")
+
+
+def test_an_output_of_other_settings_is_refused(cosmos_ray: Any, manifest: str, output: Path) -> None:
+    other = ("--model", "fake", "--set", "sampling.numerics=reference")
+    answer = cosmos_ray("generate", "--manifest", manifest, "--output", output, *other)
+    assert_one_line(answer, 2, "was made with other settings; use another output", "numerics: it has 'float32'")
+
+
+@pytest.mark.parametrize("manifest_uri", ["http://host/m.parquet", "simplecache::s3://bucket/m.parquet"])
+def test_a_manifest_by_a_way_that_is_not_taken(cosmos_ray: Any, manifest_uri: str) -> None:
+    assert_one_line(cosmos_ray("plan", "--manifest", manifest_uri, "--model", "fake"), 2, manifest_uri)
+
+
+def test_plan_of_a_new_job(cosmos_ray: Any, manifest: str) -> None:
+    answer = cosmos_ray("plan", "--manifest", manifest, "--model", "fake")
+    assert answer.code == 0
+    assert "3 rows ask for 4 clips: 0 done, 0 failed, 4 left" in answer.out
+    assert "  b: column `prompt`: found None" in answer.out
+
+
+def test_plan_as_json(cosmos_ray: Any, manifest: str, output: Path) -> None:
+    answer = cosmos_ray("plan", "--manifest", manifest, "--output", output, "--model", "fake", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    counts = {name: found[name] for name in ("rows", "clips", "invalid", "done", "failed", "left", "changed")}
+    assert counts == {"rows": 3, "clips": 4, "invalid": 1, "done": 1, "failed": 1, "left": 2, "changed": []}
+    assert found["bytes_left"] == 2 * 42_000_000
+    answer = cosmos_ray("plan", "--manifest", manifest, "--output", output, "--model", "fake")
+    assert "about 0.1 GB are left to write, 42.0 MB a clip as so far" in answer.out
+
+
+def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
+    """For the model whose times were measured, without its files."""
+    words = ("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview", "--gpu", "h200")
+    answer = cosmos_ray(*words, "--price", "3.5", "--gangs", "2")
+    assert answer.code == 0
+    assert re.search(r"gang of 2: \d+m\d\ds a clip, [\d.]+ clips a GPU-hour, [\d.]+ GPU-hours, [\d.]+ USD", answer.out)
+    found = json.loads(cosmos_ray(*words, "--json").out)
+    assert found["gpu"] == "h200"
+    assert [one["gang_size"] for one in found["estimates"]] == [1, 2, 4, 8]
+    assert sum(group["clips"] for group in found["work"]) == found["left"] - found["invalid"]
+
+
+def test_plan_takes_a_job_s_settings(cosmos_ray: Any, manifest: str, tmp_path: Path) -> None:
+    words = ("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview", "--json")
+    (tmp_path / "job.yaml").write_text("sampling: {num_steps: 17, attention: fp8}\n")
+
+    def gang_of_one(*settings: str) -> float:
+        answer = cosmos_ray(*words, *settings)
+        assert (answer.code, answer.err) == (0, "")
+        seconds: float = json.loads(answer.out)["estimates"][0]["clip_seconds"]
+        return seconds
+
+    half = gang_of_one("--set", "sampling.num_steps=17")
+    assert half < 0.6 * gang_of_one()
+    assert gang_of_one("--config", str(tmp_path / "job.yaml")) < 0.95 * half
+    assert gang_of_one("--config", str(tmp_path / "job.yaml"), "--set", "sampling.attention=exact") == half
+    assert_one_line(cosmos_ray(*words, "--set", "sampling.steps=17"), 2, "sampling.steps")
+    blocks = ("--set", "sampling.attention=fp8", "--set", "sampling.fp8_exact_blocks=[28]")
+    assert_one_line(cosmos_ray(*words, *blocks), 2, "sampling.fp8_exact_blocks: found 28")
