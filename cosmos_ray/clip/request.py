@@ -41,6 +41,7 @@ class ClipRequest:
     frames: conditioning frames uint8 [V, num_conditional_frames, H, W, 3], at the model's native size; None for 0.
     text: embeddings, once somebody has made them (`Generator.embed`).
     noise: what `models.noise.clip_noise` draws from the seed, where it was drawn ahead; None: when it is needed.
+    chosen_views: n_views names of VIEWS, each once, in any order; empty for the first n_views.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
     """
 
@@ -56,7 +57,14 @@ class ClipRequest:
     text: ClipText | None = None
     noise: np.ndarray | None = None
     attempt: int = 1
+    chosen_views: tuple[str, ...] = ()
 
     @property
     def views(self) -> tuple[str, ...]:
-        return VIEWS[: self.n_views]
+        """Names of the views that are made, in the order of everything else here."""
+        return self.chosen_views or VIEWS[: self.n_views]
+
+    @property
+    def view_ids(self) -> tuple[int, ...]:
+        """The network's own number of each view: a rear camera is one also where it is the second of two."""
+        return tuple(VIEWS.index(view) for view in self.views)

@@ -140,7 +140,7 @@ class Rank:
             self._idle.work_begins()  # with encoding them
         try:
             latents = self._denoise(request, resume, checkpoint)
-            self._decoding[request.id] = self._generator.collect(latents)
+            self._decoding[request.id] = self._generator.collect(latents, request.views)
         finally:
             idle_seconds = self._idle.work_ends()
             self._in_the_middle.clear()

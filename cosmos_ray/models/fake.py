@@ -8,8 +8,8 @@ Frames depend on (seed, view) alone. Faults come as directives in the prompt, so
     [nan]                                       latents not finite: every rank raises RowError "model"
     [die] [hang] [oom]                          one rank is killed, sleeps forever, raises MemoryError
 
-with options `rank=R` (default 0 for die, hang, oom), `at=embed|denoise|decode` (default denoise), `attempt=N` (only
-on that attempt; default always), as in `[die rank=1 at=denoise attempt=1]`.
+with options `rank=R` (default 0 for die, hang, oom), `at=embed|denoise|decode` (default denoise), `step=N` (denoising,
+after so many steps; default 0), `attempt=N` (only on that attempt; default always), as in `[die rank=1 attempt=1]`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, cast, get_args
 
@@ -52,13 +52,14 @@ class Alone:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing to go wrong: rank None means every rank, attempt None every attempt."""
+    """One thing to go wrong: rank None means every rank, attempt None every attempt. step: of denoising."""
 
     kind: str
     failure_class: FailureClass
     rank: int | None
     stage: str
     attempt: int | None
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,23 +107,26 @@ def parse_directives(text: str) -> Directives:
 
 def _fault(body: str, kind: str, value: str, options: list[str]) -> Fault:
     given = dict(option.partition("=")[::2] for option in options)
-    if len(given) != len(options) or given.keys() - {"rank", "at", "attempt"}:
+    if len(given) != len(options) or given.keys() - {"rank", "at", "step", "attempt"}:
         raise _bad_directive(body)
-    numbers = {name: given[name] for name in ("rank", "attempt") if name in given}
+    numbers = {name: given[name] for name in ("rank", "step", "attempt") if name in given}
     if not all(re.fullmatch(r"\d+", number) for number in numbers.values()) or given.get("at", "denoise") not in STAGES:
+        raise _bad_directive(body)
+    stage, step = given.get("at", "denoise"), int(numbers.get("step", 0))
+    if step and stage != "denoise":
         raise _bad_directive(body)
     if value == "oom":
         kind = "oom"
     rank = int(numbers["rank"]) if "rank" in numbers else (0 if kind in _ONE_RANK else None)
     attempt = int(numbers["attempt"]) if "attempt" in numbers else None
     failure_class = cast(FailureClass, value) if kind == "fail" else "model"
-    return Fault(kind, failure_class, rank, given.get("at", "denoise"), attempt)
+    return Fault(kind, failure_class, rank, stage, attempt, step)
 
 
 def _bad_directive(body: str) -> RowError:
     expected = (
         f"[seconds=F], [grain], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
-        f"the faults with options rank=R, at={'|'.join(STAGES)}, attempt=N"
+        f"the faults with options rank=R, at={'|'.join(STAGES)}, step=N, attempt=N"
     )
     return column_error("prompt", f"[{body}]", expected)
 
@@ -163,10 +167,10 @@ class FakeGenerator:
     ) -> FakeLatents:
         """This rank's share of a clip. on_step(done, total) after each of num_steps + 1 steps, as the real one."""
         directives = _directives(request)
-        self._act(directives, request.attempt, "denoise")
         total = request.num_steps + 1
         pause = self.step_seconds if directives.seconds is None else directives.seconds / total
         state = resume or FakeState(0)
+        self._act(directives, request.attempt, "denoise", range(state.step + 1))
         if on_state:
             on_state(state)
         for step in range(state.step, total):
@@ -175,6 +179,7 @@ class FakeGenerator:
                 on_state(FakeState(step + 1))
             if on_step:
                 on_step(step + 1, total)
+            self._act(directives, request.attempt, "denoise", (step + 1,))
         return FakeLatents(request.seed, request.views, request.attempt, directives)
 
     def pack_state(self, state: FakeState) -> dict[str, np.ndarray]:
@@ -183,8 +188,11 @@ class FakeGenerator:
     def unpack_state(self, packed: Mapping[str, np.ndarray]) -> FakeState:
         return FakeState(int(packed["step"]))
 
-    def collect(self, latents: FakeLatents) -> dict[str, FakeLatents]:
-        """The views this rank owns (view v on rank v % world size), each with what its frames depend on."""
+    def collect(self, latents: FakeLatents, views: Sequence[str] = ()) -> dict[str, FakeLatents]:
+        """The views this rank owns (view v on rank v % world size), each with what its frames depend on.
+
+        The latents know their views' names; `views` is taken as every generator takes it.
+        """
         owned = range(self.parallel.rank, len(latents.views), self.parallel.world_size)
         return {latents.views[view]: replace(latents, views=(latents.views[view],)) for view in owned}
 
@@ -214,10 +222,11 @@ class FakeGenerator:
             video[frame, top : top + size, left : left + size] = _COLOURS[index]
         return video // 2 + random.randint(0, 128, video.shape, np.uint8) if grain else video
 
-    def _act(self, directives: Directives, attempt: int, stage: str) -> None:
+    def _act(self, directives: Directives, attempt: int, stage: str, steps: Container[int] = (0,)) -> None:
         for fault in directives.faults:
             on_this_rank = fault.rank in (None, self.parallel.rank) or fault.kind == "nan"
-            if fault.stage == stage and on_this_rank and fault.attempt in (None, attempt):
+            is_now = fault.stage == stage and fault.step in steps and fault.attempt in (None, attempt)
+            if is_now and on_this_rank:
                 _commit(fault)
 
 

@@ -33,6 +33,7 @@ from cosmos_ray.models.sampler import Grid, SamplerState
 from cosmos_ray.models.text import t5, text
 from cosmos_ray.models.timing import timed
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8
+from cosmos_ray.words import counted
 
 #: Views decoded in one call on a CPU, where small models gain from it; a GPU is full with one.
 _CPU_DECODE_VIEWS = 7
@@ -91,7 +92,7 @@ class Generator:
         In a gang of several ranks the request must have been through rank 0's `embed` first.
         """
         latents_VlP = self.denoise(request)
-        return self.decode(latents_VlP)
+        return self.decode(self.collect(latents_VlP, request.views))
 
     def embed(self, request: ClipRequest) -> ClipRequest:
         """The request with its captions, and its negative prompt, as embeddings. Local; unchanged if it has them.
@@ -131,6 +132,7 @@ class Generator:
         latents_VlP = sampler.denoise(
             self.network,
             grid=self._grid(request.n_views),
+            view_ids=request.view_ids,
             condition_VlP=self._encode_conditioning(request),
             num_condition_latents=LATENT_FRAMES[request.num_conditional_frames],
             positive_VMC=self._text_windows(request.text.positive),
@@ -166,17 +168,20 @@ class Generator:
         previous = share("previous_x0") if "previous_x0" in packed else None
         return SamplerState(int(packed["step"]), share("sample"), previous)
 
-    def collect(self, latents_VlP: Tensor) -> dict[str, Tensor]:
-        """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks). Collective."""
+    def collect(self, latents_VlP: Tensor, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
+        """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks). Collective.
+
+        views: the request's, where they are not the first ones of the rig.
+        """
         grid = self._grid(latents_VlP.shape[0])
         owned = gather_views_to_owners(latents_VlP, self.parallel)
-        return {VIEWS[view]: unpatchify(tokens_LP, grid) for view, tokens_LP in owned.items()}
+        return {views[view]: unpatchify(tokens_LP, grid) for view, tokens_LP in owned.items()}
 
     def decode(self, latents: Tensor | Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Frames uint8 [T, H, W, 3] of the views this rank owns.
 
-        latents: this rank's share (collective), or what `collect` returned (local: needs no other rank, so it can
-        run while the gang denoises the next clip).
+        latents: this rank's share (collective; of the rig's first views), or what `collect` returned (local: needs no
+        other rank, so it can run while the gang denoises the next clip).
         """
         collected = self.collect(latents) if isinstance(latents, Tensor) else latents
         names = list(collected)
@@ -198,11 +203,15 @@ class Generator:
         bundle = self.bundle
         if not 1 <= request.n_views <= bundle.n_views:
             raise column_error("n_views", request.n_views, f"1 to {bundle.n_views}")
+        rig, chosen = VIEWS[: bundle.n_views], request.views
+        if len(set(chosen)) != request.n_views or len(chosen) != request.n_views or not set(chosen) <= set(rig):
+            raise column_error("views", list(chosen), f"{counted(request.n_views, 'view')} of {', '.join(rig)}")
         if request.num_conditional_frames not in LATENT_FRAMES:
             expected = ", ".join(map(str, LATENT_FRAMES))
             raise column_error("num_conditional_frames", request.num_conditional_frames, f"one of {expected}")
         if request.text and len(request.text.positive) != request.n_views:
-            raise column_error("prompt_embedding", f"{len(request.text.positive)} views", f"{request.n_views} views")
+            given = counted(len(request.text.positive), "view")
+            raise column_error("prompt_embedding", given, counted(request.n_views, "view"))
         if request.num_conditional_frames:
             expected_shape = (request.n_views, request.num_conditional_frames, bundle.height, bundle.width, 3)
             frames = request.frames
@@ -213,7 +222,8 @@ class Generator:
     def _encode_views(self, captions: Sequence[str], views: int) -> tuple[np.ndarray, ...]:
         """[M, D] a view: one caption for view 0 and none for the others, or one each. An empty caption is no text."""
         if len(captions) not in (1, views) or self.text_encoder is None:
-            raise column_error("prompt", f"{len(captions)} captions", f"1, or one for each of the {views} views")
+            expected = f"1, or one for each of {counted(views, 'view')}"
+            raise column_error("prompt", counted(len(captions), "caption"), expected)
         every = [*captions, *[""] * (views - len(captions))]
         empty = np.zeros((0, self.bundle.text_width), np.float32)
         return tuple(self.text_encoder.encode([caption])[0] if caption.strip() else empty for caption in every)

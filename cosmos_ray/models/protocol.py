@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from cosmos_ray.clip.request import ClipRequest
+from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.models.bundle.bundle import Bundle
 
 
@@ -39,8 +39,11 @@ class ClipGenerator(Protocol):
         """What `resume` takes, on this rank, of a state packed by a gang of any size."""
         ...
 
-    def collect(self, latents: Any) -> dict[str, Any]:
-        """From every rank's share, the whole latents of the views this rank owns, by view name."""
+    def collect(self, latents: Any, views: Sequence[str] = VIEWS) -> dict[str, Any]:
+        """From every rank's share, the whole latents of the views this rank owns, by view name.
+
+        views: the request's, where they are not the first ones of the rig.
+        """
         ...
 
     def decode(self, latents: Any) -> dict[str, np.ndarray]:

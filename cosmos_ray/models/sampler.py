@@ -11,7 +11,7 @@ caption's and the negative prompt's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,7 @@ def denoise(
     seed: int,
     model_fps: float,
     parallel: ContextParallel,
+    view_ids: Sequence[int] | None = None,
     noise_CVTHW: Tensor | None = None,
     approximations: Approximations = EXACT,
     on_step: Callable[[int, int], None] | None = None,
@@ -112,10 +113,11 @@ def denoise(
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
     a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
-    branch against the negative. noise: the whole clip's, where it was drawn from the seed ahead. approximations: among
-    others, where guidance acts; elsewhere the positive branch is computed alone. on_step(done, total): after each of
-    the num_steps + 1 steps, the last of which is the clean pass. on_state: the state before the first and after each
-    solver step; given back as `resume`, on the network's device, it continues that run bit for bit.
+    branch against the negative. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's, where
+    it was drawn from the seed ahead. approximations: among others, where guidance acts; elsewhere the positive branch
+    is computed alone. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the clean pass.
+    on_state: the state before the first and after each solver step; given back as `resume`, on the network's device,
+    it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
@@ -132,6 +134,10 @@ def denoise(
     given_VlP = condition_VlP.to(device, torch.float32)
     mask_VlP = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
 
+    cameras_1VT = None
+    if view_ids is not None:
+        cameras_1VT = torch.tensor(view_ids, device=device)[None, :, None].expand(1, grid.views, grid.frames)
+
     def predict(x_VlP: Tensor, step: int, texts_RVMC: Tensor) -> Tensor:
         """The clean clip as each text has it at this step's noise level, [R, V, l, 64]."""
         sigma = float(sigmas[step])
@@ -145,6 +151,7 @@ def denoise(
             timesteps_VT[None],
             texts_RVMC,
             share,
+            view_indices_BVT=cameras_1VT,
             fp8_blocks=approximations.fp8_blocks(step, num_steps, network.config.num_blocks),
         ).float()
         return torch.where(is_given_l1, given_VlP, keep * x_VlP - float(t) * velocity_RVlP)
