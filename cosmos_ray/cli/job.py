@@ -14,6 +14,7 @@ import typer
 from cosmos_ray.cli.lines import say
 from cosmos_ray.cli.options import Assignments, Config, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
+from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
     from cosmos_ray.job.plan import Plan
@@ -31,11 +32,13 @@ class Gpu(StrEnum):
 @app.command()
 def plan(
     manifest: Manifest,
-    output: Annotated[str | None, typer.Option(help="Subtract what this output has.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Leave out the clips that are done or failed in this output.")
+    ] = None,
     model: Model = None,
-    gpu: Annotated[Gpu, typer.Option(help="What GPUs the time is told for.")] = Gpu.h100,
+    gpu: Annotated[Gpu, typer.Option(help="GPUs to estimate for.")] = Gpu.h100,
     gangs: Annotated[int, typer.Option(help="How many gangs work at once.", min=1)] = 1,
-    price: Annotated[float | None, typer.Option(metavar="USD", help="Of a GPU for an hour.", min=0)] = None,
+    price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
     config: Config = None,
     assignments: Assignments = None,
     as_json: Json = False,
@@ -70,35 +73,39 @@ def plan(
 
 
 def _plan_lines(found: Plan) -> Iterator[str]:
+    from cosmos_ray.job.plan import unguided_line
     from cosmos_ray.output.status import removed_line
 
-    yield f"{found.rows} rows ask for {found.clips} clips: {found.done} done, {found.failed} failed, {found.left} left"
-    yield f"{found.invalid} clips will fail for what their rows say" + (":" if found.invalid_examples else "")
+    yield f"{counted(found.rows, 'row')}, {found.in_words()}"
+    yield f"{counted(found.invalid, 'clip')} will fail for what their rows say" + (
+        ":" if found.invalid_examples else ""
+    )
     for clip_id, error in found.invalid_examples:
         yield f"  {clip_id}: {error}"
     if found.unguided:
-        yield f"{found.unguided} clips have no negative prompt: one network call a step, not two, and no guidance"
+        yield unguided_line(found.unguided)
     if found.removed:
         yield removed_line(sum(found.removed.values()))
     if found.changed:
-        yield f"{len(found.changed)} settled clips have edited rows: {', '.join(found.changed[:20])}"
+        yield f"edited after they were made: {counted(len(found.changed), 'clip')} ({', '.join(found.changed[:20])})"
 
 
 @app.command()
 def generate(
     manifest: Manifest,
-    output: Annotated[str, typer.Option(help="URI of the output; a job resumes from what is there.")],
+    output: Annotated[str, typer.Option(help="URI of the output. A job goes on from what is there.")],
     model: Model = None,
-    gang_size: Annotated[int | None, typer.Option(help="GPUs that share one clip.")] = None,
+    gang_size: Annotated[int | None, typer.Option(help="GPUs that make one clip together.")] = None,
     gangs: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help="How many gangs at once, if the work is worth them.")
+        str | None,
+        typer.Option(metavar="MIN:MAX", help="How many gangs at once; more than MIN only if there are clips enough."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Make at most so many clips in this run.")] = None,
     max_failed: Annotated[
-        str | None, typer.Option(help='Failures that are all right: "3", or a fraction "0.05".')
+        str | None, typer.Option(help='How many clips may fail: "3", or a fraction "0.05". With more: exit code 3.')
     ] = None,
-    max_gpu_hours: Annotated[float | None, typer.Option(help="Denoise no further clip after so much GPU time.")] = None,
-    redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows were edited.")] = False,
+    max_gpu_hours: Annotated[float | None, typer.Option(help="Begin no further clip after so many GPU-hours.")] = None,
+    redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows have changed.")] = False,
     config: Config = None,
     assignments: Assignments = None,
 ) -> int:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cosmos_ray.words import counted
+
 app = typer.Typer(no_args_is_help=True, help="Build a Parquet manifest from what you have.")
 
 Out = Annotated[str, typer.Option(help="URI of the manifest to write.")]
@@ -45,4 +47,4 @@ def from_multiview_json(
 
 
 def _tell(rows: int, out: str) -> None:
-    print(f"{out}: {rows} rows")
+    print(f"{out}: {counted(rows, 'row')}")

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look after models.")
+from cosmos_ray.words import counted
+
+app = typer.Typer(no_args_is_help=True, help="Check a model, or fetch its files.")
 
 Bundle = Annotated[str, typer.Argument(metavar="NAME|URI")]
 
@@ -19,7 +21,8 @@ def check(model: Bundle) -> int:
     from cosmos_ray.models.bundle.memory import memory_plans
 
     bundle = load_bundle(model)
-    print(f"{bundle.name}: {bundle.n_views} views x {bundle.num_frames} frames, {bundle.width}x{bundle.height}")
+    views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
+    print(f"{bundle.name}: {views} x {frames}, {bundle.width}x{bundle.height}")
     findings = check_bundle(bundle)
     for finding in findings:
         print(f"  {finding.level:12} {finding.subject}: {finding.message}")

@@ -13,6 +13,7 @@ import typer
 from cosmos_ray.cli.lines import say
 from cosmos_ray.cli.options import Assignments, Json, Output
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
+from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
     from cosmos_ray.output.status import Status
@@ -24,10 +25,12 @@ app = typer.Typer()
 def status(
     output: Output,
     as_json: Json = False,
-    records: Annotated[bool, typer.Option("--records", help="Print one JSON line a commit record.")] = False,
-    clean: Annotated[bool, typer.Option("--clean", help="Remove what attempts that were cut off have left.")] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="Print the records of all clips, a line of JSON each.")
+    ] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove files that interrupted attempts have left.")] = False,
 ) -> None:
-    """How far a job is, from its output alone."""
+    """Show how far a job is, from its output alone."""
     from cosmos_ray.output.status import read_status, record_lines
 
     if records:
@@ -47,7 +50,7 @@ def status(
 def _status_lines(found: Status) -> Iterator[str]:
     from cosmos_ray.output.status import owner_lines, removed_line
 
-    yield f"{found.output}: {found.clips} clips with {found.model}"
+    yield f"{found.output}: {counted(found.clips, 'clip')} with {found.model}"
     classes = ", ".join(f"{count} {name}" for name, count in found.failed_by_class.items())
     yield f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left"
     if found.removed:
@@ -69,18 +72,20 @@ def _clean(output: str) -> None:
         removed = clean(storage)
     finally:
         lease.release()
-    say(f"removed {removed.objects} objects that nothing refers to, {removed.size} bytes")
+    say(f"removed {counted(removed.objects, 'object')} that nothing refers to, {counted(removed.size, 'byte')}")
 
 
 @app.command()
 def retry(
     output: Output,
-    classes: Annotated[list[str] | None, typer.Option("--class", help="Only failures of this class.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Only clips that failed in this class; may be repeated.")
+    ] = None,
     damaged: Annotated[
-        bool, typer.Option("--damaged", help="Not failures, but ok clips whose files are not as recorded; reads all.")
+        bool, typer.Option("--damaged", help="Instead: finished clips whose files are damaged. Reads all files.")
     ] = False,
 ) -> None:
-    """Make failed clips eligible again; the next `generate` makes them."""
+    """Have failed clips made again, by the next `generate`."""
     from cosmos_ray.ledger.ledger import Ledger
     from cosmos_ray.ledger.tidy import damaged as find_damaged
     from cosmos_ray.output.status import read_status
@@ -101,14 +106,14 @@ def retry(
         reopened = sorted(faults)
     else:
         reopened = ledger.retry(wanted)
-    print(f"{len(reopened)} clips are eligible again")
+    print(f"{counted(len(reopened), 'clip')} will be made again")
     for clip_id in reopened[:20]:
         print(f"  {clip_id}")
 
 
 @app.command()
 def report(output: Output) -> None:
-    """Write OUTPUT/report.html and OUTPUT/index.parquet from the ledger."""
+    """Write OUTPUT/report.html and OUTPUT/index.parquet again."""
     from cosmos_ray.ledger.run import row_defaults_of
     from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.output.index import write_index
@@ -121,16 +126,18 @@ def report(output: Output) -> None:
     write_report(storage, job, state)
     print(storage.uri_of(REPORT))
     rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
-    print(f"{storage.uri_of('index.parquet')}: {rows} clips")
+    print(f"{storage.uri_of('index.parquet')}: {counted(rows, 'clip')}")
 
 
 @app.command()
 def reproduce(
     output: Output,
     clip_id: Annotated[str, typer.Argument(metavar="ID", help="Of a clip that was made.")],
-    model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, if the model is one of yours.")] = None,
+    model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, for a model of your own.")] = None,
     gang_size: Annotated[int | None, typer.Option(help="Default: as when it was made.")] = None,
-    to: Annotated[str | None, typer.Option(metavar="URI", help="Where the new clip stays. Default: nowhere.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="URI", help="Folder to keep the new clip in. Default: it is not kept.")
+    ] = None,
     assignments: Assignments = None,
     as_json: Json = False,
 ) -> None:
@@ -159,12 +166,12 @@ def export(
     output: Output,
     layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows both.")],
     to: Annotated[str, typer.Option(metavar="URI", help="Folder to write into.")],
-    clips_a_shard: Annotated[int, typer.Option(help="Of a webdataset's tar file.", min=1)] = 64,
+    clips_a_shard: Annotated[int, typer.Option(help="Clips in one tar file of webdataset.", min=1)] = 64,
 ) -> int:
     """Copy all clips that were made into a layout that training code reads."""
     from cosmos_ray.output.export import export as copy_clips
 
     done = copy_clips(output, layout.value, to, say, clips_a_shard)
     uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
-    print(f"{to}: {done.clips} clips{uncaptioned}, {len(done.left_out)} left out")
+    print(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}, {len(done.left_out)} left out")
     return 3 if done.left_out else 0

@@ -3,7 +3,7 @@
     _cosmos_ray/ledger/<shard>/ID.<generation>.json   the commit record, created only if absent
     _cosmos_ray/ledger/*.parquet                      records that were moved together (parts.py)
     _cosmos_ray/attempts/ID.N                         written before attempt N starts
-    _cosmos_ray/retries/<n>.json                      ids made eligible again, each with its new generation
+    _cosmos_ray/retries/<n>.json                      ids to be made again, each with its new generation
 
 A row's state is its record of the highest generation. `retry` opens the next generation of failed rows.
 """

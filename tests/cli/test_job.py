@@ -84,7 +84,7 @@ def test_a_manifest_by_a_way_that_is_not_taken(cosmos_ray: Any, manifest_uri: st
 def test_plan_of_a_new_job(cosmos_ray: Any, manifest: str) -> None:
     answer = cosmos_ray("plan", "--manifest", manifest, "--model", "fake")
     assert answer.code == 0
-    assert "3 rows ask for 4 clips: 0 done, 0 failed, 4 left" in answer.out
+    assert "3 rows, 4 clips: 0 done, 0 failed, 4 left" in answer.out
     assert "  b: column `prompt`: found None" in answer.out
 
 

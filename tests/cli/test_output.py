@@ -39,10 +39,10 @@ def test_there_is_nothing_to_say_of_an_output_that_is_not_there(
     assert not (tmp_path / "none").exists()
 
 
-def test_retry_says_what_is_eligible_again(cosmos_ray: Any, output: Path) -> None:
-    assert "0 clips are eligible again" in cosmos_ray("retry", output, "--class", "oom").out
+def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> None:
+    assert "0 clips will be made again" in cosmos_ray("retry", output, "--class", "oom").out
     answer = cosmos_ray("retry", output, "--class", "oom", "--class", "input")
-    assert (answer.code, answer.out) == (0, "1 clips are eligible again\n  b\n")
+    assert (answer.code, answer.out) == (0, "1 clip will be made again\n  b\n")
     assert json.loads(cosmos_ray("status", output, "--json").out)["left"] == 3
 
 

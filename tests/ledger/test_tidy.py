@@ -137,7 +137,7 @@ def test_retry_damaged_opens_their_next_generation(tmp_path: Path) -> None:
     storage.write(spoilt.files[0].path, b"")
     answer = CliRunner().invoke(app, ["retry", str(tmp_path), "--damaged"])
     assert answer.exit_code == 0
-    assert "1 clips are eligible again\n  b\n" in answer.stdout
+    assert "1 clip will be made again\n  b\n" in answer.stdout
     assert Ledger(storage).state().generation("b") == 1
 
 
@@ -153,5 +153,5 @@ def test_status_clean_refuses_while_a_job_is_alive(tmp_path: Path) -> None:
     lease.release()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "removed 1 objects that nothing refers to, 13 bytes" in done.stderr
+    assert "removed 1 object that nothing refers to, 13 bytes" in done.stderr
     assert not storage.exists("clips/a/1/rear.mp4")
