@@ -26,10 +26,12 @@ class ClipText:
     positive: V arrays float32 [M, D], M from 0 (a view without text) to TEXT_TOKENS.
     negative: the same for the unconditional branch; None means that there is no such branch: an empty negative
         prompt makes both branches equal, so guidance has nothing to act on.
+    warnings: what was doubtful in the captions.
     """
 
     positive: tuple[np.ndarray, ...]
     negative: tuple[np.ndarray, ...] | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

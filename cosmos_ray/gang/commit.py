@@ -38,6 +38,7 @@ class Made:
     peak_memory_bytes: int
     seconds: dict[str, float]
     files: tuple[FileEntry, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     first_step: int = 0
 
 
@@ -75,6 +76,7 @@ def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
             seconds=_rounded(made.seconds),
             files=made.files,
             sidecar=FileEntry("", path, len(data), hashlib.sha256(data).hexdigest()),
+            warnings=made.warnings,
         )
     )
 
@@ -95,6 +97,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
         "attempt": made.attempt,
         "first_step": made.first_step,
         "inputs": [asdict(file) for file in made.prepared.inputs],
+        "warnings": list(made.warnings),
         "request_hash": request_hash,
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
         "approximations": spec.approximations.chosen,

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger.layout import LEDGER
-from cosmos_ray.ledger.record import RECORDS
+from cosmos_ray.ledger.record import RECORDS, with_all_columns
 from cosmos_ray.store.storage import Storage, explain, filesystem_of, retrying
 
 #: Beside the record: the epoch of the owner that moved it here. Of two records of one outcome the later owner's holds.
@@ -96,7 +96,7 @@ def row_groups(storage: Storage, part: Part) -> Iterator[pa.Table]:
     """The part's rows, some thousands at a time."""
     file = open_part(storage, part.path)
     for number in range(file.num_row_groups):
-        yield file.read_row_group(number)
+        yield with_all_columns(file.read_row_group(number), PART_SCHEMA)
 
 
 def write_part(storage: Storage, epoch: int, tables: Iterable[pa.Table], replaces: Iterable[str] = ()) -> str:

@@ -27,7 +27,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Record:
-    """How one clip ended. row_hash: of what the manifest's row says; request_hash: with the inputs' versions too."""
+    """How one clip ended. row_hash: of what the manifest's row says; request_hash: with the inputs' versions too.
+
+    warnings: what was doubtful in the clip's row and inputs, and what was converted.
+    """
 
     id: str
     generation: int
@@ -45,6 +48,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
     sidecar: FileEntry | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -57,6 +61,7 @@ class Record:
         fields["failure_class"] = fields.pop("class")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
+        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none
         return Record(**fields)
 
 
@@ -86,6 +91,7 @@ RECORDS = pa.schema(
         ("seconds", pa.map_(pa.string(), pa.float64())),
         ("files", pa.list_(_FILE)),
         ("sidecar", _FILE),
+        ("warnings", pa.list_(pa.string())),
     ]
 )
 
@@ -101,9 +107,19 @@ def table_of(records: Iterable[Record]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RECORDS)
 
 
+def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns of `schema` in its order; those that an older release did not write are null."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
-    return [_record(row) for row in table.select(RECORDS.names).to_pylist()]
+    names = [name for name in RECORDS.names if name in table.schema.names]
+    return [_record({"warnings": None, **row}) for row in table.select(names).to_pylist()]
 
 
 def _record(fields: dict[str, Any]) -> Record:
@@ -111,6 +127,7 @@ def _record(fields: dict[str, Any]) -> Record:
     fields["seconds"] = dict(fields["seconds"])
     fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
     fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
+    fields["warnings"] = tuple(fields["warnings"] or ())
     return Record(**fields)
 
 

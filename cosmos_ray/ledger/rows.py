@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmos_ray.ledger.parts import open_part
-from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, records_of
+from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, records_of, with_all_columns
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.store.storage import Storage
 
@@ -57,7 +57,7 @@ class RecordReader:
         else:
             part, inside = self._groups[number]
             group = open_part(self._storage, part.path).read_row_group(inside, columns=RECORDS.names)
-            self._cache[number] = group.cast(RECORDS)
+            self._cache[number] = with_all_columns(group, RECORDS)
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return self._cache[number]

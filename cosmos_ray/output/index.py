@@ -33,6 +33,7 @@ ADDED = pa.schema(
         ("generation", pa.int64()),
         ("attempt", pa.int64()),
         ("seconds", pa.float64()),
+        ("warnings", pa.list_(pa.string())),
     ]
 )
 
@@ -101,6 +102,7 @@ def _finished(
         records["generation"],
         records["attempt"],
         pc.map_lookup(records["seconds"], pa.scalar("denoise"), "first"),
+        records["warnings"],
     ]
 
 

@@ -46,6 +46,10 @@ class TextEncoder:
         """
         return [self._encode_one(text) for text in texts]
 
+    def tokens_of(self, text: str) -> int:
+        """How many tokens the whole text has, the end-of-text token included; `encode` reads TEXT_TOKENS of them."""
+        return len(self.tokenizer(text, verbose=False).input_ids)
+
     def _encode_one(self, text: str) -> np.ndarray:
         with self._lock:
             if text not in self._cache:

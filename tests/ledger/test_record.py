@@ -1,0 +1,73 @@
+"""The commit record: what is put down comes back, from an object and from a part, also from those of older releases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cosmos_ray.ledger import compaction, parts
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, records_of, table_of
+from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.store.storage import Storage
+
+RECORD = Record(
+    id="a",
+    generation=0,
+    status="ok",
+    failure_class=None,
+    attempt=1,
+    error=None,
+    row_hash="row",
+    epoch=1,
+    seconds={"denoise": 1.5},
+    files=(FileEntry("rear", "clips/a/1/rear.mp4", 3, "sha"),),
+    sidecar=FileEntry("", "clips/a/1/clip.json", 2, "sha of it"),
+    warnings=("rear: cropped by 24 % of its rows", "negative prompt: caption cut"),
+)
+#: What a part of 0.1.0 has, but for `compacted_by`.
+OLD = pa.schema([field for field in RECORDS if field.name != "warnings"])
+
+
+@pytest.mark.parametrize("record", [RECORD, replace(RECORD, warnings=(), files=(), sidecar=None)])
+def test_a_record_comes_back_from_json_and_from_a_table(record: Record) -> None:
+    assert Record.from_json(record.to_json()) == record
+    assert records_of(table_of([record, RECORD])) == [record, RECORD]
+
+
+def test_a_record_of_an_older_release_has_no_warnings() -> None:
+    fields = json.loads(RECORD.to_json())
+    del fields["warnings"]
+    assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, warnings=())
+
+
+def old_part(storage: Storage, records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(records).select(OLD.names).append_column("compacted_by", pa.array([1] * len(records), pa.int64()))
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "PART_SCHEMA", table.schema)
+        parts.write_part(storage, 1, [table])
+
+
+def test_parts_of_older_releases_are_read_and_merged_with_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(str(tmp_path))
+    old, new = (replace(RECORD, id=name) for name in ("old", "new"))
+    old_part(storage, [old], monkeypatch)
+    compaction.move_records(storage, 1, table_of([new]))
+    expected = {"old": replace(old, warnings=()), "new": new}
+
+    def all_ways() -> list[dict[str, Record]]:
+        ledger = Ledger(storage)
+        by_reader = RecordReader(storage, ledger.state()).newest(["old", "new"])
+        return [{record.id: record for record in found} for found in (ledger.records(), by_reader)]
+
+    assert all_ways() == [expected, expected]
+    monkeypatch.setattr(compaction, "MERGE", 2)
+    compaction.merge(storage, 1)
+    assert len(parts.live_parts(parts.list_parts(storage))) == 1
+    assert all_ways() == [expected, expected]
