@@ -33,7 +33,7 @@ _ID = rf"\A(?:{ID_PATTERN.pattern})\z"
 # Narrower than what a row may say; what they leave out is looked at row by row.
 _RELATIVE = r"\A[^/\\:\x00]+(?:/[^/\\:\x00]+)*\z"
 _LOCAL = r"\A(?:/[^/\x00]+)+\z"
-_REMOTE = rf"\A(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[^\x00]+\z"
+_REMOTE = rf"\A(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[^/\x00][^\x00]*\z"
 _DOTS = r"(?:\A|/)\.{1,2}(?:/|\z)"
 _VISIBLE = r"[\pL\pN!-~]"
 _FILE_NAME = r"(?i)\.(?:txt|pt|pkl|npy|safetensors)"

@@ -73,6 +73,8 @@ def normalise_uri(uri: str) -> str:
     scheme = scheme_of(uri)
     if scheme == "file":
         return os.path.abspath(_SCHEME.sub("", uri))
+    if not _SCHEME.sub("", uri).strip("/"):
+        raise UsageError(f"found {uri!r}, expected {scheme}://BUCKET or a folder in it")
     return uri.rstrip("/")
 
 
@@ -82,7 +84,7 @@ def resolve_reference(reference: str, base: str) -> str:
     Raises ValueError (text for a person) for a scheme that is not allowed, a chained URI, a relative path that climbs
     out of `base`, and a local path in a manifest that is not local itself: it would be read on whatever node gets it.
     """
-    if not reference or "\x00" in reference:
+    if not _SCHEME.sub("", reference).strip("/") or "\x00" in reference:
         raise ValueError("an empty or malformed URI")
     if "::" in reference:
         raise ValueError("a chained URI ('::'), which is not allowed")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import s3fs
 from support.fault_proxy import EXPIRED, UNAVAILABLE, FaultProxy, Meets, fault_proxy
-from support.job_runs import wait_for
+from support.waiting import wait_for
 
 from cosmos_ray.ledger.tidy import clean
 from cosmos_ray.store import faults as store_faults

@@ -1,9 +1,9 @@
-"""Faults of a store: the ones that pass are survived, the final ones are raised at once."""
+"""What stores answer when something is wrong: each answer has one class, and only what may pass is tried again."""
 
 from __future__ import annotations
 
 import errno
-import re
+import logging
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from cosmos_ray.store import faults as store_faults
 from cosmos_ray.store import storage as storage_module
 from cosmos_ray.store import traffic
-from cosmos_ray.store.faults import retrying
+from cosmos_ray.store.faults import BucketMissingError, explain, retrying
 from cosmos_ray.store.storage import Storage
 
 
@@ -42,83 +42,145 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> tuple[Storage, _Flaky]:
     return Storage("s3://out"), fs
 
 
-class _ClientError(Exception):
-    """As the libraries of the stores have them: no OSError. Azure's have `status_code`, gcsfs' `code`."""
-
-    def __init__(self, message: str, status_code: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status_code, self.code = status_code, code
+#: Whose errors are no OSErrors: of S3, Google and Azure, and of what they are made of.
+LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure")
 
 
-_ClientError.__module__ = "botocore.exceptions"
+def client_error(message: str = "told to", name: str = "ClientError", library: str = "botocore", **facts: Any) -> Any:
+    """As a store's library has them. Azure's say `status_code`, gcsfs' `code` (as text too), aiohttp's `status`."""
+    found = type(name, (Exception,), {"__module__": f"{library}.exceptions"})(message)
+    for key, value in facts.items():
+        setattr(found, key, value)
+    return found
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        OSError(errno.EIO, "503 slow down"),
-        ConnectionResetError("reset"),
-        TimeoutError("late"),
-        _ClientError("cut off"),
-        _ClientError("busy", status_code=503),
-        _ClientError("too many", code="429"),
-    ],
-    ids=str,
-)
-def test_a_fault_that_passes_is_survived(flaky: tuple[Storage, _Flaky], fault: Exception) -> None:
+_NUMPYS = client_error(library="numpy")
+#: An answer; what it is to the caller; its errno.
+Answer = tuple[Exception, type[BaseException], int | None]
+PASSING: dict[str, Answer] = {
+    "input/output": (OSError(errno.EIO, "slow down"), OSError, errno.EIO),
+    "reset": (ConnectionResetError("reset"), ConnectionResetError, None),
+    "late": (TimeoutError("late"), TimeoutError, None),
+    "cut off": (client_error(), OSError, None),
+    **{library: (client_error(library=library), OSError, None) for library in LIBRARIES},
+    **{str(status): (client_error(status_code=status), OSError, None) for status in (408, 409, 429, 500, 503)},
+    "code": (client_error(code="429"), OSError, None),
+    "a name for a code": (client_error(code="SlowDown"), OSError, None),
+    "a name, and a status": (client_error(code="SlowDown", status=503), OSError, None),
+    "302": (client_error(status=302), OSError, None),
+}
+FINAL: dict[str, Answer] = {
+    "not there": (FileNotFoundError("x"), FileNotFoundError, None),
+    "there": (FileExistsError("x"), FileExistsError, None),
+    "no access": (PermissionError("x"), PermissionError, None),
+    "a folder": (IsADirectoryError("x"), IsADirectoryError, None),
+    "no folder": (NotADirectoryError("x"), NotADirectoryError, None),
+    "no bucket": (BucketMissingError("x"), BucketMissingError, None),
+    "full": (OSError(errno.ENOSPC, "no space left"), OSError, errno.ENOSPC),
+    "read only": (OSError(errno.EROFS, "read only"), OSError, errno.EROFS),
+    "long": (OSError(errno.ENAMETOOLONG, "too long"), OSError, errno.ENAMETOOLONG),
+    "malformed": (OSError(errno.EINVAL, "malformed"), OSError, errno.EINVAL),
+    "gcsfs' 403": (OSError("Forbidden: https://store/x\nno access"), PermissionError, None),
+    "401": (client_error(status_code=401), PermissionError, None),
+    "401 as text": (client_error(code="401"), PermissionError, None),
+    "403": (client_error(status=403), PermissionError, None),
+    "404": (client_error(status_code=404), FileNotFoundError, None),
+    "400": (client_error(status_code=400), OSError, errno.EINVAL),
+    "412": (client_error(status_code=412), OSError, errno.EINVAL),
+    "499": (client_error(status_code=499), OSError, errno.EINVAL),
+    "a bug of ours": (ValueError("a bug"), ValueError, None),
+    "another library's bug": (_NUMPYS, type(_NUMPYS), None),
+    **{
+        name: (client_error(name=name), PermissionError, None)
+        for name in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
+    },
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_fault_that_passes_is_survived(flaky: tuple[Storage, _Flaky], fault: Answer) -> None:
     storage, fs = flaky
-    fs.faults = [fault] * 3
+    fs.faults = [fault[0]] * 3
     traffic.take()
     assert storage.read("x") == b"content"
     assert fs.calls == 4
     assert traffic.take() == traffic.Traffic(read=len(b"content"), retries=3)
 
 
-def test_a_fault_that_stays_is_raised_after_the_last_try(flaky: tuple[Storage, _Flaky]) -> None:
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_fault_that_stays_is_raised_after_the_last_try(flaky: tuple[Storage, _Flaky], fault: Answer) -> None:
     storage, fs = flaky
-    fs.faults = [_ClientError("cut off")] * 9
-    with pytest.raises(OSError, match="_ClientError: cut off"):
-        storage.read("x")
+    fs.faults = [fault[0]] * 9
+    assert raised_by(storage) == fault[1:]
     assert fs.calls == 4
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        FileNotFoundError("x"),
-        PermissionError("403"),
-        OSError(errno.ENOSPC, "no space left"),
-        OSError(errno.EINVAL, "malformed"),
-        OSError("Forbidden: https://store/x\nno access"),
-        _ClientError("forbidden", status_code=403),
-        _ClientError("unauthorized", code="401"),
-        _ClientError("no such container", status_code=404),
-        _ClientError("malformed", status_code=400),
-        ValueError("a bug of ours"),
-    ],
-    ids=str,
-)
-def test_a_final_fault_is_raised_at_once(flaky: tuple[Storage, _Flaky], fault: Exception) -> None:
+@pytest.mark.parametrize("fault", FINAL.values(), ids=FINAL)
+def test_a_final_fault_is_raised_at_once_and_says_what_it_is(flaky: tuple[Storage, _Flaky], fault: Answer) -> None:
+    """By its class: a refusal is no malformed request, and neither is a missing object."""
     storage, fs = flaky
-    fs.faults = [fault] * 9
-    with pytest.raises(
-        ValueError if isinstance(fault, ValueError) else OSError, match=re.escape(str(fault).partition("\n")[0])
-    ):
-        storage.read("x")
+    fs.faults = [fault[0]] * 9
+    traffic.take()
+    assert raised_by(storage) == fault[1:]
     assert fs.calls == 1
+    assert traffic.take() == traffic.Traffic()
 
 
-def test_retrying_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Backoff with jitter: between half and one and a half times the nominal delay."""
+def raised_by(storage: Storage) -> tuple[type[BaseException], int | None]:
+    with pytest.raises(Exception) as caught:  # which one is the question
+        storage.read("x")
+    return caught.type, getattr(caught.value, "errno", None)
+
+
+def test_a_translated_fault_keeps_the_librarys_name_its_first_line_and_its_cause(
+    flaky: tuple[Storage, _Flaky], caplog: pytest.LogCaptureFixture
+) -> None:
+    storage, fs = flaky
+    theirs = client_error("the first line\nand an XML", name="HttpResponseError", status_code=503)
+    fs.faults = [theirs] * 9
+    with pytest.raises(OSError) as caught:
+        storage.read("x")
+    assert str(caught.value) == "HttpResponseError: the first line"
+    assert caught.value.__cause__ is theirs
+    assert "reading x: HttpResponseError: the first line; again in about 0.0 s" in caplog.messages
+
+
+def test_what_only_begins_like_gcsfs_403_is_none(flaky: tuple[Storage, _Flaky]) -> None:
+    storage, fs = flaky
+    for other in (OSError(errno.EINVAL, "Forbidden: x"), BucketMissingError("Forbidden: x")):
+        fs.faults = [other]
+        assert raised_by(storage) == (type(other), other.errno)
+
+
+def test_an_error_in_one_line() -> None:
+    beneath = client_error("status 403\nmore")
+    said, repeated, alone = OSError("no answer"), OSError("no answer: status 403"), OSError("no answer\nmore")
+    said.__cause__ = repeated.__cause__ = beneath
+    assert explain(said) == "OSError: no answer (status 403)"
+    assert explain(repeated) == "OSError: no answer: status 403"
+    assert explain(alone) == "OSError: no answer"
+
+
+def test_retrying_waits_longer_each_time_with_jitter(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """About 0.2, 1 and 3 s: between half and one and a half times as long, so that many do not come back together."""
     waited: list[float] = []
+    asked: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        asked.append((low, high))
+        return high
+
     monkeypatch.setattr(store_faults.time, "sleep", waited.append)
+    monkeypatch.setattr(store_faults.random, "uniform", uniform)
+    caplog.set_level(logging.WARNING)
 
     def fail() -> None:
         raise OSError("still down")
 
     with pytest.raises(OSError, match="still down"):
         retrying(fail, "a test")
-    nominal = store_faults._RETRY_DELAYS_S
-    assert len(waited) == len(nominal)
-    for found, delay in zip(waited, nominal, strict=True):
-        assert 0.5 * delay <= found <= 1.5 * delay
+    assert asked == [(0.5, 1.5)] * 3
+    assert waited == pytest.approx([0.3, 1.5, 4.5])
+    assert caplog.messages == [f"a test: still down; again in about {delay} s" for delay in (0.2, 1.0, 3.0)]

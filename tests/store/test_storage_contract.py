@@ -225,7 +225,7 @@ def test_one_of_several_processes_wins(storage: Storage) -> None:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    won = [[int(turn) for turn in racer.communicate(timeout=60)[0].split()] for racer in racers]
+    won = [[int(turn) for turn in racer.communicate(timeout=600)[0].split()] for racer in racers]
     assert sorted(turn for turns in won for turn in turns) == list(range(10))
     for number, turns in enumerate(won):
         for turn in turns:
@@ -283,7 +283,7 @@ real_fsync = os.fsync
 def fsync(file):
     real_fsync(file)
     print("written, not yet in place", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 os.fsync = fsync
 getattr(Storage(sys.argv[1]), sys.argv[2])("a/x", b"new" * 1000)
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.store.storage import normalise_uri, parent_uri, resolve_reference
+from cosmos_ray.store.storage import SCHEMES, Storage, normalise_uri, parent_uri, resolve_reference, scheme_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,71 @@ def test_uris_have_one_form() -> None:
     assert parent_uri("/m.parquet") == "/"
     with pytest.raises(UsageError, match="chained"):
         normalise_uri("simplecache::s3://bucket/a")
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///", "gs://", "ABFS://"])
+def test_a_store_without_a_bucket_is_no_folder(uri: str) -> None:
+    """Least of all one of the local disk, which `s3:` would be."""
+    with pytest.raises(UsageError, match=f"expected {scheme_of(uri)}://BUCKET"):
+        normalise_uri(uri)
+    with pytest.raises(ValueError, match="an empty or malformed URI"):
+        resolve_reference(uri, "/data")
+
+
+# --- for any text ----------------------------------------------------------------------------------------------------
+
+_parts = st.sampled_from(["a", "b.mp4", "..", ".", "", "...", "..mp4", "ä ö", "a\\..", "~", "%2e%2e", "s3:", ":", "*"])
+_paths = st.lists(_parts, max_size=5).map("/".join)
+_schemes = st.sampled_from(["", "", "/", "//", "file://", "file:///", "FILE:///", "s3://", "gs://", "az://", "S3://"])
+_uris = st.builds("{}{}{}".format, _schemes, _paths, st.sampled_from(["", "/", "//", "::", "\x00"]))
+_bases = st.sampled_from(["/data/set", "/", "/data/a.b/", "s3://bucket", "s3://bucket/set/", "gs://bucket/a"])
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(_uris)
+def test_every_uri_has_one_form_and_that_is_its_own(uri: str) -> None:
+    try:
+        found = normalise_uri(uri)
+    except UsageError:
+        assert "::" in uri or not uri.partition("://")[2].strip("/")
+        return
+    assert normalise_uri(found) == found
+    assert scheme_of(found) == scheme_of(uri)
+    assert found.startswith("/") or scheme_of(uri) != "file"
+    assert not found.endswith("/") or set(found) == {"/"}
+    if scheme_of(found) == "file":
+        assert not {".", ".."} & set(found.split("/"))
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(_uris, _bases)
+def test_a_reference_stays_below_its_manifest_or_names_an_allowed_store_itself(reference: str, base: str) -> None:
+    try:
+        found = resolve_reference(reference, base)
+    except ValueError:
+        return
+    names_itself = reference.startswith("/") or "://" in reference
+    assert "::" not in found
+    assert "\x00" not in found
+    assert scheme_of(found) in SCHEMES
+    if names_itself:
+        assert scheme_of(found) != "file" or scheme_of(base) == "file"
+    else:
+        assert found.startswith(f"{base.rstrip('/')}/")
+        assert scheme_of(found) == scheme_of(base)
+        assert ".." not in found.removeprefix(base).split("/")
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(_paths)
+def test_a_storage_takes_a_path_as_it_is_or_not_at_all(path: str) -> None:
+    """So that two paths never name one object, and none names one elsewhere."""
+    storage = Storage("/out/here")
+    try:
+        _, full = storage._at(path)
+    except ValueError:
+        assert not path or path != posixpath.normpath(path) or path.split("/")[0] in ("", ".", "..")
+        return
+    assert full == posixpath.normpath(full) == f"/out/here/{path}"
+    assert storage.uri_of(path) == full
+    assert parent_uri(storage.uri_of(f"{path}/x")) == full

@@ -67,7 +67,7 @@ def test_a_read_only_folder() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
         command = [sys.executable, "-c", _CHECK_AS_NOBODY, folder]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+        said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False).stdout
         Path(folder).chmod(stat.S_IRWXU)
     assert f"the output {folder} is not writable: PermissionError" in said
 
