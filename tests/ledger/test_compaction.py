@@ -14,7 +14,8 @@ import pytest
 from support.compaction_scenes import LATER, check, compaction_of, make_small, record, settle
 
 from cosmos_ray.errors import CosmosRayError
-from cosmos_ray.ledger.compaction import Compactor, compact, merge, move_records
+from cosmos_ray.ledger import compaction, parts
+from cosmos_ray.ledger.compaction import KEPT_S, Compactor, compact, merge, move_records
 from cosmos_ray.ledger.layout import LEASE, LEDGER
 from cosmos_ray.ledger.ledger import Ledger, Record, record_path
 from cosmos_ray.ledger.parts import list_parts, live_parts, write_part
@@ -87,6 +88,34 @@ def test_parts_are_merged_and_the_old_ones_go_an_hour_later(tmp_path: Path) -> N
     check(storage.uri, settled)
 
 
+def test_what_was_merged_stays_for_an_hour_from_then_however_old_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is how long ago a reader could have listed a part as the place of its records."""
+    clock = Clock()
+    monkeypatch.setattr(parts, "time", clock)
+    monkeypatch.setattr(compaction, "time", clock)
+    storage = Storage(str(tmp_path))
+    for number in range(3):
+        move_records(storage, 1, table_of([record(f"c{number}")]))
+    small = {part.path for part in list_parts(storage)}
+    clock.now += 2 * KEPT_S
+    for wait, kept in ((0, True), (KEPT_S - 1, True), (2, False)):
+        clock.now += wait
+        merge(storage, 1)
+        assert {part.path for part in list_parts(storage)} & small == (small if kept else set())
+        assert len(live_parts(list_parts(storage))) == 1
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    now = 1e9
+
+    def time(self) -> float:
+        return self.now
+
+
 def test_a_running_job_moves_its_records_without_listing_them(tmp_path: Path) -> None:
     """Only what the driver was told of: an outcome that another attempt may still commit stays an object."""
     storage = Storage(str(tmp_path))
@@ -132,6 +161,21 @@ def test_a_damaged_object_beside_a_moved_record_opens_nothing(tmp_path: Path) ->
     ledger.storage.write(record_path("a", 0), b"{")
     assert ledger.state().is_settled("a")
     check(ledger.storage.uri, settled)
+
+
+def test_a_part_that_reads_back_as_other_bytes_takes_no_records(tmp_path: Path) -> None:
+    """Of the same length: a store that lost what it was given, and answers with what it has."""
+
+    class Forgetful(Storage):
+        def read(self, path: str) -> bytes:
+            data = super().read(path)
+            return data[:-1] + bytes([data[-1] ^ 1]) if path.endswith(".parquet") else data
+
+    storage = Forgetful(str(tmp_path))
+    settled = settle(Ledger(storage), record("a"), record("b"))
+    with pytest.raises(OSError, match=r"\.parquet: what was read back is not what was written"):
+        compact(storage, 1, Ledger(storage).state().contents)
+    assert all(storage.exists(record_path(one.id, 0)) for one in settled)
 
 
 def test_a_damaged_part_is_said_to_be_one(tmp_path: Path) -> None:

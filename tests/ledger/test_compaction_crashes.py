@@ -28,6 +28,7 @@ from support.compaction_scenes import (
     make_small,
     record,
     scene,
+    settle,
 )
 
 from cosmos_ray.errors import FailureClass
@@ -94,6 +95,54 @@ def test_a_compaction_at_any_moment_of_a_reader_hides_nothing(tmp_path: Path) ->
         if not reached:
             break
     assert step > 5
+
+
+@pytest.mark.parametrize("compact_again", [False, True], ids=["at once", "after the next compaction"])
+def test_an_attempt_that_slept_through_a_crash_gets_the_record_that_was_moved(
+    tmp_path: Path, compact_again: bool
+) -> None:
+    """A first attempt trusts its mark: if that outlived its clip's record, the clip would have two outcomes."""
+    for step in itertools.count():
+        ledger = Ledger(Storage(str(tmp_path / str(step))))
+        assert ledger.begin_attempt("a", 0, "asleep") == 1
+        settled = settle(ledger, record("a", attempt=2), record("b"))
+        crashed = compact_until(ledger, step)
+        if compact_again:
+            compaction_of(ledger.storage, epoch=2)
+        assert ledger.commit(record("a", attempt=1)) == settled[0]
+        check(ledger.storage.uri, settled)
+        if not crashed:
+            break
+    assert step > 8
+
+
+def compact_until(ledger: Ledger, step: int) -> bool:
+    """A compaction whose process is gone from its operation `step` on; whether it came so far."""
+    try:
+        compaction_of(WatchedStorage(ledger.storage.uri, crash_at(step)), now=LATER)
+    except CrashError:
+        return True
+    return False
+
+
+def test_a_compaction_at_any_moment_of_a_look_at_one_clip_hides_nothing(tmp_path: Path) -> None:
+    """Of an object that is moved meanwhile, and of a record in a part that is merged into another and removed."""
+    for clip_id, generation in (("c0", 0), ("a0", 0), ("b0", 1)):
+        for step in itertools.count():
+            uri = str(tmp_path / f"{clip_id}-{step}")
+            expected = {(one.id, one.generation): one for one in scene(uri)}
+            reached = []
+
+            def compact_there(number: int, step: int = step, uri: str = uri, reached: list[int] = reached) -> None:
+                if number == step:
+                    reached.append(number)
+                    compaction_of(Storage(uri), now=1e12)
+                    merge(Storage(uri), 1, now=1e12)
+
+            assert Ledger(WatchedStorage(uri, compact_there)).find(clip_id, generation) == expected[clip_id, generation]
+            if not reached:
+                break
+        assert step > 3
 
 
 # --- any order -------------------------------------------------------------------------------------------------------
