@@ -181,7 +181,8 @@ def _fetch_blob(hub: HubFile, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         if file.tell() > size:
-            file.truncate(0)
+            file.seek(0)  # truncating alone leaves the position, from which it would go on
+            file.truncate()
         if have := file.tell():
             logger.info("going on with %s at byte %d of %d", name, have, size)
         http_get(url, file, resume_size=have, headers=build_hf_headers(), expected_size=size)

@@ -21,6 +21,8 @@ from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import read_header
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
+NETWORK = random_tiny_spec()["network"]
+
 
 def write_bundle(folder: Path, spec: dict) -> Path:
     """A bundle folder with the tiny tokenizer beside its bundle.json."""
@@ -112,6 +114,14 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
     [
         ({"hieght": 64}, "hieght"),
         ({"height": 60}, "multiples of 16"),
+        ({"width": 120}, "64x120: expected multiples of 16"),
+        ({"height": 1936}, "1936x112: more than network.max_img_h"),
+        ({"width": 1936}, "64x1936: more than network.max_img_h, max_img_w"),
+        ({"state_t": 129}, "state_t 129: expected at most network.max_frames 128"),
+        ({"network": NETWORK | {"num_heads": 256}}, "model_channels 256: expected an even width a head"),
+        ({"network": NETWORK | {"n_cameras_emb": 6}}, "n_views 7: expected at most n_cameras_emb 6"),
+        ({"network": NETWORK | {"in_channels": 8}}, "expected vae.z_dim 16"),
+        ({"network": NETWORK | {"out_channels": 8}}, "expected vae.z_dim 16"),
         ({"n_views": 8}, "n_views"),
         ({"numerics": "bf16"}, "numerics"),
         ({"files": None}, "files: required"),
@@ -128,7 +138,7 @@ def test_a_faulty_bundle_is_refused_with_its_fault_named(tmp_path, change, messa
 @pytest.mark.parametrize(
     "uri",
     ["../secret", "a/../../b", "/etc/passwd", "file:///etc/passwd", "s3://other/x", "", "hf://owner/repo/x",
-     "hf://owner/repo@main/x", "hf://owner/repo@" + "0" * 40 + "/../x"],
+     "hf://owner/repo@main/x", "hf://owner/repo@" + "0" * 40 + "/../x", "a\\b", "./x", "a/./b", "a/.."],
 )  # fmt: skip
 def test_a_file_outside_the_bundle_or_without_a_fixed_revision_is_refused(tmp_path, uri):
     spec = random_tiny_spec()
@@ -154,8 +164,30 @@ def test_the_fingerprint_tells_seeds_numerics_and_sampling_apart(tmp_path):
         load_bundle(str(write_bundle(tmp_path / "other", other))).fingerprint,
     }
     assert len(fingerprints) == 3
+    sampling = tiny.sampling
+    for name, value in (("num_steps", 9), ("guidance", 1.5), ("negative_prompt", "x")):
+        changed = tiny.model_copy(update={"sampling": sampling.model_copy(update={name: value})})
+        fingerprints.add(changed.fingerprint)
+    assert len(fingerprints) == 6
     assert tiny.with_numerics("float32") is tiny
+    assert tiny.with_numerics(None) is tiny
+    with pytest.raises(UsageError, match="numerics: found 'bf16', expected `reference` or `float32`"):
+        tiny.with_numerics("bf16")
     assert pickle.loads(pickle.dumps(tiny)).root == tiny.root
+
+
+def test_a_text_encoder_can_be_put_elsewhere_without_another_word_of_the_bundle():
+    tiny = load_bundle("tiny")
+    here = (tiny.text_encoder_device, tiny.text_encoder_dtype)
+    assert tiny.with_text_encoder(None, None) is tiny
+    assert tiny.with_text_encoder(*here) is tiny
+    for device in ("gang", "cpu", None):
+        for dtype in ("bfloat16", "float32", None):
+            found = tiny.with_text_encoder(device, dtype)
+            place = (device or here[0], dtype or here[1])
+            assert (found.text_encoder_device, found.text_encoder_dtype) == place
+            assert (found.fingerprint == tiny.fingerprint) == (place == here)
+            assert found.with_text_encoder(*here) == tiny
 
 
 def test_gang_sizes_divide_the_heads_and_the_tokens_of_a_view():
@@ -166,6 +198,9 @@ def test_gang_sizes_divide_the_heads_and_the_tokens_of_a_view():
     check_world_size(tiny, 8)
     with pytest.raises(UsageError, match=r"gang size 7 does not fit.*1, 2, 4, 8"):
         check_world_size(tiny, 7)
+    network = tiny.network.model_copy(update={"num_heads": 128})
+    wide = tiny.model_copy(update={"network": network, "state_t": 128})
+    check_world_size(wide, 128)
 
 
 def test_check_finds_nothing_wrong_with_the_built_in_bundles():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from support import published_weights as published
 
@@ -20,6 +22,10 @@ NETWORK = published.SMALL_NETWORK
 def test_a_pickled_files_header_says_what_torch_would_load(tmp_path, is_zip):
     state = published.dit_state(NETWORK) | {"int": torch.arange(5), "view": torch.arange(12.0).view(3, 4)[1:]}
     state |= {"scalar": torch.tensor(2.5), "transposed": torch.arange(6.0).view(2, 3).t()}
+    # Also of the widths that lie between others in the older format, and one whose strides of size 1 mean nothing.
+    dtypes = (torch.float64, torch.float16, torch.int16, torch.int32, torch.int8, torch.uint8, torch.bool)
+    state |= {str(dtype): torch.arange(7).to(dtype) for dtype in dtypes}
+    state |= {"column": torch.arange(5.0)[None].t(), "row": torch.arange(6.0).view(2, 3).t()[:1].t()[:1]}
     torch.save(state, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
     header = read_header(tmp_path / "x.pt")
     tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
@@ -27,7 +33,9 @@ def test_a_pickled_files_header_says_what_torch_would_load(tmp_path, is_zip):
     assert header.shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     assert len(header.others) == 4, "the states that are bytes"
     raw = np.memmap(tmp_path / "x.pt", np.uint8, mode="r")
-    for name in ("int", "view", "scalar", "net.blocks.1.mlp.layer2.weight"):
+    in_order = ["int", "view", "scalar", "column", "row", "net.blocks.1.mlp.layer2.weight", *map(str, dtypes)]
+    for name in in_order:
+        assert header.tensors[name].contiguous, name
         entry, tensor = header.tensors[name], tensors[name]
         stored = np.array(raw[entry.offset : entry.offset + tensor.numel() * tensor.itemsize])
         assert torch.equal(torch.from_numpy(stored).view(tensor.dtype).view(entry.shape), tensor), name
@@ -63,3 +71,21 @@ def test_a_cut_off_file_is_found_by_its_header(tmp_path):
         (tmp_path / "x.pt").write_bytes(buffer.getvalue()[:-500])
         with pytest.raises(ValueError, match=r"not a|truncated"):
             read_header(tmp_path / "x.pt")
+
+
+def test_bytes_that_belong_to_no_tensor_are_not_a_weights_file(tmp_path):
+    """A safetensors file is as long as its header says, neither shorter nor longer."""
+    data = safetensors.torch.save({"a": torch.ones(10), "b": torch.zeros(3, dtype=torch.int64)})
+    for changed in (data[:-1], data + b"x"):
+        (tmp_path / "x.safetensors").write_bytes(changed)
+        with pytest.raises(ValueError, match=rf"found {len(changed)} bytes, expected {len(data)}"):
+            read_header(tmp_path / "x.safetensors")
+
+
+def test_compressed_tensors_have_no_place_in_the_file_and_are_refused(tmp_path):
+    torch.save({"a": torch.ones(1000)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "x.pt", "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="compressed"):
+        read_header(tmp_path / "x.pt")

@@ -12,7 +12,7 @@ import torch
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
 from cosmos_ray.models.bundle.cache import file_sha256
-from cosmos_ray.models.bundle.weights import random_state_dict, read_state_dict
+from cosmos_ray.models.bundle.weights import random_state_dict, read_pickled, read_state_dict
 from cosmos_ray.models.fake import Alone
 from cosmos_ray.models.generator import Generator
 
@@ -51,13 +51,38 @@ def test_other_files_are_refused(tmp_path):
         read_state_dict(tmp_path / "cut.safetensors")
 
 
+def test_what_is_made_of_mapped_weights_never_reaches_the_file(tmp_path):
+    """The pages are a process's own once it writes to them: the file is another's, maybe on a disk for all."""
+    for is_zip in (True, False):
+        torch.save({"a": torch.arange(1000.0)}, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
+        before = (tmp_path / "x.pt").read_bytes()
+        tensor = read_pickled(tmp_path / "x.pt")["a"]
+        tensor += 1
+        assert tensor[-1] == 1000
+        del tensor
+        assert (tmp_path / "x.pt").read_bytes() == before
+
+
+def test_tensors_of_the_older_format_that_are_not_stored_in_order_are_refused(tmp_path):
+    """Their bytes in the order of the file would be other weights of the same shape."""
+    square = torch.arange(9.0).view(3, 3)
+    torch.save({"a": square.t(), "b": square}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(UsageError, match="not a file of tensors only"):
+        read_pickled(tmp_path / "x.pt")
+    assert torch.equal(read_pickled(tmp_path / "x.pt", only={"b"})["b"], square)
+
+
 def test_random_weights_are_numpys_frozen_stream_in_the_order_of_the_names():
-    state = random_state_dict({"b.weight": (4, 9), "a.weight": (3, 16), "c.bias": (5,), "d.norm.weight": (2,)}, seed=9)
+    state = random_state_dict(
+        {"b.weight": (4, 9), "a.weight": (3, 16), "c.bias": (5,), "d.norm.weight": (2,), "e.weight": (3, 4, 2, 2)},
+        seed=9,
+    )
     random = np.random.RandomState(9)
     assert np.allclose(state["a.weight"], random.standard_normal((3, 16)) / 4)
     assert np.allclose(state["b.weight"], random.standard_normal((4, 9)) / 3)
     assert np.allclose(state["c.bias"], random.standard_normal(5) * 0.02)
     assert np.allclose(state["d.norm.weight"], 1 + 0.1 * random.standard_normal(2))
+    assert np.allclose(state["e.weight"], random.standard_normal((3, 4, 2, 2)) / 4), "16 numbers go into each"
 
 
 def test_a_bundle_of_files_is_the_bundle_whose_weights_they_hold(tmp_path):

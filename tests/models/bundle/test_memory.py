@@ -1,0 +1,142 @@
+"""The memory plan: what it counts, and that more work never needs less."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.tiny_spec import random_tiny_spec
+
+from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.models.bundle.memory import (
+    GPU_BYTES,
+    T5_11B_ENCODER_PARAMETERS,
+    MemoryPlan,
+    memory_plan,
+    memory_plans,
+    whole_decode_bytes,
+)
+
+PUBLISHED = load_bundle("cosmos-predict2-2b-multiview")
+
+
+def bundle_of(**sizes: int) -> Bundle:
+    """The tiny model with other sizes, and 64 heads, so that many gangs fit."""
+    spec = random_tiny_spec()
+    spec["network"] |= {"num_heads": 64, "model_channels": 1024}
+    return Bundle.model_validate(spec | sizes)
+
+
+def test_the_total_is_the_sum_of_all_parts() -> None:
+    parts = [field.name for field in fields(MemoryPlan) if field.name != "gang_size"]
+    plan = MemoryPlan(**{"gang_size": 4} | {part: 10**number for number, part in enumerate(parts)})
+    assert plan.total == 1_111_111
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "said"),
+    [
+        (79.9, "fits 80 GB, fits 141 GB"),
+        (80, "fits 80 GB, fits 141 GB"),
+        (80.1, "too much for 80 GB, fits 141 GB"),
+        (142, "too much for 80 GB, too much for 141 GB"),
+    ],
+)
+def test_a_plan_says_on_which_gpus_all_of_it_fits(gigabytes: float, said: str) -> None:
+    """All of it: the network alone would fit."""
+    plan = MemoryPlan(4, 10**9, 10**9, 0, round((gigabytes - 5) * 1e9), 0, 0)
+    assert plan.total == round(gigabytes * 1e9)
+    assert plan.line() == (
+        f"gang of 4: {gigabytes:.1f} GB on rank 0 (network 1.0, vae 1.0, text encoder 0.0, "
+        f"activations {gigabytes - 5:.1f}, latents 0.0, decode 0.0, overhead 3.0); {said}"
+    )
+
+
+def test_a_text_encoder_counts_where_and_as_it_is_held() -> None:
+    plans = {
+        (device, dtype): memory_plan(PUBLISHED.with_text_encoder(device, dtype), 1)
+        for device in ("gang", "cpu")
+        for dtype in ("bfloat16", "float32")
+    }
+    assert {key: plan.text_encoder for key, plan in plans.items()} == {
+        ("gang", "bfloat16"): 2 * T5_11B_ENCODER_PARAMETERS,
+        ("gang", "float32"): 4 * T5_11B_ENCODER_PARAMETERS,
+        ("cpu", "bfloat16"): 0,
+        ("cpu", "float32"): 0,
+    }
+    assert len({plan.total - plan.text_encoder for plan in plans.values()}) == 1
+    assert memory_plan(PUBLISHED, 1, text_parameters=1000).text_encoder == 2000, "as its own weights say"
+    tiny = load_bundle("tiny")
+    known = memory_plan(tiny, 1).text_encoder
+    assert memory_plan(tiny, 1, text_parameters=1000).text_encoder == known, "the bundle's word counts"
+
+
+def test_a_gang_needs_room_for_the_exchange() -> None:
+    """14 instead of 12 numbers a token and channel, on half the tokens."""
+    one, two = (memory_plan(PUBLISHED, size).activations for size in (1, 2))
+    tokens, width = 7 * 28_160, 2048
+    table = 28_160 * 128 * 4
+    assert one == 2 * 12 * tokens * width * 2 + table
+    assert two == 2 * 14 * (tokens // 2) * width * 2 + table // 2
+
+
+def test_a_rank_keeps_the_frames_of_the_views_that_it_decodes() -> None:
+    """7 views over 4 ranks: two of them on rank 0, beside what decoding one takes."""
+    pixels, frames = 704 * 1280, 29
+    by_size = {size: memory_plan(PUBLISHED, size).decode for size in (1, 2, 4, 8)}
+    workspace = whole_decode_bytes(96, frames, pixels, 2)
+    assert workspace == pytest.approx(25e9, rel=0.02)
+    expected = {
+        size: 3 * frames * pixels * (2 * 2 + views) + workspace for size, views in ((1, 7), (2, 4), (4, 2), (8, 1))
+    }
+    assert by_size == expected
+
+
+def test_a_view_that_is_too_large_is_decoded_in_parts() -> None:
+    """In float32 a 720p view at once would take more than a third of the smaller GPU."""
+    whole, in_parts = memory_plan(PUBLISHED, 1).decode, memory_plan(PUBLISHED.with_numerics("float32"), 1).decode
+    assert whole_decode_bytes(96, 29, 704 * 1280, 4) > GPU_BYTES["80 GB"] / 3
+    assert in_parts < whole
+
+
+def test_latents_are_eight_float32_copies_of_a_ranks_share() -> None:
+    for size in (1, 2, 8):
+        assert memory_plan(PUBLISHED, size).latents == 8 * 4 * 7 * 28_160 * 64 // size
+
+
+def test_plans_are_of_the_sizes_that_fit_up_to_the_limit() -> None:
+    assert [plan.gang_size for plan in memory_plans(PUBLISHED)] == [1, 2, 4, 8]
+    assert [plan.gang_size for plan in memory_plans(PUBLISHED, limit=16)] == [1, 2, 4, 8, 16]
+
+
+SIZES = {
+    "n_views": st.integers(1, 7),
+    "state_t": st.integers(1, 16),
+    "height": st.integers(4, 40).map(lambda n: 16 * n),
+    "width": st.integers(4, 40).map(lambda n: 16 * n),
+}
+
+
+@settings(max_examples=50, deadline=None, database=None)
+@given(st.fixed_dictionaries(SIZES), st.sampled_from(list(SIZES)), st.data())
+def test_more_of_anything_never_needs_less(sizes: dict[str, int], grown: str, data: st.DataObject) -> None:
+    """More views, frames or pixels, on one rank: no part of the plan shrinks, but for decoding that changes its way."""
+    larger = sizes | {grown: max(sizes[grown], data.draw(SIZES[grown]))}
+    small, large = (memory_plan(bundle_of(**size), 1) for size in (sizes, larger))
+    for part in ("network", "vae", "text_encoder", "activations", "latents", "decode", "overhead"):
+        assert getattr(large, part) >= getattr(small, part), part
+
+
+@settings(max_examples=50, deadline=None, database=None)
+@given(st.fixed_dictionaries(SIZES))
+def test_a_larger_gang_never_needs_more_of_a_rank(sizes: dict[str, int]) -> None:
+    """From two ranks on: the first step to a gang buys the exchange's buffers."""
+    plans = memory_plans(bundle_of(**sizes), limit=64)
+    for smaller, larger in pairwise(plans[1:]):
+        assert larger.activations <= smaller.activations
+        assert larger.latents <= smaller.latents
+        assert larger.decode <= smaller.decode
+        assert (larger.network, larger.vae, larger.text_encoder) == (smaller.network, smaller.vae, smaller.text_encoder)
