@@ -1,0 +1,70 @@
+"""What an output remembers of the job that began it, and which other jobs may go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.job_runs import write_manifest
+from support.outcomes import DEFAULTS, ROWS, run_of
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.run import open_run, read_run, row_defaults_of
+from cosmos_ray.store.storage import Storage
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    return write_manifest(tmp_path / "m.parquet", ROWS)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "out"))
+
+
+def test_a_run_comes_back_as_it_was_opened(manifest: str, output: Storage) -> None:
+    assert read_run(output) is None
+    open_run(output, run_of(manifest))
+    assert read_run(output) == run_of(manifest)
+    assert row_defaults_of(run_of(manifest)) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"model_fingerprint": "0" * 64},
+        {"numerics": "float32"},
+        {"sampling": {**asdict(DEFAULTS), "num_steps": 3}},
+        {"approximations": {"guidance_interval": [0.0, 0.5]}},
+        {"manifest": "s3://elsewhere/m.parquet", "manifest_sha256": "0" * 64},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_output_goes_on_only_with_the_settings_it_began_with(
+    manifest: str, output: Storage, change: dict[str, Any]
+) -> None:
+    open_run(output, run_of(manifest))
+    name = next(iter(change))
+    with pytest.raises(UsageError, match=f"was made with other settings.* {name}: it has "):
+        open_run(output, run_of(manifest, **change))
+    assert read_run(output) == run_of(manifest)
+
+
+@pytest.mark.parametrize(
+    "change", [{"manifest": "s3://elsewhere/m.parquet"}, {"manifest_sha256": "0" * 64, "rows": 6, "clips": 9}]
+)
+def test_a_manifest_may_move_or_grow(manifest: str, output: Storage, change: dict[str, Any]) -> None:
+    open_run(output, run_of(manifest))
+    open_run(output, run_of(manifest, **change))
+    assert read_run(output) == run_of(manifest, **change)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"rows": 3, "unknown": 4}', b"\xff"])
+def test_a_run_file_that_is_not_ours(output: Storage, content: bytes) -> None:
+    output.write("_cosmos_ray/run.json", content)
+    with pytest.raises(UsageError, match="is not a run of this version"):
+        read_run(output)

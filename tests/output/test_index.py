@@ -1,0 +1,118 @@
+"""The index of what was made: a row a clip, with the manifest's columns as they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.job_runs import write_manifest
+from support.outcomes import DEFAULTS, EMPTY, ROWS, clips, settle
+
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.output.index import write_index
+from cosmos_ray.store.storage import Storage
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    return write_manifest(tmp_path / "m.parquet", ROWS)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "out"))
+
+
+def read_index(output: Storage) -> pa.Table:
+    return pq.read_table(output.uri_of("index.parquet"))
+
+
+def test_the_index_has_a_row_for_each_clip_that_was_made(manifest: str, output: Storage) -> None:
+    known = clips(manifest)
+    settle(output, known["e"])
+    settle(output, known["b.s002"])
+    settle(output, known["a"], "oom")
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 2
+    table = read_index(output)
+    assert table.column("id").to_pylist() == ["b.s002", "e"]  # in the manifest's order
+    assert table.column("row_id").to_pylist() == ["b", "e"]
+    assert table.column("seed").to_pylist() == [known["b.s002"].seed, 5]
+    assert table.column("prompt").to_pylist() == ["a bridge", "snow"]
+    assert table.column("seconds").to_pylist() == [12.5, 12.5]
+    assert dict(table.column("videos").to_pylist()[1]) == {
+        view: f"{output.uri}/clips/e/1/{view}.mp4" for view in ("rear", "front_wide")
+    }
+    assert dict(table.column("sha256").to_pylist()[1])["rear"] == "sha of rear"
+    assert table.column("sidecar").to_pylist()[1] == f"{output.uri}/clips/e/1/clip.json"
+
+
+def test_the_index_carries_the_manifests_columns_untouched(tmp_path: Path, output: Storage) -> None:
+    """Of any type, nested ones too; each sample of a row gets its row's."""
+    carried = pa.table(
+        {
+            "id": ["a", "b"],
+            "prompt": ["p", "p"],
+            "num_samples": [2, 1],
+            "tags": pa.array([["wet", "night"], None], pa.list_(pa.string())),
+            "pose": pa.array(
+                [{"x": 1.5, "y": None}, {"x": 2.5, "y": 3}], pa.struct([("x", pa.float32()), ("y", pa.int8())])
+            ),
+            "taken": pa.array([1, 2], pa.timestamp("us", "UTC")),
+            "thumbnail": pa.array([b"\x00\xff", b""], pa.binary()),
+        }
+    )
+    pq.write_table(carried, tmp_path / "m.parquet")
+    manifest = str(tmp_path / "m.parquet")
+    for clip in clips(manifest).values():
+        settle(output, clip)
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 3
+    table = read_index(output)
+    stored = pq.read_table(manifest)
+    for name in ("tags", "pose", "taken", "thumbnail"):
+        assert table.schema.field(name).type == stored.schema.field(name).type
+        assert table.column(name).to_pylist() == [stored.column(name).to_pylist()[row] for row in (0, 0, 1)]
+
+
+def test_a_column_with_a_name_of_the_index_is_kept_under_another(tmp_path: Path, output: Storage) -> None:
+    rows = [{"id": "a", "prompt": "p", "sidecar": "mine", "generation": "third", "seed": 4}]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    settle(output, clips(manifest)["a"])
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
+    [row] = read_index(output).to_pylist()
+    assert (row["manifest_sidecar"], row["manifest_generation"]) == ("mine", "third")
+    assert (row["generation"], row["seed"]) == (0, 4)
+    assert "manifest_id" not in row
+    assert "manifest_seed" not in row
+
+
+def test_the_index_points_to_the_newest_generation(manifest: str, output: Storage) -> None:
+    clip = clips(manifest)["a"]
+    settle(output, clip, "oom")
+    Ledger(output).retry()
+    settle(output, replace(clip, generation=1), attempt=4)
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
+    [row] = read_index(output).to_pylist()
+    assert (row["id"], row["generation"], row["attempt"]) == ("a", 1, 4)
+
+
+def test_the_index_of_nothing_has_its_columns(manifest: str, output: Storage) -> None:
+    assert write_index(output, open_manifest(manifest), DEFAULTS, EMPTY) == 0
+    table = read_index(output)
+    assert table.num_rows == 0
+    assert {"id", "videos", "sha256", "prompt", "num_samples"} <= set(table.column_names)
+
+
+def test_the_index_works_on_an_object_store(s3: str, tmp_path: Path) -> None:
+    output = Storage(f"{s3}/out")
+    Storage(s3).write("m.parquet", Path(write_manifest(tmp_path / "m.parquet", ROWS)).read_bytes())
+    manifest = f"{s3}/m.parquet"
+    for clip in clips(manifest).values():
+        settle(output, clip, "input" if clip.error else None)
+    assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 5
+    (tmp_path / "index.parquet").write_bytes(output.read("index.parquet"))
+    videos = pq.read_table(tmp_path / "index.parquet").column("videos").to_pylist()
+    assert dict(videos[0])["rear"] == f"{s3}/out/clips/a/1/rear.mp4"

@@ -1,0 +1,129 @@
+"""How far a job is, told from its output while it runs and afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from support.job_runs import write_manifest
+from support.outcomes import ROWS, clips, run_of, settle
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.lease import LeaseTimes, acquire
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.run import open_run
+from cosmos_ray.output.status import owner_lines, read_status, record_lines
+from cosmos_ray.store.storage import Storage
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    return write_manifest(tmp_path / "m.parquet", ROWS)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "out"))
+
+
+def test_the_status_tells_of_the_job_that_owns_the_output(manifest: str, output: Storage) -> None:
+    """While it beats, and after it was cut off; not after it has said farewell."""
+    open_run(output, run_of(manifest))
+    lease = acquire(output, LeaseTimes(60.0, 180.0))
+    lease.describe = lambda: {
+        "gangs": {"gang-0002": "a" * 40, "gang-0001": "b" * 40},
+        "avoided_nodes": ["c" * 40],
+        "draining_nodes": ["d" * 40],
+        "pause": "storage: 503",
+    }
+    lease._beat()
+    owner = read_status(output.uri)[0].owner
+    assert owner is not None
+    assert (owner.name, owner.epoch, owner.released) == (lease.owner, 1, False)
+    first, *rest = owner_lines(owner)
+    assert re.fullmatch(rf"job {lease.owner}, last heard of \d+ s ago", first)
+    assert rest == [
+        "gangs: gang-0001 on node bbbbbbbb, gang-0002 on node aaaaaaaa",
+        "avoided, because gangs broke on them: node cccccccc",
+        "being drained: node dddddddd",
+        "the job pauses: storage: 503",
+    ]
+    lease.release()
+    assert read_status(output.uri)[0].owner is None
+
+
+def test_the_status_counts_what_is_settled(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest))
+    known = clips(manifest)
+    settle(output, known["a"], finished="2026-01-01T00:00:00.000+00:00")
+    settle(output, known["e"], finished="2026-01-01T00:30:00.000+00:00")
+    settle(output, known["b.s000"], finished="2026-01-01T01:00:00.000+00:00")
+    settle(output, known["c"], "input")
+    settle(output, known["d.s000"], "input")
+    settle(output, known["d.s001"], "oom")
+    status, run, state = read_status(output.uri)
+    assert (status.clips, status.ok, status.failed, status.left) == (8, 3, 3, 2)
+    assert status.failed_by_class == {"input": 2, "oom": 1}
+    assert (status.clips_per_hour, status.eta_s) == (2.0, 3600.0)
+    assert (run, len(state.records)) == (run_of(manifest), 6)
+    assert json.loads(json.dumps(asdict(status))) == {
+        "output": output.uri,
+        "model": "fake",
+        "clips": 8,
+        "ok": 3,
+        "failed": 3,
+        "failed_by_class": {"input": 2, "oom": 1},
+        "left": 2,
+        "clips_per_hour": 2.0,
+        "eta_s": 3600.0,
+        "removed": 0,
+        "owner": None,
+    }
+
+
+def test_a_retried_clip_counts_as_left(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest))
+    settle(output, clips(manifest)["c"], "input")
+    Ledger(output).retry()
+    status, _, _ = read_status(output.uri)
+    assert (status.failed, status.left, status.failed_by_class) == (0, 8, {})
+
+
+def test_before_two_clips_there_is_no_rate(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest))
+    settle(output, clips(manifest)["a"], finished="2026-01-01T00:00:00.000+00:00")
+    status, _, _ = read_status(output.uri)
+    assert (status.clips_per_hour, status.eta_s) == (None, None)
+
+
+def test_a_finished_job_has_nothing_to_wait_for(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest))
+    for minute, clip in enumerate(clips(manifest).values()):
+        settle(output, clip, finished=f"2026-01-01T00:{minute:02d}:00.000+00:00")
+    status, _, _ = read_status(output.uri)
+    assert (status.left, status.eta_s) == (0, 0.0)
+
+
+def test_record_lines_are_a_contract(manifest: str, output: Storage) -> None:
+    """One a record, every generation, with exactly these keys."""
+    open_run(output, run_of(manifest))
+    clip = clips(manifest)["a"]
+    settle(output, clip, "oom")
+    Ledger(output).retry()
+    settle(output, replace(clip, generation=1), attempt=2)
+    lines = sorted(record_lines(output.uri), key=lambda line: line["generation"])
+    assert lines == [
+        {"id": "a", "generation": 0, "status": "failed", "class": "oom", "attempt": 1, "error": "why"},
+        {"id": "a", "generation": 1, "status": "ok", "class": None, "attempt": 2, "error": None},
+    ]
+
+
+def test_the_status_of_nothing(output: Storage) -> None:
+    expected = f"there is no run at {output.uri}: expected {output.uri}/_cosmos_ray/run.json"
+    with pytest.raises(UsageError, match=expected):
+        read_status(output.uri)
+    with pytest.raises(UsageError, match=expected):
+        list(record_lines(output.uri))
