@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.networks import caption, given_qkv, relative_error, small_network
 from support.ranks import run_ranks
 
@@ -15,7 +18,14 @@ from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network.dit import Grid
-from cosmos_ray.models.parallel import ContextParallel, attend_over_ranks, gather_all, gather_views_to_owners, shard
+from cosmos_ray.models.parallel import (
+    ContextParallel,
+    attend_over_ranks,
+    gather_all,
+    gather_views_to_owners,
+    shard,
+    share_slice,
+)
 from cosmos_ray.models.sampler import SamplerState, denoise
 
 VIEWS = (7, 3, 1)
@@ -172,6 +182,31 @@ def test_shares_are_equal_contiguous_parts_of_each_view() -> None:
     parts = [shard(x_VL, ContextParallel(rank, 3)) for rank in range(3)]
     assert parts[1].tolist() == [[4, 5, 6, 7], [16, 17, 18, 19]]
     assert torch.equal(torch.cat(parts, dim=1), x_VL)
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.integers(1, 7), st.integers(1, 12), st.integers(1, 16), st.sampled_from([(), (5,), (2, 3)]))
+def test_the_shares_of_any_gang_make_the_whole_again(
+    views: int, share: int, ranks: int, values: tuple[int, ...]
+) -> None:
+    """Each token belongs to one rank, in the clip's order, and a share is the clip's own memory."""
+    x_VL = torch.arange(views * share * ranks * math.prod(values)).view(views, share * ranks, *values)
+    parts = [shard(x_VL, ContextParallel(rank, ranks)) for rank in range(ranks)]
+    assert {part.shape for part in parts} == {(views, share, *values)}
+    assert torch.equal(torch.cat(parts, dim=1), x_VL)
+    assert all(part.untyped_storage().data_ptr() == x_VL.untyped_storage().data_ptr() for part in parts)
+    slices = [share_slice(share * ranks, ContextParallel(rank, ranks)) for rank in range(ranks)]
+    assert [token for part in slices for token in range(share * ranks)[part]] == list(range(share * ranks))
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.integers(1, 40), st.integers(2, 16))
+def test_tokens_that_do_not_divide_never_make_shares(tokens: int, ranks: int) -> None:
+    if tokens % ranks == 0:
+        assert share_slice(tokens, ContextParallel(1, ranks)) == slice(tokens // ranks, 2 * tokens // ranks)
+    else:
+        with pytest.raises(ValueError, match=f"{tokens} tokens a view do not divide over {ranks} ranks"):
+            share_slice(tokens, ContextParallel(1, ranks))
 
 
 @pytest.mark.parametrize(

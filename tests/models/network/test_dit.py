@@ -128,6 +128,14 @@ def test_absent_cameras_mean_0_to_v() -> None:
     assert (call(network, view_indices_BF=cameras + 2) - call(network)).abs().max() > 1e-3
 
 
+def test_cameras_beyond_the_table_are_its_last_one() -> None:
+    """As in the published pipeline: the number is clamped, on its upper side."""
+    network = small_network()
+    cameras = torch.tensor([0, 6, 6]).repeat_interleave(3)[None]
+    beyond = torch.tensor([0, 7, 99]).repeat_interleave(3)[None]
+    assert torch.equal(call(network, view_indices_BF=beyond), call(network, view_indices_BF=cameras))
+
+
 def test_views_are_told_apart_by_their_camera_alone() -> None:
     """Positions restart in each view: with the same camera, text and latents, two views get the same velocity."""
     network = small_network()
@@ -188,11 +196,49 @@ def test_bfloat16_agrees_with_the_reference_to_the_bit() -> None:
     [
         (Grid(1, 129, 2, 2), r"\(129, 2, 2\).*\(128, 120, 120\)"),
         (Grid(1, 2, 121, 2), r"\(2, 121, 2\)"),
+        (Grid(1, 2, 2, 121), r"\(2, 2, 121\)"),
     ],
 )
 def test_clips_beyond_the_position_tables_are_refused(grid: Grid, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_network().share(grid, 30.0, ContextParallel())
+
+
+def test_the_largest_clip_is_allowed_and_each_limit_is_its_own() -> None:
+    """Limits that differ, in frames and in latent rows and columns: 4 frames of 3 x 5 patches at most."""
+    config = small_network().config.model_copy(update={"max_frames": 4, "max_img_h": 6, "max_img_w": 10})
+    with torch.device("meta"):
+        network = MultiviewDiT(config)
+    network.to_empty(device="cpu")
+    network.share(Grid(1, 4, 3, 5), 30.0, ContextParallel())
+    for beyond in (Grid(1, 5, 3, 5), Grid(1, 4, 4, 5), Grid(1, 4, 3, 6), Grid(1, 4, 5, 3)):
+        with pytest.raises(ValueError, match=r"beyond the model's \(4, 3, 5\)"):
+            network.share(beyond, 30.0, ContextParallel())
+
+
+def test_each_axis_is_stretched_by_its_own_ratio() -> None:
+    """In the published models height and width share one."""
+    ratios = {"rope_t_extrapolation_ratio": 0.5, "rope_h_extrapolation_ratio": 2.0, "rope_w_extrapolation_ratio": 4.0}
+    axes = small_network().config.model_copy(update=ratios).rope_axes
+    assert (axes.head_dim, axes.ratio_t, axes.ratio_h, axes.ratio_w) == (12, 0.5, 2.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_heads": 7}, "model_channels 24 do not divide over 7 heads"),
+        ({"out_channels": 17}, "out_channels 17: expected in_channels, 16"),
+        ({"out_channels": 15}, "out_channels 15: expected in_channels, 16"),
+    ],
+)
+def test_dimensions_that_make_no_network_are_refused(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DiTConfig.model_validate(small_network().config.model_dump() | change)
+
+
+def test_nothing_of_a_network_is_learnt_unless_it_is_asked_for() -> None:
+    """Gradients of a clip would take many times the memory of its activations."""
+    assert not any(parameter.requires_grad for parameter in small_network().parameters())
 
 
 def test_frames_that_are_no_whole_views_are_refused() -> None:
@@ -216,6 +262,56 @@ def test_a_clip_under_two_texts_is_what_it_is_under_each(captioned: int) -> None
     assert both.shape == (2, 3, grid.tokens_per_view, 64)
     torch.testing.assert_close(both, torch.stack(alone), rtol=1e-5, atol=1e-5)
     assert captioned == 0 or (both[0] - both[1]).norm() > 1e-3 * both.norm()
+
+
+@pytest.mark.parametrize(("first", "second"), [((0,), (2,)), ((0, 1), (1,)), ((), (1,)), ((2,), ())], ids=str)
+def test_texts_may_caption_different_views(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    """A negative prompt stands in view 0, embeddings may leave that one without text: each text acts where it is."""
+    network = small_network()
+    share = network.share(GRID, 30.0, ContextParallel())
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 3, GRID.tokens_per_view, 64, generator=generator)
+    arguments = (x, torch.zeros(1, 3, GRID.tokens_per_view, 4), torch.full((1, 3, 3), 0.4))
+    texts = torch.stack([caption(GRID, views=first, seed=1), -caption(GRID, views=second, seed=2).abs()])
+    both = network.forward_tokens(*arguments, texts, share)
+    alone = [network.forward_tokens(*arguments, text[None], share)[0] for text in texts]
+    torch.testing.assert_close(both, torch.stack(alone), rtol=1e-5, atol=1e-5)
+    without = network.forward_tokens(*arguments, torch.zeros_like(texts[:1]), share)[0]
+    for views, found in ((first, both[0]), (second, both[1])):
+        assert ((found - without).abs().max() > 1e-3) == bool(views), "a text that is there is heard"
+
+
+@pytest.mark.parametrize(
+    ("fp8_blocks", "kernels"),
+    [
+        ((), ["attention", "attend_under_texts", "attend_for_wanted"]),
+        ((0,), ["fp8_attention", "attend_under_texts", "attend_for_wanted"]),
+        ((1,), ["attention", "fp8_attention", "attend_for_wanted"]),
+        ((2,), ["attention", "attend_under_texts", "fp8_attention"]),
+        ((0, 1, 2), ["fp8_attention"] * 3),
+    ],
+    ids=str,
+)
+def test_a_block_that_is_asked_for_in_8_bits_is_in_8_bits(
+    fp8_blocks: tuple[int, ...], kernels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the two whose exact attention would be cut short: of three blocks the second and the last."""
+    used: list[str] = []
+    for name in ("attention", "fp8_attention", "attend_under_texts", "attend_for_wanted"):
+
+        def call(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, name: str = name, **_: object) -> torch.Tensor:
+            used.append(name)
+            return attention(q, k, v)
+
+        monkeypatch.setattr(f"cosmos_ray.models.network.dit.{name}", call)
+    with torch.device("meta"):
+        network = MultiviewDiT(small_network().config.model_copy(update={"num_blocks": 3}))
+    network.to_empty(device="cpu")
+    share = network.share(GRID, 30.0, ContextParallel(), given_frames=1)
+    tokens = torch.zeros(1, 3, GRID.tokens_per_view, 64), torch.zeros(1, 3, GRID.tokens_per_view, 4)
+    texts = torch.stack([caption(GRID, seed=seed) for seed in (1, 2)])
+    network.forward_tokens(*tokens, torch.zeros(1, 3, 3), texts, share, fp8_blocks=fp8_blocks)
+    assert used == kernels
 
 
 def test_without_a_working_triton_passes_are_plain(

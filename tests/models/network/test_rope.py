@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cosmos_ray.models.network.rope import RopeAxes, angle_table, axis_angles, rotate
 
@@ -17,7 +19,7 @@ def test_axes_of_the_published_heads() -> None:
     assert (PUBLISHED.dim_t, PUBLISHED.dim_space) == (44, 42)
 
 
-@pytest.mark.parametrize("width", [8, 10, 25])
+@pytest.mark.parametrize("width", [8, 10, 11, 25])
 def test_heads_that_cannot_hold_three_axes_are_refused(width: int) -> None:
     with pytest.raises(ValueError, match=f"head width {width}"):
         RopeAxes(width, 1.0, 1.0, 1.0)
@@ -54,6 +56,46 @@ def test_table_lists_tokens_in_time_height_width_order() -> None:
     assert table.shape == (frames * height * width, 12)
     token = (1 * height + 2) * width + 3  # frame 1, row 2, column 3
     assert table[token, [0, axes.dim_t // 2, axes.dim_t // 2 + axes.dim_space // 2]].tolist() == [1.0, 2.0, 3.0]
+
+
+RATIOS = st.sampled_from([0.25, 8 / 24, 1.0, 2.0, 3.0])
+EXTENT = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.integers(6, 20).map(lambda n: 2 * n), st.tuples(RATIOS, RATIOS, RATIOS), EXTENT, st.integers(5, 30))
+def test_any_table_is_its_definition(
+    head_dim: int, ratios: tuple[float, float, float], extent: tuple[int, int, int], fps: int
+) -> None:
+    """A token's row, number by number in float64: an axis of width m has m / 2 angles, each the position on the axis
+    (time in units of 1 / 24 s) times (10000 r^(m / (m - 2)))^(-2j / m)."""
+    axes = RopeAxes(head_dim, ratio_t=ratios[0], ratio_h=ratios[1], ratio_w=ratios[2])
+    space = head_dim // 6 * 2
+    widths = (head_dim - 2 * space, space, space)
+    assert (axes.dim_t, axes.dim_space) == widths[:2]
+    frames, height, width = extent
+    table = angle_table(axes, *extent, float(fps), torch.float32)
+    assert table.shape == (frames * height * width, head_dim // 2)
+    for token in range(len(table)):
+        frame, rest = divmod(token, height * width)
+        places = (frame * 24 / fps, *divmod(rest, width))
+        expected = [
+            place * (10000 * ratio ** (m / (m - 2))) ** (-2 * j / m)
+            for place, ratio, m in zip(places, ratios, widths, strict=True)
+            for j in range(m // 2)
+        ]
+        torch.testing.assert_close(table[token], torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(st.integers(6, 20).map(lambda n: 2 * n), st.integers(0, 2**31))
+def test_turning_keeps_lengths_and_turning_back_undoes_it(head_dim: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, 2, head_dim, generator=generator)
+    angles = 10 * torch.randn(3, 1, head_dim // 2, generator=generator)
+    turned = rotate(x, angles.cos(), angles.sin())
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(rotate(turned, angles.cos(), -angles.sin()), x, atol=1e-5, rtol=1e-5)
 
 
 def test_rotation_pairs_the_halves_of_a_head() -> None:
