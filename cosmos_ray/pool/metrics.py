@@ -86,7 +86,7 @@ METRICS = (
     # Every few seconds (`JobMetrics.keep`).
     Metric("clips_wanted", "gauge", "Clips that the manifest asks for."),
     Metric("clips_settled", "gauge", "Clips that are committed or failed, in all runs so far."),
-    Metric("clips_open", "gauge", "Clips on their way from the manifest to their end, by where they are.", "stage", STAGES),
+    Metric("clips_open", "gauge", "Clips between manifest and record, by where they are.", "stage", STAGES),
     Metric("gangs", "gauge", "Gangs wanted, of these with GPUs, of these loaded.", "state", GANG_STATES),
     Metric("paused", "gauge", "1 while the job starts nothing after faults in a row, else 0."),
     Metric("nodes_avoided", "gauge", "Nodes that get no gangs because gangs broke there."),
