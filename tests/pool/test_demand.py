@@ -1,12 +1,12 @@
-"""How many gangs a job wants, and what the GPU time that they hold comes to: one test a rule, without Ray."""
+"""How many gangs a job wants: one test a rule, without Ray."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cosmos_ray.pool import gpu_time as gpu_time_module
 from cosmos_ray.pool.demand import Demand
-from cosmos_ray.pool.gpu_time import GpuTime
 
 
 def measured(
@@ -66,30 +66,32 @@ def test_clips_count_by_their_average() -> None:
     demand = measured(clip_s=10)
     demand.clip_made(110)
     assert demand.clip_s == 60
+    demand.clip_made(30)
+    assert demand.clip_s == 50
 
 
-class Clock:
-    """Stands in for `time.monotonic`."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
+def test_the_last_start_is_what_the_next_one_is_taken_to_cost() -> None:
+    demand = measured(placing_s=600, loading_s=60)
+    demand.gang_came(30, 30)
+    assert demand.to_make(2, 3) == 3, "two gangs begin two clips in a minute"
+    assert demand.to_keep(2, 2) == 3, "and one in the half minute of loading"
 
 
-def test_gpu_time_counts_from_the_gpus_to_their_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(gpu_time_module, "time", clock)
-    held = GpuTime(gang_size=8, limit_hours=1)
-    held.given_back("never-placed")
-    held.taken("a")
-    clock.now += 100
-    held.taken("b")
-    clock.now += 100
-    held.given_back("a")
-    clock.now += 100
-    assert held.seconds == 8 * (200 + 200)
-    assert not held.is_spent
-    clock.now += 50
-    assert held.is_spent
-    assert not GpuTime(8, None).is_spent
+_seconds = st.floats(0, 5000)
+_demands = st.builds(
+    lambda low, more, placing_s, loading_s, clip_s: measured((low, low + more), placing_s, loading_s, clip_s),
+    *(st.integers(0, 6), st.integers(1, 6), _seconds, _seconds, st.floats(0.01, 5000)),
+)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(_demands, st.integers(0, 12), st.integers(0, 40))
+def test_demand_grows_with_the_clips_that_wait_and_never_beyond_them(demand: Demand, up: int, waiting: int) -> None:
+    up = min(up, demand.max_gangs)
+    wanted = demand.to_make(up, waiting)
+    assert up <= wanted <= min(demand.max_gangs, up + waiting)
+    assert wanted >= min(demand.min_gangs, up + waiting)
+    assert wanted <= demand.to_keep(up, waiting)
+    assert wanted <= demand.to_make(up, waiting + 1) <= wanted + max(1, demand.min_gangs)
+    dearer = Demand(demand.min_gangs, demand.max_gangs, demand.placing_s + 1, demand.loading_s + 1, demand.clip_s)
+    assert dearer.to_make(up, waiting) <= wanted

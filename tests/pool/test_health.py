@@ -74,6 +74,90 @@ def test_a_finished_clip_ends_the_row_of_faults_and_the_pause(clock: Clock) -> N
         assert job.pause is None
 
 
+def test_a_finished_clip_ends_a_pause_at_once(clock: Clock) -> None:
+    """And the next row of faults begins anew: its first two are free, and its patience counts from its own begin."""
+    said: list[str] = []
+    job = health(said, patience_s=100)
+    for _ in range(4):
+        job.count_fault(Fault("storage", "503"))
+    assert job.pause == "storage: 503"
+    clock.now += 1
+    job.clip_finished("node")
+    assert job.pause is None
+    clock.now += 99
+    job.count_fault(Fault("storage", "503"))
+    job.count_fault(Fault("storage", "503"))
+    assert job.pause is None
+    job.count_fault(Fault("storage", "503"))
+    assert said[-1] == "3 faults in a row: waiting 2 s"
+
+
+def test_pauses_double_up_to_their_limit(clock: Clock) -> None:
+    said: list[str] = []
+    job = health(said)
+    for _ in range(9):
+        job.count_fault(Fault("storage", "503"))
+    assert [line.split("waiting ")[1] for line in said] == [*("2 s", "4 s", "8 s", "16 s", "32 s"), "60 s", "60 s"]
+
+
+def test_two_faults_far_apart_stop_no_job(clock: Clock) -> None:
+    """However patient it is: work went on between them."""
+    job = health(patience_s=900)
+    job.count_fault(Fault("storage", "503"))
+    clock.now += 10_000
+    job.count_fault(Fault("storage", "503"))
+    with pytest.raises(JobFailedError, match="3 faults in a row without a clip finished, in 10000 s"):
+        job.count_fault(Fault("storage", "503"))
+
+
+def test_a_stores_faults_are_not_counted_among_the_others(clock: Clock) -> None:
+    job = health(max_consecutive_faults=3)
+    for failure_class in ("storage", "gang", "storage", "storage", "oom", "storage"):
+        job.count_fault(Fault(failure_class, "told to"))  # type: ignore[arg-type]
+    with pytest.raises(JobFailedError, match="7 faults in a row"):
+        job.count_fault(Fault("internal", "told to"))
+
+
+def test_a_pause_is_waited_out_a_second_at_a_time_so_that_a_finished_clip_ends_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = health(max_pause_s=2.5)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
+        if len(slept) == 4:
+            job.clip_finished("node")
+
+    monkeypatch.setattr(health_module.asyncio, "sleep", sleep)
+    for _ in range(4):
+        job.count_fault(Fault("storage", "503"))
+    asyncio.run(job.wait_out_pause())
+    assert slept == [1.0, 1.0, 0.5]
+    job.count_fault(Fault("storage", "503"))
+    asyncio.run(job.wait_out_pause())
+    assert slept == [1.0, 1.0, 0.5, 1.0]
+
+
+def test_a_pause_that_ends_between_two_looks_is_not_slept_backwards(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = health()
+    for _ in range(3):
+        job.count_fault(Fault("storage", "503"))
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(health_module.asyncio, "sleep", sleep)
+    times = iter([clock.now, clock.now + 5, clock.now + 5])
+    monkeypatch.setattr(clock, "monotonic", lambda: next(times))
+    asyncio.run(job.wait_out_pause())
+    assert slept == [0.0]
+
+
 def lose_gang(job: JobHealth, clock: Clock, node: str) -> None:
     """A gang that had come to `node` just now."""
     came = clock.now
@@ -91,10 +175,61 @@ def test_two_gangs_lost_in_a_row_make_a_bad_node(clock: Clock) -> None:
     assert job.nodes_to_avoid(["bad", "good"]) == []
     lose_gang(job, clock, "bad")
     assert job.bad_nodes == job.nodes_to_avoid(["bad", "good"]) == ["bad"]
+    assert job.nodes_to_avoid(["good", "new"]) == [], "who is gone need not be avoided"
     assert said == ["node bad broke 2 gangs in a row: avoided while there are others"]
     assert job.nodes_to_avoid(["bad"]) == [], "a bad node is better than none"
     job.clip_finished("bad")
     assert job.nodes_to_avoid(["bad", "good"]) == []
+
+
+def test_nodes_are_named_by_what_their_id_begins_with_and_avoided_in_order(clock: Clock) -> None:
+    said: list[str] = []
+    job = health(said, max_consecutive_faults=99)
+    for node in ("b" * 40, "a" * 40, ""):
+        for _ in range(3):
+            lose_gang(job, clock, node)
+    assert job.bad_nodes == ["a" * 40, "b" * 40], "a gang that came to no node says nothing against one"
+    warnings = [line for line in said if line.startswith("node ") and "avoided" in line]
+    assert warnings[0] == f"node {'b' * 8} broke 2 gangs in a row: avoided while there are others"
+    assert len(warnings) == 3, "once for each"
+    assert job.nodes_to_avoid(["a" * 40, "b" * 40]) == []
+    assert job.nodes_to_avoid(["a" * 40, "b" * 40, "c"]) == ["a" * 40, "b" * 40]
+
+
+@pytest.mark.parametrize(("apart", "is_another"), [(29.9, False), (30.0, True)])
+def test_gangs_that_were_up_together_break_together_within_half_a_minute(
+    clock: Clock, apart: float, is_another: bool
+) -> None:
+    job = health(max_consecutive_faults=2)
+    came = clock.now - 60
+    job.gang_broke("node", came, Fault("gang", "a rank died"))
+    clock.now += apart
+    if is_another:
+        with pytest.raises(JobFailedError):
+            job.gang_broke("node", came, Fault("gang", "a rank died"))
+    else:
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+        assert job.bad_nodes == []
+
+
+def test_a_gang_that_came_when_the_other_had_broken_breaks_for_itself(clock: Clock) -> None:
+    job = health(max_consecutive_faults=2)
+    job.gang_broke("node", clock.now - 60, Fault("gang", "a rank died"))
+    came = clock.now
+    clock.now += 1
+    with pytest.raises(JobFailedError):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+
+
+def test_a_clip_that_was_finished_on_a_node_makes_the_next_fault_there_a_new_one(clock: Clock) -> None:
+    job = health(max_consecutive_faults=1, patience_s=0)
+    came = clock.now - 60
+    with pytest.raises(JobFailedError):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+    job.clip_finished("node")
+    clock.now += 1
+    with pytest.raises(JobFailedError):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
 
 
 def test_gangs_that_go_with_their_node_are_one_fault(clock: Clock) -> None:

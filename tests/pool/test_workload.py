@@ -6,11 +6,12 @@ import pytest
 
 from cosmos_ray.errors import FailureClass, Fault
 from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool import workload as workload_module
 from cosmos_ray.pool.workload import Work, Workload
 
 
-def load_of(*ids: str, exhausted: bool = True) -> Workload:
-    load = Workload(max_attempts=3)
+def load_of(*ids: str, exhausted: bool = True, max_attempts: int = 3) -> Workload:
+    load = Workload(max_attempts)
     for clip_id in ids:
         load.add(Work(Clip(clip_id, clip_id), past_attempt=0))
     load.exhausted = exhausted
@@ -130,11 +131,96 @@ def test_the_last_attempt_has_the_gang_for_itself() -> None:
     assert load.take([bad]) is None, "nothing starts beside it"
 
 
+def test_no_attempt_but_the_last_of_several_runs_alone() -> None:
+    other = Work(Clip("x", "x"), 0)
+    load = load_of("bad")
+    for _ in range(2):
+        work = take(load, other)
+        assert not work.solo
+        load.failed(work, fault("gang"))
+    assert load.take([other]) is None
+    assert take(load).solo
+    assert not take(load_of("only", max_attempts=1), other).solo, "a first attempt shows nothing against its row"
+    twice = load_of("bad", max_attempts=2)
+    twice.failed(take(twice, other), fault("gang"))
+    assert twice.take([other]) is None
+    assert take(twice).solo
+
+
+class Clock:
+    """Stands in for `time.monotonic`; an hour later each time it is looked at."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 3600
+        return self.now
+
+
+def test_only_a_clip_that_was_finished_since_the_first_fault_is_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of before shows nothing: the job may have fallen ill in between."""
+    monkeypatch.setattr(workload_module, "time", Clock())
+    load = load_of("good", "bad", "last")
+    take(load)
+    assert load.finished() == []
+    work = fail(load, "gang", times=3)
+    assert (work.clip.id, load.parked, load.outstanding) == ("bad", 1, 2)
+
+
+def test_what_is_outstanding_goes_down_by_each_clip_that_has_ended() -> None:
+    load = load_of("row", "gang", "good", "more", "most")
+    assert load.failed(take(load), fault("input"))
+    assert load.outstanding == 4
+    fail(load, "gang", times=3)
+    assert (load.outstanding, load.parked, load.queued) == (4, 1, 3)
+    take(load)
+    assert [work.clip.id for work, _ in load.finished()] == ["gang"]
+    assert (load.outstanding, load.parked, load.queued, load.is_done) == (2, 0, 2, False)
+    third = take(load)
+    third.attempts, third.first_fault_at = 3, -1.0
+    assert load.failed(third, fault("gang")), "another was finished since its first fault"
+    assert load.outstanding == 1
+
+
+def test_a_clip_that_failed_goes_on_first_and_one_that_was_parked_last() -> None:
+    load = load_of("a", "b", "c")
+    fail(load, "storage", times=1)
+    assert take(load).clip.id == "a"
+    load = load_of("a", "b", "c")
+    work = fail(load, "storage", times=3)
+    take(load)
+    assert load.finished() == []
+    assert (work.attempts, load.parked) == (2, 0)
+    assert [take(load).clip.id for _ in range(2)] == ["c", "a"]
+    assert work.attempts == 3
+
+
+def test_nothing_is_given_up_while_a_gang_has_a_clip() -> None:
+    load = load_of("a", "b")
+    fail(load, "gang", times=3)
+    take(load)
+    assert load.queued == 0
+    assert load.nothing_else_left() == []
+
+
+def test_of_what_is_left_only_what_a_store_failed_in_numbers_is_tried_again() -> None:
+    load = load_of("gang", "store")
+    fail(load, "gang", times=3)
+    fail(load, "storage", times=3)
+    assert sorted(work.clip.id for work, _ in load.nothing_else_left()) == ["gang", "store"]
+    load = load_of("gang", "store", "store too")
+    for failure_class in ("gang", "storage", "storage"):
+        fail(load, failure_class, times=3)  # type: ignore[arg-type]
+    assert [work.clip.id for work, _ in load.nothing_else_left()] == ["gang"]
+    assert (load.queued, load.outstanding, load.parked) == (2, 2, 0)
+
+
 def test_an_attempt_that_was_handed_back_does_not_count() -> None:
     load = load_of("a", "b")
     work = take(load)
     load.hand_back(work)
-    assert work.attempts == 0
+    assert (work.attempts, load.queued, load.outstanding) == (0, 2, 2)
     assert take(load) is work
 
 
@@ -159,3 +245,8 @@ def test_a_counted_stream_that_has_brought_everything_brings_no_more_gangs() -> 
     assert counted.has_next
     counted.exhausted = uncounted.exhausted = True
     assert (counted.waiting, uncounted.waiting) == (1, 1)
+    take(counted)
+    assert not counted.has_next
+    assert not counted.is_done
+    counted.finished()
+    assert counted.is_done
