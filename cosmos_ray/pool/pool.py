@@ -2,8 +2,9 @@
 
 Plain asyncio, no threads of its own. Each gang has a task (`_serve`): make a leader, keep a few clips in flight on it,
 and when it breaks give its clips to whichever gang is free. `_scale` replaces it if it is still wanted. What the rules
-are is for others to say: how many gangs to have (`demand.py`), where (`placement.py`), what becomes of a clip whose
-attempt failed (`workload.py`, `settlement.py`), when the job is to pause or to stop (`health.py`).
+are is for others to say: how many gangs to have (`demand.py`), where (`placement.py`), how one that is up is watched
+(`watched.py`), what becomes of a clip whose attempt failed (`workload.py`, `settlement.py`), when the job is to pause
+or to stop (`health.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cosmos_ray.config import BreakerConfig
-from cosmos_ray.errors import Fault, LeaseLost, UsageError, first_line
+from cosmos_ray.errors import Fault, UsageError, first_line
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.leader import GangInfo, Outcome, RankProcess
 from cosmos_ray.gang.spec import GangSpec
@@ -32,24 +33,11 @@ from cosmos_ray.pool.health import JobFailedError, JobHealth
 from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
 from cosmos_ray.pool.settlement import Settlement
+from cosmos_ray.pool.watched import WatchedGang
 from cosmos_ray.pool.workload import OWN_FAULTS, Work, Workload
+from cosmos_ray.words import counted, node_name
 
-_PING_S = 10.0
-_PING_TIMEOUT_S = 60.0
 _DRAIN_POLL_S = 1.0
-
-
-@dataclass
-class _Gang:
-    """One gang as the pool sees it. since: when it was placed. leaving: why it takes no more clips, "" if it does."""
-
-    name: str
-    leader: Any
-    info: GangInfo
-    since: float
-    leaving: str = ""
-    stages: dict[str, int] = field(default_factory=dict)  # as the leader answered last
-    running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class GangPool:
         self._names = 0
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
         self._nodes: dict[str, str] = {}  # of gangs that are placed, by name
-        self._up: dict[str, _Gang] = {}  # gangs that are loaded
+        self._up: dict[str, WatchedGang] = {}  # gangs that are loaded
         self._draining: dict[str, float] = {}
         self._dead_ranks: collections.deque[RankProcess] = collections.deque(maxlen=256)
 
@@ -160,8 +148,9 @@ class GangPool:
                     await self._settlement.failed(work, fault)
                 if self._gpu_time.is_spent and not self._load.is_done:
                     raise JobFailedError(
-                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent, {self._load.waiting} clips "
-                        "are left; the same command goes on from here, with a budget of its own"
+                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent with "
+                        f"{counted(self._load.waiting, 'clip')} left; the same command goes on from here, with a "
+                        "budget of its own"
                     )
             if not self._is_idle():
                 for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._serving)):
@@ -208,7 +197,7 @@ class GangPool:
         self._names += 1
         name = f"gang-{self._names:04d}"
         leader = self._placement.make_leader(name)
-        gang: _Gang | None = None
+        gang: WatchedGang | None = None
         try:
             gang = await self._start(name, leader)
             if gang is not None:
@@ -222,7 +211,7 @@ class GangPool:
             self._up.pop(name, None)
             self._nodes.pop(name, None)
 
-    async def _start(self, name: str, leader: Any) -> _Gang | None:
+    async def _start(self, name: str, leader: Any) -> WatchedGang | None:
         """The gang, loaded and ready; None if it did not come up, or is not wanted any more."""
         asked, node = time.monotonic(), ""
         try:
@@ -244,7 +233,7 @@ class GangPool:
             if isinstance(cause, UsageError):
                 raise cause from None
             if node in self._draining:
-                self._say(f"{name} did not start: its node {node[:8]} is being drained")
+                self._say(f"{name} did not start: its node {node_name(node)} is being drained")
                 return None
             dead = await node_that_died(leader, error)
             fault = Fault("gang", f"{name} did not start: {'its node died' if dead else first_line(cause)}")
@@ -253,14 +242,15 @@ class GangPool:
             self._health.gang_broke(dead or node, asked, fault, node_is_dead=bool(dead))
             return None
         self._demand.gang_came(placed - asked, time.monotonic() - placed)
-        self._say(f"{name} is up: {self._spec.gang_size} ranks on node {node[:8]}, {info.how_loaded()}")
+        self._say(
+            f"{name} is up: {counted(self._spec.gang_size, 'rank')} on node {node_name(node)}, {info.how_loaded()}"
+        )
         self._metrics.gang_started(info.load_seconds)
-        return _Gang(name, leader, info, placed)
+        return WatchedGang(name, leader, info, placed)
 
-    async def _work(self, gang: _Gang) -> None:
+    async def _work(self, gang: WatchedGang) -> None:
         """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
-        broken = asyncio.ensure_future(gang.leader.until_broken.remote())
-        pinging = asyncio.create_task(self._ping(gang))
+        gone = asyncio.create_task(gang.until_gone())
         try:
             while True:
                 self._leave_if_it_must(gang)
@@ -270,15 +260,14 @@ class GangPool:
                     self._say(f"{gang.name} is released: {gang.leaving or 'no clip is left for it'}")
                     return
                 changes = asyncio.create_task(self._changes(timeout_s=1.0))
-                waiting = {*gang.running, broken, pinging, changes}
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*gang.running, gone, changes}, return_when=asyncio.FIRST_COMPLETED)
                 changes.cancel()
-                gone = broken if broken in done else pinging if pinging in done else None
-                if gone and gang.running:
+                is_gone = gone.done()
+                if is_gone and gang.running:
                     await asyncio.wait(gang.running, timeout=1.0)  # its clips may tell more than its death does
-                fault = await self._settle(gang, [task for task in gang.running if task.done()])
-                if fault is None and gone and not gang.leaving:
-                    fault = Fault("gang", _reason(gone))
+                fault = await self._settle(gang)
+                if fault is None and is_gone and not gang.leaving:
+                    fault = Fault("gang", gone.result())
                 if fault is not None:
                     self._say(f"{gang.name} broke: {fault.failure_class}: {fault.message}")
                     self._metrics.gang_died(fault.failure_class)
@@ -291,28 +280,23 @@ class GangPool:
                 self._say(f"{gang.name} is stopped in the middle of {clips}")
             raise
         finally:
-            for task in {broken, pinging, *gang.running}:
+            for task in (gone, *gang.running):
                 task.cancel()
 
-    def _leave_if_it_must(self, gang: _Gang) -> None:
-        """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""
+    def _leave_if_it_must(self, gang: WatchedGang) -> None:
+        node = gang.info.node
         if gang.leaving:
             return
-        notice_s: float | None = None
         if self._gpu_time.is_spent:
-            gang.leaving = "the budget is spent"
-        elif gang.info.node in self._draining:
-            ends_at = self._draining[gang.info.node]
+            gang.leave("the budget is spent", None)
+        elif node in self._draining:
+            ends_at = self._draining[node]
             notice_s = ends_at - time.time() if ends_at else None
-            gang.leaving = "its node goes"
-            self._say(
-                f"{gang.name} leaves: node {gang.info.node[:8]} is being drained"
-                + (f", gone in {notice_s:.0f} s" if notice_s is not None else "")
-            )
-        if gang.leaving:
-            gang.leader.leave.remote(notice_s)
+            gone_in = "" if notice_s is None else f", gone in {notice_s:.0f} s"
+            self._say(f"{gang.name} leaves: node {node_name(node)} is being drained{gone_in}")
+            gang.leave("its node goes", notice_s)
 
-    def _take(self, gang: _Gang) -> Work | None:
+    def _take(self, gang: WatchedGang) -> Work | None:
         """The next clip this gang may start now."""
         full = len(gang.running) >= self._config.clips_in_flight
         if full or gang.leaving or self._gpu_time.is_spent or self._health.pause is not None:
@@ -325,28 +309,17 @@ class GangPool:
         """Gangs that wait for one, or are still to come."""
         return len(self._serving) - sum(bool(gang.running) for gang in self._up.values())
 
-    async def _attempt(self, gang: _Gang, work: Work) -> Outcome:
+    async def _attempt(self, gang: WatchedGang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
         owner = f"{self._spec.epoch}/{gang.name}"
         work.past_attempt = await asyncio.to_thread(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
         outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt)
         return outcome
 
-    async def _settle(self, gang: _Gang, tasks: list[asyncio.Task[Outcome]]) -> Fault | None:
+    async def _settle(self, gang: WatchedGang) -> Fault | None:
         """Deal with attempts that have ended; the fault, if one has broken the gang."""
         breaking: Fault | None = None
-        for task in tasks:
-            work = gang.running.pop(task)
-            try:
-                outcome = task.result()
-            except RayTaskError as error:
-                if isinstance(error.cause, LeaseLost):
-                    raise error.cause from None
-                outcome = Outcome(fault=Fault("internal", first_line(error.cause)))
-            except RayError as error:
-                outcome = Outcome(fault=Fault("gang", f"the gang died: {first_line(error)}"), broken=True)
-            except OSError as error:
-                outcome = Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+        for work, outcome in gang.attempts_that_ended():
             self._metrics.exchanged("gang", outcome.traffic)
             if outcome.record is not None:
                 self._metrics.attempt_ended("ok")
@@ -363,7 +336,7 @@ class GangPool:
                 await self._settlement.after_fault(work, outcome.fault)
         return breaking
 
-    async def _finished(self, gang: _Gang, work: Work, record: Record) -> None:
+    async def _finished(self, gang: WatchedGang, work: Work, record: Record) -> None:
         self._health.clip_finished(gang.info.node)
         seconds = record.seconds
         publish = sum(seconds.get(phase, 0.0) for phase in ("decode", "encode", "put"))
@@ -374,7 +347,7 @@ class GangPool:
         self._metrics.made(work.clip, record)
         await self._settlement.finished(record)
 
-    async def _give_up_all(self, gang: _Gang, fault: Fault) -> None:
+    async def _give_up_all(self, gang: WatchedGang, fault: Fault) -> None:
         """Clips still in flight on a gang that is gone have had an attempt too."""
         for task, work in reversed(gang.running.items()):
             task.cancel()
@@ -386,16 +359,3 @@ class GangPool:
         self._on_record(record)
         self._metrics.settled(record)
         self._notify()
-
-    async def _ping(self, gang: _Gang) -> None:
-        """Raises TimeoutError when the leader no longer answers (stopped, or its node cut off)."""
-        while True:
-            await asyncio.sleep(_PING_S)
-            gang.stages = await asyncio.wait_for(gang.leader.stages.remote(), _PING_TIMEOUT_S)
-
-
-def _reason(task: asyncio.Future[Any]) -> str:
-    error = task.exception()
-    if isinstance(error, TimeoutError):
-        return "its leader does not answer"
-    return first_line(error) if error else str(task.result())

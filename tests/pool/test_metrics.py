@@ -32,7 +32,7 @@ from support.job_runs import BackgroundJob, records, run_job, wait_for, write_ma
 from support.paths import ROOT
 
 import cosmos_ray.pool.metrics
-import cosmos_ray.pool.pool
+import cosmos_ray.pool.watched
 from cosmos_ray.clip.video import encode_mp4
 from cosmos_ray.ledger.ledger import Record, record_path
 from cosmos_ray.pool.metrics import BUCKETS_S, HANDED_BACK, METRICS, PHASES, Metric, _seconds_between
@@ -120,7 +120,7 @@ def _buckets(values: list[float]) -> list[float]:
 @pytest.mark.slow
 def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job with much that can be counted: two modes, an input, faulty rows, a rank that dies."""
-    monkeypatch.setattr(cosmos_ray.pool.pool, "_PING_S", 0.2)
+    monkeypatch.setattr(cosmos_ray.pool.watched, "_PING_S", 0.2)
     monkeypatch.setattr(cosmos_ray.pool.metrics, "_SAMPLE_S", 0.2)
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
     rows: list[dict[str, Any]] = [
