@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ class Plan:
     unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
     removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
     work: the clips that are left, without those that will fail for what their rows say, by what they cost.
+    carried: columns of the manifest that decide no video and go into the index as they are.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class Plan:
     unguided: int = 0
     removed: dict[str, int] = field(default_factory=dict)
     work: tuple[ClipGroup, ...] = ()
+    carried: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         return f"{counted(self.clips, 'clip')}: {self.done} done, {self.failed} failed, {self.left} left"
@@ -54,6 +56,10 @@ class Plan:
 
 def unguided_line(clips: int) -> str:
     return f"{counted(clips, 'clip')} without a negative prompt: one network call a step, not two, and no guidance"
+
+
+def carried_line(columns: Sequence[str]) -> str:
+    return f"carried into the index, and used for nothing else: {', '.join(map(repr, columns))}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Sur
             if rows and (bits := np.concatenate(left)).any():
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
     counts.check_unique()
-    return Survey(counts.plan(), tuple(work))
+    return Survey(replace(counts.plan(), carried=manifest.carried), tuple(work))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Where a manifest's rows lie: one Parquet file, all of a folder, or all that a pattern names; on disk or in a store.
 
-Files are taken in the order of their names. All must have the same columns of the same types. They are listed once a
-job: one that is added later belongs to the next run. Relative references start from the folder of their row's file.
+Files are taken in the order of their names. They may have been written by different tools: `schema` makes one schema
+of theirs, to which the names of their folders add (`partitions`). They are listed once a job: one that is added later
+belongs to the next run. Relative references start from the folder of their row's file.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.rows import check_schema, unreadable
-from cosmos_ray.store.storage import filesystem_of, normalise_uri, parent_uri, retrying, scheme_of
+from cosmos_ray.manifest.columns import COLUMNS, check_schema
+from cosmos_ray.manifest.partitions import Partitions, partitions_of
+from cosmos_ray.manifest.schema import FileSchema, conform, unify
+from cosmos_ray.store.storage import explain, filesystem_of, normalise_uri, parent_uri, retrying, scheme_of
 
 _SUFFIX = ".parquet"
 _BATCH_ROWS = 8192
@@ -28,11 +31,15 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """name: for messages, relative to the manifest; "" where the manifest is this one file. rows: of each row group."""
+    """name: for messages, relative to the manifest; "" where the manifest is this one file. rows: of each row group.
+
+    partitions: columns that the names of its folders give to all of its rows.
+    """
 
     uri: str
     name: str
     rows: tuple[int, ...]
+    partitions: Partitions = ()
 
     @property
     def base(self) -> str:
@@ -46,7 +53,7 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """uri: as it was asked for. schema: of every file."""
+    """uri: as it was asked for. schema: of all files together."""
 
     uri: str
     files: tuple[ManifestFile, ...]
@@ -55,6 +62,11 @@ class Manifest:
     @property
     def rows(self) -> int:
         return sum(sum(file.rows) for file in self.files)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns that decide no video: they go into the index as they are."""
+        return tuple(name for name in self.schema.names if name not in COLUMNS)
 
     def sha256(self) -> str:
         """Of the file's bytes; of all files' names and hashes where there are several."""
@@ -72,16 +84,14 @@ def open_manifest(uri: str) -> Manifest:
     with ThreadPoolExecutor(_OPENERS) as pool:
         opened = list(pool.map(lambda one: _open(*one), found))
     files = tuple(file for file, _ in opened)
-    first = opened[0][1]
-    for file, schema in opened[1:]:
-        _check_same(files[0], first, file, schema)
+    schema = unify([FileSchema(file.name or file.uri, schema, file.partitions) for file, schema in opened])
     if not any(rows for file in files for rows in file.rows):
         raise ManifestError(f"the manifest {uri} is empty")
-    return Manifest(uri, files, first)
+    return Manifest(uri, files, schema)
 
 
-def _find(uri: str) -> list[tuple[str, str]]:
-    """(URI, name) of each file."""
+def _find(uri: str) -> list[tuple[str, str, Partitions]]:
+    """(URI, name, partitions) of each file."""
     fs, path = filesystem_of(uri)
     try:
         there = _type(fs, path, uri)
@@ -90,19 +100,23 @@ def _find(uri: str) -> list[tuple[str, str]]:
         elif there is None and any(sign in path for sign in "*?["):
             found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
         else:
-            return [(normalise_uri(uri), "")]
+            return [(normalise_uri(uri), "", partitions_of(path, posixpath.dirname(path)))]
     except OSError as error:
         raise unreadable(uri, error) from error
     prefix = "" if scheme_of(uri) == "file" else f"{scheme_of(uri)}://"
     files = []
     for file in sorted(found):
         name = file[len(top) :].lstrip("/")
-        # As Spark and others do: what begins so is not data.
-        if file.endswith(_SUFFIX) and not any(part.startswith((".", "_")) for part in name.split("/")):
-            files.append((prefix + file, name))
+        if file.endswith(_SUFFIX) and not any(_is_hidden(part) for part in name.split("/")):
+            files.append((prefix + file, name, partitions_of(file, top)))
     if not files:
         raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
     return files
+
+
+def _is_hidden(part: str) -> bool:
+    """As Spark has it: what begins so is not data, a partition aside."""
+    return part.startswith(".") or (part.startswith("_") and "=" not in part)
 
 
 def _type(fs: Any, path: str, uri: str) -> str | None:
@@ -119,14 +133,14 @@ def _before_pattern(path: str) -> str:
     return posixpath.dirname(path[:first])
 
 
-def _open(uri: str, name: str) -> tuple[ManifestFile, pa.Schema]:
+def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa.Schema]:
     file = open_file(uri)
     try:
-        check_schema(file.schema_arrow)
+        check_schema(file.schema_arrow, [column for column, _ in partitions])
     except ManifestError as error:
         raise ManifestError(f"{name}: {error}" if name else str(error)) from None
     rows = tuple(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
-    return ManifestFile(uri, name, rows), file.schema_arrow.remove_metadata()
+    return ManifestFile(uri, name, rows, partitions), file.schema_arrow.remove_metadata()
 
 
 def open_file(uri: str) -> pq.ParquetFile:
@@ -136,42 +150,38 @@ def open_file(uri: str) -> pq.ParquetFile:
         return retrying(lambda: pq.ParquetFile(fs.open(path, "rb")), f"reading {uri}")
     except FileNotFoundError:
         raise ManifestError(f"there is no manifest at {uri}") from None
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
 
 
-def _check_same(first: ManifestFile, expected: pa.Schema, file: ManifestFile, schema: pa.Schema) -> None:
-    """Names and types must be those of the first file, in any order."""
-    problems = [
-        f"column `{name}`: found no such column, expected {expected.field(name).type}"
-        for name in expected.names
-        if name not in schema.names
-    ]
-    for name in schema.names:
-        found = f"column `{name}`: found type {schema.field(schema.get_field_index(name)).type}"
-        if name not in expected.names:
-            problems.append(f"{found}, expected no such column")
-        elif schema.field(name).type != expected.field(name).type:
-            problems.append(f"{found}, expected {expected.field(name).type}")
-    if problems:
-        raise ManifestError(f"{file.name} has other columns than {first.name}: " + "; ".join(problems))
+def unreadable(uri: str, error: Exception) -> ManifestError:
+    """What is said of a manifest, or a file of it, that is damaged or something else."""
+    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain(error)}")
 
 
 def row_group_batches(
     file: ManifestFile, number: int, schema: pa.Schema, batch_rows: int = _BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """One row group, a batch in memory at a time, with the columns of `schema` in its order. Raises ManifestError."""
+    """One row group, a batch in memory at a time, in the manifest's schema. Raises ManifestError."""
     batches = open_file(file.uri).iter_batches(batch_rows, row_groups=[number])
+    first_row = sum(file.rows[:number])
     while True:
         try:
             batch = next(batches, None)
-            if batch is not None:
-                batch.validate(full=True)  # text that is not UTF-8
-        except (OSError, ValueError) as error:  # damaged pages
+            if batch is None:
+                return
+            batch.validate(full=True)  # text that is not UTF-8
+        except (OSError, ValueError, pa.ArrowException) as error:  # damaged pages
             raise unreadable(file.uri, error) from error
-        if batch is None:
-            return
-        yield batch.select(schema.names)
+        try:
+            found = conform(batch, schema, file.partitions)
+        except pa.ArrowException as error:
+            raise ManifestError(f"{file.where(first_row)} and the rows after it cannot be read: {error}") from error
+        if found.differs is not None:
+            row, what = found.differs
+            raise ManifestError(f"{file.where(first_row + row)}: {what}")
+        yield found.batch
+        first_row += batch.num_rows
 
 
 def _sha256(uri: str) -> str:

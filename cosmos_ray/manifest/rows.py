@@ -1,18 +1,17 @@
-"""The manifest: its columns, what is wrong with them, and the clips that its rows ask for.
+"""The manifest's rows: what is wrong with one, and the clips that it asks for.
 
-Two kinds of fault are told apart here. Columns of a wrong type and ids that are missing, illegal, repeated or colliding
-make the manifest unusable (`ManifestError`). Everything else is a fault of its row: `clips_of_row` then returns clips
-that carry the error, which end as `failed` records.
+Two kinds of fault are told apart. Columns that are misspelt or of a wrong type (`columns`), and ids that are missing,
+illegal, repeated or colliding make the manifest unusable (`ManifestError`). Everything else is a fault of its row:
+`clips_of_row` then returns clips that carry the error, which end as `failed` records.
 """
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,13 +19,15 @@ import pyarrow as pa
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
-from cosmos_ray.store.storage import explain, resolve_reference
+from cosmos_ray.manifest.inputs import frames_of, inputs_of, reference, views_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
 MAX_PROMPT_CHARS = 20_000
+#: A warning: what the row gives and nothing takes.
+UNUSED_INPUT = "the input is not used: num_conditional_frames is 0"
 #: What stands in `prompt` where somebody took it for a reference.
 _FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
@@ -48,7 +49,10 @@ class Clip:
     """One clip to make: references and parameters, never video bytes.
 
     prompts: one caption (view 0), or one a view. inputs: no URI, one (views one after the other in time) or one a view.
+    views: what the row names, in the order of everything else here; empty where that is the first n_views.
+    frames: instead of inputs, URIs of pictures in order of time, a tuple a view.
     row_hash: of everything that decides the video. error: why it cannot be made.
+    warnings: what is doubtful in the row, and decides nothing.
     """
 
     id: str
@@ -66,6 +70,14 @@ class Clip:
     row_hash: str = ""
     generation: int = 0
     error: str | None = None
+    views: tuple[str, ...] = ()
+    frames: tuple[tuple[str, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The views that are made, in order."""
+        return self.views or VIEWS[: self.n_views]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -73,85 +85,20 @@ class Clip:
     @staticmethod
     def from_json(text: str) -> Clip:
         fields = json.loads(text)
-        return Clip(**{**fields, "prompts": tuple(fields["prompts"]), "inputs": tuple(fields["inputs"])})
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
-
-
-def _is_text_list(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) and _is_text(
-        kind.value_type
-    )
-
-
-def _is_text_or_list(kind: pa.DataType) -> bool:
-    return _is_text(kind) or _is_text_list(kind)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
-
-
-def _is_cameras(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return all(_is_text(kind.field(i).type) for i in range(kind.num_fields))
-    if pa.types.is_map(kind):
-        return _is_text(kind.key_type) and _is_text(kind.item_type)
-    return _is_text_list(kind) or pa.types.is_null(kind)
-
-
-# Numbers may be stored as floats: that is what pandas makes of an integer column with gaps.
-_COLUMNS = {
-    "id": (_is_text, "string"),
-    "prompt": (_is_text_or_list, "string or list<string>"),
-    "prompt_embedding": (_is_text, "string (a URI)"),
-    "input_video": (_is_text, "string (a URI)"),
-    "input_videos": (_is_cameras, "struct or map camera -> URI, or list<string>"),
-    "num_conditional_frames": (_is_number, "an integer"),
-    "negative_prompt": (_is_text, "string"),
-    "guidance": (_is_number, "a number"),
-    "seed": (_is_number, "an integer"),
-    "num_steps": (_is_number, "an integer"),
-    "n_views": (_is_number, "an integer"),
-    "fps": (_is_number, "an integer"),
-    "num_samples": (_is_number, "an integer"),
-}
-
-
-def check_schema(schema: pa.Schema) -> None:
-    """Raises ManifestError, naming every missing or mistyped column at once."""
-    problems = [
-        f"column `{name}`: found {count} of this name, expected one"
-        for name, count in collections.Counter(schema.names).items()
-        if count > 1
-    ]
-    if "id" not in schema.names:
-        problems.append("column `id` is missing: expected string")
-    if not {"prompt", "prompt_embedding"} & set(schema.names):
-        problems.append("there is neither a column `prompt` nor a column `prompt_embedding`")
-    for name, (is_right, expected) in _COLUMNS.items():
-        if schema.names.count(name) == 1 and not is_right(kind := schema.field(name).type):
-            problems.append(f"column `{name}`: found type {kind}, expected {expected}")
-    if problems:
-        raise ManifestError("the manifest cannot be used: " + "; ".join(problems))
-
-
-def unreadable(uri: str, error: Exception) -> ManifestError:
-    """What is said of a manifest, or a file of it, that is damaged or something else."""
-    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain(error)}")
+        for name in ("prompts", "inputs", "views", "frames", "warnings"):
+            fields[name] = tuple(fields.get(name, ()))  # clips of 0.1.0 have fewer
+        return Clip(**{**fields, "frames": tuple(map(tuple, fields["frames"]))})
 
 
 def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
-    """Plain dicts; maps become dicts too."""
+    """Plain dicts; maps of cameras become dicts too, unless they name one twice."""
     rows: list[dict[str, Any]] = batch.to_pylist()
-    for row in rows:
-        cameras = row.get("input_videos")
-        if isinstance(cameras, list) and cameras and isinstance(cameras[0], tuple):
-            row["input_videos"] = dict(cameras)
+    for column in ("input_videos", "input_frames"):
+        if column in batch.schema.names and pa.types.is_map(batch.schema.field(column).type):
+            for row in rows:
+                pairs = row[column]
+                if pairs is not None and len(named := dict(pairs)) == len(pairs):
+                    row[column] = named
     return rows
 
 
@@ -194,23 +141,32 @@ def clips_of_row(row: Mapping[str, Any], defaults: RowDefaults, base: str) -> li
 
 
 def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str) -> Clip:
-    n_views = _integer(row, "n_views", defaults.n_views, 1, min(defaults.n_views, len(VIEWS)))
-    inputs = _inputs(row, n_views, base)
+    most = min(defaults.n_views, len(VIEWS))
+    views = views_of(row, most)
+    n_views = _integer(row, "n_views", len(views) or defaults.n_views, 1, most)
+    if views and n_views != len(views):
+        raise column_error("n_views", n_views, f"{len(views)}, as many as `views` names")
+    cameras = views or VIEWS[:n_views]
+    inputs, frames = inputs_of(row, cameras, base), frames_of(row, cameras, base)
+    conditional_frames = _conditional_frames(row, inputs, dict(zip(cameras, frames, strict=False)))
     embedding = row.get("prompt_embedding")
     return _hashed(
         Clip(
             id=row_id,
             row_id=row_id,
             prompts=_prompts(row, n_views),
-            prompt_embedding=_reference("prompt_embedding", embedding, base) if embedding is not None else None,
+            prompt_embedding=reference("prompt_embedding", embedding, base) if embedding is not None else None,
             inputs=inputs,
-            num_conditional_frames=_conditional_frames(row, bool(inputs)),
+            num_conditional_frames=conditional_frames,
             negative_prompt=_text(row, "negative_prompt", defaults.negative_prompt),
             guidance=_number(row, "guidance", defaults.guidance, 0.0, 100.0),
             seed=_integer(row, "seed", defaults.seed, 0, MAX_SEED),
             num_steps=_integer(row, "num_steps", defaults.num_steps, 1, MAX_STEPS),
             n_views=n_views,
             fps=_integer(row, "fps", defaults.fps, 1, 120),
+            views=() if cameras == VIEWS[:n_views] else cameras,
+            frames=frames,
+            warnings=(UNUSED_INPUT,) if (inputs or frames) and not conditional_frames else (),
         )
     )
 
@@ -219,8 +175,11 @@ def _hashed(clip: Clip) -> Clip:
     if clip.error is not None:
         return clip
     fields = asdict(clip)
-    for not_deciding in ("row_hash", "generation", "error", "id", "row_id"):
+    for not_deciding in ("row_hash", "generation", "error", "id", "row_id", "warnings"):
         del fields[not_deciding]
+    for newer in ("views", "frames"):  # rows that do not use them keep the hash that they had before
+        if not fields[newer]:
+            del fields[newer]
     return replace(clip, row_hash=_hash(fields))
 
 
@@ -279,43 +238,17 @@ def _prompts(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
     return prompts
 
 
-def _reference(column: str, found: Any, base: str) -> str:
-    try:
-        return resolve_reference(found, base)
-    except ValueError as error:
-        # The reason says what is wrong; the reference itself is what was found.
-        raise column_error(column, found, f"a URI that may be read, not {error}") from None
-
-
-def _inputs(row: Mapping[str, Any], n_views: int, base: str) -> tuple[str, ...]:
-    one, many = row.get("input_video"), row.get("input_videos")
-    if isinstance(many, Mapping) and all(uri is None for uri in many.values()):
-        many = None  # a struct column gives rows without cameras a struct of nulls
-    if one is not None and many is not None:
-        raise column_error("input_videos", many, "null, because the row has an `input_video`")
-    if one is not None:
-        return (_reference("input_video", one, base),)
-    if many is None:
-        return ()
-    return tuple(_reference("input_videos", uri, base) for uri in _in_view_order(many, n_views))
-
-
-def _in_view_order(found: Mapping[str, Any] | list[Any], n_views: int) -> list[Any]:
-    if isinstance(found, Mapping):
-        named = {name: uri for name, uri in found.items() if uri is not None}
-        unknown, missing = sorted(set(named) - set(VIEWS)), [view for view in VIEWS[:n_views] if view not in named]
-        if unknown or missing:
-            raise column_error("input_videos", sorted(named), f"the cameras {', '.join(VIEWS[:n_views])}")
-        return [named[view] for view in VIEWS[:n_views]]
-    if len(found) != n_views or not all(isinstance(uri, str) for uri in found):
-        raise column_error("input_videos", found, f"{n_views} URIs, one a view")
-    return found
-
-
-def _conditional_frames(row: Mapping[str, Any], has_input: bool) -> int:
+def _conditional_frames(row: Mapping[str, Any], inputs: tuple[str, ...], pictures: Mapping[str, Sequence[str]]) -> int:
+    """pictures: of each camera, if there are any."""
+    has_input = bool(inputs or pictures)
     frames = _integer(row, "num_conditional_frames", 1 if has_input else 0, 0, max(LATENT_FRAMES))
     if frames not in LATENT_FRAMES:
         raise column_error("num_conditional_frames", frames, "0 (Text2World), 1 (Image2World) or 5 (Video2World)")
     if frames and not has_input:
         raise column_error("num_conditional_frames", frames, "0, because the row has no input video")
+    for camera, uris in pictures.items():
+        if len(uris) < frames:
+            raise column_error(
+                "input_frames", {camera: list(uris)}, f"at least {frames} pictures, as `num_conditional_frames` says"
+            )
     return frames

@@ -32,7 +32,8 @@ from support.paths import DATASETS
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.video import decode_mp4, encode_mp4, probe
 from cosmos_ray.errors import UsageError
-from cosmos_ray.manifest.rows import RowDefaults, check_schema, clips_of_row, rows_of
+from cosmos_ray.manifest.columns import check_schema
+from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="")
 EMPTY = Scene("day", (), ego_speed=8.0, buildings=5)

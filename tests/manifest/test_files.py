@@ -78,21 +78,6 @@ def test_a_folder_or_pattern_without_files(storage: Storage, uri: str, kind: str
         open_manifest(storage.uri_of(uri))
 
 
-def test_files_of_other_columns_are_named(tmp_path: Path) -> None:
-    """Types and names must be those of the first file; their order may differ."""
-    storage = Storage(str(tmp_path / "m"))
-    put(storage, "1.parquet", {"id": "a", "seed": 1, "weather": "rain"}, tmp=tmp_path)
-    put(storage, "2.parquet", {"weather": "dry", "seed": 2, "id": "b"}, tmp=tmp_path)
-    assert [clip.seed for clip in manifest_clips(storage.uri, DEFAULTS)] == [1, 2]
-    put(storage, "3.parquet", {"id": "c", "seed": 1.5, "town": "Ulm"}, tmp=tmp_path)
-    with pytest.raises(ManifestError) as caught:
-        plan_of(storage.uri)
-    assert str(caught.value) == (
-        "3.parquet has other columns than 1.parquet: column `weather`: found no such column, expected string; column "
-        "`seed`: found type double, expected int64; column `town`: found type string, expected no such column"
-    )
-
-
 def test_a_file_that_is_damaged_or_mistyped_is_named(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "m"))
     put(storage, "1.parquet", {"id": "a"}, tmp=tmp_path)

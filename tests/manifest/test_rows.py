@@ -19,7 +19,7 @@ from support.job_runs import write_manifest
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.job.plan import manifest_clips
-from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, sample_seed
+from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of, sample_seed
 from cosmos_ray.manifest.table import check_batch
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
@@ -188,6 +188,20 @@ def test_cameras_come_in_the_models_order(tmp_path: Path, column: pa.Array) -> N
     [clip] = manifest_clips(str(tmp_path / "m.parquet"), DEFAULTS)
     assert clip.error is None
     assert clip.inputs == tuple(f"{tmp_path}/{view}.mp4" for view in VIEWS)
+
+
+@pytest.mark.parametrize("column", ["input_videos", "input_frames"])
+def test_a_map_that_names_a_camera_twice_is_a_fault_of_its_row(column: str) -> None:
+    """Neither of the two is taken. A map is the one type in which a name can come again."""
+    value: Any = "a.mp4" if column == "input_videos" else ["a.jpg"]
+    kind = pa.map_(pa.string(), pa.string() if column == "input_videos" else pa.list_(pa.string()))
+    once = [(view, value) for view in VIEWS]
+    rows = pa.RecordBatch.from_pydict(
+        {"id": ["a", "b"], "prompt": ["p", "p"], column: pa.array([once, [*once, ("rear", value)]], kind)}
+    )
+    [good], [bad] = (clips_of_row(row, DEFAULTS, BASE) for row in rows_of(rows))
+    assert (good.error, bad.error) == (None, f"column `{column}`: found ['rear', 'rear'], expected each camera once")
+    assert not check_batch(rows, DEFAULTS, BASE).right[1]
 
 
 def test_a_struct_of_nulls_is_no_input(tmp_path: Path) -> None:

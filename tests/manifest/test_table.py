@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.manifest.rows import RowDefaults, check_schema, clips_of_row, rows_of
+from cosmos_ray.manifest.columns import check_schema
+from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch, fan_out, first_illegal_id
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
+WAYMO = ["front_wide", "cross_right", "rear_right", "rear_left", "cross_left"]
 BASES = ("/data/set", "s3://bucket/set")
 
 CAPTIONS = ["a street", 'ünïcode \u2028 \\ "quoted"\t', "", "  \n", "\xa0", "\x1f", "a.txt", "b/a.PT\n", "at St. Paul"]
@@ -65,11 +67,11 @@ def camera_column(draw: st.DrawFn, rows: int) -> pa.Array | None:
         return None
     if kind == "list":
         lists = st.one_of(
-            st.none(), st.lists(_references, max_size=8), st.lists(st.just("a.mp4"), min_size=7, max_size=7)
+            st.none(), st.lists(_references, max_size=8), st.sampled_from([5, 7]).map(lambda n: ["a.mp4"] * n)
         )
         return pa.array(draw(st.lists(lists, min_size=rows, max_size=rows)), pa.list_(pa.string()))
     names = [*VIEWS, "roof"] if kind == "odd struct" else list(VIEWS)
-    full = st.just({view: f"{view}.mp4" for view in VIEWS})
+    full = st.sampled_from([VIEWS, VIEWS, WAYMO]).map(lambda rig: {view: f"{view}.mp4" for view in rig})
     cameras = st.one_of(st.none(), full, st.dictionaries(st.sampled_from(names), _references, max_size=8))
     found = draw(st.lists(cameras, min_size=rows, max_size=rows))
     if kind == "map":
@@ -77,6 +79,34 @@ def camera_column(draw: st.DrawFn, rows: int) -> pa.Array | None:
         items = [None if one is None else [*one.items(), *list(one.items())[: int(again)]] for one in found]
         return pa.array(items, pa.map_(pa.string(), pa.string()))
     return pa.array(found, pa.struct([(name, pa.string()) for name in names]))
+
+
+def views_column(draw: st.DrawFn, rows: int) -> pa.Array | None:
+    """Mostly of one kind, as a manifest of one data set has it."""
+    if draw(st.booleans()):
+        return None
+    usual = draw(st.sampled_from([WAYMO, [*WAYMO], list(VIEWS[:5]), list(VIEWS), list(reversed(VIEWS))]))
+    odd = st.one_of(
+        st.none(),
+        st.integers(0, 8).map(lambda n: list(VIEWS[:n])),
+        st.lists(st.sampled_from([*VIEWS, "roof", "front_wide\0rear", None]), max_size=8),
+    )
+    views = st.one_of(st.just(usual), st.just(usual), odd)
+    return pa.array(draw(st.lists(views, min_size=rows, max_size=rows)), pa.list_(pa.string()))
+
+
+def frames_column(draw: st.DrawFn, rows: int, usual: list[str]) -> pa.Array | None:
+    kind = draw(st.sampled_from(["none", "none", "struct", "map"]))
+    if kind == "none":
+        return None
+    full = st.integers(0, 5).map(lambda n: {view: [f"{view}.{at}.jpg" for at in range(n)] for view in usual})
+    pictures = st.lists(_references, max_size=6)
+    odd = st.dictionaries(st.sampled_from([*VIEWS, "roof"]), st.one_of(st.none(), pictures), max_size=3)
+    found = draw(st.lists(st.one_of(st.none(), full, odd), min_size=rows, max_size=rows))
+    if kind == "map":
+        items = [None if one is None else list(one.items()) for one in found]
+        return pa.array(items, pa.map_(pa.string(), pa.list_(pa.string())))
+    return pa.array(found, pa.struct([(name, pa.list_(pa.string())) for name in [*VIEWS, "roof"]]))
 
 
 @st.composite
@@ -105,6 +135,12 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
     cameras = camera_column(draw, rows)
     if cameras is not None:
         columns["input_videos"] = cameras
+    views = views_column(draw, rows)
+    if views is not None:
+        columns["views"] = views
+    frames = frames_column(draw, rows, draw(st.sampled_from([WAYMO, list(VIEWS)])))
+    if frames is not None:
+        columns["input_frames"] = frames
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -127,6 +163,8 @@ def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str) -> None:
             assert hashes[clip.id] == clip.row_hash
             assert checked.unguided[number] == (not clip.negative_prompt)
             assert checked.seeds[number] == clips[0].seed
+            assert clip.views == checked.views
+            assert bool(checked.unused_input[number]) == bool(clip.warnings)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -149,6 +187,24 @@ def test_rows_as_they_usually_are_need_no_second_look(base: str, cameras: str | 
     checked = check_batch(batch, DEFAULTS, base)
     assert checked.right.all()
     assert checked.row_hashes(np.array([1]), np.array([0])) == [clips_of_row(row, DEFAULTS, base)[0].row_hash]
+
+
+@pytest.mark.parametrize("views", [list(VIEWS), list(VIEWS[:2]), WAYMO, ["rear", "front_wide"]], ids="_".join)
+@pytest.mark.parametrize("kind", ["struct", "map", "list", None])
+def test_rows_that_name_their_cameras_need_no_second_look(views: list[str], kind: str | None) -> None:
+    """Whichever these are, as long as most rows of a batch name the same."""
+    cameras = {view: f"in/{view}.mp4" for view in sorted(views)}
+    row: dict[str, Any] = {"id": "a", "prompt": ["p"] * len(views), "views": views}
+    given: Any = list(cameras.values()) if kind == "list" else cameras if kind else None
+    column = pa.array([given] * 3)
+    if kind == "map":
+        column = pa.array([list(cameras.items())] * 3, pa.map_(pa.string(), pa.string()))
+    batch = pa.RecordBatch.from_pylist([row, {**row, "id": "b"}, {**row, "id": "c", "views": ["rear"]}])
+    checked = check_batch(batch.append_column("input_videos", column), DEFAULTS, "/data")
+    assert checked.right.tolist()[:2] == [True, True]
+    [clip] = clips_of_row({**row, "input_videos": given}, DEFAULTS, "/data")
+    assert checked.row_hashes(np.array([1]), np.array([0])) == [clip.row_hash]
+    assert checked.views == clip.views
 
 
 def test_the_first_illegal_id_is_found(tmp_path: Path) -> None:
