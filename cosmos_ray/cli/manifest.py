@@ -2,49 +2,183 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cosmos_ray.words import counted
 
+if TYPE_CHECKING:
+    from cosmos_ray.manifest.builders.notes import Built
+
 app = typer.Typer(no_args_is_help=True, help="Build a Parquet manifest from what you have.")
 
 Out = Annotated[str, typer.Option(help="URI of the manifest to write.")]
+Cameras = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PRESET|NAME=VIEW,...",
+        help="Whose camera names: nuscenes, waymo, argoverse2, physicalai-av, rds-hq, or your own.",
+    ),
+]
+Views = Annotated[
+    str | None, typer.Option(metavar="VIEW,...", help="Which cameras to make; else those that there are inputs of.")
+]
+NViews = Annotated[int | None, typer.Option(help="How many cameras to make, the first in the rig's order.")]
+Base = Annotated[str | None, typer.Option(help="Folder that relative paths start from; else the file's own.")]
+Prompt = Annotated[str | None, typer.Option(help="Caption of every clip that has none of its own.")]
+Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="Captions by id: JSON, CSV, JSONL or Parquet.")]
+Fps = Annotated[int | None, typer.Option(help="Frames a second of the clips; 10 where nothing else is said.")]
 
 
 @app.command()
 def from_folder(
-    folder: Annotated[str, typer.Argument(help="A sub-folder a clip: videos and caption.txt.")],
+    folder: Annotated[str, typer.Argument(help="A sub-folder a clip: videos or pictures, and caption.txt.")],
     out: Out,
+    cameras: Cameras = None,
+    views: Views = None,
+    n_views: NViews = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+    fps: Fps = None,
 ) -> None:
-    """From a folder with a sub-folder a clip."""
-    from cosmos_ray.manifest import builders
+    """From a folder with a sub-folder a clip, or a sub-folder a camera."""
+    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.folder import from_folder as build
+    from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(builders.from_folder(folder, out), out)
+    captions = captions_of(prompt, prompts)
+    _tell(build(folder, out, rig=rig_of(cameras, views, n_views), captions=captions, fps=fps), out)
+
+
+@app.command()
+def from_table(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv, .jsonl or .parquet with a row a clip.")],
+    out: Out,
+    cameras: Cameras = None,
+    views: Views = None,
+    n_views: NViews = None,
+    base: Base = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a CSV that is not UTF-8, such as cp1252.")] = None,
+) -> None:
+    """From a CSV, JSONL or Parquet file with the manifest's columns."""
+    from cosmos_ray.manifest.builders.rig import rig_of
+    from cosmos_ray.manifest.builders.table import from_table as build
+
+    _tell(build(source, out, rig=rig_of(cameras, views, n_views), base=base, encoding=encoding), out)
+
+
+class CaptionFrom(StrEnum):
+    """What of a data set can be a clip's caption."""
+
+    scene = "scene"
+
+
+@app.command()
+def from_nuscenes(
+    dataroot: Annotated[str, typer.Argument(metavar="DATAROOT", help="The folder that holds samples and sweeps.")],
+    out: Out,
+    version: Annotated[str, typer.Option(help="The folder of tables in it.")] = "v1.0-mini",
+    stride: Annotated[int, typer.Option(help="Key frames (2 a second) from a clip to the next.", min=1)] = 6,
+    fps: Annotated[int, typer.Option(help="Frames a second of the clips.", min=1)] = 10,
+    frames: Annotated[int, typer.Option(help="Pictures of each camera that a clip starts from: 1 or 5.")] = 5,
+    prompt: Annotated[
+        str | None, typer.Option(help="Caption of every clip; {description} and {scene} stand for its scene's.")
+    ] = None,
+    caption_from: Annotated[
+        CaptionFrom | None, typer.Option(help="Instead of a prompt; the scene's description is the default.")
+    ] = None,
+    prompts: Prompts = None,
+    cameras: Cameras = "nuscenes",
+    views: Views = None,
+    n_views: NViews = None,
+) -> None:
+    """From nuScenes, as it is downloaded: clips that start from its pictures, six cameras."""
+    from cosmos_ray.errors import UsageError
+    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.nuscenes import from_nuscenes as build
+    from cosmos_ray.manifest.builders.rig import rig_of
+
+    if caption_from is not None and prompt is not None:
+        raise UsageError("--prompt and --caption-from: found both, expected one of them")
+    captions = captions_of("{description}" if prompt is None else prompt, prompts)
+    rig = rig_of(cameras, views, n_views)
+    built = build(dataroot, out, version=version, stride=stride, fps=fps, frames=frames, rig=rig, captions=captions)
+    _tell(built, out)
+
+
+@app.command()
+def from_rds_hq(
+    folder: Annotated[str, typer.Argument(help="A folder a camera, in `videos` or in itself; `captions`, `metas`.")],
+    out: Out,
+    cameras: Cameras = "rds-hq",
+    views: Views = None,
+    n_views: NViews = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+) -> None:
+    """From RDS-HQ's layout, which `export --format rds-hq` writes too."""
+    from cosmos_ray.manifest.builders.by_camera import from_rds_hq as build
+    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.rig import rig_of
+
+    _tell(build(folder, out, rig=rig_of(cameras, views, n_views), captions=captions_of(prompt, prompts)), out)
 
 
 @app.command()
 def from_batch_json(
     source: Annotated[str, typer.Argument(metavar="JSON", help="A list of {input_video, prompt, output_video}.")],
     out: Out,
+    cameras: Cameras = None,
+    views: Views = None,
+    n_views: NViews = None,
+    base: Base = None,
 ) -> None:
     """From the JSON that Cosmos-Predict2's `--batch_input_json` takes."""
-    from cosmos_ray.manifest import builders
+    from cosmos_ray.manifest.builders.batch_json import from_batch_json as build
+    from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(builders.from_batch_json(source, out), out)
+    _tell(build(source, out, rig=rig_of(cameras, views, n_views), base=base), out)
 
 
 @app.command()
 def from_multiview_json(
     sources: Annotated[list[str], typer.Argument(metavar="JSON...", help="Files that name a video for each camera.")],
     out: Out,
+    cameras: Cameras = None,
+    views: Views = None,
+    n_views: NViews = None,
+    base: Base = None,
 ) -> None:
-    """From the JSON files of Cosmos-Predict2.5's multiview example."""
-    from cosmos_ray.manifest import builders
+    """From the JSON files of Cosmos-Predict2.5's and -Transfer2.5's multiview examples."""
+    from cosmos_ray.manifest.builders.multiview_json import from_multiview_json as build
+    from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(builders.from_multiview_json(sources, out), out)
+    _tell(build(sources, out, rig=rig_of(cameras, views, n_views), base=base), out)
 
 
-def _tell(rows: int, out: str) -> None:
-    print(f"{out}: {counted(rows, 'row')}")
+@app.command()
+def vary(
+    source: Annotated[str, typer.Option("--in", metavar="MANIFEST", help="URI of the manifest to start from.")],
+    out: Out,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE,...", help="Values of which each row gets all.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help='New captions, such as "{prompt} Weather: {weather}."')] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="FIRST:END,...", help="Seeds: 0:5 is 0 to 4.")] = None,
+) -> None:
+    """Make many rows of each: all combinations of chosen values and seeds."""
+    from cosmos_ray.manifest.builders.vary import variations_of
+    from cosmos_ray.manifest.builders.vary import vary as build
+
+    _tell(build(source, out, variations_of(sets or (), template, seeds)), out)
+
+
+def _tell(built: Built, out: str) -> None:
+    for words in built.remarks:
+        print(words, file=sys.stderr)
+    for words in built.warnings:
+        print(f"warning: {words}", file=sys.stderr)
+    print(f"{out}: {counted(built.rows, 'row')}")

@@ -3,5 +3,5 @@
 No model, no ledger: what is done already is none of the manifest's business. `rows.py` alone knows what is wrong with a
 row; `table.py` is its fast sibling for a million of them, and asks it where it is not sure.
 
-Begin with `rows.py`; then `files.py` (where rows lie) and `builders.py` (manifests out of what people have).
+Begin with `rows.py`; then `files.py` (where rows lie) and `builders` (manifests out of what people have).
 """

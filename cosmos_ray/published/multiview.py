@@ -21,13 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cosmos_ray.clip.encode import stack_views
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
-from cosmos_ray.clip.video import stack_views
-from cosmos_ray.config import GenerateConfig
+from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.ledger.layout import CLIPS
 from cosmos_ray.ledger.ledger import Ledger, Record
-from cosmos_ray.manifest import builders
+from cosmos_ray.manifest.builders.batch_json import from_batch_json
+from cosmos_ray.manifest.builders.rig import rig_of
+from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, read_bytes
 from cosmos_ray.words import counted
@@ -145,7 +147,8 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     storage = Storage(work)
     storage.write("items.json", json.dumps(rows, indent=2).encode())
     manifest = storage.uri_of("manifest.parquet")
-    builders.from_batch_json(storage.uri_of("items.json"), manifest, flags.n_views, base=os.getcwd())
+    rig = rig_of(n_views=flags.n_views)
+    from_batch_json(storage.uri_of("items.json"), manifest, rig=rig, base=os.getcwd())
     config = GenerateConfig(
         manifest=manifest,
         output=work,
@@ -153,6 +156,7 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
         gang_size=flags.num_gpus,
         max_failed="0",
         device=flags.device,
+        inputs=InputsConfig(rate="as_is"),
     )
     code = generate(config, say).exit_code
     records = {record.id: record for record in Ledger(storage).records()}
@@ -220,7 +224,7 @@ def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 
 def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]]:
-    """Items for `builders.from_batch_json`, with everything the flags say."""
+    """Items for `from_batch_json`, with everything the flags say."""
     settings: dict[str, Any] = {
         "num_conditional_frames": flags.num_conditional_frames,
         "guidance": flags.guidance,
@@ -254,7 +258,7 @@ def work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: B
 
 def _paths(input_video: str, prompt: str | list[str]) -> list[str]:
     """The files that a clip is made from: its video, and its prompt unless that is the text itself."""
-    is_file = isinstance(prompt, str) and prompt.endswith((".txt", *builders.EMBEDDING_SUFFIXES))
+    is_file = isinstance(prompt, str) and prompt.endswith((".txt", *EMBEDDING_SUFFIXES))
     return [input_video, str(prompt)] if is_file else [input_video]
 
 

@@ -1,0 +1,160 @@
+"""A folder a camera, with a file a clip in each: RDS-HQ, what Cosmos is post-trained on, PhysicalAI-AV, our own export.
+
+videos/CAMERA/CLIP.mp4      or CAMERA/CLIP.mp4, or camera/CAMERA/CLIP.CAMERA.mp4
+captions/CAMERA/CLIP.json   {"caption": ...}
+metas/CAMERA/CLIP.txt       the caption alone
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.captions import Captions, by_view
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
+from cosmos_ray.manifest.builders.sources import (
+    VIDEOS,
+    Folder,
+    list_folder,
+    read_json,
+    read_text,
+    stem_of,
+    suffix_of,
+)
+from cosmos_ray.manifest.builders.writing import Draft, reference, write
+from cosmos_ray.store.storage import normalise_uri
+
+_HOMES = ("videos", "camera")
+_CAPTIONS = {"captions": ".json", "metas": ".txt"}
+#: By clip, then by view.
+_ByClip = dict[str, dict[str, str]]
+
+
+def from_rds_hq(folder: str, out: str, *, rig: Rig | None = None, captions: Captions | None = None) -> Built:
+    """Manifest of such a folder: our own export of this format, RDS-HQ's layout, or one of the same kind.
+
+    The id is the file's stem (CLIP_CHUNK, as it is named there). A clip that has a caption for its first view only has
+    it as a string; one that has others, as a list, "" for the views without. Control videos, embeddings, poses and maps
+    are not used, which is a warning.
+    """
+    rig, notes = rig or rig_of("rds-hq"), Notes()
+    top = list_folder(normalise_uri(folder))
+    home = next((list_folder(top.uri_of(name)) for name in _HOMES if name in top.folders), top)
+    cameras = _cameras(home, rig, strict=home is not top)
+    for name in (*top.folders, *top.files):
+        if name not in _CAPTIONS and top.uri_of(name) not in (home.uri, *cameras.values()):
+            notes.warn("folders and files that no clip uses", name)
+    videos = _videos(cameras, notes)
+    if not videos:
+        raise ManifestError(f"{top.uri} holds no clips: expected CAMERA/CLIP.mp4 in it, or in its folder videos")
+    told = _captions(top, rig, notes)
+    if rig.asked is None:
+        check_alike(videos.items(), notes)
+    given = captions or Captions()
+    drafts = []
+    for clip, found in videos.items():
+        where = f"clip {clip} of {top.uri}"
+        row: dict[str, object] = {"id": clip}
+        views = rig.views_of(row, found, where) or VIEWS
+        own = {view: told[clip][view] for view in views if view in told.get(clip, {})}
+        if surplus := sorted(set(told.get(clip, {})) - set(views)):
+            notes.warn("captions of cameras that are not made", f"{where}: {surplus[0]}")
+        if own and views[0] not in own:
+            notes.warn("clips with a caption for other views than the first only", where)
+        row["prompt"] = given.of(clip, by_view(own, views) if own else None, views, rig, where)
+        chosen = in_order(found, views, where, notes)
+        row["input_videos"] = {view: reference(uri, top.uri, out, where) for view, uri in chosen.items()}
+        drafts.append(Draft(where, row))
+    for clip in told:
+        if clip not in videos:
+            notes.warn("captions without a clip", clip)
+    given.warn_unused(notes)
+    return write(drafts, out, notes)
+
+
+def is_by_camera(top: Folder, rig: Rig) -> bool:
+    """Whether a folder is laid out so, and not a folder a clip."""
+    if any(name in top.folders for name in _HOMES) and _is_cameras(
+        list_folder(top.uri_of(next(name for name in _HOMES if name in top.folders))), rig
+    ):
+        return True
+    return _is_cameras(top, rig)
+
+
+def _is_cameras(folder: Folder, rig: Rig) -> bool:
+    try:
+        cameras = _cameras(folder, rig, strict=True)
+    except ManifestError:
+        return False
+    return bool(cameras) and not any("caption.txt" in list_folder(uri).files for uri in cameras.values())
+
+
+def _cameras(home: Folder, rig: Rig, strict: bool) -> dict[str, str]:
+    """URI of the folder of each view. strict: raises ManifestError for a folder that is no camera's."""
+    found: dict[str, str] = {}
+    for name in home.folders:
+        try:
+            view = rig.names.view_of(name)
+        except ManifestError as error:
+            if strict:
+                raise ManifestError(f"{home.uri_of(name)}: {error}") from None
+            continue
+        if view is not None and view in found:
+            raise ManifestError(f"{home.uri}: two folders for the view {view}, {stem_of(found[view])} and {name}")
+        if view is not None:
+            found[view] = home.uri_of(name)
+    return found
+
+
+def _videos(cameras: dict[str, str], notes: Notes) -> _ByClip:
+    """URIs of videos, in order of the clips' ids."""
+    found: _ByClip = {}
+    for view, uri in cameras.items():
+        for folder in _with_folders(uri):
+            folder.check_media()
+            for name in folder.files:
+                if suffix_of(name) not in VIDEOS:
+                    notes.warn("folders and files that no clip uses", folder.uri_of(name))
+                    continue
+                clip = stem_of(name).removesuffix(f".{posixpath.basename(uri)}")
+                if view in found.setdefault(clip, {}):
+                    raise ManifestError(f"clip {clip}: two videos, {found[clip][view]} and {folder.uri_of(name)}")
+                found[clip][view] = folder.uri_of(name)
+    return dict(sorted(found.items()))
+
+
+def _with_folders(uri: str) -> Iterator[Folder]:
+    """A camera's folder and those in it: PhysicalAI-AV comes in chunks."""
+    folder = list_folder(uri)
+    yield folder
+    for name in folder.folders:
+        yield list_folder(folder.uri_of(name))
+
+
+def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
+    found: _ByClip = {}
+    for home, suffix in _CAPTIONS.items():
+        if home not in top.folders:
+            continue
+        for view, uri in _cameras(list_folder(top.uri_of(home)), rig, strict=True).items():
+            for name in (folder := list_folder(uri)).files:
+                if suffix_of(name) != suffix:
+                    notes.warn("folders and files that no clip uses", folder.uri_of(name))
+                    continue
+                text = _caption(folder.uri_of(name))
+                if found.setdefault(stem_of(name), {}).setdefault(view, text) != text:
+                    notes.warn("captions in metas that differ from those in captions, which count", folder.uri_of(name))
+    return found
+
+
+def _caption(uri: str) -> str:
+    if suffix_of(uri) == ".txt":
+        return read_text(uri).strip()
+    found = read_json(uri)
+    text = found.get("caption") if isinstance(found, dict) else None
+    if not isinstance(text, str):
+        raise ManifestError(f'{uri}: found {found!r}, expected {{"caption": "..."}}')
+    return text

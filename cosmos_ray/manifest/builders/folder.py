@@ -1,0 +1,261 @@
+"""A folder of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
+from cosmos_ray.manifest.builders.captions import Captions
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.pictures import MOST, last_pictures
+from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
+from cosmos_ray.manifest.builders.sources import (
+    PICTURES,
+    VIDEOS,
+    Folder,
+    list_folder,
+    read_captions,
+    read_json,
+    stem_of,
+)
+from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, write
+from cosmos_ray.store.storage import normalise_uri
+
+#: Where the cameras of a clip may lie in its folder: Argoverse 2, PhysicalAI-AV's own tool, many fleets.
+_INSIDE = ("sensors/cameras", "camera", "cameras")
+_FPS = 10
+
+
+def from_folder(
+    folder: str,
+    out: str,
+    *,
+    rig: Rig | None = None,
+    captions: Captions | None = None,
+    fps: int | None = None,
+) -> Built:
+    """Manifest of a folder of clips, in any of these forms:
+
+    * a sub-folder a clip (its name is the id) with `caption.txt` (one line, or one a view), the input as `video.mp4`
+      (views one after the other in time; it wins where both are there), as one video a camera (`rear.mp4`), as a folder
+      of pictures a camera (`rear/0001.jpg`) or as pictures that name their camera (`rear_0001.jpg`); neither for a clip
+      from text alone; optionally `params.json` ({"seed": ..., "num_conditional_frames": ...});
+    * `NAME.mp4` (views one after the other in time), or `NAME.CAMERA.mp4` for each camera, beside `NAME.txt`;
+    * a folder a camera, as `by_camera` reads it.
+
+    Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
+    every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the
+    pictures that are taken.
+    """
+    rig, notes, given = rig or rig_of(), Notes(), captions or Captions()
+    top = list_folder(normalise_uri(folder))
+    if is_by_camera(top, rig):
+        return from_rds_hq(folder, out, rig=rig, captions=captions)
+    clips = [_sub_folder(list_folder(top.uri_of(name)), name, rig, notes) for name in top.folders]
+    clips += _beside(top, out, rig, given, notes)
+    if not clips:
+        raise ManifestError(
+            f"{top.uri} holds no clips: expected sub-folders with a caption.txt, NAME.mp4 + NAME.txt or CAMERA/CLIP.mp4"
+        )
+    if rig.asked is None:
+        undecided = [clip for clip in clips if not {"views", "n_views"} & set(clip.parameters)]
+        check_alike((clip.where, clip.found) for clip in undecided)
+    drafts = [_draft(clip, out, rig, given, fps, notes) for clip in clips]
+    given.warn_unused(notes)
+    return write(drafts, out, notes)
+
+
+class _Clip:
+    """What lies in the place of one clip. found: by view, a video's URI or names of pictures with their folder."""
+
+    def __init__(self, clip_id: str, where: str) -> None:
+        self.id, self.where = clip_id, where
+        self.video: str | None = None
+        self.videos: dict[str, str] = {}
+        self.pictures: dict[str, tuple[str, list[str]]] = {}
+        self.caption_file: str | None = None
+        self.parameters: dict[str, Any] = {}
+
+    @property
+    def found(self) -> Iterable[str]:
+        return () if self.video else (self.videos or self.pictures)
+
+
+def _draft(clip: _Clip, out: str, rig: Rig, given: Captions, fps: int | None, notes: Notes) -> Draft:
+    row: dict[str, Any] = {"id": clip.id, **clip.parameters}
+    if fps is not None:
+        row.setdefault("fps", fps)
+    views = rig.views_of(row, clip.found, clip.where) or VIEWS
+    own = None if clip.caption_file is None else read_captions(clip.caption_file, len(views))
+    row["prompt"] = given.of(clip.id, own, views, rig, clip.where, "caption.txt")
+    if clip.video:
+        row["input_video"] = reference(clip.video, "", out, clip.where)
+    elif clip.videos:
+        chosen = in_order(clip.videos, views, clip.where, notes)
+        row["input_videos"] = {view: reference(uri, "", out, clip.where) for view, uri in chosen.items()}
+    elif clip.pictures:
+        row["input_frames"] = _pictures(clip, views, out, row.get("fps", _FPS), notes)
+    return Draft(clip.where, row)
+
+
+def _pictures(clip: _Clip, views: tuple[str, ...], out: str, fps: float, notes: Notes) -> dict[str, list[str]]:
+    cameras = in_order(clip.pictures, views, clip.where, notes, "pictures")
+    names = {view: names for view, (_, names) in cameras.items()}
+    taken = last_pictures(names, fps)
+    counts = sorted({len(one) for one in names.values()})
+    if len(counts) > 1 and all(taken[view] == names[view][-MOST:] for view in names):
+        notes.warn(
+            "clips whose cameras have different numbers of pictures, so that the last may be of different instants",
+            f"{clip.where}: {', '.join(map(str, counts))}",
+        )
+    return {
+        view: [reference(f"{cameras[view][0]}/{name}", "", out, clip.where) for name in taken[view]] for view in cameras
+    }
+
+
+def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> _Clip:
+    clip = _Clip(name, folder.uri)
+    folder.check_media()
+    used = {"caption.txt", "params.json"} & set(folder.files)
+    if "caption.txt" in used:
+        clip.caption_file = folder.uri_of("caption.txt")
+    if "params.json" in used:
+        clip.parameters = _parameters(folder.uri_of("params.json"))
+    whole = [file for file in folder.of_kind(VIDEOS) if stem_of(file).lower() == "video"]
+    if len(whole) > 1:
+        raise ManifestError(f"{folder.uri}: two files of all views, {' and '.join(whole)}")
+    clip.video = folder.uri_of(whole[0]) if whole else None
+    home, beside = _home(folder)
+    home.check_media()
+    used.update(whole, _videos(clip, home, rig, notes), _loose_pictures(clip, home, rig, notes))
+    used.update(_picture_folders(clip, home, rig, notes))
+    if clip.videos and clip.pictures and not clip.video:
+        raise ManifestError(f"{folder.uri} has videos and pictures of its cameras, expected one kind")
+    if clip.video and (clip.videos or clip.pictures):
+        notes.warn("clips with a video of all views, whose cameras' own files are not used", name)
+    for entry in (*beside, *home.files, *home.folders):
+        if entry not in used:
+            notes.warn("files and folders that no clip uses", f"{name}/{entry}")
+    return clip
+
+
+def _home(folder: Folder) -> tuple[Folder, list[str]]:
+    """Where the clip's cameras lie: in its folder, or in one of _INSIDE. And what lies beside the way there."""
+    for path in _INSIDE:
+        inside, beside, names = folder, [], path.split("/")
+        for depth, name in enumerate(names):
+            if name not in inside.folders:
+                break
+            above = "".join(f"{one}/" for one in names[:depth])
+            beside += [f"{above}{one}" for one in (*inside.files, *inside.folders) if one != name]
+            inside = list_folder(inside.uri_of(name))
+        else:
+            return inside, beside
+    return folder, []
+
+
+def _videos(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+    """Takes one video a camera into the clip; the names of the files."""
+    names = [name for name in home.of_kind(VIDEOS) if stem_of(name).lower() != "video"]
+    for name in names:
+        view = _view_of(stem_of(name), home, rig)
+        if view is None:
+            notes.warn("cameras that are not used", f"{clip.id}/{name}")
+        elif view in clip.videos:
+            raise ManifestError(f"{home.uri}: two files for the view {view}, {stem_of(clip.videos[view])} and {name}")
+        else:
+            clip.videos[view] = home.uri_of(name)
+    return names
+
+
+def _loose_pictures(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+    """Takes pictures that name their camera themselves; the names of the files."""
+    names = home.of_kind(PICTURES)
+    for name in names:
+        view = _view_of(stem_of(name).rstrip("0123456789_-."), home, rig)
+        if view is None:
+            notes.warn("cameras that are not used", f"{clip.id}/{name}")
+        else:
+            clip.pictures.setdefault(view, (home.uri, []))[1].append(name)
+    return names
+
+
+def _picture_folders(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+    """Takes folders of pictures, a camera each; the names of the folders that were looked at."""
+    seen = []
+    for name in home.folders:
+        inside = list_folder(home.uri_of(name))
+        pictures = inside.of_kind(PICTURES)
+        if not pictures and not inside.of_kind(VIDEOS):
+            continue
+        seen.append(name)
+        view = _view_of(name, home, rig)
+        if view is None:
+            notes.warn("cameras that are not used", f"{clip.id}/{name}")
+            continue
+        if not pictures:
+            raise ManifestError(f"{inside.uri} holds videos, expected pictures of one camera, or {name}.mp4 beside it")
+        inside.check_media()
+        if view in clip.pictures:
+            raise ManifestError(f"{home.uri}: pictures for the view {view} in several places, {name} is one")
+        clip.pictures[view] = (inside.uri, pictures)
+        for other in (*inside.files, *inside.folders):
+            if other not in pictures:
+                notes.warn("files and folders that no clip uses", f"{clip.id}/{name}/{other}")
+    return seen
+
+
+def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
+    try:
+        return rig.names.view_of(name)
+    except ManifestError as error:
+        raise ManifestError(
+            f"{home.uri}: {error}; `--cameras {name}=VIEW` says which it is, `--cameras {name}=` that it is none, and "
+            "`video.mp4` is a video of all views, one after the other"
+        ) from None
+
+
+def _beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> list[_Clip]:
+    """Clips that are files of the folder itself."""
+    top.check_media()
+    texts = {stem_of(name): name for name in top.of_kind((".txt",))}
+    clips: dict[str, _Clip] = {}
+    for name in top.of_kind(VIDEOS):
+        stem, (before, dot, after) = stem_of(name), stem_of(name).rpartition(".")
+        view = _named_view(after, rig) if dot and stem not in texts else None
+        clip = clips.setdefault(before if view else stem, _Clip(before if view else stem, f"{top.uri}/{name}"))
+        if clip.video or view in clip.videos:
+            raise ManifestError(f"{top.uri}: two files for {view or 'the clip'} {clip.id}, {name} is one")
+        if view:
+            clip.videos[view] = top.uri_of(name)
+        else:
+            clip.video = top.uri_of(name)
+    for stem, name in texts.items():
+        if stem not in clips:
+            raise ManifestError(f"{top.uri}/{name} has no {stem}.mp4 beside it")
+        clips[stem].caption_file = top.uri_of(name)
+    for clip in clips.values():
+        if clip.caption_file is None and given.text is None and clip.id not in given.by_id:
+            raise ManifestError(f"{clip.where} has no {clip.id}.txt beside it, and no caption is given for it")
+    media = {*top.of_kind(VIDEOS), *texts.values()}
+    for name in top.files:
+        if name not in media and top.uri_of(name) != normalise_uri(out):
+            notes.warn("files and folders that no clip uses", name)
+    return [clips[clip_id] for clip_id in sorted(clips)]
+
+
+def _named_view(name: str, rig: Rig) -> str | None:
+    try:
+        return rig.names.view_of(name)
+    except ManifestError:
+        return None
+
+
+def _parameters(uri: str) -> dict[str, Any]:
+    found = read_json(uri)
+    if not isinstance(found, dict) or set(found) - set(PARAMETERS):
+        raise ManifestError(f"{uri}: found {found!r}, expected keys {', '.join(PARAMETERS)}")
+    return found

@@ -1,0 +1,147 @@
+"""The JSON of Cosmos-Predict2.5's and -Transfer2.5's multiview examples: one object a clip that names a file for each
+camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
+from cosmos_ray.manifest.builders.sources import VIDEOS, read_json_list, stem_of, suffix_of
+from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, renamed, with_prompt, write
+from cosmos_ray.manifest.names import near_column
+from cosmos_ray.store.storage import normalise_uri, parent_uri
+
+#: Conditioning in those releases' own words, by name or in latent frames, as pixel frames.
+_INFERENCE_TYPES = {"text2world": 0, "image2world": 1, "video2world": 5}
+_LATENT_TO_PIXEL_FRAMES = {0: 0, 1: 1, 2: 5}
+_OF_A_CAMERA = ("video_path", "input_path")
+#: NVIDIA's older name of a camera; anywhere else it could be either front camera.
+_FRONT = {"front": "front_wide"}
+
+
+def from_multiview_json(sources: Sequence[str], out: str, *, rig: Rig | None = None, base: str | None = None) -> Built:
+    """Manifest of files in that form, each an object or a list of objects.
+
+    An object has `prompt` or `prompt_path`, a {"video_path": ...} or {"input_path": ...} under each camera's name, and
+    how many frames to start from: `inference_type` (text2world, image2world, video2world), `num_input_frames` (0, 1, 2,
+    in latent frames) or `num_conditional_frames`. The id is `id` or `name`, else the file's stem (with the index
+    appended where a file holds several). Of all other keys our own parameters are taken over; the rest, and the control
+    videos of a camera, are not used, which is a warning. So are the cameras of a text2world object, as there.
+
+    base: folder that relative paths in the files start from (each file's own by default).
+    """
+    rig, notes = rig or rig_of(), Notes()
+    drafts = []
+    for source in sources:
+        items = read_json_list(source)
+        folder = normalise_uri(base) if base else parent_uri(source)
+        for index, item in enumerate(items):
+            where = f"item {index} of {source}" if len(items) > 1 else source
+            row = renamed(item, where)
+            row.setdefault("id", f"{stem_of(source)}_{index}" if len(items) > 1 else stem_of(source))
+            drafts.append(Draft(where, _row(row, folder, out, rig, where, notes)))
+    return write(drafts, out, notes)
+
+
+def is_camera_object(found: Any) -> bool:
+    """Whether this is how such a file names a camera's video."""
+    return isinstance(found, Mapping) and any(key in found for key in _OF_A_CAMERA)
+
+
+def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, notes: Notes) -> dict[str, Any]:
+    if item.get("input_video") is not None:
+        raise ManifestError(
+            f"{where} has `input_video`, one file of all views: `cosmos-ray manifest from-batch-json` reads that"
+        )
+    if not item.get("prompt"):
+        raise ManifestError(f"{where} has no `prompt`")
+    row = {key: item[key] for key in ("id", "prompt", *PARAMETERS) if item.get(key) is not None}
+    row |= _conditioning(item, where)
+    named, videos = _cameras(item, rig, where, notes)
+    for key in item:
+        if key in ("id", "prompt", *PARAMETERS, "inference_type", "num_input_frames", *named):
+            continue
+        if (near := near_column(key, item)) is not None:
+            raise ManifestError(f"{where}: `{key}` is no key of a spec, `{near}` is, which it nearly is")
+        notes.warn("keys of a spec that are not used", f"`{key}` of {where}")
+    used = bool(videos) and row.get("num_conditional_frames") != 0
+    if videos and not used:
+        notes.warn("clips from text alone, whose cameras' files are not used", where)
+    views = rig.views_of(row, {view for view in named.values() if view} if used else (), where)
+    if used:
+        chosen = in_order(videos, views or VIEWS, where, notes)
+        row["input_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}
+    return with_prompt(row, folder, out, len(views or VIEWS), where)
+
+
+def _cameras(item: dict[str, Any], rig: Rig, where: str, notes: Notes) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """(view by key, of every key that names a camera; path by view, of those that name a file)."""
+    named: dict[str, str | None] = {}
+    videos: dict[str, Any] = {}
+    for key, found in item.items():
+        if not (is_camera_object(found) or (_is_file_or_object(found) and _is_camera(key, rig))):
+            continue
+        view = _view_of(key, rig, where)
+        if view is not None and view in named.values():
+            first = next(name for name in named if named[name] == view)
+            raise ManifestError(f"{where}: two cameras for the view {view}, `{first}` and `{key}`")
+        named[key] = view
+        path = _path(found, f"{where}: `{key}`", notes)
+        if view is None:
+            notes.warn("cameras that are not used", f"`{key}` of {where}")
+        elif path is not None:
+            videos[view] = path
+    return named, videos
+
+
+def _is_file_or_object(found: Any) -> bool:
+    return isinstance(found, Mapping) or (isinstance(found, str) and suffix_of(found) in VIDEOS)
+
+
+def _is_camera(key: str, rig: Rig) -> bool:
+    try:
+        _view_of(key, rig, "")
+    except ManifestError:
+        return False
+    return True
+
+
+def _view_of(key: str, rig: Rig, where: str) -> str | None:
+    try:
+        return rig.names.view_of(key)
+    except ManifestError as error:
+        if key in _FRONT:
+            return _FRONT[key]
+        raise ManifestError(f"{where}: {error}") from None
+
+
+def _path(found: str | Mapping[str, Any], where: str, notes: Notes) -> Any:
+    """The file of a camera; None if it names none."""
+    if isinstance(found, str):
+        return found
+    paths = [found[key] for key in _OF_A_CAMERA if found.get(key)]
+    if len(paths) > 1 and paths[0] != paths[1]:
+        raise ManifestError(f"{where} has both `video_path` and `input_path`, expected one of them")
+    for key, value in found.items():
+        if key not in _OF_A_CAMERA and value is not None:
+            notes.warn(f"cameras' `{key}`, which is not used", where)
+    return paths[0] if paths else None
+
+
+def _conditioning(item: Mapping[str, Any], where: str) -> dict[str, int]:
+    """`num_conditional_frames` from those releases' own words for it, if the object has them."""
+    said = {}
+    for key, meanings in (("inference_type", _INFERENCE_TYPES), ("num_input_frames", _LATENT_TO_PIXEL_FRAMES)):
+        if (found := item.get(key)) is not None:
+            if not isinstance(found, (str, int)) or found not in meanings:
+                raise ManifestError(f"{where}: `{key}` is {found!r}, expected one of {list(meanings)}")
+            said[key] = meanings[found]  # type: ignore[index]
+    if item.get("num_conditional_frames") is not None:
+        said["num_conditional_frames"] = item["num_conditional_frames"]
+    if len(set(said.values())) > 1:
+        raise ManifestError(f"{where}: {', '.join(f'`{key}` means {frames}' for key, frames in said.items())} frames")
+    return {"num_conditional_frames": next(iter(said.values()))} if said else {}

@@ -1,0 +1,211 @@
+"""nuScenes, as it is downloaded: JSON tables beside folders of JPEGs. Clips start from pictures.
+
+Cameras give about 12 pictures a second (`samples` and `sweeps` together) and 2 key frames; each camera looks at another
+moment. A clip ends its conditioning at a key frame: of each camera the pictures nearest to that instant, and to those
+1/fps apart before it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cosmos_ray.clip.request import LATENT_FRAMES
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.captions import Captions
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.pictures import at_instants, back
+from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
+from cosmos_ray.manifest.builders.sources import list_folder, read_json
+from cosmos_ray.manifest.builders.writing import Draft, reference, write
+from cosmos_ray.store.storage import normalise_uri
+
+_MICROSECONDS = 1e-6
+STRIDE = 6
+FRAMES = 5
+
+
+@dataclass
+class _Scene:
+    """samples: (time, token) of key frames. pictures: (time, file) by view; times in microseconds."""
+
+    name: str
+    description: str
+    samples: list[tuple[int, str]] = field(default_factory=list)
+    pictures: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def from_nuscenes(
+    dataroot: str,
+    out: str,
+    *,
+    version: str = "v1.0-mini",
+    stride: int = STRIDE,
+    fps: int = 10,
+    frames: int = FRAMES,
+    rig: Rig | None = None,
+    captions: Captions | None = None,
+) -> Built:
+    """Manifest of a data set: rows with `input_frames` and `views`.
+
+    The id is the scene's name and the number of the key frame in it (`scene-0061_007`): the same whatever else is
+    taken. stride: key frames from a clip to the next; 6 are 3 s, about a clip's length. fps: of the clips, and so of
+    the pictures that one starts from. frames: how many, 1 or 5. captions: those given by the scene's name or the row's
+    id, or one for all, in which `{description}` and `{scene}` stand for the scene's; the description by default.
+
+    Raises ManifestError for tables that are missing or do not fit, for an fps above the cameras' own, and if no clip is
+    left. Clips for which the cameras have no picture in time, or whose files are not there, are left out, as a warning.
+    """
+    rig, notes, given = rig or rig_of("nuscenes"), Notes(), captions or Captions("{description}")
+    if frames not in LATENT_FRAMES or not frames:
+        raise ManifestError(f"--frames: found {frames}, expected one of {sorted(set(LATENT_FRAMES) - {0})}")
+    if stride < 1 or not 1 <= fps <= 120:
+        raise ManifestError(f"--stride, --fps: found {stride} and {fps}, expected 1 or more, and 1 to 120")
+    root = normalise_uri(dataroot)
+    scenes = _scenes(f"{root}/{version}", rig, notes)
+    there = _files(root, scenes)
+    drafts: list[Draft] = []
+    off: list[float] = []
+    for scene in scenes:
+        drafts += _clips(scene, root, out, rig, given, (stride, fps, frames), there, off, notes)
+    if not drafts:
+        left_out = "; ".join(notes.built(0).warnings) or "no scene has key frames and pictures enough"
+        raise ManifestError(f"{root}/{version} gives no clip: {left_out}")
+    milliseconds = np.array(off) * 1e3
+    notes.remarks.append(
+        f"of each camera the picture nearest to each instant, {fps} a second: off by {milliseconds.mean():.0f} ms in "
+        f"the mean, {milliseconds.max():.0f} ms at most"
+    )
+    given.warn_unused(notes)
+    return write(drafts, out, notes)
+
+
+def _clips(
+    scene: _Scene,
+    root: str,
+    out: str,
+    rig: Rig,
+    given: Captions,
+    window: tuple[int, int, int],
+    there: set[str],
+    off: list[float],
+    notes: Notes,
+) -> Iterator[Draft]:
+    """The scene's rows. off: takes how far each picture is from its instant, in seconds."""
+    stride, fps, frames = window
+    row: dict[str, Any] = {}
+    views = rig.views_of(row, scene.pictures, scene.name)
+    cameras = in_order(scene.pictures, views or tuple(scene.pictures), scene.name, notes, "pictures")
+    start = min((stamps[0][0] for stamps in cameras.values()), default=0)
+    times = {view: _seconds(stamps, start) for view, stamps in cameras.items()}
+    first = (frames - 1) / fps
+    if fps > (rate := min(1 / float(np.median(np.diff(one))) if len(one) > 1 else np.inf for one in times.values())):
+        raise ManifestError(f"--fps: found {fps}, expected at most the {rate:.1f} pictures a second of {scene.name}")
+    next_one = 0
+    for number, (stamp, token) in enumerate(scene.samples):
+        end = (stamp - start) * _MICROSECONDS
+        where = f"{scene.name}_{number:03d}"
+        if number < next_one or end - first < min(one[0] - np.median(np.diff(one)) for one in times.values()):
+            continue
+        next_one = number + stride
+        instants = end - back(frames, fps)
+        chosen = {view: at_instants(one, instants) for view, one in times.items()}
+        if late := [view for view, indices in chosen.items() if indices is None]:
+            notes.warn("clips left out because a camera has no pictures in time", f"{where}: {late[0]}")
+            continue
+        named = {
+            view: [cameras[view][i][1] for i in indices] for view, indices in chosen.items() if indices is not None
+        }
+        if missing := [name for names in named.values() for name in names if name not in there]:
+            notes.warn("clips left out because their pictures are not there", f"{where}: {missing[0]}")
+            continue
+        off += [abs(d) for view, i in chosen.items() if i is not None for d in (times[view][i] - instants).tolist()]
+        pictures = {view: [reference(name, root, out, where) for name in names] for view, names in named.items()}
+        yield Draft(
+            where,
+            row
+            | {"id": where, "prompt": _caption(scene, where, given, tuple(cameras), rig)}
+            | {"input_frames": pictures, "num_conditional_frames": frames, "fps": fps}
+            | {"scene": scene.name, "sample_token": token, "timestamp": stamp},
+        )
+
+
+def _caption(scene: _Scene, clip_id: str, given: Captions, views: tuple[str, ...], rig: Rig) -> Any:
+    key = clip_id if clip_id in given.by_id else scene.name
+    found = given.of(key, None, views, rig, scene.name)
+    if not isinstance(found, str) or key in given.by_id:
+        return found
+    text = found.replace("{description}", scene.description).replace("{scene}", scene.name)
+    if not text.strip():
+        raise ManifestError(f"{scene.name} has no description: `--prompt` gives all clips a caption")
+    return text
+
+
+def _scenes(tables: str, rig: Rig, notes: Notes) -> list[_Scene]:
+    """In the order of their names."""
+    scenes = {one["token"]: _Scene(one["name"], one.get("description") or "") for one in _table(tables, "scene")}
+    scene_of = {}
+    for sample in _table(tables, "sample"):
+        scene = scenes[_known(scenes, sample["scene_token"], "sample", "scene")]
+        scene.samples.append((sample["timestamp"], sample["token"]))
+        scene_of[sample["token"]] = scene
+    views = _views(tables, rig, notes)
+    for data in _table(tables, "sample_data"):
+        view = views[_known(views, data["calibrated_sensor_token"], "sample_data", "calibrated_sensor")]
+        if view is not None:
+            scene = scene_of[_known(scene_of, data["sample_token"], "sample_data", "sample")]
+            scene.pictures[view].append((data["timestamp"], data["filename"]))
+    for scene in scenes.values():
+        scene.samples.sort()
+        for pictures in scene.pictures.values():
+            pictures.sort()
+    return sorted((scene for scene in scenes.values() if scene.samples), key=lambda scene: scene.name)
+
+
+def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
+    """View of each calibrated sensor; None for what is no camera, or one that is not used."""
+    channels: dict[str, str | None] = {}
+    for sensor in _table(tables, "sensor"):
+        is_camera = sensor["modality"] == "camera"
+        channels[sensor["token"]] = rig.names.view_of(sensor["channel"]) if is_camera else None
+        if is_camera and channels[sensor["token"]] is None:
+            notes.warn("cameras that are not used", sensor["channel"])
+    calibrated = _table(tables, "calibrated_sensor")
+    return {
+        one["token"]: channels[_known(channels, one["sensor_token"], "calibrated_sensor", "sensor")]
+        for one in calibrated
+    }
+
+
+def _table(tables: str, name: str) -> list[dict[str, Any]]:
+    found = read_json(f"{tables}/{name}.json")
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ManifestError(f"{tables}/{name}.json: expected a list of objects, as nuScenes has it")
+    return found
+
+
+def _known(table: Mapping[str, Any], token: str, where: str, what: str) -> str:
+    if token not in table:
+        raise ManifestError(f"{where}.json names the {what} {token!r}, which {what}.json does not have")
+    return token
+
+
+def _files(root: str, scenes: list[_Scene]) -> set[str]:
+    """Of the pictures that the tables name, those that are there: people download parts."""
+    folders = {posixpath.dirname(name) for scene in scenes for found in scene.pictures.values() for _, name in found}
+    there: set[str] = set()
+    for folder in sorted(folders):
+        try:
+            there.update(f"{folder}/{name}" for name in list_folder(f"{root}/{folder}").files)
+        except ManifestError:
+            continue  # a part without any
+    return there
+
+
+def _seconds(stamps: list[tuple[int, str]], start: int) -> np.ndarray:
+    return np.array([(stamp - start) * _MICROSECONDS for stamp, _ in stamps])

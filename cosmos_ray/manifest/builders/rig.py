@@ -1,0 +1,96 @@
+"""Which cameras a row is made with: as the row says, as the command says, or as many as there are inputs for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Notes
+from cosmos_ray.manifest.cameras import CameraNames, camera_names, check_views, in_rig_order
+
+
+@dataclass(frozen=True)
+class Rig:
+    """names: of the cameras. asked: the views that every row is made with, in this order; None: each row's own.
+    as_number: the command said how many, not which."""
+
+    names: CameraNames
+    asked: tuple[str, ...] | None = None
+    as_number: bool = False
+
+    def views_of(self, row: dict[str, Any], found: Iterable[str], where: str) -> tuple[str, ...] | None:
+        """The views that the row is made with; None for the model's own. They are written into the row, as `views`
+        or `n_views`, where it does not say them itself.
+
+        found: views that there are inputs for. Raises ManifestError for words of the row that make no sense.
+        """
+        number = _number(row.get("n_views"), where)
+        if row.get("views") is not None:
+            views = check_views(row["views"], f"{where}: `views`")
+            if number not in (None, len(views)):
+                raise ManifestError(f"{where}: `n_views` is {number}, expected {len(views)}, as many as its `views`")
+            row["views"] = list(views)
+            return views
+        if number is not None:
+            return VIEWS[:number]
+        views = self.asked or in_rig_order(found)
+        if self.as_number:
+            row["n_views"] = len(views)
+        elif views and views != VIEWS:
+            row["views"] = list(views)
+        return views or None
+
+
+def rig_of(cameras: str | None = None, views: str | None = None, n_views: int | None = None) -> Rig:
+    """What `--cameras`, `--views` and `--n-views` say together. Raises ManifestError."""
+    names = camera_names(cameras)
+    if views is not None and n_views is not None:
+        raise ManifestError("--views and --n-views: found both, expected one of them")
+    if n_views is not None:
+        return Rig(names, VIEWS[: _number(n_views, "--n-views")], as_number=True)
+    return Rig(names, names.rig if views is None else check_views(views, "--views"))
+
+
+def in_order(
+    found: Mapping[str, Any], views: tuple[str, ...], where: str, notes: Notes, what: str = "videos"
+) -> dict[str, Any]:
+    """The inputs of these views, in their order. Raises ManifestError where one is missing; surplus is a warning."""
+    missing, surplus = [view for view in views if view not in found], sorted(set(found) - set(views))
+    if missing:
+        raise ManifestError(
+            f"{where}: found {what} of {', '.join(in_rig_order(found)) or 'no camera'}; missing {', '.join(missing)}, "
+            f"not wanted {', '.join(surplus) or 'none'} (`--views` says which cameras to make)"
+        )
+    if surplus:
+        notes.warn("clips with cameras that are not asked for, whose inputs are not used", f"{where}: {surplus[0]}")
+    return {view: found[view] for view in views}
+
+
+def check_alike(found: Iterable[tuple[str, Iterable[str]]], notes: Notes | None = None) -> None:
+    """(clip, views that it has inputs of): a view that some have and others lack is taken for a file that is missing.
+
+    Raises ManifestError that names the first; with `notes`, counts them as a warning.
+    """
+    by_clip = [(where, in_rig_order(views)) for where, views in found]
+    most = in_rig_order(view for _, views in by_clip for view in views)
+    for where, views in by_clip:
+        missing = ", ".join(view for view in most if view not in views)
+        if not views or not missing:
+            continue
+        if notes is None:
+            raise ManifestError(
+                f"{where}: found inputs of {', '.join(views)}; missing {missing}, which other clips have "
+                "(`--views`, or `views` of the clip itself, says which cameras to make)"
+            )
+        notes.warn("clips without some cameras that others have, made without them", f"{where}: {missing}")
+
+
+def _number(found: object, where: str) -> int | None:
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= len(VIEWS):
+        raise ManifestError(f"{where}: `n_views` is {found!r}, expected 1 to {len(VIEWS)}")
+    return found

@@ -1,0 +1,123 @@
+"""Reading what people have: texts, JSON, folders, and what kind of file each is."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.store.storage import filesystem_of, read_bytes
+
+VIDEOS = (".mp4", ".mov", ".m4v")
+PICTURES = (".jpg", ".jpeg", ".png")
+_OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".h264", ".h265",
+                 ".hevc")  # fmt: skip
+_OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies directly in a folder, in order of names, without hidden entries. files: sizes in bytes by name."""
+
+    uri: str
+    files: dict[str, int | None]
+    folders: tuple[str, ...]
+
+    def uri_of(self, name: str) -> str:
+        return f"{self.uri}/{name}"
+
+    def of_kind(self, suffixes: tuple[str, ...]) -> list[str]:
+        """Names of files, in the order in which a person counts: frame_9 before frame_10."""
+        return sorted((name for name in self.files if suffix_of(name) in suffixes), key=_counted)
+
+    def check_media(self) -> None:
+        """Raises ManifestError for the first video or picture of a kind that is not read, with the way out, and for
+        one that Git LFS has not fetched."""
+        for name, size in self.files.items():
+            suffix = suffix_of(name)
+            if suffix in _OTHER_VIDEOS:
+                made = f"ffmpeg -i {name} -c copy {posixpath.splitext(name)[0]}.mp4"
+                raise ManifestError(
+                    f"{self.uri_of(name)} is no mp4 or mov: `{made}` makes one of it, without `-c copy` where mp4 does "
+                    "not take its codec"
+                )
+            if suffix in _OTHER_PICTURES:
+                raise ManifestError(f"{self.uri_of(name)} is no JPEG or PNG: convert it first")
+            if suffix in VIDEOS + PICTURES and size is not None and size < _POINTER_BYTES:
+                check_fetched(self.uri_of(name))
+
+
+def list_folder(uri: str) -> Folder:
+    """Raises ManifestError if there is none."""
+    fs, path = filesystem_of(uri)
+    try:
+        found = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ManifestError(f"there is no folder {uri}") from None
+    entries = {}
+    for entry in found:
+        full = entry["name"].rstrip("/")
+        name = posixpath.basename(full)
+        if full != path.rstrip("/") and name and not name.startswith("."):  # a store may list the folder's own marker
+            entries[name] = entry
+    names = sorted(entries)
+    folders = tuple(name for name in names if entries[name]["type"] == "directory")
+    return Folder(uri, {name: entries[name].get("size") for name in names if name not in folders}, folders)
+
+
+def check_fetched(uri: str) -> None:
+    """Raises ManifestError for the text that Git LFS leaves in the place of a file."""
+    if read_bytes(uri).startswith(_POINTER):
+        raise ManifestError(f"{uri} is a pointer of Git LFS, not the file itself: `git lfs pull` fetches it")
+
+
+def suffix_of(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
+
+
+def stem_of(uri: str) -> str:
+    return posixpath.splitext(posixpath.basename(uri))[0]
+
+
+def read_text(uri: str) -> str:
+    try:
+        return read_bytes(uri).decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def read_json(uri: str) -> Any:
+    try:
+        return json.loads(read_text(uri))
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{uri} is no JSON: {error}") from error
+
+
+def read_json_list(uri: str) -> list[Any]:
+    """The items of a JSON list; one object counts as a list of one."""
+    found = read_json(uri)
+    items = [found] if isinstance(found, dict) else found
+    if not isinstance(items, list) or not items:
+        raise ManifestError(f"{uri}: found {type(found).__name__}, expected a list of objects that is not empty")
+    return items
+
+
+def read_captions(uri: str, count: int) -> str | list[str]:
+    """One caption, or one a view, of a text file: its lines that are not empty, 1 or `count` of them."""
+    lines = [line.strip() for line in read_text(uri).splitlines() if line.strip()]
+    if len(lines) not in (1, count):
+        raise ManifestError(f"{uri}: found {len(lines)} lines that are not empty, expected 1 or {count}, one a view")
+    return lines[0] if len(lines) == 1 else lines
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Digits as numbers; equal numbers (7 and 07) in the order of their texts."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part) if number % 2 else 0, part) for number, part in enumerate(parts)]

@@ -1,0 +1,214 @@
+"""Reading a table of any of three kinds, column by column: CSV as spreadsheets and pandas write it, JSONL, Parquet."""
+
+from __future__ import annotations
+
+import ast
+import codecs
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Notes
+from cosmos_ray.manifest.builders.sources import suffix_of
+from cosmos_ray.manifest.files import unreadable
+from cosmos_ray.store.storage import read_bytes
+
+_SEPARATORS = ",;\t|"
+_WAYS_OUT = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as `CSV UTF-8`"),
+    **dict.fromkeys((".gz", ".zip", ".zst", ".bz2"), "unpack it first"),
+    ".json": "`cosmos-ray manifest from-batch-json` reads lists of objects",
+}
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """columns: values by name, None for nothing. places: of each row, for messages. arrow: what Parquet has them as.
+
+    texts: whether all values are texts, as CSV has them. decimal_comma: whether a number may be written 7,5.
+    """
+
+    uri: str
+    columns: dict[str, list[Any]]
+    places: list[str]
+    arrow: pa.Table | None = None
+    texts: bool = False
+    decimal_comma: bool = False
+
+    def where(self, row: int) -> str:
+        return f"{self.places[row]} of {self.uri}"
+
+    def carried(self, names: list[str]) -> pa.Table:
+        """These columns as they are; texts of CSV that are numbers one and all, as numbers."""
+        if self.arrow is not None:
+            return self.arrow.select(names)
+        return pa.table({name: (_numbers if self.texts else _array)(name, self.columns[name]) for name in names})
+
+
+def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
+    """Raises ManifestError for a file of another kind, with the way out, and for a damaged one."""
+    suffix = suffix_of(uri)
+    if suffix == ".parquet":
+        return _parquet(uri, notes)
+    if suffix not in (".csv", ".tsv", ".jsonl", ".ndjson"):
+        raise ManifestError(f"{uri}: expected a .csv, .tsv, .jsonl or .parquet; {_WAYS_OUT.get(suffix, 'rename it')}")
+    text = _text(uri, encoding)
+    return _jsonl(uri, text) if suffix in (".jsonl", ".ndjson") else _csv(uri, text, notes)
+
+
+def read_records(uri: str) -> list[dict[str, Any]]:
+    """The rows of a table as they are, lists in texts as lists."""
+    source = read_source(uri, Notes())
+    return [{name: parsed(values[row]) for name, values in source.columns.items()} for row in range(len(source.places))]
+
+
+def parsed(value: Any) -> Any:
+    """A list or an object from its JSON, or from what pandas and Python print; anything else as it is."""
+    if not isinstance(value, str) or not value.strip().startswith(("[", "{")):
+        return value
+    for reader in (json.loads, ast.literal_eval):
+        try:
+            found = reader(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return found if isinstance(found, list | dict) else value
+    return value
+
+
+def _text(uri: str, encoding: str | None) -> str:
+    data = _bytes(uri)
+    if encoding is None:
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # a spreadsheet's "Unicode text"
+        encoding = "utf-16" if wide else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except LookupError:
+        raise ManifestError(f"--encoding: found {encoding!r}, expected a name like utf-8 or cp1252") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{uri} is no {encoding.removesuffix('-sig').upper()} text: {error.reason} at byte {error.start}; "
+            "`--encoding cp1252` reads what Excel writes in Western Europe"
+        ) from error
+
+
+def _bytes(uri: str) -> bytes:
+    try:
+        return read_bytes(uri)
+    except OSError as error:
+        raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
+
+
+def _csv(uri: str, text: str, notes: Notes) -> Source:
+    import pandas
+
+    told = re.match(r"sep=(.)\r?\n", text)  # a first line with which Excel says what separates
+    text = text[told.end() :] if told else text
+    if not text.strip():
+        raise ManifestError(f"{uri} is empty")
+    separator = told[1] if told else _separator(text)
+    header = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=separator), [])]
+    _check_names(uri, header)
+    try:
+        frame = pandas.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False)
+    except pandas.errors.ParserError as error:
+        raise ManifestError(
+            f"{uri}: {' '.join(str(error).split())}; texts with {separator!r} stand in quotes"
+        ) from None
+    frame = frame.iloc[1:].fillna("")
+    if len(frame.columns) != len(header):
+        raise ManifestError(f"{uri}: found rows of {len(frame.columns)} cells below a header of {len(header)}")
+    empty = (frame.map(str.strip) == "").all(axis=1)
+    for number in frame.index[empty]:
+        notes.warn("rows without anything in them, which are left out", f"row {number} of {uri}")
+    frame = frame[~empty]
+    if "" in header:
+        notes.warn("columns without a name, which are left out", f"column {header.index('') + 1} of {uri}")
+    columns = {
+        name: [value if value.strip() else None for value in frame[number]]
+        for number, name in enumerate(header)
+        if name
+    }
+    places = [f"row {number}" for number in frame.index]  # the first below the header is row 1
+    return Source(uri, columns, places, texts=True, decimal_comma=separator == ";")
+
+
+def _separator(text: str) -> str:
+    """That which makes the most names of the header."""
+    header = text.partition("\n")[0]
+    return max(_SEPARATORS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
+
+
+def _check_names(uri: str, names: list[str]) -> None:
+    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+        raise ManifestError(f"{uri}: found several columns {', '.join(map(repr, repeated))}, expected each name once")
+
+
+def _jsonl(uri: str, text: str) -> Source:
+    rows = dict(_objects(uri, text))
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    columns = {name: [_gap(row.get(name)) for row in rows.values()] for name in names}
+    return Source(uri, columns, [f"line {number}" for number in rows])
+
+
+def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ManifestError(f"line {number} of {uri} is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ManifestError(f"line {number} of {uri}: found {type(found).__name__}, expected an object")
+        yield number, found
+
+
+def _parquet(uri: str, notes: Notes) -> Source:
+    try:
+        table = pq.read_table(io.BytesIO(_bytes(uri)))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise unreadable(uri, error) from error
+    _check_names(uri, table.column_names)
+    for name in table.column_names:
+        if re.fullmatch(r"__index_level_\d+__|Unnamed: \d+|", name):  # pandas' row numbers
+            notes.warn("columns without a name, which are left out", f"{name!r} of {uri}")
+            table = table.drop_columns([name])
+    columns = {name: list(map(_gap, table.column(name).to_pylist())) for name in table.column_names}
+    return Source(uri, columns, [f"row {number}" for number in range(table.num_rows)], table)
+
+
+def _gap(value: Any) -> Any:
+    """A map as a dict; NaN as nothing."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        return dict(value)
+    return value
+
+
+def _numbers(name: str, values: list[str | None]) -> pa.Array:
+    texts = [value for value in values if value is not None]
+    for form, kind, convert in ((_WHOLE, pa.int64(), int), (_DECIMAL, pa.float64(), float)):
+        if texts and all(form.fullmatch(text) for text in texts):
+            return pa.array([None if value is None else convert(value) for value in values], kind)
+    return _array(name, values)
+
+
+def _array(name: str, values: list[Any]) -> pa.Array:
+    if all(value is None for value in values):
+        return pa.nulls(len(values), pa.string())
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise ManifestError(f"column `{name}` has values of different types: {error}") from error

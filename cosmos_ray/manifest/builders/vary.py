@@ -1,0 +1,213 @@
+"""Many rows of each: every combination of chosen values, put into the caption, and of seeds.
+
+An id says how its row came about (`drive-7.weather-rain.seed-3`), whatever else is chosen: a value or a seed that is
+added later adds rows, and leaves all others as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import posixpath
+import re
+import string
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.writing import INPUTS, with_references
+from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_batches
+from cosmos_ray.manifest.names import OURS
+from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
+from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri
+
+_REFERENCES = (*INPUTS, "prompt_embedding")
+_ROWS_A_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Variations:
+    """sets: values by name, in the order of names. template: of captions, with `{prompt}` and the names of sets.
+    seeds: () leaves each row's own."""
+
+    sets: Mapping[str, tuple[str, ...]]
+    template: str
+    seeds: tuple[int, ...] = ()
+
+    def combinations(self) -> list[tuple[str, dict[str, str], int | None]]:
+        """(what is added to the id, values by name, seed)."""
+        found = []
+        for values in itertools.product(*self.sets.values()):
+            chosen = dict(zip(self.sets, values, strict=True))
+            suffix = "".join(f".{_slug(name)}-{_slug(value)}" for name, value in chosen.items())
+            for seed in self.seeds or (None,):
+                found.append((suffix if seed is None else f"{suffix}.seed-{seed}", chosen, seed))
+        return found
+
+
+def variations_of(sets: Sequence[str] = (), template: str | None = None, seeds: str | None = None) -> Variations:
+    """What `--set NAME=VALUE,VALUE`, `--template` and `--seeds 0:5,17` say. Raises ManifestError."""
+    chosen = dict(_set(text) for text in sets)
+    if len(chosen) < len(sets):
+        raise ManifestError(f"--set: found {', '.join(sets)}, expected each name once")
+    if not chosen and seeds is None:
+        raise ManifestError("found neither --set nor --seeds, expected what to vary")
+    _check_template(template, chosen)
+    return Variations(dict(sorted(chosen.items())), template or "{prompt}", _seeds(seeds) if seeds else ())
+
+
+def vary(source: str, out: str, variations: Variations) -> Built:
+    """Write a manifest of all combinations for every row of another; the other columns, and the order, stay.
+
+    The chosen values become columns. Captions of a list are templated each, but for empty ones. A few thousand rows are
+    in memory at a time. Raises ManifestError for a row without a caption that a template could be put round, for ids
+    that become too long, and for a name that is a column already.
+    """
+    manifest, notes = open_manifest(source), Notes()
+    if taken := sorted(set(variations.sets) & set(manifest.schema.names)):
+        raise ManifestError(f"--set: the manifest has a column `{taken[0]}` already, expected another name")
+    if normalise_uri(out) in {normalise_uri(file.uri) for file in manifest.files}:
+        raise ManifestError(f"--out: found {out}, which is read, expected another place")
+    names = list(manifest.schema.names)
+    if variations.sets and "prompt" not in names:
+        raise ManifestError(f"{source} has no column `prompt` that a template could be put round")
+    if variations.seeds and "seed" not in names:
+        names.append("seed")
+    combinations = variations.combinations()
+    rows = 0
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+        path = Path(folder) / "manifest.parquet"
+        writer = None
+        for file, batch in _batches(manifest.files, manifest.schema):
+            table = _varied(file, batch, names, combinations, variations, out)
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            rows += table.num_rows
+        if writer is not None:
+            writer.close()
+        Storage(parent_uri(out)).write_file(posixpath.basename(normalise_uri(out)), path)
+    per_row = f"{len(combinations)} of each of {rows // len(combinations)}"
+    notes.remarks.append(
+        f"{per_row}: {', '.join(f'{name} {len(one)}' for name, one in variations.sets.items()) or 'seeds'}"
+    )
+    return notes.built(rows)
+
+
+def _batches(files: Sequence[ManifestFile], schema: pa.Schema) -> Iterator[tuple[ManifestFile, pa.RecordBatch]]:
+    for file in files:
+        for number in range(len(file.rows)):
+            for batch in row_group_batches(file, number, schema, _ROWS_A_BATCH):
+                yield file, batch
+
+
+def _varied(
+    file: ManifestFile,
+    batch: pa.RecordBatch,
+    names: Sequence[str],
+    combinations: Sequence[tuple[str, dict[str, str], int | None]],
+    variations: Variations,
+    out: str,
+) -> pa.Table:
+    """All rows of the batch, each `combinations` times, in the columns `names` and those of the sets."""
+    rows = rows_of(batch)
+    sources = pa.array(np.repeat(np.arange(len(rows)), len(combinations)))
+    columns: dict[str, pa.Array] = {}
+    kinds = {field.name: field.type for field in batch.schema}
+    moved = [with_references(row, file.base, out, f"row {row['id']!r}") for row in rows]
+    ids = [_varied_id(check_id(row["id"]), suffix) for row in rows for suffix, _, _ in combinations]
+    for name in names:
+        if name == "id":
+            columns[name] = pa.array(ids, pa.string())
+        elif name == "seed" and variations.seeds:
+            columns[name] = pa.array([seed for _ in rows for _, _, seed in combinations], pa.int64())
+        elif name == "prompt" and variations.sets:
+            prompts = [_prompt(row, variations.template, values) for row in rows for _, values, _ in combinations]
+            columns[name] = pa.array(prompts, kinds[name])
+        elif name in _REFERENCES:
+            columns[name] = pa.array([row.get(name) for row in moved], kinds[name]).take(sources)
+        else:
+            columns[name] = batch.column(name).take(sources)
+    for name in variations.sets:
+        columns[name] = pa.array([values[name] for _ in rows for _, values, _ in combinations], pa.string())
+    return pa.table(columns)
+
+
+def _varied_id(row_id: str, suffix: str) -> str:
+    try:
+        return check_id(row_id + suffix)
+    except ManifestError as error:
+        raise ManifestError(f"row {row_id!r} would become {row_id + suffix!r}: {error}") from None
+
+
+def _prompt(row: Mapping[str, Any], template: str, values: Mapping[str, str]) -> Any:
+    found = row.get("prompt")
+    if found is None:
+        raise ManifestError(f"row {row['id']!r} has no `prompt` that {template!r} could be put round")
+    if isinstance(found, str):
+        return template.format(prompt=found, **values)
+    return [text and template.format(prompt=text, **values) for text in found]
+
+
+def _set(text: str) -> tuple[str, tuple[str, ...]]:
+    name, equals, listed = (part.strip() for part in text.partition("="))
+    values = _json_texts(listed) if listed.startswith("[") else [value.strip() for value in listed.split(",")]
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name) or not all(values):
+        raise ManifestError(f"--set: found {text!r}, expected NAME=VALUE,VALUE (or a JSON list of texts with commas)")
+    if name in OURS:
+        raise ManifestError(f"--set: found {name!r}, which is a column of the manifest's own, expected another name")
+    if len({_slug(value).lower() for value in values}) < len(values):
+        raise ManifestError(f"--set: found {text!r}, expected values that differ in their letters and digits")
+    return name, tuple(values)
+
+
+def _json_texts(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return [""]
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else [""]
+
+
+def _check_template(template: str | None, sets: Mapping[str, tuple[str, ...]]) -> None:
+    try:
+        parts = list(string.Formatter().parse(template or ""))
+    except ValueError as error:
+        raise ManifestError(f"--template: found {template!r}, which is no template: {error}") from None
+    known = ("prompt", *sets)
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in known or form or conversion):
+            wrong = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            raise ManifestError(f"--template: found {{{wrong}}}, expected {', '.join(f'{{{one}}}' for one in known)}")
+    used = {name for _, name, _, _ in parts}
+    if unused := sorted(set(sets) - used):
+        raise ManifestError(
+            f"--template: {template!r} does not use {{{unused[0]}}}: its values would all make the same clip"
+        )
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """`0:5` is 0 to 4."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, colon, end = part.strip().partition(":")
+        if not first.isdecimal() or (colon and not end.isdecimal()):
+            raise ManifestError(f"--seeds: found {text!r}, expected numbers and ranges, such as 0:5,17")
+        seeds += range(int(first), int(end)) if colon else [int(first)]
+    if not seeds or max(seeds) > MAX_SEED or len(set(seeds)) < len(seeds):
+        raise ManifestError(f"--seeds: found {text!r}, expected one or more from 0 to {MAX_SEED}, each once")
+    return tuple(seeds)
+
+
+def _slug(value: str) -> str:
+    """What an id may have of a text. One with nothing of it becomes a hash."""
+    found = re.sub(r"[^A-Za-z0-9]+", "-", value).strip("-")
+    return found or hashlib.sha256(value.encode()).hexdigest()[:8]

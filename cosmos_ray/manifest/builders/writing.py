@@ -1,0 +1,176 @@
+"""From rows to a manifest: names of columns, references, captions, and the file that is written."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.sources import read_captions, stem_of
+from cosmos_ray.manifest.columns import check_schema
+from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
+from cosmos_ray.manifest.table import check_batch
+from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, resolve_reference, scheme_of
+
+EMBEDDING_SUFFIXES = (".pt", ".safetensors", ".npy", ".pkl")
+INPUTS = ("input_video", "input_videos", "input_frames")
+PARAMETERS = (
+    "num_conditional_frames",
+    "views",
+    "n_views",
+    "negative_prompt",
+    "guidance",
+    "seed",
+    "num_steps",
+    "fps",
+    "num_samples",
+)
+COLUMNS = ("id", "prompt", "prompt_embedding", *INPUTS, *PARAMETERS)
+#: Names that other Cosmos releases use for our columns.
+_ALIASES = {"name": "id", "input_path": "input_video", "prompt_path": "prompt"}
+#: The most that any model takes; whether a row fits one model is for `plan` to say.
+_DEFAULTS = RowDefaults(n_views=len(VIEWS), num_steps=1, guidance=0.0, negative_prompt="")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A row to be written. where: its place, for messages. columns: what it says; None says nothing."""
+
+    where: str
+    columns: dict[str, Any]
+
+
+def renamed(item: Any, where: str) -> dict[str, Any]:
+    """The item with our names for its keys. `output_video`, if there is one, names the id of an item without."""
+    if not isinstance(item, dict):
+        raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
+    row = {key: value for key, value in item.items() if key not in _ALIASES}
+    for alias, column in _ALIASES.items():
+        if item.get(alias) is not None:
+            if row.get(column) is not None:
+                raise ManifestError(f"{where} has both `{column}` and `{alias}`, which mean the same")
+            row[column] = item[alias]
+    output = row.pop("output_video", None)
+    if row.get("id") is None:
+        row.pop("id", None)
+        if output:
+            row["id"] = stem_of(str(output))
+    return row
+
+
+def absolute(path: Any, base: str, where: str) -> str:
+    """The absolute URI of a path that a file in `base` names. On a local disk it may climb with `..`."""
+    if not isinstance(path, str) or not path:
+        raise ManifestError(f"{where}: found {path!r}, expected a path or URI")
+    local = scheme_of(base) == "file" and scheme_of(path) == "file"
+    try:
+        if local and not path.startswith(("/", "file://")):
+            return normalise_uri(f"{base}/{path}")
+        return resolve_reference(path, base)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {path!r} is {error}") from None
+
+
+def reference(path: Any, base: str, out: str, where: str) -> str:
+    """How the manifest `out` names an input: relative to its own folder if the input lies below it, else absolute."""
+    uri, folder = absolute(path, base, where), parent_uri(out)
+    if uri.startswith(folder.rstrip("/") + "/"):
+        return uri[len(folder.rstrip("/")) + 1 :]
+    if scheme_of(uri) == "file" and scheme_of(folder) != "file":
+        raise ManifestError(f"{where}: {uri} is a local file, which a manifest at {out} cannot name: upload it first")
+    return uri
+
+
+def with_references(row: dict[str, Any], base: str, out: str, where: str) -> dict[str, Any]:
+    """The row with all its inputs, and its embedding, as `out` names them; nested ones too."""
+
+    def named(found: Any) -> Any:
+        if isinstance(found, Mapping):
+            return {camera: named(value) for camera, value in found.items()}
+        if isinstance(found, list | tuple):
+            return [named(value) for value in found]
+        return None if found is None else reference(found, base, out, where)
+
+    moved = {name: named(row[name]) for name in (*INPUTS, "prompt_embedding") if row.get(name) is not None}
+    return {**row, **moved}
+
+
+def with_prompt(row: dict[str, Any], base: str, out: str, count: int, where: str) -> dict[str, Any]:
+    """The row with its prompt read from a `.txt` (one line, or `count`), or moved to `prompt_embedding`."""
+    prompt = row.get("prompt")
+    if prompt is None and row.get("prompt_embedding") is not None:
+        return row
+    if isinstance(prompt, str) and prompt.endswith(".txt"):
+        return row | {"prompt": read_captions(absolute(prompt, base, where), count)}
+    if isinstance(prompt, str) and prompt.endswith(EMBEDDING_SUFFIXES):
+        return {**row, "prompt": None, "prompt_embedding": reference(prompt, base, out, where)}
+    if not isinstance(prompt, str) and not (isinstance(prompt, list) and all(isinstance(part, str) for part in prompt)):
+        raise ManifestError(f"{where}: `prompt` is {prompt!r}, expected a string or a list of strings")
+    return row
+
+
+def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | None = None) -> Built:
+    """Write the rows as Parquet; columns in the order of the manifest's documentation, then all others.
+
+    carried: more columns of the same rows, as they are. Raises ManifestError, and writes nothing, for ids that are
+    illegal or repeated, values of different types in a column, and rows that no model would take.
+    """
+    _check_ids(drafts)
+    rows = [draft.columns for draft in drafts]
+    if any(isinstance(row.get("prompt"), list) for row in rows):  # a column has one type: a list of one is a string
+        rows = [{**row, "prompt": [row["prompt"]] if isinstance(row.get("prompt"), str) else row.get("prompt")}
+                for row in rows]  # fmt: skip
+    present = {key for row in rows for key, value in row.items() if value is not None}
+    names = [name for name in COLUMNS if name in present] + sorted(present - set(COLUMNS))
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise ManifestError(f"column `{name}` has values of different types: {error}") from error
+    table = pa.table(columns)
+    if carried is not None:
+        for name in carried.column_names:
+            table = table.append_column(name, carried.column(name))
+    _check_rows(table, [draft.where for draft in drafts], parent_uri(out))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    name = posixpath.basename(normalise_uri(out))
+    Storage(parent_uri(out)).write(name, buffer.getvalue())
+    return notes.built(len(rows))
+
+
+def _check_ids(drafts: Sequence[Draft]) -> None:
+    seen: dict[str, int] = {}
+    for index, draft in enumerate(drafts):
+        try:
+            row_id = check_id(draft.columns.get("id"))
+        except ManifestError as error:
+            raise ManifestError(f"{draft.where}: {error}") from None
+        if row_id in seen:
+            raise ManifestError(
+                f"rows {seen[row_id]} and {index} both have the id {row_id!r}: {drafts[seen[row_id]].where} and "
+                f"{draft.where}"
+            )
+        seen[row_id] = index
+
+
+def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:
+    """As the manifest's reader will look at them, so that what it would refuse is said with the place it came from."""
+    check_schema(table.schema)
+    first = 0
+    for batch in table.to_batches():
+        right = check_batch(batch, _DEFAULTS, base).right
+        for number in (~right).nonzero()[0].tolist():
+            for clip in clips_of_row(rows_of(batch.slice(number, 1))[0], _DEFAULTS, base)[:1]:
+                if clip.error is not None:
+                    raise ManifestError(f"{places[first + number]}: {clip.error}")
+        first += batch.num_rows

@@ -1,0 +1,138 @@
+"""Which of the rig's views a camera is: names of data sets and of fleets, and the cameras that a clip is made with.
+
+NVIDIA's own names are understood without a word, for they contain the views' (`camera_cross_left_120fov`). Others are
+told: a preset for a data set, or `NAME=VIEW` pairs for a fleet. A name counts in any case and punctuation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+
+#: {data set: {its camera: our view, None for a camera that no view is like}}. What is not obvious: Argoverse 2 looks
+#: aside twice on each hand (45 and 99 degrees); the first is what cross sees in other data sets, and what is left for
+#: rear_right and rear_left are its cameras at 153 degrees. Its stereo pair looks ahead, as front_wide does.
+_DATA_SETS: dict[str, dict[str, str | None]] = {
+    "waymo": {
+        "FRONT": "front_wide",
+        "FRONT_RIGHT": "cross_right",
+        "SIDE_RIGHT": "rear_right",
+        "SIDE_LEFT": "rear_left",
+        "FRONT_LEFT": "cross_left",
+    },
+    "nuscenes": {
+        "CAM_FRONT": "front_wide",
+        "CAM_FRONT_RIGHT": "cross_right",
+        "CAM_BACK_RIGHT": "rear_right",
+        "CAM_BACK": "rear",
+        "CAM_BACK_LEFT": "rear_left",
+        "CAM_FRONT_LEFT": "cross_left",
+    },
+    "argoverse2": {
+        "ring_front_center": "front_wide",
+        "ring_front_right": "cross_right",
+        "ring_rear_right": "rear_right",
+        "ring_rear_left": "rear_left",
+        "ring_front_left": "cross_left",
+        "ring_side_right": None,
+        "ring_side_left": None,
+        "stereo_front_left": None,
+        "stereo_front_right": None,
+    },
+    "physicalai-av": {},
+    "rds-hq": {
+        "pinhole_front": "front_wide",
+        "pinhole_front_right": "cross_right",
+        "pinhole_side_right": "rear_right",
+        "pinhole_side_left": "rear_left",
+        "pinhole_front_left": "cross_left",
+    },
+}
+PRESETS = tuple(sorted(_DATA_SETS))
+#: Data sets of which every clip has every camera. Of the others people download the cameras that they need.
+_WHOLE_RIGS = ("waymo", "nuscenes", "argoverse2")
+
+
+@dataclass(frozen=True)
+class CameraNames:
+    """views: by a camera's name in words (lower case, joined by `_`), None where it is known and not used. rig: the
+    views that every clip has a camera for, in rig order; None where each clip says so itself."""
+
+    views: Mapping[str, str | None] = field(default_factory=dict)
+    rig: tuple[str, ...] | None = None
+
+    def view_of(self, name: str) -> str | None:
+        """The view of a camera, folder or file of this name; None for one that is known and not used.
+
+        A name that was told counts where the given one ends with it (`seg-1_FRONT_LEFT`), a view's own name wherever
+        it stands in it. Of names inside each other the longer one counts: `camera_rear_left_70fov` is no `rear`.
+        Raises ManifestError for none or several.
+        """
+        found = f"_{_words(name)}_"
+        fitting = {told: view for told, view in self.views.items() if found.endswith(f"_{told}_")}
+        fitting |= {view: view for view in VIEWS if f"_{view}_" in found and view not in fitting}
+        longest = [
+            told for told in fitting if not any(told != other and f"_{told}_" in f"_{other}_" for other in fitting)
+        ]
+        if len(longest) != 1:
+            known = ", ".join([*VIEWS, *self.views])
+            raise ManifestError(f"camera name {name!r}: found {longest or 'no view'} in it, expected one of {known}")
+        return fitting[longest[0]]
+
+    def is_told(self, name: str) -> bool:
+        """Whether exactly this name was told."""
+        return _words(name) in self.views
+
+
+def camera_names(text: str | None) -> CameraNames:
+    """What `--cameras` says: nothing, a data set of PRESETS, or `NAME=VIEW,...`, with `NAME=` for one not to be used.
+
+    Raises ManifestError for anything else.
+    """
+    if not text:
+        return CameraNames()
+    if "=" not in text:
+        if text not in _DATA_SETS:
+            raise ManifestError(f"--cameras: found {text!r}, expected one of {', '.join(PRESETS)}, or NAME=VIEW,...")
+        told = _DATA_SETS[text]
+        names = {_words(name): view for name, view in told.items()}
+        return CameraNames(names, in_rig_order(names.values()) if text in _WHOLE_RIGS else None)
+    names = {}
+    for pair in text.split(","):
+        name, equals, view = (part.strip() for part in pair.partition("="))
+        if not equals or not _words(name) or (view and view not in VIEWS):
+            raise ManifestError(f"--cameras: found {pair!r}, expected NAME=VIEW with a view of {', '.join(VIEWS)}")
+        if _words(name) in names:
+            raise ManifestError(f"--cameras: found {name!r} twice, expected each camera once")
+        names[_words(name)] = view or None
+    rig = in_rig_order(names.values())
+    return CameraNames(names, rig or None)
+
+
+def view_of(name: str) -> str | None:
+    """`CameraNames.view_of` where nobody has told any names."""
+    return CameraNames().view_of(name)
+
+
+def in_rig_order(views: Iterable[str | None]) -> tuple[str, ...]:
+    """Those of VIEWS that are among `views`."""
+    found = set(views)
+    return tuple(view for view in VIEWS if view in found)
+
+
+def check_views(found: object, where: str) -> tuple[str, ...]:
+    """A list of cameras' views, in the order given. Raises ManifestError for none, an unknown and a repeated one."""
+    names = [part for part in re.split(r"[\s,]+", found) if part] if isinstance(found, str) else found
+    if not isinstance(names, list | tuple) or not names or not all(name in VIEWS for name in names):
+        raise ManifestError(f"{where}: found {found!r}, expected names of {', '.join(VIEWS)}")
+    if len(set(names)) < len(names):
+        raise ManifestError(f"{where}: found {found!r}, expected each view once")
+    return tuple(names)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -1,0 +1,267 @@
+"""The builder of tables: CSV as spreadsheets and pandas write it, JSONL, Parquet; what is meant, or an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.manifests import CAPTIONS, clips, put, read
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Built
+from cosmos_ray.manifest.builders.rig import rig_of
+from cosmos_ray.manifest.builders.table import from_table
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "m.parquet"
+
+
+@pytest.fixture
+def csv(tmp_path: Path, out: Path) -> Callable[..., Built]:
+    """Builds out from a CSV of this content."""
+
+    def build(content: str | bytes, **options: Any) -> Built:
+        return from_table(str(put(tmp_path / "rows.csv", content)), str(out), **options)
+
+    return build
+
+
+# --- CSV ---
+
+
+def test_types_are_made_right(csv: Callable[..., Built], out: Path) -> None:
+    """Integers with gaps, as pandas writes them; words for nothing; numbers that are only carried, and what is none."""
+    csv(
+        "id,prompt,seed,num_steps,guidance,input_video,num_conditional_frames,scene,speed,code\n"
+        "a,A street,7.0,35,2.5,in/a.mp4,5,3,1.5,007\n"
+        '007,"Rain, at night",,NaN,N/A,#N/A,,,,12\n'
+    )
+    first, second = read(out)
+    assert first == {
+        "id": "a", "prompt": "A street", "input_video": "in/a.mp4", "num_conditional_frames": 5, "guidance": 2.5,
+        "seed": 7, "num_steps": 35, "scene": 3, "speed": 1.5, "code": "007",
+    }  # fmt: skip
+    assert (second["id"], second["prompt"], second["code"]) == ("007", "Rain, at night", "12")
+    assert {name for name, value in second.items() if value is None} == {
+        "input_video", "num_conditional_frames", "guidance", "seed", "num_steps", "scene", "speed"
+    }  # fmt: skip
+    kinds = pq.read_schema(out)
+    assert (kinds.field("seed").type, kinds.field("scene").type, kinds.field("speed").type) == (
+        pa.int64(), pa.int64(), pa.float64()
+    )  # fmt: skip
+    assert len(clips(out)) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffid;prompt;guidance\r\na;Straße, nass;7,5\r\n".encode(),
+        "sep=;\r\nid;prompt;guidance\r\na;Straße, nass;7,5\r\n;;\r\n".encode(),
+        "id\tprompt\tguidance\na\tStraße, nass\t7.5\n".encode("utf-16"),
+        'id , prompt,guidance,\na,"Straße, nass",7.5,\n'.encode(),
+    ],
+)
+def test_spreadsheets_write_it_in_many_ways(csv: Callable[..., Built], out: Path, content: bytes) -> None:
+    csv(content)
+    assert read(out) == [{"id": "a", "prompt": "Straße, nass", "guidance": 7.5}]
+
+
+def test_other_encodings_are_told_not_guessed(csv: Callable[..., Built], out: Path) -> None:
+    content = "id;prompt\na;Straße\n".encode("cp1252")
+    with pytest.raises(ManifestError, match=r"rows\.csv is no UTF-8 text: .* at byte \d+; `--encoding cp1252` reads"):
+        csv(content)
+    csv(content, encoding="cp1252")
+    assert read(out)[0]["prompt"] == "Straße"
+    with pytest.raises(ManifestError, match="--encoding: found 'latin-17'"):
+        csv(content, encoding="latin-17")
+
+
+def test_what_is_left_out_is_said(csv: Callable[..., Built], out: Path) -> None:
+    """pandas' own row numbers, and the empty rows at a spreadsheet's end."""
+    built = csv(",id,prompt,tag\n0,a,x,t\n,,,\n1,b,y,t\n,,,\n")
+    assert [row["id"] for row in read(out)] == ["a", "b"]
+    assert [words.partition(" of /")[0] for words in built.warnings] == [
+        "rows without anything in them, which are left out: 2: row 2",
+        "columns without a name, which are left out: 1: column 1",
+    ]
+    assert built.remarks == ("columns that are carried into the index as they are: tag",)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("id,prompt\na,x\nb,nan\n", r"row 2 of .*rows\.csv: `prompt` is 'nan', which tables write for nothing"),
+        ("id,prompt,negative_prompt\na,x,None\n", "row 1 of .*: `negative_prompt` is 'None', which tables write"),
+        ("id,prompt,seed\na,x,seven\n", "row 1 of .*: `seed` is 'seven', expected an integer"),
+        ("id,prompt,seed\na,x,7.5\n", "row 1 of .*: `seed` is '7.5', expected an integer"),
+        ("id,prompt,guidance\na,x,\"7,5\"\n", "`guidance` is '7,5', expected a number"),
+        ("id,prompt,seed\na,x,-1\n", "row 1 of .*: column `seed`: found -1, expected an integer from 0"),
+        ("id,prompt\na,x\na,y\n", "rows 0 and 1 both have the id 'a': row 1 of .* and row 2 of"),
+        ("id,prompt\n,x\n", "row 1 of .*: column `id`: found None, expected"),
+        ("id,prompt\na,\n", "row 1 of .*: `prompt` is None, expected a string"),
+        ("id,prompt\na,wet, dark\n", r"Expected 2 fields in line 2, saw 3; texts with ',' stand in quotes"),
+        ("id,prompt,prompt\na,x,y\n", r"found several columns 'prompt', expected each name once"),
+        ("id,prompt,steps\na,x,3\n", r"rows\.csv: column 'steps' is nearly `num_steps`: rename it"),
+        ("ID,prompt\na,x\n", r"column 'ID' is nearly `id`"),
+        ("number,prompt\n1,x\n", r"rows\.csv has no column `id`: found number, prompt"),
+        ("id,prompt,views\na,x,\"front_wide,back\"\n", "row 1 of .*: `views`: found .*, expected names of front_wide"),
+        ("id,prompt,input_video\na,x,http://h/a.mp4\n", "row 1 of .*scheme 'http'"),
+        ("id,prompt,name\na,x,b\n", "row 1 of .* has both `id` and `name`, which mean the same"),
+        ("id,prompt,input_videos.back\na,x,b.mp4\n", "camera name 'back': found no view in it"),
+        ("id,prompt,rear,camera_rear_tele_30fov\na,x,a.mp4,b.mp4\n", "`camera_rear_tele_30fov` is the second for the"),
+        ("id,prompt,rear,input_video\na,x,a.mp4,b.mp4\n", "has `input_video` and `input_videos` by camera, exp"),
+        ("id,prompt,rear,front_wide\na,x,a.mp4,b.mp4\nb,x,,b.mp4\n", "row 2 .*: found inputs of front_wide; missing"),
+        ("", r"rows\.csv is empty"),
+        ("id,prompt\n", r"rows\.csv has no rows"),
+    ],
+)  # fmt: skip
+def test_what_a_row_cannot_mean_is_refused_by_its_place(
+    csv: Callable[..., Built], out: Path, content: str, complaint: str
+) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        csv(content)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("rows.xlsx", "save it as `CSV UTF-8`"),
+        ("rows.csv.gz", "unpack it first"),
+        ("rows.json", "`cosmos-ray manifest from-batch-json` reads lists of objects"),
+        ("none.csv", "cannot be read: FileNotFoundError"),
+        ("rows.parquet", "cannot be read as Parquet"),
+    ],
+)
+def test_other_files_are_refused_with_the_way_out(tmp_path: Path, out: Path, name: str, complaint: str) -> None:
+    if name != "none.csv":
+        put(tmp_path / name)
+    with pytest.raises(ManifestError, match=f"{name}.*{complaint}"):
+        from_table(str(tmp_path / name), str(out))
+
+
+# --- lists, cameras and files in cells ---
+
+
+@pytest.mark.parametrize("write", [json.dumps, str])
+def test_lists_and_objects_may_be_texts(csv: Callable[..., Built], out: Path, write: Callable[[Any], str]) -> None:
+    """As JSON, or as pandas and Python print them. A caption that begins with a bracket is a caption."""
+    videos = {"rear": "r.mp4", "front_wide": "/f.mp4"}
+    cells = [CAPTIONS[:2], videos, ["rear", "front_wide"]]
+    line = ",".join('"{}"'.format(write(value).replace('"', '""')) for value in cells)
+    csv(f'id,prompt,input_videos,views\na,{line}\nb,"[Night] a street",,"rear, front_wide"\n')
+    first, second = clips(out)
+    assert (first.prompts, first.views) == (tuple(CAPTIONS[:2]), ("rear", "front_wide"))
+    assert first.inputs == (f"{out.parent}/r.mp4", "/f.mp4")
+    assert (second.prompts, second.views) == (("[Night] a street",), ("rear", "front_wide"))
+
+
+@pytest.mark.parametrize(
+    ("header", "cameras"),
+    [
+        ("input_videos.front_wide,input_videos.rear", None),
+        ("input_video.camera_front_wide_120fov,input_video.camera_rear_tele_30fov", None),
+        ("camera_front_wide_120fov,rear", None),
+        ("CAM_F,cam b", "cam_f=front_wide,CAM B=rear"),
+        ("CAM_FRONT,CAM_BACK", "nuscenes"),
+    ],
+)
+def test_a_column_may_be_a_camera(csv: Callable[..., Built], out: Path, header: str, cameras: str | None) -> None:
+    views = "front_wide,rear" if cameras == "nuscenes" else None
+    csv(f"id,prompt,{header}\na,x,f.mp4,b.mp4\n", rig=rig_of(cameras, views))
+    (clip,) = clips(out)
+    assert (clip.views, clip.inputs) == (("front_wide", "rear"), (f"{out.parent}/f.mp4", f"{out.parent}/b.mp4"))
+    assert [name for name in pq.read_schema(out).names if "." in name or "cam" in name.lower()] == []
+
+
+def test_columns_of_pictures_and_of_captions(csv: Callable[..., Built], out: Path) -> None:
+    csv(
+        "id,front_wide,input_frames.rear,prompt.rear\n"
+        "a,f.jpg,b.png,behind\n"
+        'b,"[""f1.jpg"", ""f2.jpg""]","[""b1.jpg"", ""b2.jpg""]",\n'.replace(",\n", ",ahead\n")
+    )
+    first, second = clips(out)
+    assert first.frames == ((f"{out.parent}/f.jpg",), (f"{out.parent}/b.png",))
+    assert (first.views, first.prompts) == (("front_wide", "rear"), ("", "behind"))
+    assert second.frames[0] == (f"{out.parent}/f1.jpg", f"{out.parent}/f2.jpg")
+
+
+def test_prompts_may_be_files(tmp_path: Path, csv: Callable[..., Built], out: Path) -> None:
+    put(tmp_path / "texts" / "seven.txt", "\n".join(CAPTIONS))
+    csv("name,prompt_path,input_path\na,texts/seven.txt,a.mp4\nb,t5/b.safetensors,b.mp4\n")
+    first, second = read(out)
+    assert (first["prompt"], first["prompt_embedding"]) == (CAPTIONS, None)
+    assert (second["prompt"], second["prompt_embedding"]) == (None, "t5/b.safetensors")
+    csv("id,prompt,prompt_embedding\na,nan,t5/a.pt\nb,a road,N/A\n", base="/data")
+    first, second = read(out)
+    assert (first["prompt"], first["prompt_embedding"]) == (None, "/data/t5/a.pt")
+    assert (second["prompt"], second["prompt_embedding"]) == ("a road", None)
+
+
+# --- JSONL and Parquet ---
+
+
+def test_jsonl_keeps_what_it_says(tmp_path: Path, out: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": CAPTIONS[:2], "n_views": 2, "tags": ["x", "y"], "code": "7",
+         "input_videos": {"front": None, "camera_front_wide_120fov": "f.mp4", "cross_right": "r.mp4"}},
+        {"id": 7, "prompt": "x", "seed": 4294967295, "fps": float("nan")},
+    ]  # fmt: skip
+    del rows[0]["input_videos"]["front"]  # type: ignore[attr-defined]
+    source = put(tmp_path / "rows.jsonl", "\n\n".join(json.dumps(row) for row in rows) + "\n")
+    built = from_table(str(source), str(out))
+    first, second = clips(out)
+    assert (first.prompts, first.inputs) == (tuple(CAPTIONS[:2]), (f"{tmp_path}/f.mp4", f"{tmp_path}/r.mp4"))
+    assert (second.id, second.seed, second.fps) == ("7", 4294967295, 10)
+    assert [(row["tags"], row["code"]) for row in read(out)] == [(["x", "y"], "7"), (None, None)]
+    assert built.remarks == ("columns that are carried into the index as they are: tags, code",)
+    for content, complaint in (
+        ('{"id": "a"}\n{', r"line 2 of .*rows\.jsonl is no JSON"),
+        ('{"id": "a", "prompt": "x"}\n\n[1]', r"line 3 of .*: found list, expected an object"),
+        ('{"id": "a", "prompt": "x", "seed": true}', "line 1 of .*: `seed` is True, expected an integer"),
+        (
+            '{"id": "a", "prompt": "x", "tag": 1}\n{"id": "b", "prompt": "x", "tag": "y"}',
+            "`tag` has values of different",
+        ),
+    ):
+        with pytest.raises(ManifestError, match=complaint):
+            from_table(str(put(source, content)), str(out))
+
+
+def test_parquet_of_pandas_keeps_its_types(tmp_path: Path, out: Path) -> None:
+    """Gaps are NaN there; what is carried stays as it was, to the type."""
+    frame = pd.DataFrame(
+        {
+            "id": [1.0, 2.0],
+            "prompt": ["x", "y"],
+            "seed": [7, None],
+            "guidance": [Decimal("2.5"), None],
+            "when": pd.to_datetime(["2024-01-01", "2024-01-02"]),
+            "count": pd.Series([1, 2], dtype="int16"),
+        },
+        index=pd.Index([10, 20]),
+    )
+    frame.to_parquet(tmp_path / "rows.parquet")
+    built = from_table(str(tmp_path / "rows.parquet"), str(out))
+    assert [(clip.id, clip.seed, clip.guidance) for clip in clips(out)] == [("1", 7, 2.5), ("2", 0, 7.0)]
+    before, after = pq.read_schema(tmp_path / "rows.parquet"), pq.read_schema(out)
+    assert [after.field(name).type for name in ("when", "count")] == [before.field(n).type for n in ("when", "count")]
+    assert built.warnings[0].startswith("columns without a name, which are left out: 1: '__index_level_0__' of ")
+
+
+def test_a_table_of_every_camera_needs_no_views(csv: Callable[..., Built], out: Path) -> None:
+    header = ",".join(f"input_videos.{view}" for view in reversed(VIEWS))
+    csv(f"id,prompt,{header}\na,x,{','.join(f'{view}.mp4' for view in reversed(VIEWS))}\n")
+    (clip,) = clips(out)
+    assert clip.inputs == tuple(f"{out.parent}/{view}.mp4" for view in VIEWS)
+    assert "views" not in pq.read_schema(out).names

@@ -1,0 +1,104 @@
+"""Cameras' names: which view each means, and that a name which could be anything is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.cameras import PRESETS, camera_names, check_views, view_of
+from cosmos_ray.output.export import CAMERAS
+
+
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        *[(view, view) for view in VIEWS],
+        *[(f"camera_{view}_120fov", view) for view in VIEWS],
+        *[(name, view) for view, name in CAMERAS.items()],
+        ("camera_rear_tele_30fov", "rear"),
+        ("camera_front_tele_sat_30fov", "front_tele"),
+        ("urban_freeway_rear_30fov", "rear"),
+        ("Drive-7.Front-Tele", "front_tele"),
+        ("4e53b568-3dcd.camera_cross_left_120fov", "cross_left"),
+    ],
+)
+def test_nvidias_names_need_no_telling(name: str, view: str) -> None:
+    assert view_of(name) == view
+
+
+@pytest.mark.parametrize(
+    "name", ["camera_7", "front", "rearview", "front_wide_cross_left", "pinhole_side_left", "front_wide_rear"]
+)
+def test_names_that_could_be_anything_are_refused(name: str) -> None:
+    with pytest.raises(ManifestError, match=f"camera name '{name}'"):
+        view_of(name)
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "view"),
+    [
+        ("waymo", "FRONT", "front_wide"),
+        ("waymo", "FRONT_LEFT", "cross_left"),
+        ("waymo", "segment-103_side_right", "rear_right"),
+        ("waymo", "pinhole_front_right", "cross_right"),
+        ("nuscenes", "CAM_FRONT", "front_wide"),
+        ("nuscenes", "CAM_BACK", "rear"),
+        ("nuscenes", "CAM_BACK_LEFT", "rear_left"),
+        ("argoverse2", "ring_front_center", "front_wide"),
+        ("argoverse2", "ring_rear_right", "rear_right"),
+        ("argoverse2", "ring_side_left", None),
+        ("argoverse2", "stereo_front_left", None),
+        ("physicalai-av", "camera_rear_tele_30fov", "rear"),
+        ("rds-hq", "pinhole_side_left", "rear_left"),
+        ("rds-hq", "ftheta_camera_rear_left_70fov", "rear_left"),
+    ],
+)
+def test_data_sets_are_told_by_one_word(preset: str, name: str, view: str | None) -> None:
+    assert camera_names(preset).view_of(name) == view
+
+
+def test_a_data_set_whose_clips_are_whole_says_which_cameras_they_have() -> None:
+    five = ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left")
+    assert {preset: camera_names(preset).rig for preset in PRESETS} == {
+        "waymo": five,
+        "argoverse2": five,
+        "nuscenes": VIEWS[:6],
+        "physicalai-av": None,
+        "rds-hq": None,
+    }
+
+
+def test_a_fleet_names_its_own() -> None:
+    names = camera_names("cam0=front_wide, left rear=rear_left,front_tele=rear,lidar_cam=")
+    assert names.rig == ("front_wide", "rear", "rear_left")
+    assert [names.view_of(name) for name in ("CAM0", "drive_7-Left-Rear", "front_tele", "lidar_cam")] == [
+        "front_wide",
+        "rear_left",
+        "rear",
+        None,
+    ]
+    with pytest.raises(ManifestError, match="camera name 'cam0_zoomed': found no view in it, expected one of front_w"):
+        names.view_of("cam0_zoomed")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("kitti", "found 'kitti', expected one of argoverse2, nuscenes, physicalai-av, rds-hq, waymo, or NAME=VIEW"),
+        ("a=front", "found 'a=front', expected NAME=VIEW with a view of front_wide, "),
+        ("a=front_wide,b", "found 'b', expected NAME=VIEW"),
+        ("=front_wide", "found '=front_wide'"),
+        ("a=rear,A=front_wide", "found 'A' twice"),
+    ],
+)
+def test_what_cameras_cannot_be_is_said(text: str, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=f"--cameras: {complaint}"):
+        camera_names(text)
+
+
+def test_lists_of_views_keep_their_order() -> None:
+    assert check_views("rear,front_wide", "x") == check_views(["rear", "front_wide"], "x") == ("rear", "front_wide")
+    for found, complaint in (("", "expected names"), ("rear, back", "expected names"), (["rear", "rear"], "each view")):
+        with pytest.raises(ManifestError, match=f"x: found .*{complaint}"):
+            check_views(found, "x")
