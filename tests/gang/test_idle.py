@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import time
+import pytest
 
+from cosmos_ray.gang import idle as idle_module
 from cosmos_ray.gang.idle import IdleClock
 
 
-def test_idle_is_from_the_end_of_a_clips_work_to_the_beginning_of_the_nexts() -> None:
+class Clock:
+    """Stands in for `time.monotonic`."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(idle_module, "time", clock)
+    return clock
+
+
+def test_idle_is_from_the_end_of_a_clips_work_to_the_beginning_of_the_nexts(time: Clock) -> None:
     clock = IdleClock("cpu")
-    time.sleep(0.05)
+    time.now += 0.25
     clock.work_begins()
-    time.sleep(1.0)
+    time.now += 8
     clock.work_begins()  # a later step of the same clip
-    first = clock.work_ends()
-    time.sleep(0.3)
+    time.now += 8
+    assert clock.work_ends() == 0.25
+    time.now += 2
     clock.work_begins()
-    second = clock.work_ends()
-    assert 0.05 <= first < 1.0
-    assert 0.3 <= second < 1.0
+    time.now += 8
+    assert clock.work_ends() == 2
 
 
-def test_a_clip_that_never_began_is_idle_to_its_end() -> None:
+def test_a_clip_that_never_began_is_idle_to_its_end(time: Clock) -> None:
     clock = IdleClock("cpu")
-    time.sleep(0.1)
-    assert clock.work_ends() >= 0.1
+    time.now += 3
+    assert clock.work_ends() == 3
+    assert clock.work_ends() == 0
