@@ -286,7 +286,7 @@ def run_case(case: Case, folder: Path) -> Result:
 
 def _cluster(nodes: int) -> tuple[Cluster, list[object]]:
     ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     added = [cluster.add_node(num_cpus=GANG) for _ in range(nodes)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level="WARNING")
     return cluster, added

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 from support import emulators
 from support import s3 as s3_server
+from support.cluster import SharedHead, shared_head
 
 from cosmos_ray.store.storage import Storage
 
@@ -94,12 +94,23 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(f"{bucket}/{uuid.uuid4().hex[:12]}")
 
 
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[SharedHead]:
+    """Of all tests of this process."""
+    with shared_head() as head:
+        yield head
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A Ray head without CPUs and GPUs, as in production, to which tests add nodes; this process is connected to it."""
-    ray.shutdown()
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
-    ray.init(address=found.address, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
+def cluster(ray_head: SharedHead) -> Iterator[Cluster]:
+    """A Ray head without CPUs and GPUs, to which a test adds nodes; this process is connected to it."""
+    with ray_head.connected() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def one_node(ray_head: SharedHead) -> Iterator[SharedHead]:
+    """The head and one node of four CPUs, for all tests of a module; this process is connected to it."""
+    with ray_head.connected() as cluster:
+        cluster.add_node(num_cpus=4)
+        yield ray_head

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pipeline import figures_of  # type: ignore[import-not-found]
 from support.paths import ROOT
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.ledger.ledger import FileEntry, Record
 
@@ -22,7 +23,7 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--without", *savings]
     words += ["--modes", "baseline", "exact", "fp8", "--all-to-all", "10"]
     command = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     _, exchange, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(line["mode"], line["gang_size"]): line for line in lines}
@@ -47,7 +48,7 @@ def test_the_page_of_benchmarks_names_every_file() -> None:
 @pytest.mark.slow
 def test_gangs_of_two_sizes_make_the_same_clip() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "gang_sizes.py"), "--size", "small", "--gang-sizes", "1", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     _, one, two, other, difference = [json.loads(line) for line in done.stdout.splitlines()]
     assert (one["gang_size"], two["gang_size"]) == (1, 2)
@@ -73,7 +74,7 @@ def test_tables_show_what_a_job_that_was_cut_has_measured(tmp_path: Path) -> Non
 def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "benchmarks" / "eight_gpus.sh"), "--small"]
     environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable, "BUDGET": "850"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment)
     logs = "\n".join(log.read_text()[-2000:] for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
@@ -92,7 +93,7 @@ def test_every_section_of_eight_gpus_runs_in_miniature(tmp_path: Path) -> None:
 def test_decode_prints_every_way_and_how_far_it_is_from_the_librarys() -> None:
     small = ["--dim", "8", "--frames", "2", "--height", "4", "--width", "6", "--repeats", "1"]
     command = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--ways", "chunks", "whole", *small]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["way"] for line in lines] == ["chunks", "whole"]
@@ -133,7 +134,7 @@ def test_what_the_pipelines_benchmark_reads_out_of_records() -> None:
 def test_the_pipelines_benchmark_runs_a_real_job() -> None:
     words = ["--clips", "4", "--seconds", "0.3", "--conditional", "0"]
     command = [sys.executable, str(ROOT / "benchmarks" / "pipeline.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["clips"] == 4

@@ -202,7 +202,7 @@ def test_a_playlist_renamed_mp4_fails_and_nothing_it_names_is_opened(
         assert not opened.is_set()
     finally:
         reader = os.open(secret, os.O_RDONLY | os.O_NONBLOCK)
-        writer.join(timeout=10)
+        writer.join(timeout=600)
         os.close(reader)
 
 

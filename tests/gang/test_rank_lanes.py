@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.config import GangConfig
@@ -36,7 +37,7 @@ class Watched(FakeGenerator):
             on_state(state)
 
         latents = super().denoise(request, on_state=noted, **more)
-        assert request.id != "second" or self._decoded.wait(60)
+        assert request.id != "second" or self._decoded.wait(PATIENCE_S)
         return latents
 
     def decode(self, latents: Any) -> Any:
@@ -62,7 +63,7 @@ def request(clip_id: str) -> ClipRequest:
 
 
 def test_a_clip_is_decoded_once_the_next_one_has_begun(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", 60.0)
+    monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", PATIENCE_S)
     rank.denoise(request("first"))
     with ThreadPoolExecutor(1) as publish_lane:
         publishing = publish_lane.submit(rank.publish, "first", "clips/first", 10)

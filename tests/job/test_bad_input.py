@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from support.job_runs import records, run_job, write_manifest
 
-from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.errors import ManifestError, UsageError
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_node() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_node")]
 
 
 class _RunsCode:

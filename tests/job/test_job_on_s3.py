@@ -15,7 +15,7 @@ import s3fs
 from support.fault_proxy import fault_proxy
 from support.job_runs import check_files, fake_config, records, write_manifest
 
-from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.job.job import generate
 from cosmos_ray.job.reproduce import reproduce
 from cosmos_ray.ledger.layout import REPRODUCED
@@ -50,6 +50,7 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
     ]
     bucket.write("in/m.parquet", Path(write_manifest(tmp_path / "m.parquet", rows)).read_bytes())
     # Ray's workers take the bucket's address and keys from the environment that Ray is started in.
+    ray.shutdown()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         said: list[str] = []

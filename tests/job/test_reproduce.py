@@ -11,26 +11,25 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from support.job_runs import FAST, records, run_job, write_manifest
 
 from cosmos_ray.cli import main as cli
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import decode_mp4, encode_mp4
 from cosmos_ray.errors import UsageError
 from cosmos_ray.job.reproduce import Difference, reproduce
 from cosmos_ray.ledger.layout import REPRODUCED
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.store.storage import Storage
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_node")]
 SETTINGS = ("device=cpu", *(f"lease.{name}={value}" for name, value in FAST["lease"].items()))
 ROWS: list[dict[str, Any]] = [
     {"id": "text", "prompt": ["A street."], "n_views": 2, "seed": 4, "guidance": 3.5, "negative_prompt": ""},
@@ -41,15 +40,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_node() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(one_node: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of all kinds of rows."""
     folder = tmp_path_factory.mktemp("job")
     picture = np.random.default_rng(0).integers(0, 256, (35, 64, 112, 3), np.uint8)

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.errors import LeaseHeld, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire, check_epoch
 from cosmos_ray.store.storage import Storage
 
-TIMES = LeaseTimes(beat_s=0.2, life_s=1.5)
-#: A life so long that a test which had to wait for its end would be seen to, on the slowest machine.
-PATIENT = LeaseTimes(beat_s=0.2, life_s=60.0)
+#: To watch owners that are dead.
+SHORT = LeaseTimes(beat_s=0.2, life_s=1.5)
+#: A life so long that nobody is taken for dead, on the slowest machine.
+PATIENT = LeaseTimes(beat_s=0.2, life_s=PATIENCE_S)
 
 _OWNER = f"""
 import sys
@@ -41,7 +43,7 @@ storage.exists("warm-up")
 say("ready")
 sys.stdin.readline()
 try:
-    lease = acquire(storage, LeaseTimes({TIMES.beat_s}, {TIMES.life_s}), on_lost=lambda: say("on_lost"))
+    lease = acquire(storage, LeaseTimes({PATIENT.beat_s}, {PATIENT.life_s}), on_lost=lambda: say("on_lost"))
 except LeaseHeld as error:
     say("held")
     sys.exit()
@@ -77,7 +79,7 @@ class Job:
 
     def hear(self) -> str:
         """Its next line; fails if it has nothing to say for long."""
-        return self._lines.get(timeout=30)
+        return self._lines.get(timeout=PATIENCE_S)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -104,17 +106,22 @@ def start_job(storage: Storage) -> Iterator[Callable[[], Job]]:
         job.process.wait()
 
 
-def take(storage: Storage, on_lost: Callable[[], None] = lambda: None, times: LeaseTimes = TIMES) -> Lease:
-    return acquire(storage, times, on_lost, say=lambda _: None)
+def take(
+    storage: Storage,
+    on_lost: Callable[[], None] = lambda: None,
+    times: LeaseTimes = PATIENT,
+    say: Callable[[str], None] = lambda _: None,
+) -> Lease:
+    return acquire(storage, times, on_lost, say)
 
 
 # --- taking ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_owner_takes_a_free_output_at_once(storage: Storage) -> None:
-    began = time.monotonic()
-    lease = take(storage, times=PATIENT)
-    assert time.monotonic() - began < PATIENT.life_s
+    said: list[str] = []
+    lease = take(storage, say=said.append)
+    assert not said, "it watched for somebody"
     assert lease.epoch == 1
     assert not lease.lost
     check_epoch(storage, lease.epoch)
@@ -132,25 +139,27 @@ def test_a_beating_owner_is_not_disturbed(storage: Storage) -> None:
 
 def test_a_released_output_is_taken_without_waiting(storage: Storage) -> None:
     """Every owner has an epoch of its own, one after the other."""
-    began = time.monotonic()
+    said: list[str] = []
     for epoch in (1, 2, 3):
-        lease = take(storage, times=PATIENT)
+        lease = take(storage, say=said.append)
         assert lease.epoch == epoch
         lease.release()
-    assert time.monotonic() - began < PATIENT.life_s
+    assert not said, "it watched for somebody"
 
 
 def test_a_release_while_a_newcomer_watches_is_noticed(storage: Storage) -> None:
     """The owner is silent (it beats once a minute) until it says farewell."""
-    quiet = acquire(storage, LeaseTimes(beat_s=60.0, life_s=180.0))
-    timer = threading.Timer(0.4, quiet.release)
-    timer.start()
-    began = time.monotonic()
-    lease = take(storage, times=PATIENT)
-    assert time.monotonic() - began < PATIENT.life_s
+    quiet = acquire(storage, LeaseTimes(beat_s=PATIENCE_S, life_s=3 * PATIENCE_S))
+    said: list[str] = []
+
+    def farewell(line: str) -> None:
+        said.append(line)
+        quiet.release()
+
+    lease = take(storage, times=LeaseTimes(beat_s=1.0, life_s=PATIENCE_S), say=farewell)
+    assert [line for line in said if "watching it" in line] == said, "it waited for silence"
     assert lease.epoch == 2
     lease.release()
-    timer.join()
 
 
 @pytest.mark.slow
@@ -168,7 +177,7 @@ def test_of_many_newcomers_to_a_dead_owners_output_one_takes_over(storage: Stora
 
     def attempt(_: int) -> Lease | None:
         try:
-            return take(storage)
+            return take(storage, times=SHORT)  # that is ten looks, while the new owner beats once
         except LeaseHeld:
             return None
 
@@ -189,8 +198,8 @@ def test_a_killed_owner_is_succeeded_after_one_lifetime(storage: Storage, start_
     job.process.send_signal(signal.SIGKILL)
     job.process.wait()
     began = time.monotonic()
-    lease = take(storage)
-    assert time.monotonic() - began >= TIMES.life_s
+    lease = take(storage, times=SHORT)
+    assert time.monotonic() - began >= SHORT.life_s
     assert lease.epoch == 2
     lease.release()
 
@@ -204,7 +213,7 @@ def test_an_owner_that_slept_through_its_succession_finds_itself_lost(
     assert job.ask() == "owner 1"
     assert job.ask("check") == "still the owner"
     job.process.send_signal(signal.SIGSTOP)
-    successor = take(storage)
+    successor = take(storage, times=LeaseTimes(PATIENT.beat_s, SHORT.life_s))
     assert successor.epoch == 2
     job.process.send_signal(signal.SIGCONT)
     assert job.hear() == "on_lost"
@@ -219,7 +228,7 @@ def test_an_owner_that_slept_through_its_succession_finds_itself_lost(
 
 def test_the_check_before_a_commit_needs_no_beat(storage: Storage) -> None:
     """An owner may wake between two beats: what counts is whether the next epoch is there."""
-    sleepy = acquire(storage, LeaseTimes(beat_s=60.0, life_s=180.0))
+    sleepy = acquire(storage, LeaseTimes(beat_s=PATIENCE_S, life_s=3 * PATIENCE_S))
     check_epoch(storage, sleepy.epoch)
     storage.write(f"{LEASE}/00000002.json", b"{}")
     assert not sleepy.lost
@@ -244,17 +253,10 @@ def test_a_store_that_is_gone_for_a_while_does_not_end_the_beats(
         write(self, path, data)
 
     monkeypatch.setattr(Storage, "write", write_unless_broken)
-    _wait_for(lambda: "the store is gone" in caplog.text)
+    wait_for(lambda: "the store is gone" in caplog.text, "a beat that fails")
     broken.clear()
     before = storage.read(f"{LEASE}/00000001.beat")
-    _wait_for(lambda: storage.read(f"{LEASE}/00000001.beat") != before)
+    wait_for(lambda: storage.read(f"{LEASE}/00000001.beat") != before, "a beat that does not")
     assert not lease.lost
     assert not lost
     lease.release()
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

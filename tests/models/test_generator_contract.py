@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from support.ranks import run_ranks
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.models import fake as fake_module
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
 from cosmos_ray.models.generator import Generator
@@ -322,7 +323,7 @@ def test_the_fake_really_dies_and_really_hangs(fault, code):
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline() == b"ready\n"
-        assert process.wait(timeout=1 if code is None else 30) == code
+        assert process.wait(timeout=1 if code is None else 600) == code
     except subprocess.TimeoutExpired:
         assert code is None
     finally:
@@ -336,19 +337,31 @@ def test_the_fake_makes_noisy_frames_if_told():
     assert np.abs(np.diff(noisy.astype(int), axis=2)).mean() > 10 * np.abs(np.diff(plain.astype(int), axis=2)).mean()
 
 
-def test_the_fake_takes_the_time_it_is_told():
-    start = time.monotonic()
+def test_the_fake_takes_the_time_it_is_told(monkeypatch):
+    slept = []
+    monkeypatch.setattr(fake_module, "time", SimpleNamespace(sleep=slept.append))
     fake(step_seconds=0.05).denoise(request(num_steps=3))
-    assert time.monotonic() - start >= 0.2
-    start = time.monotonic()
-    fake(step_seconds=9).denoise(request(prompts=("[seconds=0.3]",)))
-    assert 0.3 <= time.monotonic() - start < 9
+    assert slept == [0.05] * 4
+    slept.clear()
+    fake(step_seconds=9).denoise(request(num_steps=2, prompts=("[seconds=0.3]",)))
+    assert sum(slept) == pytest.approx(0.3)
+
+
+def test_the_fake_fails_after_the_step_it_is_told_also_when_it_goes_on_from_there():
+    states = []
+    clip = request(num_steps=4, prompts=("[fail=model step=3 attempt=1]",))
+    with pytest.raises(RowError):
+        fake().denoise(clip, on_state=states.append)
+    assert [state.step for state in states] == [0, 1, 2, 3]
+    with pytest.raises(RowError):
+        fake().denoise(clip, resume=states[-1])
+    fake().denoise(replace(clip, attempt=2), resume=states[-1])
 
 
 @pytest.mark.parametrize(
     "text",
     ["[]", "[boom]", "[die now]", "[die rank=x]", "[die at=start]", "[fail]", "[fail=nothing]", "[die=1]",
-     "[seconds=-1]", "[seconds=1 rank=0]", "[die rank=1 rank=2]", "[hang attempt=1.5]"],
+     "[seconds=-1]", "[seconds=1 rank=0]", "[die at=embed step=1]", "[die rank=1 rank=2]", "[hang attempt=1.5]"],
 )  # fmt: skip
 def test_a_directive_that_is_none_is_refused(text):
     with pytest.raises(RowError, match="`prompt`: found"):

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import ray
 from support.autoscaling import NodeType, autoscaling_cluster
-from support.job_runs import BackgroundJob, actor_pids, assert_no_actors_left, records, wait_for, write_manifest
+from support.job_runs import SMALL, BackgroundJob, actor_pids, assert_no_actors_left, records, write_manifest
+from support.waiting import wait_for
 
 from cosmos_ray.pool.health import JobFailedError
 
@@ -55,8 +56,8 @@ def test_nodes_come_with_the_work_and_go_with_its_tail(start: Start, tmp_path: P
     """0 → 2 → 1 while one clip is still being made → 0. Nothing of the job's holds a node that no gang is on."""
     start(small=(2, 4))
     rows = [
-        {"id": "last", "prompt": "a road [hang attempt=1]"},
-        *({"id": f"r{n}", "prompt": "a road"} for n in range(3)),
+        {**SMALL, "id": "last", "prompt": "a road [hang attempt=1]"},
+        *({**SMALL, "id": f"r{n}", "prompt": "a road"} for n in range(3)),
     ]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     job = BackgroundJob(manifest, output, device="cuda", gangs="1:2", gang={"clips_in_flight": 1})
@@ -75,7 +76,7 @@ def test_nodes_come_with_the_work_and_go_with_its_tail(start: Start, tmp_path: P
 @pytest.mark.long
 def test_four_nodes_of_eight_and_none_too_many(start: Start, tmp_path: Path) -> None:
     start(gpu8=(8, 8))
-    rows = [{"id": f"r{n:02d}", "prompt": "a road [seconds=2]"} for n in range(24)]
+    rows = [{**SMALL, "id": f"r{n:02d}", "prompt": "a road [seconds=2]"} for n in range(24)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     summary = BackgroundJob(manifest, tmp_path / "out", device="cuda", gang_size=8, gangs="1:4").result()
     assert summary.ok == 24
@@ -88,7 +89,7 @@ def test_four_nodes_of_eight_and_none_too_many(start: Start, tmp_path: Path) -> 
 def test_a_tail_of_two_clips_gets_two_gangs(start: Start, tmp_path: Path) -> None:
     """Four are allowed, and a minimum of three asked for."""
     start(small=(2, 4))
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(2)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(2)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     assert BackgroundJob(manifest, tmp_path / "out", device="cuda", gangs="3:4").result().ok == 2
     assert workers_ever() == 2
@@ -99,7 +100,7 @@ def test_a_tail_of_two_clips_gets_two_gangs(start: Start, tmp_path: Path) -> Non
 def test_gangs_share_nodes(start: Start, tmp_path: Path, gang_size: int, gangs: int, nodes: int) -> None:
     """The autoscaler starts as many nodes as hold the gangs, not one a gang."""
     start(gpu8=(8, 4))
-    rows = [{"id": f"r{n:02d}", "prompt": "a road [seconds=3]"} for n in range(4 * gangs)]
+    rows = [{**SMALL, "id": f"r{n:02d}", "prompt": "a road [seconds=3]"} for n in range(4 * gangs)]
     manifest, settings = write_manifest(tmp_path / "m.parquet", rows), {"device": "cuda", "gang_size": gang_size}
     job = BackgroundJob(manifest, tmp_path / "out", gangs=f"{gangs}:{gangs}", **settings)
     assert job.result().ok == 4 * gangs
@@ -110,13 +111,13 @@ def test_gangs_share_nodes(start: Start, tmp_path: Path, gang_size: int, gangs: 
 @pytest.mark.long
 def test_a_gang_that_no_node_can_hold_is_said_and_ends_the_job(start: Start, tmp_path: Path) -> None:
     start(small=(2, 4))
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "a road"}])
+    manifest = write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "a", "prompt": "a road"}])
     job = BackgroundJob(manifest, tmp_path / "out", device="cuda", gang_size=4, gang={"placement_timeout_s": 50})
     missing = (
         r"a gang needs 4 free GPUs on one node; the cluster's nodes have none in all; its autoscaler cannot start a "
         r"node with so many"
     )
-    wait_for(lambda: any(re.search(missing, line) for line in job.said), "what is missing to be said", timeout_s=60)
+    wait_for(lambda: any(re.search(missing, line) for line in job.said), "what is missing to be said")
     assert job.is_running
     with pytest.raises(JobFailedError, match=rf"no gang in 5\d s.*{missing}.*The same command goes on from here"):
         job.result()

@@ -12,85 +12,78 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 from support.job_runs import (
+    SMALL,
+    BackgroundJob,
     actor_pids,
     assert_no_actors_left,
     check_files,
     identity,
     records,
-    run_job,
-    wait_for,
     write_manifest,
 )
+from support.waiting import PATIENCE_S, wait_for
 
-from cosmos_ray.job.job import Summary
+from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.output.status import read_status
+from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import node_name
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_a_node_that_dies_takes_no_clip_with_it(cluster: Cluster, tmp_path: Path) -> None:
-    doomed = cluster.add_node(num_cpus=2)
-    cluster.add_node(num_cpus=2)
-    rows = [{"id": f"r{n:02d}", "prompt": "a road [seconds=1]"} for n in range(14)]
-    manifest = write_manifest(tmp_path / "m.parquet", rows)
-    ended: list[Summary] = []
-    said: list[str] = []
-
-    def job() -> None:
-        summary, lines = run_job(manifest, tmp_path / "out", gangs="2:2")
-        ended.append(summary)
-        said.extend(lines)
-
-    thread = threading.Thread(target=job)
-    thread.start()
-
-    def nodes_that_finished() -> set[str | None]:
-        return {one.node for one in records(tmp_path / "out").values()} if (tmp_path / "out").exists() else set()
-
-    wait_for(lambda: len(nodes_that_finished()) == 2, "a clip of each node")
-    cluster.remove_node(doomed, allow_graceful=False)
-    thread.join(240)
-    assert ended, "the job did not end"
-    assert (ended[0].ok, ended[0].failed) == (14, 0)
-    assert sum(one.attempt > 1 for one in records(tmp_path / "out").values()) <= 3, (
-        "more than the clips in flight redone"
-    )
-    check_files(tmp_path / "out")
+    """It hangs in its first clip when it dies, and holds what waits behind it; the other makes the rest meanwhile."""
+    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=2), cluster.add_node(num_cpus=2))}
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 0 else "a road"} for n in range(8)]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    job = BackgroundJob(manifest, output, gangs="2:2")
+    wait_for(lambda: output.exists() and len(records(output)) >= 5, "all clips but those in flight on one node")
+    before = records(output)
+    gang = (output / "_cosmos_ray/attempts/r0.1").read_text().split("/")[1]
+    doomed = _owner(output)["gangs"][gang]
+    (living,) = nodes.keys() - {doomed}
+    cluster.remove_node(nodes[doomed], allow_graceful=False)
+    summary = job.result()
+    assert (summary.ok, summary.failed) == (8, 0)
+    found = records(output)
+    assert {clip: found[clip] for clip in before} == before
+    assert {one.node for clip, one in found.items() if clip not in before} == {living}
+    redone = {clip for clip, one in found.items() if one.attempt > 1}
+    assert "r0" in redone
+    assert len(redone) <= 3, "more than the clips in flight redone"
+    check_files(output)
     assert_no_actors_left()
 
 
 def test_a_node_that_breaks_gangs_is_avoided(cluster: Cluster, tmp_path: Path) -> None:
     """Two deaths in a row on the only node: a node added during the second life gets the third gang."""
     cluster.add_node(num_cpus=2)
-    rows = [{"id": "breaker", "prompt": "a road [die attempt=1] [hang attempt=2]"}]
+    rows = [{**SMALL, "id": "breaker", "prompt": "a road [die attempt=1] [hang attempt=2]"}]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
-    ended: list[tuple[Summary, list[str]]] = []
-    settings = {"deadline_min_s": 600}
-    thread = threading.Thread(target=lambda: ended.append(run_job(manifest, tmp_path / "out", gang=settings)))
-    thread.start()
+    job = BackgroundJob(manifest, tmp_path / "out", gang={"deadline_min_s": 1800})
     wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/attempts/breaker.2")), "a second attempt")
     cluster.add_node(num_cpus=2)
     os.kill(actor_pids("Rank")[0], signal.SIGKILL)
 
-    def avoided_as_status_says() -> list[str]:
-        owner = read_status(str(tmp_path / "out"))[0].owner
-        return owner.job.get("avoided_nodes", []) if owner else []
-
-    (avoided,) = wait_for(avoided_as_status_says, "the avoided node in the status of the running job")
-    thread.join(180)
-    assert ended, "the job did not end"
-    summary, said = ended[0]
+    (avoided,) = wait_for(lambda: _owner(tmp_path / "out").get("avoided_nodes"), "the avoided node in the status")
+    summary = job.result()
     assert (summary.ok, summary.failed) == (1, 0)
-    assert any("avoided while there are others" in line for line in said)
-    nodes = [found[1] for line in said if (found := re.search(r"is up: .* on node (\w+)", line))]
+    assert any("avoided while there are others" in line for line in job.said)
+    nodes = [found[1] for line in job.said if (found := re.search(r"is up: .* on node (\w+)", line))]
     assert nodes[2] != nodes[0] == nodes[1] == node_name(avoided)
+
+
+def _owner(output: Path) -> dict[str, Any]:
+    """What the running job says of itself, as `status` shows it."""
+    owner = read_status(str(output))[0].owner
+    return owner.job if owner else {}
 
 
 def _command(manifest: str, output: Path) -> list[str]:
@@ -100,16 +93,47 @@ def _command(manifest: str, output: Path) -> list[str]:
     return [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
 
 
-def _environment() -> dict[str, str]:
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(command, environment): a job of its own process, which ends with the test."""
+    jobs: list[subprocess.Popen[str]] = []
+
+    def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        jobs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.kill()
+        job.wait()
+
+
+@pytest.fixture
+def alone() -> dict[str, str]:
+    """The environment of a job that starts a Ray of its own, which dies with it."""
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def test_a_killed_driver_is_resumed_by_the_same_command(tmp_path: Path) -> None:
+@pytest.fixture(params=["on a cluster", pytest.param("alone", marks=pytest.mark.long)])
+def environment(request: pytest.FixtureRequest, alone: dict[str, str]) -> dict[str, str]:
+    if request.param == "alone":
+        return alone
+    cluster = request.getfixturevalue("cluster")
+    cluster.add_node(num_cpus=2)
+    return {**alone, "RAY_ADDRESS": cluster.address}
+
+
+def test_a_killed_driver_is_resumed_by_the_same_command(
+    start: Start, environment: dict[str, str], tmp_path: Path
+) -> None:
     """SIGKILL half way, the same command at once: it waits for the dead owner's lease, then every row ends once."""
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.7]"} for n in range(7)]
-    rows.append({"id": "bad", "prompt": "a road", "num_conditional_frames": 1})
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 6 else "a road"} for n in range(7)]
+    rows.append({**SMALL, "id": "bad", "prompt": "a road", "num_conditional_frames": 1})
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    first = subprocess.Popen(_command(manifest, output), env=_environment(), stderr=subprocess.PIPE)
+    first = start(_command(manifest, output), environment)
     wait_for(lambda: len(list(output.glob("clips/*/*/clip.json"))) >= 3, "three clips")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -117,10 +141,11 @@ def test_a_killed_driver_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     times = {entry.path: identity(output / entry.path) for one in before.values() for entry in one.files}
     assert 0 < len(before) < 7
 
-    second = subprocess.run(_command(manifest, output), env=_environment(), capture_output=True, text=True, timeout=240)
-    assert second.returncode == 3, second.stderr  # one of eight failed: more than the default 5 %
-    assert "watching it for up to 3 s" in second.stderr
-    assert "is silent: taking over" in second.stderr
+    second = start(_command(manifest, output), environment)
+    _, said = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 3, said  # one of eight failed: more than the default 5 %
+    assert "watching it for up to 3 s" in said
+    assert "is silent: taking over" in said
     found = records(output)
     assert {clip: one.status for clip, one in found.items()} == {"bad": "failed", **{f"r{n}": "ok" for n in range(7)}}
     assert {one.epoch for one in found.values()} == {1, 2}
@@ -130,23 +155,22 @@ def test_a_killed_driver_is_resumed_by_the_same_command(tmp_path: Path) -> None:
     check_files(output)
 
 
-def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(
+    start: Start, alone: dict[str, str], tmp_path: Path
+) -> None:
     """SIGTERM, as `ray job stop` sends it: exit 1, the lease is released, the next job need not wait.
 
     There are more rows than were read by then: the end of Ray Data's stream must not start another Ray.
     """
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.7]"} for n in range(60)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.7]"} for n in range(60)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    first = subprocess.Popen(_command(manifest, output), env=_environment(), stderr=subprocess.PIPE, text=True)
+    job = start(_command(manifest, output), alone)
     wait_for(lambda: list(output.glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
-    first.send_signal(signal.SIGTERM)
-    _, said = first.communicate(timeout=120)
-    assert first.returncode == 1
+    job.send_signal(signal.SIGTERM)
+    _, said = job.communicate(timeout=PATIENCE_S)
+    assert job.returncode == 1
     assert "stopped by SIGTERM; the same command goes on from here" in said
-    made = len(records(output))
-    again = [*_command(manifest, output), "--limit", "2"]
-    second = subprocess.run(again, env=_environment(), capture_output=True, text=True, timeout=240)
-    assert second.returncode == 0, second.stderr
-    assert "watching" not in second.stderr
     assert {one.status for one in records(output).values()} == {"ok"}
-    assert len(records(output)) == made + 2
+    watched: list[str] = []
+    acquire(Storage(str(output)), LeaseTimes(1.0, PATIENCE_S), say=watched.append).release()
+    assert not watched, "the lease was not released"

@@ -7,53 +7,65 @@
 from __future__ import annotations
 
 import re
-import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
-from support.job_runs import assert_no_actors_left, check_files, drain, fake_config, records, wait_for, write_manifest
+from support.job_runs import SMALL, BackgroundJob, assert_no_actors_left, check_files, drain, records, write_manifest
+from support.waiting import wait_for
 
-from cosmos_ray.job.job import Summary, generate
+from cosmos_ray.ledger.ledger import Record
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def run_and_drain(cluster: Cluster, tmp_path: Path, seconds: float, clips: int, notice_s: int) -> list[str]:
-    """A job on one node, drained after the first clip, with another node to go to; what the job said."""
-    cluster.add_node(num_cpus=2)
-    rows = [{"id": f"r{n}", "prompt": f"a road [seconds={seconds}]"} for n in range(clips)]
+@dataclass
+class Drained:
+    """A job whose first gang's node was drained after the first clip, when it has ended. node: that one."""
+
+    said: list[str]
+    records: dict[str, Record]
+    node: str
+
+
+def run_and_drain(
+    cluster: Cluster, tmp_path: Path, rows: list[dict[str, Any]], notice_s: int, in_flight: int = 3
+) -> Drained:
+    """On one node, with another to go to that comes while the first clip is made."""
+    first = cluster.add_node(num_cpus=2).node_id
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    said: list[str] = []
-    ended: list[Summary] = []
-    thread = threading.Thread(target=lambda: ended.append(generate(fake_config(manifest, output), said.append)))
-    thread.start()
-    wait_for(lambda: output.exists() and records(output), "a first clip")
-    (node,) = {one.node for one in records(output).values()}
+    job = BackgroundJob(manifest, output, gang={"clips_in_flight": in_flight})
+    wait_for(lambda: list(output.glob("_cosmos_ray/attempts/*")), "a gang with a clip")
     cluster.add_node(num_cpus=2)
-    assert len(records(output)) < clips, "drained too late to show anything"
-    drain(cluster.address, str(node), notice_s)
-    thread.join(240)
-    assert ended, said
-    assert (ended[0].ok, ended[0].failed) == (clips, 0)
-    assert len({one.node for one in records(output).values()}) == 2
+    wait_for(lambda: records(output), "a first clip")
+    drain(cluster.address, first, notice_s)
+    summary = job.result()
+    assert (summary.ok, summary.failed) == (len(rows), 0)
+    found = records(output)
+    assert len({one.node for one in found.values()}) == 2
     check_files(output)
     assert_no_actors_left()
-    assert not any("broke" in line or "faults in a row" in line for line in said), said
-    return said
+    assert not any("broke" in line or "faults in a row" in line for line in job.said), job.said
+    assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d+ s", line) for line in job.said)
+    return Drained(job.said, found, first)
 
 
 @pytest.mark.long
 def test_the_clip_in_flight_is_finished_if_the_notice_allows(cluster: Cluster, tmp_path: Path) -> None:
-    said = run_and_drain(cluster, tmp_path, seconds=3, clips=8, notice_s=120)
-    assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d+ s", line) for line in said)
-    assert any(re.match(r"gang-0001 is released: its node goes", line) for line in said)
-    made_by_first = [one for one in records(tmp_path / "out").values() if one.gang == "gang-0001"]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=5]"} for n in range(8)]
+    drained = run_and_drain(cluster, tmp_path, rows, notice_s=1800)
+    assert any(re.match(r"gang-0001 is released: its node goes", line) for line in drained.said)
+    made_by_first = [one for one in drained.records.values() if one.node == drained.node]
     assert all(one.attempt == 1 for one in made_by_first), "nothing that was begun was thrown away"
 
 
 def test_a_gang_leaves_at_once_if_it_does_not(cluster: Cluster, tmp_path: Path) -> None:
-    """Clips of 12 s and a notice of 5: the second clip begins again on the other node."""
-    said = run_and_drain(cluster, tmp_path, seconds=12, clips=2, notice_s=5)
-    assert any(re.match(r"gang-0001 leaves: node \w{8} is being drained, gone in \d s", line) for line in said)
-    assert {one.gang for one in records(tmp_path / "out").values()} == {"gang-0001", "gang-0002"}
+    """By what a small clip took, the large one that hangs would need hours: it begins again on the other node."""
+    rows = [
+        {**SMALL, "id": "small", "prompt": "a road [seconds=1]", "n_views": 1, "num_steps": 1},
+        {**SMALL, "id": "large", "prompt": "a road [hang attempt=1]", "n_views": 7, "num_steps": 100},
+    ]
+    drained = run_and_drain(cluster, tmp_path, rows, notice_s=60, in_flight=1)
+    assert {clip: one.gang for clip, one in drained.records.items()} == {"small": "gang-0001", "large": "gang-0002"}

@@ -13,14 +13,16 @@ import json
 import os
 import re
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 import ray
 from support.job_runs import (
+    FAST,
+    SMALL,
+    BackgroundJob,
     actor_pids,
     assert_no_actors_left,
     check_files,
@@ -28,26 +30,20 @@ from support.job_runs import (
     identity,
     records,
     run_job,
-    wait_for,
     write_manifest,
 )
+from support.waiting import wait_for
 
 from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, read_state
 from cosmos_ray.job.job import generate
 from cosmos_ray.ledger import compaction
 from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.pool import gpu_time
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.store.storage import Storage
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_node() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_node")]
 
 
 def test_every_row_ends_once_with_the_right_class(tmp_path: Path) -> None:
@@ -55,12 +51,12 @@ def test_every_row_ends_once_with_the_right_class(tmp_path: Path) -> None:
     manifest = write_manifest(
         tmp_path / "m.parquet",
         [
-            {"id": "good", "prompt": "a road"},
-            {"id": "two", "prompt": "a road", "num_samples": 2},
-            {"id": "bad-column", "prompt": "a road", "num_conditional_frames": 5},
-            {"id": "bad-file", "prompt": "a road", "input_video": "not-there.mp4"},
-            {"id": "nan", "prompt": "a road [nan]"},
-            {"id": "oom", "prompt": "a road [oom rank=1]"},
+            {**SMALL, "id": "good", "prompt": "a road"},
+            {**SMALL, "id": "two", "prompt": "a road", "num_samples": 2},
+            {**SMALL, "id": "bad-column", "prompt": "a road", "num_conditional_frames": 5},
+            {**SMALL, "id": "bad-file", "prompt": "a road", "input_video": "not-there.mp4"},
+            {**SMALL, "id": "nan", "prompt": "a road [nan]"},
+            {**SMALL, "id": "oom", "prompt": "a road [oom rank=1]"},
         ],
     )
     summary, said = run_job(manifest, tmp_path / "out")
@@ -86,7 +82,10 @@ def test_every_row_ends_once_with_the_right_class(tmp_path: Path) -> None:
 def test_same_seed_same_files_and_samples_differ(tmp_path: Path) -> None:
     manifest = write_manifest(
         tmp_path / "m.parquet",
-        [{"id": "a", "prompt": "x", "seed": 7}, {"id": "b", "prompt": "x", "seed": 7, "num_samples": 2}],
+        [
+            {**SMALL, "id": "a", "prompt": "x", "seed": 7},
+            {**SMALL, "id": "b", "prompt": "x", "seed": 7, "num_samples": 2},
+        ],
     )
     run_job(manifest, tmp_path / "out")
     hashes = {clip: [entry.sha256 for entry in one.files] for clip, one in records(tmp_path / "out").items()}
@@ -98,8 +97,8 @@ def test_same_seed_same_files_and_samples_differ(tmp_path: Path) -> None:
 )
 def test_a_rank_that_dies_costs_an_attempt_and_nothing_else(tmp_path: Path, stage: str) -> None:
     """Killed once, at each of the stages; its clip and the clips beside it are made by the next gang."""
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(4)]
-    rows.insert(1, {"id": "killer", "prompt": f"a road [die at={stage} attempt=1]"})
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(4)]
+    rows.insert(1, {**SMALL, "id": "killer", "prompt": f"a road [die at={stage} attempt=1]"})
     summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
     assert (summary.ok, summary.failed) == (5, 0)
     assert records(tmp_path / "out")["killer"].attempt == 2
@@ -109,8 +108,8 @@ def test_a_rank_that_dies_costs_an_attempt_and_nothing_else(tmp_path: Path, stag
 
 
 def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(5)]
-    rows.insert(2, {"id": "poison", "prompt": "a road [die rank=1]"})
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(5)]
+    rows.insert(2, {**SMALL, "id": "poison", "prompt": "a road [die rank=1]"})
     summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
     found = records(tmp_path / "out")
     assert (summary.ok, summary.failed) == (5, 1)
@@ -119,7 +118,10 @@ def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
 
 def test_a_poison_row_at_the_head_waits_for_the_others_to_show_that_the_job_is_well(tmp_path: Path) -> None:
     """It is the first that every gang meets: the others must get past it, and it must not stop the job."""
-    rows = [{"id": "poison", "prompt": "a road [die at=embed]"}, {"id": "slow", "prompt": "a road [seconds=2]"}]
+    rows = [
+        {**SMALL, "id": "poison", "prompt": "a road [die at=embed]"},
+        {**SMALL, "id": "slow", "prompt": "a road [seconds=1]"},
+    ]
     summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
     found = records(tmp_path / "out")
     assert (summary.ok, summary.failed) == (1, 1)
@@ -130,7 +132,7 @@ def test_a_poison_row_at_the_head_waits_for_the_others_to_show_that_the_job_is_w
 @pytest.mark.long
 def test_poison_rows_that_are_all_that_is_left_end_after_their_attempts(tmp_path: Path) -> None:
     """No other clip can show that the job is well, and the faults are too few for the job to be ill."""
-    rows = [{"id": f"poison{n}", "prompt": "a road [die]"} for n in range(2)]
+    rows = [{**SMALL, "id": f"poison{n}", "prompt": "a road [die]"} for n in range(2)]
     summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
     found = records(tmp_path / "out")
     assert (summary.failed, summary.left) == (2, 0)
@@ -138,9 +140,14 @@ def test_poison_rows_that_are_all_that_is_left_end_after_their_attempts(tmp_path
 
 
 def test_a_hang_is_found_by_the_clips_deadline(tmp_path: Path) -> None:
-    rows = [{"id": "hang", "prompt": "a road [hang rank=1 attempt=1]"}, {"id": "good", "prompt": "a road"}]
-    deadlines = {"deadline_first_s": 4.0, "deadline_min_s": 3.0}
-    summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gang=deadlines)
+    rows = [
+        {**SMALL, "id": "hang", "prompt": "a road [hang rank=1 attempt=1]"},
+        {**SMALL, "id": "good", "prompt": "a road"},
+    ]
+    # On a busy machine other calls may take as long: they are made again, and nothing is failed for it.
+    short = {"deadline_first_s": 6.0, "deadline_min_s": 6.0, "max_attempts": 30}
+    manifest, patient = write_manifest(tmp_path / "m.parquet", rows), {**FAST["breaker"], "max_consecutive_faults": 60}
+    summary, said = run_job(manifest, tmp_path / "out", gang=short, breaker=patient)
     assert (summary.ok, summary.failed) == (2, 0)
     assert any("timeout: denoise: no answer within" in line for line in said)
     assert_no_actors_left()
@@ -149,8 +156,8 @@ def test_a_hang_is_found_by_the_clips_deadline(tmp_path: Path) -> None:
 def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
     """A rank is killed after the third of four steps: the next gang takes the clip up there, and leaves no state."""
     output = tmp_path / "out"
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "long", "prompt": "a road [seconds=6]"}])
-    thread, ended = _in_background(manifest, output, gang={"step_checkpoint": 1})
+    rows = [{**SMALL, "id": "long", "prompt": "a road [hang step=3 attempt=1]", "num_steps": 3}]
+    job = BackgroundJob(write_manifest(tmp_path / "m.parquet", rows), output, gang={"step_checkpoint": 1})
 
     def stored_step() -> int:
         found = [read_state(Storage(str(output)), StepCheckpoint(str(path.relative_to(output)), 1))
@@ -159,8 +166,7 @@ def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
 
     wait_for(lambda: stored_step() >= 3, "the state after three steps")
     os.kill(actor_pids("Rank")[0], signal.SIGKILL)
-    thread.join(180)
-    assert ended[0].ok == 1  # type: ignore[attr-defined]
+    assert job.result().ok == 1
     record = records(output)["long"]
     assert record.attempt == 2
     assert record.sidecar is not None
@@ -168,47 +174,40 @@ def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
     assert not list(output.glob("_cosmos_ray/steps/*"))
 
 
-def _in_background(manifest: str, output: Path, **settings: object) -> tuple[threading.Thread, list[object]]:
-    ended: list[object] = []
-
-    def target() -> None:
-        try:
-            ended.append(run_job(manifest, output, **settings)[0])
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            ended.append(error)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    return thread, ended
-
-
 @pytest.mark.parametrize("victim", ["GangLeader", pytest.param("Rank", marks=pytest.mark.long)])
 def test_a_killed_actor_is_replaced(tmp_path: Path, victim: str) -> None:
     """SIGKILL from outside, in mid-clip."""
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1.5]"} for n in range(5)]
-    thread, ended = _in_background(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
-    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 4 else "a road"} for n in range(5)]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    job = BackgroundJob(manifest, output)
+    wait_for((output / "_cosmos_ray/attempts/r4.1").exists, "the one that hangs")
+    before = records(output)
+    assert len(before) >= 2, "three clips are in flight"
     os.kill(actor_pids(victim)[0], signal.SIGKILL)
-    thread.join(180)
-    assert ended[0].ok == 5  # type: ignore[attr-defined]
-    assert max(one.attempt for one in records(tmp_path / "out").values()) == 2
+    assert job.result().ok == 5
+    found = records(output)
+    assert {clip: found[clip] for clip in before} == before
+    assert (found["r4"].attempt, max(one.attempt for one in found.values())) == (2, 2)
     check_files(tmp_path / "out")
     assert_no_actors_left()
 
 
 def test_two_gangs_share_the_work(tmp_path: Path) -> None:
-    rows = [
-        {"id": f"r{n}", "prompt": "a road [seconds=0.5]"} for n in range(20)
-    ]  # the first gang to be up waits for none
-    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gangs="1:2")
-    assert summary.ok == 20
-    assert {one.gang for one in records(tmp_path / "out").values()} == {"gang-0001", "gang-0002"}
+    """While one hangs, the other makes all that is left."""
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 0 else "a road"} for n in range(5)]
+    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    job = BackgroundJob(manifest, output, gangs="1:2", gang={"clips_in_flight": 1})
+    wait_for(lambda: output.exists() and len(records(output)) == 4, "all clips but the one that hangs")
+    (busy,) = {one.gang for one in records(output).values()}
+    os.kill(actor_pids("Rank")[0], signal.SIGKILL)
+    assert job.result().ok == 5
+    assert {busy, records(output)["r0"].gang} <= {"gang-0001", "gang-0002", "gang-0003"}
 
 
 @pytest.mark.long
 def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> None:
     """Three gangs of two are wanted and four CPUs are there: the third waits, and is given up with the last clip."""
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=0.3]"} for n in range(9)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.3]"} for n in range(9)]
     summary, said = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gangs="3:3")
     assert summary.ok == 9
     assert sum("is up:" in line for line in said) == 2
@@ -218,7 +217,7 @@ def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> N
 @pytest.mark.parametrize("fault", ["die", "nan"])
 def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: Path, fault: str) -> None:
     """Every row kills its gang, or comes out as NaN: the job is ill, not a thousand rows."""
-    rows = [{"id": f"r{n}", "prompt": f"a road [{fault}]"} for n in range(6)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": f"a road [{fault}]"} for n in range(6)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     with pytest.raises(JobFailedError, match="4 faults in a row"):
         run_job(manifest, tmp_path / "out", breaker={"max_consecutive_faults": 4, "max_pause_s": 0.1})
@@ -227,7 +226,7 @@ def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: 
 
 
 def test_limit_and_resume(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "prompt": "a road"} for n in range(5)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road"} for n in range(5)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     first, _ = run_job(manifest, tmp_path / "out", limit=2)
     assert (first.ok, first.left) == (2, 3)
@@ -239,20 +238,26 @@ def test_limit_and_resume(tmp_path: Path) -> None:
             assert identity(tmp_path / "out" / one.files[0].path) == before[clip], "nothing committed is rewritten"
 
 
-def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=3]"} for n in range(12)]
-    manifest = write_manifest(tmp_path / "m.parquet", rows)
+def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is spent when two clips are made, whatever they took. The one that is denoised then is finished."""
+    rows = [{**SMALL, "id": f"r{n:02d}", "prompt": "a road [seconds=5]" if n > 1 else "a road"} for n in range(12)]
+    manifest, ledger = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out/_cosmos_ray/ledger"
+    clock = SimpleNamespace(monotonic=lambda: 3600.0 * (len(list(ledger.glob("*/*.json"))) >= 2))
+    monkeypatch.setattr(gpu_time, "time", clock)
     with pytest.raises(JobFailedError, match="GPU-hours"):
-        run_job(manifest, tmp_path / "out", max_gpu_hours=40 / 3600)
+        run_job(manifest, tmp_path / "out", max_gpu_hours=1)
     made = records(tmp_path / "out")
-    assert 0 < len(made) < 12
+    assert 2 <= len(made) < 12
     assert {one.status for one in made.values()} == {"ok"}
     begun = {path.name.rpartition(".")[0] for path in (tmp_path / "out").glob("_cosmos_ray/attempts/*")}
     assert begun > set(made), "clips that were ready, but not being denoised, are given back"
 
 
 def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) -> None:
-    rows = [{"id": "flaky", "prompt": "a road [fail=model attempt=1]"}, {"id": "good", "prompt": "a road"}]
+    rows = [
+        {**SMALL, "id": "flaky", "prompt": "a road [fail=model attempt=1]"},
+        {**SMALL, "id": "good", "prompt": "a road"},
+    ]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     first, _ = run_job(manifest, tmp_path / "out")
     assert (first.ok, first.failed) == (1, 1)
@@ -265,14 +270,13 @@ def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) ->
 
 
 def test_a_living_owner_keeps_its_output(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(5)]
-    manifest = write_manifest(tmp_path / "m.parquet", rows)
-    thread, ended = _in_background(manifest, tmp_path / "out")
-    wait_for(lambda: list((tmp_path / "out").glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
+    manifest = write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "long", "prompt": "a road [hang attempt=1]"}])
+    job = BackgroundJob(manifest, tmp_path / "out")
+    wait_for((tmp_path / "out/_cosmos_ray/attempts/long.1").exists, "its clip")
     with pytest.raises(LeaseHeld, match="living job"):
         generate(fake_config(manifest, tmp_path / "out"), print)
-    thread.join(180)
-    assert ended[0].ok == 5  # type: ignore[attr-defined]
+    os.kill(actor_pids("Rank")[0], signal.SIGKILL)
+    assert job.result().ok == 1
 
 
 def test_a_manifest_that_grows_and_shrinks_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +284,7 @@ def test_a_manifest_that_grows_and_shrinks_is_gone_on_with(tmp_path: Path, monke
     monkeypatch.setattr(compaction, "BATCH", 2)
     folder, output = tmp_path / "m", tmp_path / "out"
     folder.mkdir()
-    rows = [{"id": name, "prompt": "a road"} for name in "abcdef"]
+    rows = [{**SMALL, "id": name, "prompt": "a road"} for name in "abcdef"]
     write_manifest(folder / "1.parquet", rows[:4])
     first, _ = run_job(str(folder), output, gang_size=1)
     assert (first.ok, first.left) == (4, 0)
@@ -288,20 +292,22 @@ def test_a_manifest_that_grows_and_shrinks_is_gone_on_with(tmp_path: Path, monke
     write_manifest(folder / "2.parquet", rows[4:])
     second, said = run_job(str(folder), output, gang_size=1)
     assert (second.clips, second.ok, second.failed, second.left) == (5, 5, 0, 0)
-    assert "5 clips, 3 of them settled, 0 with faults in their rows" in said
-    assert any(line.startswith("1 more clips are settled whose rows the manifest no longer has") for line in said)
+    assert "5 clips: 3 done, 0 failed, 2 left; 0 with faults in their rows" in said
+    assert any(line.startswith("1 more clip of rows that the manifest no longer has") for line in said)
     assert list((output / "_cosmos_ray" / "ledger").glob("*.parquet"))
     assert records(output).keys() == set("abcdef")
     check_files(output)
     assert pq.read_table(output / "index.parquet")["id"].to_pylist() == list("abcef")
     third, said = run_job(str(folder), output, gang_size=1)
-    assert "all 5 clips are settled already: nothing to do" in said
+    assert "5 clips: 5 done, 0 failed, 0 left: nothing to do" in said
     assert third == second
 
 
 def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) -> None:
     """Of a fault nobody foresaw: when, which gang and clip, and the traceback of the rank's generator (`_act`)."""
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "unlucky", "prompt": "a road [oom rank=1 attempt=1]"}])
+    manifest = write_manifest(
+        tmp_path / "m.parquet", [{**SMALL, "id": "unlucky", "prompt": "a road [oom rank=1 attempt=1]"}]
+    )
     summary, _ = run_job(manifest, tmp_path / "out")
     assert summary.ok == 1
     folder = Path(ray._private.worker._global_node.get_logs_dir_path())
@@ -319,4 +325,4 @@ def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) 
         )
         return "in _act" in text and all(re.search(when + line, text, flags=re.MULTILINE) for line in lines)
 
-    wait_for(found, "all lines", timeout_s=10)
+    wait_for(found, "all lines")

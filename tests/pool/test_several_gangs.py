@@ -17,14 +17,15 @@ import pytest
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 from support.job_runs import (
+    SMALL,
     BackgroundJob,
     assert_no_actors_left,
     check_files,
     drain,
     records,
-    wait_for,
     write_manifest,
 )
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -48,7 +49,7 @@ def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path,
     """Two gangs on the large node, one on the small one. The large one dies, and its clips are made on the other."""
     doomed = cluster.add_node(num_cpus=0, num_gpus=large)
     cluster.add_node(num_cpus=0, num_gpus=small)
-    rows = [{"id": f"r{n}", "prompt": "a road [hang attempt=1]"} for n in range(3)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]"} for n in range(3)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     settings = {"device": "cuda", "gang_size": None, "gangs": "3:3", "gang": {"clips_in_flight": 1}}
     job = BackgroundJob(manifest, output, **settings)
@@ -71,7 +72,7 @@ def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path,
 def test_a_dead_node_is_one_fault_though_a_gang_is_sent_there_once_more(cluster: Cluster, tmp_path: Path) -> None:
     """It has room for a second gang. A second fault would end the job."""
     doomed = cluster.add_node(num_cpus=0, num_gpus=2)
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(4)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=1]"} for n in range(4)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     breaker = {"max_consecutive_faults": 2, "max_pause_s": 0.2}
     job = BackgroundJob(manifest, output, device="cuda", gang_size=1, breaker=breaker)
@@ -87,7 +88,7 @@ def test_a_dead_node_is_one_fault_though_a_gang_is_sent_there_once_more(cluster:
 @pytest.mark.long
 def test_a_drained_node_sends_all_its_gangs_away(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_node(num_cpus=0, num_gpus=2)
-    rows = [{"id": f"r{n}", "prompt": "a road [seconds=3]"} for n in range(8)]
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=3]"} for n in range(8)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     job = BackgroundJob(manifest, output, device="cuda", gang_size=1, gangs="2:2")
     wait_for(
@@ -95,7 +96,7 @@ def test_a_drained_node_sends_all_its_gangs_away(cluster: Cluster, tmp_path: Pat
     )
     (node,) = {str(one.node) for one in records(output).values()}
     cluster.add_node(num_cpus=0, num_gpus=2)
-    drain(cluster.address, node, 120)
+    drain(cluster.address, node, 1800)
     assert job.result().ok == 8
     assert sum("leaves: node" in line for line in job.said) == 2
     assert not any("broke" in line for line in job.said)

@@ -18,7 +18,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -26,10 +25,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.waiting import wait_for
+
 AZURITE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cosmos-ray-tests/node_modules/.bin"
 #: Ends the server when standard input ends: however the tests' process does.
 _WATCHDOG = '"$@" & server=$!; cat >/dev/null; kill $server'
-_START_S = 60.0
 
 
 class EmulatorMissingError(Exception):
@@ -95,7 +95,7 @@ def _free_port() -> int:
 
 
 def _start(command: Sequence[str], environment: dict[str, str], port: int) -> None:
-    """Run a server until this process ends; raises RuntimeError if it does not answer."""
+    """Run a server until this process ends; fails if it does not answer."""
     watchdog = subprocess.Popen(
         ["bash", "-c", _WATCHDOG, "server", *command],
         env={**os.environ, **environment},
@@ -104,16 +104,12 @@ def _start(command: Sequence[str], environment: dict[str, str], port: int) -> No
         start_new_session=True,
     )
     atexit.register(watchdog.communicate)
-    deadline = time.monotonic() + _START_S
-    while not _answers(port):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{Path(command[0]).name} does not answer on port {port}")
-        time.sleep(0.1)
+    wait_for(lambda: _answers(port), f"{Path(command[0]).name} to answer on port {port}")
 
 
 def _answers(port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60)
     except urllib.error.HTTPError:
         return True  # any HTTP answer is one
     except OSError:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.heads import answers, free_ports, kill_all_with, wait_until
+from support.heads import answers, free_ports, kill_all_with
+from support.waiting import PATIENCE_S, wait_for
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -41,7 +42,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -49,7 +50,7 @@ class Head:
         """What the dashboard answers."""
         token = self.environment["RAY_AUTH_TOKEN"]
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def log(self, submission: str) -> str:
@@ -94,12 +95,12 @@ def head_node(working_dir: Path) -> Iterator[Head]:
         command, env=inherited | shared, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
     )
     try:
-        wait_until(lambda: answers(dashboard), 180, lambda: (folder / "head.log").read_text())
+        wait_for(lambda: answers(dashboard), lambda: f"the dashboard. {(folder / 'head.log').read_text()[-3000:]}")
         submitter = {name: value for name, value in inherited.items() if not name.startswith("AWS_")} | shared
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", submitter, folder, working_dir)
     finally:
         kill_all_with(shared["RAY_AUTH_TOKEN"])
-        process.wait(10)
+        process.wait(PATIENCE_S)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from support.paths import TOOLS
+from support.waiting import PATIENCE_S
 
 TOOL = TOOLS / "s3-server"
 #: Stops the server and clears its folder ($1) when standard input ends: however this process does.
 _WATCHDOG = 'cat >/dev/null; "$0" stop "$1" 2>/dev/null; rm -rf "$1"'
-_START_S = 180
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _start_ceph() -> S3Server:
         watchdog.wait()
 
     begun = subprocess.run(
-        [TOOL, "start", folder, str(_free_port())], capture_output=True, text=True, timeout=_START_S, check=False
+        [TOOL, "start", folder, str(_free_port())], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     if begun.returncode != 0:
         stop()

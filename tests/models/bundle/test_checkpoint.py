@@ -192,7 +192,7 @@ real, (path, mark, network, mode) = convert.write_safetensors, sys.argv[1:]
 def write(target, *rest):
     with open(mark, "a") as file: file.write("x")
     if mode == "hang":
-        Path(target).write_bytes(b"half"); print("half", flush=True); time.sleep(60)
+        Path(target).write_bytes(b"half"); print("half", flush=True); time.sleep(3600)
     time.sleep(0.3)
     real(target, *rest)
 convert.write_safetensors = write
@@ -217,7 +217,7 @@ def test_one_process_converts_while_others_wait_and_a_killed_one_is_replaced(tmp
     killed.wait()
     assert [path.suffix for path in (own_cache / "converted").iterdir()] == [".part"]
     for process in [start("run") for _ in range(3)]:
-        assert process.communicate(timeout=60)[0] == "48\n"
+        assert process.communicate(timeout=600)[0] == "48\n"
     assert mark.read_text() == "xx", "the killed one, and one of the three"
     assert [path.suffix for path in (own_cache / "converted").iterdir()] == [".safetensors"]
 

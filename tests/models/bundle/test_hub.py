@@ -172,7 +172,7 @@ def command(tmp_path: Path, hub: Hub):
         env |= {"HF_TOKEN": token} if token else {}
         done = subprocess.run(
             [sys.executable, "-m", "cosmos_ray", *group.split(), *arguments],
-            env=env | environment, capture_output=True, text=True, check=False, timeout=60,
+            env=env | environment, capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         assert SECRET not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr

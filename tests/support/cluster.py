@@ -1,0 +1,51 @@
+"""One Ray head for all of a test process's tests, to which they add nodes: a head costs as much as several jobs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+from ray.cluster_utils import Cluster
+
+from support.heads import free_ports
+from support.job_runs import end_background_jobs
+from support.waiting import wait_for
+
+
+@dataclass(frozen=True)
+class SharedHead:
+    """A head without CPUs and GPUs, as in production. metrics: what Prometheus would scrape of it."""
+
+    cluster: Cluster
+    metrics: str
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Cluster]:
+        """This process is a driver on the head alone; afterwards whatever was added to it is gone."""
+        ray.shutdown()
+        ray.init(address=self.cluster.address, log_to_driver=False)
+        try:
+            yield self.cluster
+        finally:
+            end_background_jobs()
+            for node in list(self.cluster.worker_nodes):
+                self.cluster.worker_nodes.remove(node)
+                node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+            wait_for(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, "the nodes to be gone")
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def shared_head() -> Iterator[SharedHead]:
+    """Without what no test looks at: dashboard, log monitor, autoscaler."""
+    (port,) = free_ports(1)
+    spare = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    reports = {"metrics_export_port": port, "_system_config": {"metrics_report_interval_ms": 1000}}  # not every ten s
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **spare, **reports})
+    try:
+        yield SharedHead(cluster, f"http://127.0.0.1:{port}/metrics")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
