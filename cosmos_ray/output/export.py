@@ -27,6 +27,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
@@ -92,6 +93,7 @@ def export(output: str, layout: Layout, to: str, say: Callable[[str], None], cli
     source, target = Storage(output), Storage(to)
     if f"{target.uri}/".startswith(f"{source.uri}/"):
         raise UsageError(f"--to: found {target.uri}, expected a folder outside the output")
+    check_lasts(target.uri, "--to:")
     state = Ledger(source).state()
     places = _ok_places(state)
     if not len(places):

@@ -31,6 +31,7 @@ from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, read_bytes
 from cosmos_ray.words import counted
 
@@ -145,6 +146,7 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     rows = rows_of(flags, items)
     work = work_folder(flags, rows, bundle)
     storage = Storage(work)
+    check_lasts(storage.uri, "the output")
     storage.write("items.json", json.dumps(rows, indent=2).encode())
     manifest = storage.uri_of("manifest.parquet")
     rig = rig_of(n_views=flags.n_views)

@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import fsspec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.faults import BucketMissingError, explain, retrying
+from cosmos_ray.store.places import check_lasts
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
@@ -68,14 +70,32 @@ def scheme_of(uri: str) -> str:
 
 def normalise_uri(uri: str) -> str:
     """An absolute URI or path without a trailing slash; local ones as plain absolute paths."""
-    if "::" in uri:
-        raise UsageError(f"chained URIs are not supported: {uri!r}")
     scheme = scheme_of(uri)
+    try:
+        path = _local_path(uri) if scheme == "file" else uri
+    except ValueError as error:
+        raise UsageError(f"found {uri!r}, expected a URI that may be read, not {error}") from None
+    if "::" in path:
+        raise UsageError(f"chained URIs are not supported: {uri!r}")
     if scheme == "file":
-        return os.path.abspath(_SCHEME.sub("", uri))
+        return os.path.abspath(path)
     if not _SCHEME.sub("", uri).strip("/"):
         raise UsageError(f"found {uri!r}, expected {scheme}://BUCKET or a folder in it")
     return uri.rstrip("/")
+
+
+def _local_path(uri: str) -> str:
+    """The path of a local URI; `file://` ones are percent-encoded. Raises ValueError, whose text completes "not …"."""
+    path, match = uri, _SCHEME.match(uri)
+    if match:
+        rest = uri[match.end() :]
+        try:
+            path = unquote(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest, errors="strict")
+        except UnicodeDecodeError:
+            raise ValueError("a file:// URI whose percent-encoding is no UTF-8") from None
+    if not path or "\x00" in path:
+        raise ValueError("an empty or malformed URI")
+    return path
 
 
 def resolve_reference(reference: str, base: str) -> str:
@@ -86,9 +106,9 @@ def resolve_reference(reference: str, base: str) -> str:
     """
     if not _SCHEME.sub("", reference).strip("/") or "\x00" in reference:
         raise ValueError("an empty or malformed URI")
-    if "::" in reference:
-        raise ValueError("a chained URI ('::'), which is not allowed")
     scheme = scheme_of(reference)
+    if "::" in (_local_path(reference) if scheme == "file" else reference):
+        raise ValueError("a chained URI ('::'), which is not allowed")
     if scheme not in SCHEMES:
         raise ValueError(f"a URI of scheme {scheme!r}, which is not one of {', '.join(sorted(SCHEMES))}")
     base_is_local = scheme_of(base) == "file"
@@ -390,7 +410,8 @@ class Storage:
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def check_writable(self) -> None:
-        """Raises UsageError (with the store's own words) if this folder cannot be written."""
+        """Raises UsageError (with the store's own words) if this folder cannot be written, or will not last."""
+        check_lasts(self.uri, "the output")
         probe = f"{PROBES}/{uuid.uuid4().hex}"
         try:
             self.write(probe, b"")

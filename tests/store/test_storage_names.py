@@ -24,6 +24,11 @@ from cosmos_ray.store.storage import SCHEMES, Storage, normalise_uri, parent_uri
         ("/elsewhere/clip.mp4", "/data/set", "/elsewhere/clip.mp4"),
         ("file:///elsewhere/clip.mp4", "/data/set", "/elsewhere/clip.mp4"),
         ("FILE:///elsewhere/clip.mp4", "/data/set", "/elsewhere/clip.mp4"),
+        ("file:///else%20where/%C3%A9%25.mp4", "/data/set", "/else where/é%.mp4"),
+        ("file://localhost/a%20b.mp4", "/data/set", "/a b.mp4"),
+        ("/else%20where/clip.mp4", "/data/set", "/else%20where/clip.mp4"),
+        ("else%20where/clip.mp4", "/data/set", "/data/set/else%20where/clip.mp4"),
+        ("s3://other/a%20b.mp4", "/data/set", "s3://other/a%20b.mp4"),
         ("s3://other/clip.mp4", "/data/set", "s3://other/clip.mp4"),
         ("s3://other/clip.mp4", "s3://bucket/set", "s3://other/clip.mp4"),
         ("gs://other/clip.mp4", "s3://bucket/set", "gs://other/clip.mp4"),
@@ -52,6 +57,9 @@ def test_references_that_a_manifest_may_hold(reference: str, base: str, expected
         ("/etc/passwd", "s3://bucket/set", "a local path in a manifest that is not on a local disk"),
         ("file:///etc/passwd", "s3://bucket/set", "a local path in a manifest that is not on a local disk"),
         ("File:///etc/passwd", "gs://bucket/set", "a local path in a manifest that is not on a local disk"),
+        ("file:///a%00.mp4", "/data", "malformed"),
+        ("file:///a%3A%3As3://b", "/data", "chained"),
+        ("file:///a%FF.mp4", "/data", "percent-encoding is no UTF-8"),
     ],
 )
 def test_references_that_are_refused(reference: str, base: str, reason: str) -> None:
@@ -64,11 +72,23 @@ def test_uris_have_one_form() -> None:
     assert normalise_uri("s3://bucket/a/") == "s3://bucket/a"
     assert normalise_uri("/a/b/../c/") == "/a/c"
     assert normalise_uri("file:///a/b") == "/a/b"
+    assert normalise_uri("file:///a%20b/%25") == "/a b/%"
+    assert normalise_uri("file://localhost/a") == "/a"
+    assert normalise_uri("/a%20b") == "/a%20b"
     assert normalise_uri("a") == f"{Path.cwd()}/a"
     assert parent_uri("s3://bucket/m.parquet") == "s3://bucket"
     assert parent_uri("/m.parquet") == "/"
     with pytest.raises(UsageError, match="chained"):
         normalise_uri("simplecache::s3://bucket/a")
+
+
+@pytest.mark.parametrize("uri", ["", "file://", "a\0b", "file:///%00", "file:///%ff"])
+def test_what_is_no_uri_is_refused(uri: str) -> None:
+    """An empty one least of all means the folder that the command happens to run in."""
+    with pytest.raises(UsageError, match="expected a URI that may be read, not "):
+        normalise_uri(uri)
+    with pytest.raises(UsageError):
+        Storage(uri)
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///", "gs://", "ABFS://"])
@@ -95,7 +115,7 @@ def test_every_uri_has_one_form_and_that_is_its_own(uri: str) -> None:
     try:
         found = normalise_uri(uri)
     except UsageError:
-        assert "::" in uri or not uri.partition("://")[2].strip("/")
+        assert "::" in uri or "\x00" in uri or not uri.partition("://")[2].strip("/")
         return
     assert normalise_uri(found) == found
     assert scheme_of(found) == scheme_of(uri)
