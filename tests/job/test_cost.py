@@ -6,11 +6,24 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.paths import ROOT
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.job.cost import MEASURED, ClipGroup, call_seconds, clip_seconds, estimates, exact_calls, lines
+from cosmos_ray.job.cost import (
+    MEASURED,
+    ClipGroup,
+    call_seconds,
+    clip_seconds,
+    estimates,
+    exact_calls,
+    exchange_seconds,
+    is_known,
+    lines,
+)
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.models.bundle.memory import memory_plan
 
 GROUP = ClipGroup(n_views=7, num_steps=35, guided=True, num_conditional_frames=0, clips=10)
 
@@ -67,6 +80,62 @@ def test_a_clip_costs_what_its_row_asks_for(bundle: Bundle) -> None:
     assert seconds(n_views=1) < seconds() / 20  # attention sees a seventh of the tokens
 
 
+@pytest.mark.parametrize(("gang_size", "decodes"), [(1, 7), (2, 4), (4, 2), (7, 1), (8, 1)])
+def test_a_rank_decodes_whole_views(bundle: Bundle, gang_size: int, decodes: int) -> None:
+    """The one that has most of them is waited for; encoding is a part of decoding as large as its arithmetic."""
+    calls_s = 72 * call_seconds("h100", gang_size)
+    for frames, encoding in ((0, 0), (1, 6.3 / 225), (5, 24.7 / 225)):
+        seconds = clip_seconds(replace(GROUP, num_conditional_frames=frames), bundle, "h100", gang_size)
+        assert seconds - calls_s == pytest.approx(decodes * 0.93 * (1 + encoding), rel=1e-9)
+
+
+def test_a_smaller_picture_is_decoded_as_much_sooner(bundle: Bundle) -> None:
+    half = bundle.model_copy(update={"height": 352, "width": 640})
+    group = replace(GROUP, n_views=1)
+    tokens, channels = 28_160 / 4, 2048
+    call_s = 13.06 * tokens * (tokens + 7 * channels) / (7 * 28_160 * (7 * 28_160 + 7 * channels))
+    assert clip_seconds(group, half, "h100", 1) == pytest.approx(72 * call_s + 0.93 / 4, rel=1e-9)
+
+
+def test_exchanges_cost_what_a_rank_sends() -> None:
+    """Of 404 MB that two ranks trade, half; four times a block, in 28 blocks."""
+    assert exchange_seconds(1) == 0
+    assert exchange_seconds(2) == pytest.approx(4 * 28 * 0.80e-3, rel=2e-3)
+    assert exchange_seconds(4) == pytest.approx(exchange_seconds(2) * 3 / 4)
+    assert exchange_seconds(8) == pytest.approx(exchange_seconds(2) * 7 / 16)
+
+
+def test_what_was_not_timed_is_modelled_from_what_was() -> None:
+    """As docs/performance.md has it: the part that is not divided, and the exchanges."""
+    undivided = (4 * (3.40 - exchange_seconds(4)) - 13.06) / 3
+    assert call_seconds("h100", 8) == pytest.approx((13.06 - undivided) / 8 + undivided + exchange_seconds(8))
+    undivided = (2 * (6.76 - exchange_seconds(2)) - 13.27) / 1
+    assert call_seconds("h200", 4) == pytest.approx((13.27 - undivided) / 4 + undivided + exchange_seconds(4))
+
+
+_groups = st.builds(
+    ClipGroup, st.integers(1, 7), st.integers(1, 100), st.booleans(), st.sampled_from([0, 1, 5]), st.integers(1, 9)
+)
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(_groups, st.sampled_from(sorted(MEASURED)), st.sampled_from([1, 2, 4, 8]))
+def test_whatever_is_asked_for_more_costs_more(group: ClipGroup, gpu: str, gang_size: int) -> None:
+    bundle = load_bundle("cosmos-predict2-2b-multiview")
+
+    def seconds(**changes: int) -> float:
+        return clip_seconds(replace(group, **changes), bundle, gpu, gang_size)
+
+    one = seconds()
+    assert one < seconds(num_steps=group.num_steps + 1)
+    assert one < seconds(n_views=group.n_views + 1)
+    assert seconds(guided=False) < seconds(guided=True) < 2 * seconds(guided=False)
+    assert seconds(num_conditional_frames=0) < seconds(num_conditional_frames=1) < seconds(num_conditional_frames=5)
+    assert one == seconds(clips=group.clips + 1)
+    cheaper = Approximations(attention="fp8", guidance_interval=(0.2, 0.6))
+    assert clip_seconds(group, bundle, gpu, gang_size, cheaper) <= one
+
+
 def test_approximations_save_what_they_leave_out(bundle: Bundle) -> None:
     assert exact_calls(GROUP, EXACT) == 72
     assert exact_calls(GROUP, Approximations(guidance_interval=(0, 0.6))) == 36 + 22  # of 36 evaluations
@@ -89,6 +158,28 @@ def test_groups_add_up(bundle: Bundle) -> None:
     assert one.longest_seconds == pytest.approx(first.clip_seconds)
 
 
+def test_an_estimate_is_of_all_clips_together(bundle: Bundle) -> None:
+    groups = [GROUP, replace(GROUP, n_views=1, clips=30)]
+    for one in estimates(groups, bundle, "h100", limit=4):
+        each = [clip_seconds(group, bundle, "h100", one.gang_size) for group in groups]
+        total_s = 10 * each[0] + 30 * each[1]
+        assert one.gpu_hours == pytest.approx(total_s * one.gang_size / 3600)
+        assert one.clips_a_gpu_hour == pytest.approx(40 / one.gpu_hours)
+        assert one.clip_seconds == pytest.approx(total_s / 40)
+        assert one.longest_seconds == each[0]
+        assert one.memory_bytes == memory_plan(bundle, one.gang_size).total
+    assert [one.gang_size for one in estimates(groups, bundle, "h100", limit=4)] == [1, 2, 4]
+
+
+def test_only_the_network_that_was_timed_is_known(bundle: Bundle) -> None:
+    """Its picture and its views may be others."""
+    assert is_known(bundle)
+    assert is_known(bundle.model_copy(update={"height": 352, "n_views": 3}))
+    for change in ({"model_channels": 1024}, {"num_blocks": 27}):
+        assert not is_known(bundle.model_copy(update={"network": bundle.network.model_copy(update=change)}))
+    assert not is_known(bundle.model_copy(update={"generator": "fake"}))
+
+
 def test_nothing_is_said_of_models_that_were_not_measured_or_without_clips(bundle: Bundle) -> None:
     assert estimates([GROUP], load_bundle("tiny"), "h100") == []
     assert estimates([], bundle, "h100") == []
@@ -101,3 +192,23 @@ def test_a_line_for_people_tells_time_money_and_what_is_modelled(bundle: Bundle)
     assert one.endswith("(measured)")
     assert eight.endswith("(modelled)")
     assert MEASURED["h100"].source in source
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(59.9, "0m59s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (86399, "23h59m"), (187_200, "2d04h")],
+)
+def test_times_are_shown_in_two_units(bundle: Bundle, seconds: float, shown: str) -> None:
+    (one, *_) = estimates([GROUP], bundle, "h100")
+    _, line, _ = lines([replace(one, clip_seconds=seconds, gpu_hours=seconds / 3600)], "h100", gangs=1, price=None)
+    assert f": {shown} a clip," in line
+    assert f"done in {shown}," in line
+    assert "USD" not in line
+
+
+def test_gangs_at_once_divide_the_time_and_not_the_cost(bundle: Bundle) -> None:
+    found = estimates([GROUP], bundle, "h100")
+    two = replace(found[1], gang_size=2, gpu_hours=12)
+    for gangs, done in ((1, "6h00m"), (3, "2h00m")):
+        line = lines([two], "h100", gangs, price=2.5)[1]
+        assert f"12.0 GPU-hours, 30.00 USD, done in {done}, {two.memory_bytes / 1e9:.0f} GB a GPU" in line
