@@ -112,6 +112,13 @@ class GenerateConfig(_Settings):
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()
 
+    @field_validator("manifest", "output")
+    @classmethod
+    def _check_uri(cls, value: str) -> str:
+        if not value.strip():  # as a variable that is not set leaves it
+            raise ValueError(f"expected a URI, found {value!r}")
+        return value
+
     @field_validator("gangs", "max_failed", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:

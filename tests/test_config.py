@@ -36,6 +36,14 @@ def test_flags_win_over_the_file_and_set_over_both(tmp_path: Path) -> None:
     assert (config.gang.max_attempts, config.sampling.num_steps, config.lease.beat_s) == (7, 10, 0.5)
 
 
+@pytest.mark.parametrize("name", ["manifest", "output"])
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_uri_is_refused_by_name(name: str, value: str) -> None:
+    """What a variable that is not set leaves: it would mean the folder that the command happens to run in."""
+    with pytest.raises(UsageError, match=f"{name}: .*expected a URI, found '{value}'"):
+        build_config({**FLAGS, name: value})
+
+
 def test_an_empty_file_is_no_settings(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("")
     assert build_config(FLAGS, tmp_path / "job.yaml") == build_config(FLAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
@@ -10,16 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cosmos_ray.cli.lines import say
 from cosmos_ray.cli.options import Assignments, Config, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
+from cosmos_ray.errors import UsageError
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
     from cosmos_ray.job.plan import Plan
+    from cosmos_ray.ledger.ledger import LedgerState
+    from cosmos_ray.manifest.rows import Clip
+    from cosmos_ray.models.bundle.bundle import Bundle
 
 app = typer.Typer()
+
+#: Rows whose inputs `plan --inputs` takes, if it is not told how many.
+_TAKEN = 100
 
 
 class Gpu(StrEnum):
@@ -29,7 +38,18 @@ class Gpu(StrEnum):
     h200 = "h200"
 
 
-@app.command()
+class _PlanCommand(TyperCommand):
+    """`--inputs` may stand without its number, which Typer has no word for."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        for place, word in enumerate(args):
+            if word == "--inputs" and not re.fullmatch(r"all|\d+", (args[place + 1 :] or [""])[0]):
+                given[place] = f"--inputs={_TAKEN}"
+        return super().parse_args(ctx, given)
+
+
+@app.command(cls=_PlanCommand)
 def plan(
     manifest: Manifest,
     output: Annotated[
@@ -41,30 +61,53 @@ def plan(
     price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
     config: Config = None,
     assignments: Assignments = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[N]", help=f"Also look at the inputs: ask for all, take those of N rows ({_TAKEN}; or `all`)."
+        ),
+    ] = None,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Print one JSON line a clip that would be made, and nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
     from cosmos_ray.job.cost import estimates, lines
-    from cosmos_ray.job.plan import plan_for
+    from cosmos_ray.job.inputs import look_at_inputs
+    from cosmos_ray.job.plan import clip_line, plan_for
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.store.storage import Storage
 
     # A job's settings include its output; nothing is written to this one.
-    settings = _settings(config, assignments, manifest=manifest, output=output or "none", model=model)
-    storage = Storage(output) if output else None
+    settings = _settings(
+        config, assignments, manifest=manifest, output="none" if output is None else output, model=model
+    )
+    storage = None if output is None else Storage(output)
     state = Ledger(storage).state() if storage else LedgerState.empty()
     bundle = load_bundle(settings.model)
+    clips = _clips_left(settings, bundle, state)
+    if as_list:
+        for clip in clips:
+            print(json.dumps(clip_line(clip)))
+        return
     found = plan_for(settings, bundle, state)
+    look = None
+    if inputs is not None:
+        look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, _how_many(inputs))
     costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
     if as_json:
+        inputs_json = {} if look is None else {"inputs": asdict(look)}
         costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
-        print(json.dumps(asdict(found) | costs_json))
+        print(json.dumps(asdict(found) | costs_json | inputs_json))
         return
     for line in _plan_lines(found):
+        print(line)
+    for line in look.lines() if look else ["inputs were not looked at: --inputs does that"]:
         print(line)
     if clip_bytes is not None and bytes_left:
         print(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
@@ -72,8 +115,23 @@ def plan(
         print(line)
 
 
+def _how_many(inputs: str) -> int | None:
+    if not re.fullmatch(r"all|\d+", inputs):
+        raise UsageError(f"--inputs {inputs}: expected a number or `all`")
+    return None if inputs == "all" else int(inputs)
+
+
+def _clips_left(settings: GenerateConfig, bundle: Bundle, state: LedgerState) -> Iterator[Clip]:
+    """Every clip that a job would make, in the manifest's order."""
+    from cosmos_ray.job.plan import manifest_clips, row_defaults
+
+    for clip in manifest_clips(settings.manifest, row_defaults(bundle, settings.sampling)):
+        if not state.is_settled(clip.id):
+            yield clip
+
+
 def _plan_lines(found: Plan) -> Iterator[str]:
-    from cosmos_ray.job.plan import unguided_line
+    from cosmos_ray.job.plan import carried_line, unguided_line
     from cosmos_ray.output.status import removed_line
 
     yield f"{counted(found.rows, 'row')}, {found.in_words()}"
@@ -84,6 +142,8 @@ def _plan_lines(found: Plan) -> Iterator[str]:
         yield f"  {clip_id}: {error}"
     if found.unguided:
         yield unguided_line(found.unguided)
+    if found.carried:
+        yield carried_line(found.carried)
     if found.removed:
         yield removed_line(sum(found.removed.values()))
     if found.changed:
