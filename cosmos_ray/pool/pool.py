@@ -148,7 +148,7 @@ class GangPool:
                     await self._settlement.failed(work, fault)
                 if self._gpu_time.is_spent and not self._load.is_done:
                     raise JobFailedError(
-                        f"the budget of {self._config.max_gpu_hours:g} GPU-hours is spent with "
+                        f"the budget (--max-gpu-hours {self._config.max_gpu_hours:g}) is spent with "
                         f"{counted(self._load.waiting, 'clip')} left; the same command goes on from here, with a "
                         "budget of its own"
                     )

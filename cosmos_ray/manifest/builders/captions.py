@@ -11,6 +11,7 @@ from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import Rig
 from cosmos_ray.manifest.builders.sources import read_json, suffix_of
 from cosmos_ray.manifest.builders.table_files import read_records
+from cosmos_ray.words import counted
 
 
 @dataclass
@@ -55,7 +56,8 @@ def captions_of(prompt: str | None = None, prompts: str | None = None) -> Captio
             raise ManifestError(f"--prompts: {prompts}: expected the columns `id` and `prompt`, filled in every row")
         by_id = {row["id"]: row["prompt"] for row in rows}
         if len(by_id) < len(rows):
-            raise ManifestError(f"--prompts: {prompts}: found {len(rows)} rows of {len(by_id)} ids, expected each once")
+            ids = counted(len(by_id), "id")
+            raise ManifestError(f"--prompts: {prompts}: found {ids} in {counted(len(rows), 'row')}, expected each once")
         return Captions(prompt, by_id, prompts)
     found = read_json(prompts)
     if not isinstance(found, dict):

@@ -1,0 +1,58 @@
+"""What is said to people: one clip is no "1 clips", and two nodes have two names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+from cosmos_ray.words import counted, node_name
+
+PACKAGE = ROOT / "cosmos_ray"
+#: Plurals that follow a number in a message, which may be 1.
+#: Whose errors are for programmers.
+_ARITHMETIC = ("models/network/", "models/vae/", "models/parallel.py")
+_PLURAL = re.compile(
+    r" (?:more |free |other )?"
+    r"(?:captions|clips|files|frames|gangs|GPUs|nodes|objects|parameters|ranks|records|rows|shards|tensors|videos|views)\b"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [(0, "clip", "0 clips"), (1, "clip", "1 clip"), (2, "clip", "2 clips"), (1, "free GPU", "1 free GPU")],
+)
+def test_a_count_agrees_with_its_noun(number: int, noun: str, said: str) -> None:
+    assert counted(number, noun) == said
+
+
+def test_two_nodes_whose_ids_begin_alike_have_two_names() -> None:
+    """As Ray gives them: 28 random bytes, of which the first may be the same for all nodes of a machine."""
+    ids = [f"{'04f7' * 12}{number:08x}" for number in range(3)]
+    assert len({node_name(one) for one in ids}) == 3
+    assert node_name("bad") == "bad", "tests and records of old may have short ones"
+
+
+def _bare_counts(path: Path) -> Iterator[str]:
+    """f-strings of a file in which a plain `{…}` stands before a plural."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, after in zip(node.values, node.values[1:], strict=False):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(after, ast.Constant):
+                continue
+            said = ast.unparse(value.value)
+            is_text = said.isupper() or said.endswith("dtype") or ".join(" in said
+            is_count = value.format_spec is None and not is_text
+            if is_count and _PLURAL.match(str(after.value)):
+                yield f"{path.relative_to(PACKAGE)}:{value.lineno}: {{{said}}}{after.value}"
+
+
+def test_every_count_before_a_noun_is_made_by_one_function() -> None:
+    found = [line for path in sorted(PACKAGE.rglob("*.py")) for line in _bare_counts(path)]
+    found = [line for line in found if not line.startswith(_ARITHMETIC)]
+    assert not found, "\n".join(["say them with `counted`:", *found])
