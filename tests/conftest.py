@@ -19,6 +19,10 @@ from cosmos_ray.store.storage import Storage
 # Each test process is one of several on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+# Every Ray that a test starts does without what no test looks at: workers before anybody asks for one, statistics.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+os.environ.setdefault("RAY_enable_worker_prestart", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # What tests convert and fetch stays out of the cache that the user's own models lie in.
 os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
 

@@ -70,7 +70,7 @@ def test_every_kind_of_bad_row_fails_alone_and_says_why(tmp_path: Path) -> None:
         "evil": ("prompt_embedding", ".pkl file", "array"),
         "no-frames": ("num_conditional_frames", "5", "no input video"),
     }
-    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gang_size=1)
     found = records(tmp_path / "out")
     assert (summary.ok, summary.failed, summary.left) == (2, len(expected), 0)
     assert {clip for clip, one in found.items() if one.status == "ok"} == {"good", "good-too"}
@@ -103,17 +103,17 @@ def test_a_manifest_at_fault_is_refused_before_anything_starts(
 
 def test_an_edited_row_is_refused_or_made_again(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 1}])
-    run_job(manifest, tmp_path / "out")
+    run_job(manifest, tmp_path / "out", gang_size=1)
     write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 2}])
     with pytest.raises(ManifestError, match="edited after their clips were made: 1 row "):
-        run_job(manifest, tmp_path / "out")
-    summary, _ = run_job(manifest, tmp_path / "out", redo_changed=True)
+        run_job(manifest, tmp_path / "out", gang_size=1)
+    summary, _ = run_job(manifest, tmp_path / "out", redo_changed=True, gang_size=1)
     assert (summary.ok, summary.failed) == (1, 0)
 
 
 def test_another_model_may_not_go_on_with_an_output(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x"}])
-    run_job(manifest, tmp_path / "out")
+    run_job(manifest, tmp_path / "out", gang_size=1)
     with pytest.raises(UsageError, match=r"was made with other settings.*numerics"):
         run_job(manifest, tmp_path / "out", sampling={"numerics": "reference"})
 

@@ -108,11 +108,11 @@ def test_a_rank_that_dies_costs_an_attempt_and_nothing_else(tmp_path: Path, stag
 
 
 def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
-    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(5)]
-    rows.insert(2, {**SMALL, "id": "poison", "prompt": "a road [die rank=1]"})
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(3)]
+    rows.insert(1, {**SMALL, "id": "poison", "prompt": "a road [die rank=1]"})
     summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
     found = records(tmp_path / "out")
-    assert (summary.ok, summary.failed) == (5, 1)
+    assert (summary.ok, summary.failed) == (3, 1)
     assert (found["poison"].failure_class, found["poison"].attempt) == ("gang", 3)
 
 
@@ -228,10 +228,10 @@ def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: 
 def test_limit_and_resume(tmp_path: Path) -> None:
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road"} for n in range(5)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
-    first, _ = run_job(manifest, tmp_path / "out", limit=2)
+    first, _ = run_job(manifest, tmp_path / "out", limit=2, gang_size=1)
     assert (first.ok, first.left) == (2, 3)
     before = {clip: identity(tmp_path / "out" / one.files[0].path) for clip, one in records(tmp_path / "out").items()}
-    second, _ = run_job(manifest, tmp_path / "out")
+    second, _ = run_job(manifest, tmp_path / "out", gang_size=1)
     assert (second.ok, second.left) == (5, 0)
     for clip, one in records(tmp_path / "out").items():
         if clip in before:
@@ -245,7 +245,7 @@ def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path, monkeypatch:
     clock = SimpleNamespace(monotonic=lambda: 3600.0 * (len(list(ledger.glob("*/*.json"))) >= 2))
     monkeypatch.setattr(gpu_time, "time", clock)
     with pytest.raises(JobFailedError, match="GPU-hours"):
-        run_job(manifest, tmp_path / "out", max_gpu_hours=1)
+        run_job(manifest, tmp_path / "out", gang_size=1, max_gpu_hours=1)
     made = records(tmp_path / "out")
     assert 2 <= len(made) < 12
     assert {one.status for one in made.values()} == {"ok"}
@@ -259,10 +259,10 @@ def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) ->
         {**SMALL, "id": "good", "prompt": "a road"},
     ]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
-    first, _ = run_job(manifest, tmp_path / "out")
+    first, _ = run_job(manifest, tmp_path / "out", gang_size=1)
     assert (first.ok, first.failed) == (1, 1)
     assert Ledger(Storage(str(tmp_path / "out"))).retry(["model"]) == ["flaky"]
-    second, _ = run_job(manifest, tmp_path / "out")
+    second, _ = run_job(manifest, tmp_path / "out", gang_size=1)
     assert (second.ok, second.failed) == (2, 0)
     record = Ledger(Storage(str(tmp_path / "out"))).find("flaky", 1)
     assert record is not None

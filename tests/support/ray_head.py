@@ -78,6 +78,8 @@ def head_node(working_dir: Path) -> Iterator[Head]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PATH": f"{RAY.parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",
     }
     inherited = {
         name: value
