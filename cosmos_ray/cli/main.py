@@ -1,4 +1,4 @@
-"""The command line: a thin layer over the package. Results go to standard output, everything else to standard error."""
+"""The command line itself: its groups of commands, exit codes, and one line for an error."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any
 
 import typer
 
-from cosmos_ray.cli import job, manifest, model, output
+from cosmos_ray.cli import inputs, job, manifest, model, output
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.store.storage import explain
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = """Make data sets of multi-camera driving videos, on one machine or on a Ray cluster.
+
+Results go to standard output, everything else to standard error.
+Exit codes: 0 done; 1 the job failed; 2 bad arguments, manifest or model; 3 more clips failed than allowed."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 # As `--help` shows them: what is asked for, what makes it, the job, what it has made.
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(model.app, name="model")
+app.add_typer(inputs.app)
 app.add_typer(job.app)
 app.add_typer(output.app)
 
 
 def main() -> None:
-    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, manifest or model; 3 more rows failed than allowed."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(run(app))
 

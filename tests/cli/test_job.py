@@ -11,6 +11,9 @@ import pytest
 from support.command_line import assert_one_line
 from support.job_runs import write_manifest
 
+from cosmos_ray.cli.job import Gpu
+from cosmos_ray.job.cost import MEASURED
+
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
@@ -109,6 +112,10 @@ def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
     assert found["gpu"] == "h200"
     assert [one["gang_size"] for one in found["estimates"]] == [1, 2, 4, 8]
     assert sum(group["clips"] for group in found["work"]) == found["left"] - found["invalid"]
+
+
+def test_plan_can_be_told_for_every_gpu_that_was_timed() -> None:
+    assert [gpu.value for gpu in Gpu] == sorted(MEASURED)
 
 
 def test_plan_takes_a_job_s_settings(cosmos_ray: Any, manifest: str, tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from support.command_line import assert_one_line
+
+from cosmos_ray.cli import output as cli_output
+from cosmos_ray.output import export
 
 
 def test_status_for_people(cosmos_ray: Any, output: Path) -> None:
@@ -48,3 +51,7 @@ def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> No
 
 def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:
     assert_one_line(cosmos_ray("retry", output, "--class", "bogus"), 2, "--class bogus: expected one of input, model")
+
+
+def test_export_offers_every_layout_that_there_is() -> None:
+    assert {layout.value for layout in cli_output.Layout} == set(get_args(export.Layout))
