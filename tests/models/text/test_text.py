@@ -209,6 +209,28 @@ def test_small_files_that_ask_for_all_the_memory_are_refused(data, suffix):
         load_embedding(data, suffix, V, D)
 
 
+def test_only_the_padding_at_the_end_is_cut_off():
+    """A row of zeros in the middle is a token's: what follows it stays at its place."""
+    array = embedding()
+    array[512 + 1] = 0
+    views = load_embedding(npy_bytes(array), ".npy", V, D)
+    assert [len(view) for view in views] == [2, 3, 4]
+    assert np.array_equal(views[1], array[512 : 512 + 3])
+    array[512] = 0
+    assert np.array_equal(load_embedding(npy_bytes(array), ".npy", V, D)[1], array[512 : 512 + 3])
+
+
+def test_a_suffix_may_be_in_capitals():
+    assert len(load_embedding(GOOD["npy"][0], ".NPY", V, D)) == V
+
+
+def spoilt(value: float) -> bytes:
+    """One number of the last view."""
+    array = embedding()
+    array[1024, 3] = value
+    return npy_bytes(array)
+
+
 def test_a_view_without_text_is_empty():
     array = embedding()
     array[512:1024] = 0
@@ -220,10 +242,21 @@ BAD = {
     "another width": (npy_bytes(np.zeros((V * 512, D + 1), np.float32)), ".npy", "float32 array [1536, 9]"),
     "integers": (npy_bytes(np.zeros((V * 512, D), np.int64)), ".npy", "int64 array"),
     "not finite": (npy_bytes(np.full((V * 512, D), np.nan, np.float32)), ".npy", "NaN"),
+    "one NaN": (spoilt(np.nan), ".npy", "NaN or infinity"),
+    "one infinity": (spoilt(-np.inf), ".npy", "NaN or infinity"),
+    "sparse": (torch_bytes(torch.from_numpy(embedding()).to_sparse()), ".pt", "float32 tensor [1536, 8]"),
+    "complex": (npy_bytes(embedding().astype(np.complex64)), ".npy", "complex64 array"),
+    "too many arrays": (pickle.dumps([*per_view(), per_view()[0]]), ".pkl", "list of 4"),
+    "a narrow array": (pickle.dumps([*per_view()[:2], np.zeros((3, D - 1), np.float32)]), ".pkl", "list of 3"),
+    "an array of one axis": (pickle.dumps([*per_view()[:2], np.zeros(D, np.float32)]), ".pkl", "list of 3"),
     "view too long": (pickle.dumps([np.zeros((513, D), np.float32)] * V), ".pkl", "list of 3"),
     "too few arrays": (pickle.dumps(per_view()[:2]), ".pkl", "list of 2"),
     "dict": (torch_bytes({"a": torch.zeros(1)}), ".pt", "a dict"),
-    "two tensors": (safetensors.torch.save({"a": torch.zeros(1), "b": torch.zeros(1)}), ".safetensors", "2 tensors"),
+    "two tensors": (
+        safetensors.torch.save({"a": torch.zeros(1), "b": torch.zeros(1)}),
+        ".safetensors",
+        "cannot be read as plain arrays (ValueError",
+    ),
     "integers pickled": (pickle.dumps(np.zeros((V * 512, D), np.int64)), ".pkl", "only floats are read"),
     "object array": (npy_bytes(np.array([None])), ".npy", "allow_pickle=False"),
     "tensor pickled": (pickle.dumps(torch.zeros(V * 512, D)), ".pkl", "only plain arrays"),
