@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import re
+from dataclasses import dataclass, field
+
+_EXAMPLES = 3
+#: What differs between two messages of one kind: names, numbers, places.
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S*|\d+(?:[.,]\d+)*")
+
 
 def counted(number: int, noun: str) -> str:
     """`1 clip`, `3 clips`, `0 free GPUs`: whatever is counted for a person, with a noun that takes an s."""
@@ -11,3 +19,30 @@ def counted(number: int, noun: str) -> str:
 def node_name(node_id: str) -> str:
     """A node for people: the last eight digits of its id, since the ids of one Ray cluster begin alike."""
     return node_id[-8:]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Messages that differ in names and numbers only. count: how many; examples: the first (id, message)."""
+
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Kinds:
+    """Messages as they come, by kind; of each a few examples are kept."""
+
+    _counts: collections.Counter[str] = field(default_factory=collections.Counter)
+    _examples: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: collections.defaultdict(list))
+
+    def add(self, of: str, message: str) -> None:
+        """of: the id of what the message is about."""
+        kind = _PARTICULAR.sub("…", message)
+        self._counts[kind] += 1
+        if len(self._examples[kind]) < _EXAMPLES:
+            self._examples[kind].append((of, message))
+
+    def found(self) -> tuple[Kind, ...]:
+        """The most frequent first."""
+        return tuple(Kind(count, tuple(self._examples[kind])) for kind, count in self._counts.most_common())

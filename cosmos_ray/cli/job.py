@@ -41,7 +41,7 @@ class Gpu(StrEnum):
 class _PlanCommand(TyperCommand):
     """`--inputs` may stand without its number, which Typer has no word for."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
         for place, word in enumerate(args):
             if word == "--inputs" and not re.fullmatch(r"all|\d+", (args[place + 1 :] or [""])[0]):
@@ -142,6 +142,8 @@ def _plan_lines(found: Plan) -> Iterator[str]:
         yield f"  {clip_id}: {error}"
     if found.unguided:
         yield unguided_line(found.unguided)
+    for warning in found.warnings:
+        yield warning.in_words()
     if found.carried:
         yield carried_line(found.carried)
     if found.removed:

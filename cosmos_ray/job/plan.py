@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,15 @@ import pyarrow.compute as pc
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.job.captions import LongCaptions, PlanWarning
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
-from cosmos_ray.manifest.rows import MAX_STEPS, Clip, RowDefaults, check_id, clips_of_row, rows_of
+from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.models.text.tokens import CountTokens, caption_tokens
 from cosmos_ray.words import counted
 
 _EXAMPLES = 20
@@ -35,6 +38,7 @@ class Plan:
     removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
     work: the clips that are left, without those that will fail for what their rows say, by what they cost.
     carried: columns of the manifest that decide no video and go into the index as they are.
+    warnings: what is doubtful in the rows, each with how often it is. (What is in the inputs: `inputs.py`.)
     """
 
     rows: int
@@ -49,6 +53,7 @@ class Plan:
     removed: dict[str, int] = field(default_factory=dict)
     work: tuple[ClipGroup, ...] = ()
     carried: tuple[str, ...] = ()
+    warnings: tuple[PlanWarning, ...] = ()
 
     def in_words(self) -> str:
         return f"{counted(self.clips, 'clip')}: {self.done} done, {self.failed} failed, {self.left} left"
@@ -103,6 +108,24 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
                     yield from clips_of_row(row, defaults, file.base)
 
 
+def clip_line(clip: Clip) -> dict[str, Any]:
+    """A clip as it would be made, as JSON has it.
+
+    row: the row's id. inputs: URIs of videos, or of pictures, a list a view. error: why it cannot be made.
+    """
+    plain = ("seed", "guidance", "num_steps", "num_conditional_frames")
+    return {
+        "id": clip.id,
+        "row": clip.row_id,
+        **{name: getattr(clip, name) for name in plain},
+        "views": list(clip.cameras),
+        "prompts": list(clip.prompts),
+        "inputs": [list(uris) for uris in clip.frames] or list(clip.inputs),
+        "warnings": list(clip.warnings),
+        "error": clip.error,
+    }
+
+
 def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
     """Read and check the whole manifest. Raises ManifestError for what makes it unusable."""
     return survey(open_manifest(manifest), defaults, state).plan
@@ -111,12 +134,16 @@ def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
 def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan:
     """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
-    return make_plan(config.manifest, row_defaults(bundle, config.sampling), state)
+    defaults = row_defaults(bundle, config.sampling)
+    return survey(open_manifest(config.manifest), defaults, state, caption_tokens(bundle)).plan
 
 
-def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Survey:
-    """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError."""
-    counts = _Counts(state)
+def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState, tokens: CountTokens | None = None) -> Survey:
+    """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
+
+    tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
+    """
+    counts = _Counts(state, LongCaptions() if tokens else None)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -128,7 +155,8 @@ def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> Sur
             if rows and (bits := np.concatenate(left)).any():
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
     counts.check_unique()
-    return Survey(replace(counts.plan(), carried=manifest.carried), tuple(work))
+    plan = replace(counts.plan(), carried=manifest.carried, warnings=tuple(counts.warnings(tokens)))
+    return Survey(plan, tuple(work))
 
 
 @dataclass(frozen=True)
@@ -145,8 +173,10 @@ class _Place:
 class _Counts:
     """A plan in the making."""
 
-    def __init__(self, state: LedgerState) -> None:
+    def __init__(self, state: LedgerState, captions: LongCaptions | None) -> None:
         self._state = state
+        self._captions = captions
+        self._doubts: dict[str, list[str]] = collections.defaultdict(list)  # ids of the rows of each doubtful clip
         self._places: list[_Place] = []
         self._fans: list[tuple[pa.StringArray, FanOut]] = []
         self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
@@ -173,6 +203,7 @@ class _Counts:
         self._rows += batch.num_rows
         doubtful = self._doubtful(batch, checked, defaults, file.base)
         self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
+        self._find_warnings(fan, checked, [clip for clips in doubtful.values() for clip in clips])
         places = self._state.records.places(fan.ids.to_pylist()) if len(self._known) else np.full(len(fan.rows), -1)
         settled = places >= 0
         self._known[places[settled]] = True
@@ -198,6 +229,23 @@ class _Counts:
             elif not clip.negative_prompt:
                 self._unguided += 1
         return found
+
+    def _find_warnings(self, fan: FanOut, checked: CheckedRows, doubtful: list[Clip]) -> None:
+        ids = self._fans[-1][0]
+        good = [clip for clip in doubtful if clip.error is None]
+        unused = fan.rows[(checked.right & checked.unused_input)[fan.rows]]
+        if len(unused):
+            self._doubts[UNUSED_INPUT] += ids.take(pa.array(unused)).to_pylist()
+        for clip in good:
+            for words in clip.warnings:
+                self._doubts[words].append(clip.row_id)
+        if self._captions is not None:
+            self._captions.add_rows(checked, np.bincount(fan.rows, minlength=len(ids)), ids)
+            self._captions.add_clips(good)
+
+    def warnings(self, tokens: CountTokens | None) -> list[PlanWarning]:
+        told = [PlanWarning(len(rows), "clip", words, rows[0]) for words, rows in self._doubts.items()]
+        return told + (self._captions.warnings(tokens) if self._captions and tokens else [])
 
     def _count_work(self, fan: FanOut, checked: CheckedRows, doubtful: dict[int, list[Clip]], left: np.ndarray) -> None:
         """left: bool, one a clip of the batch."""

@@ -52,7 +52,7 @@ class Clip:
     views: what the row names, in the order of everything else here; empty where that is the first n_views.
     frames: instead of inputs, URIs of pictures in order of time, a tuple a view.
     row_hash: of everything that decides the video. error: why it cannot be made.
-    warnings: what is doubtful in the row, and decides nothing.
+    warnings: what is doubtful in the row, and decides nothing. is_stacked: the input is one video of all views.
     """
 
     id: str
@@ -73,6 +73,15 @@ class Clip:
     views: tuple[str, ...] = ()
     frames: tuple[tuple[str, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+    is_stacked: bool = False
+
+    @property
+    def input_column(self) -> str:
+        """Where the row names its inputs."""
+        if self.frames:
+            return "input_frames"
+        # Clips of 0.1.0 do not say which; theirs is the one that fits.
+        return "input_video" if self.is_stacked or len(self.inputs) == 1 < self.n_views else "input_videos"
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -166,6 +175,7 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             fps=_integer(row, "fps", defaults.fps, 1, 120),
             views=() if cameras == VIEWS[:n_views] else cameras,
             frames=frames,
+            is_stacked=row.get("input_video") is not None,
             warnings=(UNUSED_INPUT,) if (inputs or frames) and not conditional_frames else (),
         )
     )
@@ -175,7 +185,7 @@ def _hashed(clip: Clip) -> Clip:
     if clip.error is not None:
         return clip
     fields = asdict(clip)
-    for not_deciding in ("row_hash", "generation", "error", "id", "row_id", "warnings"):
+    for not_deciding in ("row_hash", "generation", "error", "id", "row_id", "warnings", "is_stacked"):
         del fields[not_deciding]
     for newer in ("views", "frames"):  # rows that do not use them keep the hash that they had before
         if not fields[newer]:

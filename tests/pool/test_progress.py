@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cosmos_ray.ledger.record import Record
@@ -72,3 +74,16 @@ def test_durations_are_shown_in_two_units(clock: Clock, seconds: float, shown: s
     clock.now += seconds
     progress.count(made())
     assert said[0].endswith(f"; about {shown} to go")
+
+
+def test_warnings_are_told_once_a_kind_with_an_example_at_the_end() -> None:
+    said: list[str] = []
+    progress = Progress(3, 0, said.append)
+    for number, warnings in enumerate([("rear: cropped by 24 %", "caption cut"), ("rear: cropped by 31 %",), ()]):
+        progress.count(replace(made(), id=f"c{number}", warnings=warnings))
+    del said[:]
+    progress.say_warnings()
+    assert said == [
+        "warning for 2 clips, as c0: rear: cropped by 24 %",
+        "warning for 1 clip, as c0: caption cut",
+    ]

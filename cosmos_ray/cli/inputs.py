@@ -1,0 +1,59 @@
+"""Inputs: what a video is, and what a model would see of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cosmos_ray.cli.options import Assignments, Config, Model
+from cosmos_ray.errors import UsageError
+
+app = typer.Typer()
+
+
+@app.command()
+def inspect(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Paths or URIs of mp4 files.")],
+    model: Model = None,
+    n_views: Annotated[int, typer.Option(help="Views in each file, one after the other in time.", min=1)] = 1,
+    num_conditional_frames: Annotated[int, typer.Option(help="Frames a view to start from: 1 or 5.")] = 1,
+    fps: Annotated[int, typer.Option(help="Frames a second of the clip, at which its first ones are taken.")] = 10,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the frames as the model would see them: STEM.VIEW.NUMBER.png."),
+    ] = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
+) -> int:
+    """What would be taken from videos, without a job: what they are, what is converted and cropped, which frames.
+
+    `--set inputs.fit=pad` and other settings of inputs are those of `generate`. Exit code 1 if a file is refused.
+    """
+    from cosmos_ray.clip.request import LATENT_FRAMES
+    from cosmos_ray.config import build_config
+    from cosmos_ray.job.inspect import in_words, inspect_video
+    from cosmos_ray.models.bundle.bundle import load_bundle
+    from cosmos_ray.store.storage import normalise_uri
+
+    # A job's settings include its manifest and output; there are none here.
+    flags = {"manifest": "none", "output": "none", **({} if model is None else {"model": model})}
+    settings = build_config(flags, config, assignments or ())
+    bundle = load_bundle(settings.model)
+    if not num_conditional_frames or num_conditional_frames not in LATENT_FRAMES:
+        raise UsageError(f"--num-conditional-frames {num_conditional_frames}: expected 1 or 5")
+    if n_views > bundle.n_views:
+        raise UsageError(f"--n-views {n_views}: expected 1 to {bundle.n_views}, as the model {bundle.name} has them")
+    if not 1 <= fps <= 120:
+        raise UsageError(f"--fps {fps}: expected 1 to 120")
+    refused = False
+    for video in videos:
+        line = inspect_video(
+            normalise_uri(video), bundle, settings.inputs, n_views, num_conditional_frames, fps, to
+        ) | {"file": video}
+        refused |= not line["ok"]
+        print(json.dumps(line) if as_json else in_words(line), flush=True)
+    return 1 if refused else 0

@@ -1,0 +1,95 @@
+"""What would be taken from a video, without a job: `cosmos-ray inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cosmos_ray.clip.encode import encode_png
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.config import InputsConfig
+from cosmos_ray.errors import RowError
+from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.models.bundle.bundle import Bundle
+
+#: What a line says of a file that is taken; null where it is refused.
+_FACTS = (
+    "container", "codec", "frames", "fps", "is_variable", "width", "height", "pixel_aspect", "field_order",
+    "transfer", "matrix", "range", "assumed", "track", "taken", "conversions", "warnings",
+)  # fmt: skip
+
+
+def inspect_video(
+    uri: str,
+    bundle: Bundle,
+    config: InputsConfig,
+    n_views: int = 1,
+    num_conditional_frames: int = 1,
+    fps: int = 10,
+    to: Path | None = None,
+) -> dict[str, Any]:
+    """What a row with this `input_video` gives the model, found by the code that a gang runs. One JSON object.
+
+    taken: numbers of the conditioning frames in the file, from 0. assumed: facts of colour that the file does not say.
+    to: folder that the conditioning frames are written into as the model sees them, `STEM.VIEW.NUMBER.png`, the oldest
+    first. What is wrong with the file is in `error`, in the words of a failed row; OSError: its store does not answer.
+    """
+    clip = Clip(
+        id="inspected",
+        row_id="inspected",
+        inputs=(uri,),
+        num_conditional_frames=num_conditional_frames,
+        n_views=n_views,
+        fps=fps,
+        is_stacked=True,
+    )
+    nothing = dict.fromkeys(_FACTS)
+    try:
+        (file,), found = take_inputs(clip, (bundle.height, bundle.width), config.rules)
+        assert found is not None
+        refuse_doubtful(found.warnings, config.strict)
+    except RowError as error:
+        return {"file": uri, "ok": False, "error": str(error), **nothing}
+    if to is not None:
+        to.mkdir(parents=True, exist_ok=True)
+        for view, frames in zip(VIEWS, found.frames, strict=False):
+            for number, frame in enumerate(frames):
+                (to / f"{Path(uri).stem}.{view}.{number}.png").write_bytes(encode_png(frame))
+    return {"file": uri, "ok": True, "error": None, **nothing, **_facts(file), "warnings": list(found.warnings)}
+
+
+def _facts(file: InputFile) -> dict[str, Any]:
+    info = file.facts
+    assert info is not None
+    colour = {"transfer": info.transfer, "matrix": info.matrix, "range": info.range}
+    plain = ("codec", "frames", "fps", "is_variable", "width", "height", "pixel_aspect", "field_order", "track")
+    return {
+        "container": "mp4",
+        **{name: getattr(info, name) for name in plain},
+        **{name: tag.value for name, tag in colour.items()},
+        "assumed": [name for name, tag in colour.items() if not tag.is_tagged],
+        "taken": list(file.taken),
+        "conversions": list(info.conversions),
+    }
+
+
+def in_words(line: dict[str, Any]) -> str:
+    """One file for people."""
+    if not line["ok"]:
+        return f"{line['file']}: refused: {line['error']}"
+    assumed = set(line["assumed"])
+    colour = ", ".join(
+        f"{name} {line[name]}{' (assumed)' if name in assumed else ''}" for name in ("matrix", "range", "transfer")
+    )
+    rate = f"{'about ' if line['is_variable'] else ''}{line['fps']:.4g} a second"
+    lines = [
+        f"{line['file']}: {line['codec']} in {line['container']}, track {line['track']}",
+        f"  {line['frames']} frames, {rate}{', varying' if line['is_variable'] else ''}; "
+        f"{line['width']}x{line['height']}, pixels {line['pixel_aspect']}, {line['field_order']}",
+        f"  {colour}",
+        f"  taken: {', '.join(map(str, line['taken']))}",
+        *(f"  converted: {text}" for text in line["conversions"]),
+        *(f"  warning: {text}" for text in line["warnings"]),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""`inspect`: what would be taken from a video, in a line for people and in one for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command_line import assert_one_line
+from support.job_runs import write_manifest
+
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.gang.prepare import prepare
+from cosmos_ray.job.plan import manifest_clips
+from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.models.bundle.bundle import load_bundle
+
+KEYS = {
+    "file", "ok", "error", "frames", "fps", "width", "height", "pixel_aspect", "field_order", "transfer", "matrix",
+    "range", "track", "taken", "conversions", "warnings",
+}  # fmt: skip
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Fourteen frames at 30 a second; each is brighter than the one before."""
+    frames = np.repeat(np.arange(14, dtype=np.uint8)[:, None, None, None] * 12 + 40, 3, axis=3)
+    path = tmp_path / "drive.mp4"
+    path.write_bytes(encode_mp4(np.broadcast_to(frames, (14, 64, 112, 3)), 30))
+    return path
+
+
+def lines_of(answer: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in answer.out.splitlines()]
+
+
+def test_a_line_says_all_that_is_known(cosmos_ray: Any, video: Path) -> None:
+    answer = cosmos_ray("inspect", video, "--model", "tiny", "--num-conditional-frames", 5, "--json")
+    (line,) = lines_of(answer)
+    assert answer.code == 0
+    assert line.keys() >= KEYS
+    assert (line["ok"], line["error"], line["frames"], line["fps"]) == (True, None, 14, 30.0)
+    assert (line["width"], line["height"], line["matrix"], line["range"]) == (112, 64, "bt709", "tv")
+    assert line["taken"] == [1, 4, 7, 10, 13]
+    assert line["conversions"] == ["30 frames a second, taken at 10"]
+    assert "30 frames a second" in line["warnings"][0]
+
+
+def test_settings_of_inputs_are_those_of_a_job(cosmos_ray: Any, video: Path) -> None:
+    flags = ("inspect", video, "--model", "tiny", "--num-conditional-frames", 5, "--json")
+    assert lines_of(cosmos_ray(*flags, "--set", "inputs.rate=as_is"))[0]["taken"] == [9, 10, 11, 12, 13]
+    assert lines_of(cosmos_ray(*flags, "--fps", 30))[0]["taken"] == [9, 10, 11, 12, 13]
+    strict = cosmos_ray(*flags, "--set", "inputs.strict=true")
+    assert strict.code == 1
+    assert "inputs.strict" in lines_of(strict)[0]["error"]
+
+
+def test_frames_are_written_as_the_model_sees_them(cosmos_ray: Any, video: Path, tmp_path: Path) -> None:
+    """The bytes of a gang's frames: PNG keeps them."""
+    cosmos_ray("inspect", video, "--model", "tiny", "--n-views", 7, "--to", tmp_path / "seen")
+    names = sorted(path.name for path in (tmp_path / "seen").iterdir())
+    assert len(names) == 7
+    assert "drive.front_tele.0.png" in names
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "p", "input_video": str(video)}])
+    (clip,) = manifest_clips(manifest, RowDefaults(n_views=7, num_steps=1, guidance=1.0, negative_prompt=""))
+    frames = prepare(clip, load_bundle("tiny"), 1).request.frames
+    assert frames is not None
+    from PIL import Image
+
+    seen = np.asarray(Image.open(tmp_path / "seen" / "drive.rear.0.png"))
+    assert np.array_equal(seen, frames[3, 0])
+
+
+def test_a_file_that_is_refused_says_why_as_a_row_would_and_the_others_are_told(
+    cosmos_ray: Any, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:700])
+    answer = cosmos_ray("inspect", tmp_path / "cut.mp4", tmp_path / "none.mp4", video, "--model", "tiny", "--json")
+    assert answer.code == 1
+    cut, missing, good = lines_of(answer)
+    assert "truncated" in cut["error"]
+    assert cut.keys() == good.keys(), "a program finds every key, whatever the file is"
+    assert "a file that exists" in missing["error"]
+    assert good["ok"]
+
+
+def test_for_people(cosmos_ray: Any, video: Path) -> None:
+    answer = cosmos_ray("inspect", video, "--model", "tiny", "--num-conditional-frames", 5)
+    for part in ("h264", "14 frames, 30 a second", "112x64", "matrix bt709", "taken: 1, 4, 7, 10, 13", "warning:"):
+        assert part in answer.out, part
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--num-conditional-frames", 0], "expected 1 or 5"),
+        (["--n-views", 8], "--n-views 8: expected 1 to 7"),
+        (["--fps", 0], "--fps 0: expected 1 to 120"),
+        (["--set", "inputs.fit=zoom"], "inputs.fit"),
+    ],
+)
+def test_flags_that_cannot_be(cosmos_ray: Any, video: Path, flags: list[Any], part: str) -> None:
+    assert_one_line(cosmos_ray("inspect", video, "--model", "tiny", *flags), 2, part)
