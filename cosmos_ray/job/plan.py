@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row
 from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
-from cosmos_ray.models.text.tokens import CountTokens, caption_tokens
+from cosmos_ray.models.text.tokens import token_counter
 from cosmos_ray.words import counted
 
 _EXAMPLES = 20
@@ -135,10 +135,12 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     defaults = row_defaults(bundle, config.sampling)
-    return survey(open_manifest(config.manifest), defaults, state, caption_tokens(bundle)).plan
+    return survey(open_manifest(config.manifest), defaults, state, token_counter(bundle)).plan
 
 
-def survey(manifest: Manifest, defaults: RowDefaults, state: LedgerState, tokens: CountTokens | None = None) -> Survey:
+def survey(
+    manifest: Manifest, defaults: RowDefaults, state: LedgerState, tokens: Callable[[str], int] | None = None
+) -> Survey:
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
@@ -176,7 +178,8 @@ class _Counts:
     def __init__(self, state: LedgerState, captions: LongCaptions | None) -> None:
         self._state = state
         self._captions = captions
-        self._doubts: dict[str, list[str]] = collections.defaultdict(list)  # ids of the rows of each doubtful clip
+        self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
+        self._doubted: dict[str, str] = {}  # the first row of each
         self._places: list[_Place] = []
         self._fans: list[tuple[pa.StringArray, FanOut]] = []
         self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
@@ -234,17 +237,17 @@ class _Counts:
         ids = self._fans[-1][0]
         good = [clip for clip in doubtful if clip.error is None]
         unused = fan.rows[(checked.right & checked.unused_input)[fan.rows]]
-        if len(unused):
-            self._doubts[UNUSED_INPUT] += ids.take(pa.array(unused)).to_pylist()
-        for clip in good:
-            for words in clip.warnings:
-                self._doubts[words].append(clip.row_id)
+        doubts = [(UNUSED_INPUT, ids[int(unused[0])].as_py(), len(unused))] if len(unused) else []
+        doubts += [(words, clip.row_id, 1) for clip in good for words in clip.warnings]
+        for words, row, clips in doubts:
+            self._doubts[words] += clips
+            self._doubted.setdefault(words, row)
         if self._captions is not None:
             self._captions.add_rows(checked, np.bincount(fan.rows, minlength=len(ids)), ids)
             self._captions.add_clips(good)
 
-    def warnings(self, tokens: CountTokens | None) -> list[PlanWarning]:
-        told = [PlanWarning(len(rows), "clip", words, rows[0]) for words, rows in self._doubts.items()]
+    def warnings(self, tokens: Callable[[str], int] | None) -> list[PlanWarning]:
+        told = [PlanWarning(clips, "clip", words, self._doubted[words]) for words, clips in self._doubts.items()]
         return told + (self._captions.warnings(tokens) if self._captions and tokens else [])
 
     def _count_work(self, fan: FanOut, checked: CheckedRows, doubtful: dict[int, list[Clip]], left: np.ndarray) -> None:
