@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
-from cosmos_ray.job.plan import Plan, RowGroup, row_defaults, survey, unguided_line
+from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
@@ -88,6 +88,10 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
             say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
             if plan.unguided:
                 say(unguided_line(plan.unguided))
+            for warning in plan.warnings:
+                say(warning.in_words())
+            if plan.carried:
+                say(carried_line(plan.carried))
             _make_clips(job, plan, state, lease, stop, say)
             state = job.ledger.state()
         else:
