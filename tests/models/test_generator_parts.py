@@ -18,6 +18,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.load import load_generator
+from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.sampler import SamplerState
 from cosmos_ray.models.timing import timed
 
@@ -113,6 +114,12 @@ def test_the_model_has_its_own_clock(tiny: Generator) -> None:
     """`model_fps` is the bundle's: it stretches the positions in time."""
     other = replace(tiny, bundle=tiny.bundle.model_copy(update={"model_fps": 10.0}))
     assert (tiny.denoise(request()) - other.denoise(request())).abs().max() > 1e-3
+
+
+def test_noise_that_was_drawn_ahead_is_the_noise_that_is_used(tiny: Generator) -> None:
+    """Whatever seed it was drawn from: drawing it again would take half a second in which a gang's GPUs wait."""
+    drawn = clip_noise(2, tiny.bundle, 1)
+    assert torch.equal(tiny.denoise(request(seed=1, noise=drawn)), tiny.denoise(request(seed=2)))
 
 
 def test_guidance_acts_where_the_approximations_say(tiny: Generator) -> None:

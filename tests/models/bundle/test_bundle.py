@@ -21,7 +21,7 @@ from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import read_header
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
-NETWORK = random_tiny_spec()["network"]
+NETWORK, FILES = random_tiny_spec()["network"], random_tiny_spec()["files"]
 
 
 def write_bundle(folder: Path, spec: dict) -> Path:
@@ -123,7 +123,22 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
         ({"network": NETWORK | {"in_channels": 8}}, "expected vae.z_dim 16"),
         ({"network": NETWORK | {"out_channels": 8}}, "expected vae.z_dim 16"),
         ({"n_views": 8}, "n_views"),
+        ({"n_views": 0}, "n_views"),
+        ({"model_fps": 0}, "model_fps"),
         ({"numerics": "bf16"}, "numerics"),
+        ({"format": 2}, "format"),
+        ({"name": "../tiny"}, "name"),
+        ({"name": ".tiny"}, "name"),
+        ({"dit_prefix": "model."}, "dit_prefix"),
+        ({"text_encoder_dtype": "float16"}, "text_encoder_dtype"),
+        ({"network": NETWORK | {"num_blocks": 0}}, "network.num_blocks"),
+        ({"network": NETWORK | {"patch_spatial": 1}}, "network.patch_spatial"),
+        ({"sampling": {"num_steps": 0, "guidance": 7, "negative_prompt": ""}}, "sampling.num_steps"),
+        ({"files": FILES | {"dit": {"random_seed": -1}}}, "files.dit"),
+        ({"files": FILES | {"dit": {"random_seed": 2**32}}}, "files.dit"),
+        ({"files": FILES | {"vae": {"uri": "vae.pth", "sha256": "0" * 63}}}, "files.vae"),
+        ({"files": FILES | {"vae": {"uri": "vae.pth", "sha256": "A" * 64}}}, "files.vae"),
+        ({"files": FILES | {"tokenizer": {"random_seed": 1}}}, "files.tokenizer"),
         ({"files": None}, "files: required"),
         ({"text_encoder": None}, "text_encoder: its dimensions"),
         ({"network": {"model_channels": 256}}, "network.num_blocks"),
@@ -138,7 +153,9 @@ def test_a_faulty_bundle_is_refused_with_its_fault_named(tmp_path, change, messa
 @pytest.mark.parametrize(
     "uri",
     ["../secret", "a/../../b", "/etc/passwd", "file:///etc/passwd", "s3://other/x", "", "hf://owner/repo/x",
-     "hf://owner/repo@main/x", "hf://owner/repo@" + "0" * 40 + "/../x", "a\\b", "./x", "a/./b", "a/.."],
+     "hf://owner/repo@main/x", "hf://owner/repo@" + "0" * 40 + "/../x", "a\\b", "./x", "a/./b", "a/..",
+     "hf://owner/repo@" + "A" * 40 + "/x", "hf://owner/repo@" + "0" * 39 + "/x", "hf://owner@" + "0" * 40 + "/x",
+     "hf://owner/a--b@" + "0" * 40 + "/x", "hf://owner/a..b@" + "0" * 40 + "/x", "hf://owner/repo@" + "0" * 40 + "/"],
 )  # fmt: skip
 def test_a_file_outside_the_bundle_or_without_a_fixed_revision_is_refused(tmp_path, uri):
     spec = random_tiny_spec()
