@@ -25,6 +25,7 @@ from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
+from support.cluster import PatientCluster
 from support.job_runs import actor_pids, identity, records, write_manifest
 from support.waiting import PATIENCE_S, wait_for
 
@@ -286,7 +287,7 @@ def run_case(case: Case, folder: Path) -> Result:
 
 def _cluster(nodes: int) -> tuple[Cluster, list[object]]:
     ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     added = [cluster.add_node(num_cpus=GANG) for _ in range(nodes)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level="WARNING")
     return cluster, added

@@ -25,6 +25,7 @@ import yaml
 from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from support.cluster import TOO_LATE, TRIES
 from support.waiting import PATIENCE_S
 
 #: In the environment of every process of a cluster.
@@ -64,11 +65,17 @@ def autoscaling_cluster(node_types: Mapping[str, NodeType], idle_timeout_s: floa
         flags = ["--head", f"--port={port}", "--num-cpus=0", "--num-gpus=0", f"--autoscaling-config={config}"]
         flags += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=200000000"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags]
-        started = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
-        assert started.returncode == 0, started.stdout + started.stderr
         try:
+            for attempt in range(TRIES):
+                started = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+                )
+                said = started.stdout + started.stderr
+                if started.returncode == 0:
+                    break
+                assert TOO_LATE in said, said
+                assert attempt < TRIES - 1, said
+                _end_processes(mark)
             yield address
         finally:
             _end_processes(mark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
@@ -12,6 +13,24 @@ from ray.cluster_utils import Cluster
 from support.heads import free_ports
 from support.job_runs import end_background_jobs
 from support.waiting import wait_for
+
+#: What Ray says of a node whose processes have not started within its thirty seconds: the machine is busy. Its raylet
+#: has given up by then.
+TOO_LATE = "timed out during startup"
+TRIES = 10
+
+
+class PatientCluster(Cluster):
+    """A node that comes too late for Ray is started again."""
+
+    def add_node(self, wait: bool = True, **arguments: Any) -> Any:
+        for _ in range(TRIES - 1):
+            try:
+                return super().add_node(wait, **arguments)
+            except Exception as error:
+                if TOO_LATE not in str(error):
+                    raise
+        return super().add_node(wait, **arguments)
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ def shared_head() -> Iterator[SharedHead]:
     (port,) = free_ports(1)
     spare = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     reports = {"metrics_export_port": port, "_system_config": {"metrics_report_interval_ms": 1000}}  # not every ten s
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **spare, **reports})
+    cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **spare, **reports})
     try:
         yield SharedHead(cluster, f"http://127.0.0.1:{port}/metrics")
     finally:

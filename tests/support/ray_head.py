@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.cluster import TOO_LATE, TRIES
 from support.heads import answers, free_ports, kill_all_with
 from support.waiting import PATIENCE_S, wait_for
 
@@ -72,7 +73,6 @@ def head_node(working_dir: Path) -> Iterator[Head]:
     Its processes have this process's environment, credentials of stores included; the commands that talk to it do not.
     """
     folder = Path(tempfile.mkdtemp(prefix="cosmos-ray-"))  # short: Ray's sockets lie in it
-    gcs, dashboard, agent, client = free_ports(4)
     shared = {
         "RAY_AUTH_MODE": "token",  # a head turns it on by itself, `ray job` commands have to be told
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -86,25 +86,40 @@ def head_node(working_dir: Path) -> Iterator[Head]:
         for name, value in os.environ.items()
         if not name.startswith("RAY_") and name not in ("PYTHONPATH", "VIRTUAL_ENV")
     }
-    command = [
-        str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
-        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-        f"--ray-client-server-port={client}", "--object-store-memory=200000000", "--disable-usage-stats",
-        f"--temp-dir={folder / 'ray'}",
-    ]  # fmt: skip
-    log = (folder / "head.log").open("wb")
-    process = subprocess.Popen(
-        command, env=inherited | shared, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
-    )
     try:
-        wait_for(lambda: answers(dashboard), lambda: f"the dashboard. {(folder / 'head.log').read_text()[-3000:]}")
+        gcs, dashboard = _start(folder, inherited | shared)
         submitter = {name: value for name, value in inherited.items() if not name.startswith("AWS_")} | shared
         yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", submitter, folder, working_dir)
     finally:
         kill_all_with(shared["RAY_AUTH_TOKEN"])
-        process.wait(PATIENCE_S)
-        log.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path, environment: dict[str, str]) -> tuple[int, int]:
+    """Ports of the head and of its dashboard, which answers. A head that comes too late for Ray is started again."""
+    for _ in range(TRIES):
+        gcs, dashboard, agent = free_ports(3)
+        command = [
+            str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
+            "--ray-client-server-port=0", "--object-store-memory=200000000", "--disable-usage-stats",
+            f"--temp-dir={folder / 'ray'}",
+        ]  # fmt: skip
+        log = folder / "head.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+            )
+        wait_for(
+            lambda log=log, process=process: "Ray runtime started" in log.read_text() or process.poll() is not None,
+            lambda log=log: f"a head. {log.read_text()[-3000:]}",
+        )
+        if process.poll() is None:
+            wait_for(lambda port=dashboard: answers(port), "the dashboard")
+            return gcs, dashboard
+        assert TOO_LATE in log.read_text(), log.read_text()
+        kill_all_with(environment["RAY_AUTH_TOKEN"])
+    raise AssertionError(f"a head came too late {TRIES} times: {log.read_text()}")
 
 
 def processes_of(token: str) -> Iterator[Path]:
