@@ -98,11 +98,11 @@ def head_node(working_dir: Path) -> Iterator[Head]:
 def _start(folder: Path, environment: dict[str, str]) -> tuple[int, int]:
     """Ports of the head and of its dashboard, which answers. A head that comes too late for Ray is started again."""
     for _ in range(TRIES):
-        gcs, dashboard, agent = free_ports(3)
+        gcs, dashboard, agent, client = free_ports(4)
         command = [
             str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-            "--ray-client-server-port=0", "--object-store-memory=200000000", "--disable-usage-stats",
+            f"--ray-client-server-port={client}", "--object-store-memory=200000000", "--disable-usage-stats",
             f"--temp-dir={folder / 'ray'}",
         ]  # fmt: skip
         log = folder / "head.log"
