@@ -111,14 +111,10 @@ def start() -> Iterator[Start]:
         job.wait()
 
 
-@pytest.fixture
-def alone() -> dict[str, str]:
-    """The environment of a job that starts a Ray of its own, which dies with it."""
-    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-
-
 @pytest.fixture(params=["on a cluster", pytest.param("alone", marks=pytest.mark.long)])
-def environment(request: pytest.FixtureRequest, alone: dict[str, str]) -> dict[str, str]:
+def environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Of a job on a cluster, or of one that starts a Ray of its own, which dies with it."""
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     if request.param == "alone":
         return alone
     cluster = request.getfixturevalue("cluster")
@@ -134,7 +130,7 @@ def test_a_killed_driver_is_resumed_by_the_same_command(
     rows.append({**SMALL, "id": "bad", "prompt": "a road", "num_conditional_frames": 1})
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     first = start(_command(manifest, output), environment)
-    wait_for(lambda: len(list(output.glob("clips/*/*/clip.json"))) >= 3, "three clips")
+    wait_for(lambda: first.poll() or len(list(output.glob("clips/*/*/clip.json"))) >= 3, "three clips")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     before = {clip: one for clip, one in records(output).items() if one.status == "ok"}
@@ -156,7 +152,7 @@ def test_a_killed_driver_is_resumed_by_the_same_command(
 
 
 def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(
-    start: Start, alone: dict[str, str], tmp_path: Path
+    start: Start, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """SIGTERM, as `ray job stop` sends it: exit 1, the lease is released, the next job need not wait.
 
@@ -164,8 +160,8 @@ def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(
     """
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.7]"} for n in range(60)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    job = start(_command(manifest, output), alone)
-    wait_for(lambda: list(output.glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
+    job = start(_command(manifest, output), environment)
+    wait_for(lambda: job.poll() or list(output.glob("_cosmos_ray/ledger/*/*.json")), "a first clip")
     job.send_signal(signal.SIGTERM)
     _, said = job.communicate(timeout=PATIENCE_S)
     assert job.returncode == 1

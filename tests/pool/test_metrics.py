@@ -84,17 +84,6 @@ class Scrape:
         return np.diff([self(f"{name}_bucket", le=edge, **labels) for edge in edges], prepend=0.0).tolist()  # type: ignore[no-any-return]
 
 
-def _scrape_until(url: str, output: Path, condition: Callable[[Scrape], bool], what: str) -> Scrape:
-    found: list[Scrape] = []
-
-    def is_so() -> bool:
-        found[:] = [Scrape(url, output)]
-        return condition(found[0])
-
-    wait_for(is_so, what)
-    return found[0]
-
-
 def _buckets(values: list[float]) -> list[float]:
     """How values fall into the metrics' buckets, each up to and with its edge."""
     return np.bincount(np.searchsorted(BUCKETS_S, values), minlength=len(BUCKETS_S) + 1).tolist()  # type: ignore[no-any-return]
@@ -209,8 +198,10 @@ def _exported(metric: Metric) -> dict[str, str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_an_agent_that_does_not_answer_is_harmless(endpoint: str, tmp_path: Path) -> None:
-    """Stopped for as long as the job runs: the job ends well all the same."""
+@pytest.mark.usefixtures("endpoint")
+def test_an_agent_that_does_not_answer_is_harmless(tmp_path: Path) -> None:
+    """Stopped for as long as the job runs: the job ends well all the same. (What it counted in more than ten seconds of
+    that is lost: Ray reports differences, and gives each report so long.)"""
     agents = [pid for pid in _children_of_this_process() if _command(pid).startswith("ray::DashboardAgent")]
     assert len(agents) == 2, "the head's, which the driver reports to, and the node's"
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": f"r{n}", "prompt": "a road"} for n in range(4)])
@@ -222,7 +213,6 @@ def test_an_agent_that_does_not_answer_is_harmless(endpoint: str, tmp_path: Path
         for agent in agents:
             os.kill(agent, signal.SIGCONT)
     assert (summary.ok, summary.failed) == (4, 0)
-    _scrape_until(endpoint, tmp_path / "out", lambda seen: seen.by("clips_done_total", "mode"), "what was recorded")
 
 
 def _children_of_this_process() -> list[int]:

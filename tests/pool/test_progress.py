@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dataclasses import replace
+
 import pytest
 
 from cosmos_ray.ledger.record import Record
@@ -62,6 +64,12 @@ def test_the_time_left_follows_the_last_clips_that_were_made(clock: Clock, monke
         progress.count(made())
     progress.count(failed())
     assert said[-1].endswith("out of memory; about 16m00s to go"), "96 are left, ten seconds each"
+
+
+def test_a_record_that_does_not_say_how_long_it_took_has_its_line_too(clock: Clock) -> None:
+    said: list[str] = []
+    Progress(clips=1, settled=0, say=said.append).count(replace(made(), seconds={}))
+    assert said == ["[1/1] a: ok, denoised in 0.0 s on gang-7"]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_second_signal_changes_nothing() -> None:
 def test_the_loss_of_the_lease_is_heard_from_its_thread() -> None:
     stop = Stop()
     work = Work(lambda: threading.Thread(target=stop.lease_lost).start())
-    with pytest.raises(LeaseLost, match="another job has taken this output over"):
+    with pytest.raises(LeaseLost, match=r"^another job has taken this output over$"):
         asyncio.run(stop.unless_stopped(work.run()))
     assert work.has_cleaned_up
 
@@ -89,7 +89,7 @@ def test_a_lease_that_was_lost_before_the_work_began_ends_it_all_the_same() -> N
     stop = Stop()
     stop.lease_lost()
     work = Work()
-    with pytest.raises(LeaseLost, match="another job has taken this output over"):
+    with pytest.raises(LeaseLost, match=r"^another job has taken this output over$"):
         asyncio.run(stop.unless_stopped(work.run()))
     assert not work.has_begun or work.has_cleaned_up
 

@@ -169,18 +169,18 @@ def test_only_a_clip_that_was_finished_since_the_first_fault_is_evidence(monkeyp
 
 
 def test_what_is_outstanding_goes_down_by_each_clip_that_has_ended() -> None:
-    load = load_of("row", "gang", "good", "more", "most")
+    load = load_of("row", "gang", "good", "again", "more", "most")
     assert load.failed(take(load), fault("input"))
-    assert load.outstanding == 4
+    assert load.outstanding == 5
     fail(load, "gang", times=3)
-    assert (load.outstanding, load.parked, load.queued) == (4, 1, 3)
+    assert (load.outstanding, load.parked, load.queued) == (5, 1, 4)
     take(load)
     assert [work.clip.id for work, _ in load.finished()] == ["gang"]
-    assert (load.outstanding, load.parked, load.queued, load.is_done) == (2, 0, 2, False)
-    third = take(load)
-    third.attempts, third.first_fault_at = 3, -1.0
-    assert load.failed(third, fault("gang")), "another was finished since its first fault"
-    assert load.outstanding == 1
+    assert (load.outstanding, load.parked, load.queued, load.is_done) == (3, 0, 3, False)
+    again = take(load)
+    again.attempts, again.first_fault_at = 3, -1.0
+    assert load.failed(again, fault("gang")), "another was finished since its first fault"
+    assert load.outstanding == 2
 
 
 def test_a_clip_that_failed_goes_on_first_and_one_that_was_parked_last() -> None:
