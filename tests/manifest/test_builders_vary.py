@@ -43,7 +43,7 @@ def vary(tmp_path: Path, source: Path) -> Callable[..., Built]:
 def test_every_row_gets_every_combination(tmp_path: Path, vary: Callable[..., Built]) -> None:
     built = vary(["weather=rain,heavy fog", "hour=noon,night"], TEMPLATE + " Hour: {hour}.", "0:2")
     assert built.rows == 2 * 2 * 2 * 2
-    assert built.remarks == ("8 of each of 2: hour 2, weather 2",)
+    assert built.remarks == ("8 of each of 2 rows: hour 2, weather 2, seeds 2",)
     rows = read(tmp_path / "v.parquet")
     assert [row["id"] for row in rows[:3]] == [
         "a.hour-noon.weather-rain.seed-0",

@@ -29,6 +29,7 @@ from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_bat
 from cosmos_ray.manifest.names import OURS
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
 from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri
+from cosmos_ray.words import counted
 
 _REFERENCES = (*INPUTS, "prompt_embedding")
 _ROWS_A_BATCH = 1024
@@ -95,10 +96,11 @@ def vary(source: str, out: str, variations: Variations) -> Built:
         if writer is not None:
             writer.close()
         Storage(parent_uri(out)).write_file(posixpath.basename(normalise_uri(out)), path)
-    per_row = f"{len(combinations)} of each of {rows // len(combinations)}"
-    notes.remarks.append(
-        f"{per_row}: {', '.join(f'{name} {len(one)}' for name, one in variations.sets.items()) or 'seeds'}"
-    )
+    counts = {name: len(values) for name, values in variations.sets.items()}
+    if variations.seeds:
+        counts["seeds"] = len(variations.seeds)
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    notes.remarks.append(f"{len(combinations)} of each of {counted(rows // len(combinations), 'row')}: {listed}")
     return notes.built(rows)
 
 
