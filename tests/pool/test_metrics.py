@@ -15,7 +15,6 @@ import signal
 import subprocess
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
