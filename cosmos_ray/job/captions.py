@@ -22,7 +22,7 @@ from cosmos_ray.models.text.tokens import READ_ASCII_BYTES, READ_BYTES
 from cosmos_ray.words import counted
 
 #: Of all captions that are counted: a few seconds' work.
-_MOST_BYTES = 16 * 2**20
+_MOST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
