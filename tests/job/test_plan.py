@@ -150,8 +150,8 @@ def test_an_id_that_is_asked_for_twice_is_named_with_both_places(
 
 
 def test_an_illegal_id_is_named_with_its_place(tmp_path: Path) -> None:
-    rows = [[{"id": "a"}, {"id": "b"}], [{"id": "c"}, {"id": "d"}, {"id": "e"}, {"id": "../f"}]]
-    with pytest.raises(ManifestError, match=r"^1\.parquet: row 3: column `id`: found '\.\./f', expected "):
+    rows = [[{"id": "a"}, {"id": "b"}], [*({"id": one} for one in ("c", "d", "e", "f", "../g"))]]
+    with pytest.raises(ManifestError, match=r"^1\.parquet: row 4: column `id`: found '\.\./g', expected "):
         make_plan(write_files(tmp_path / "m", *rows), DEFAULTS, EMPTY)
     with pytest.raises(ManifestError, match=r"^row 1: column `id`: found 'a', which is also asked for by row 0; "):
         make_plan(write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "p"}] * 2), DEFAULTS, EMPTY)
