@@ -43,7 +43,7 @@ sys.path.insert(0, str(ROOT))
 from submitted_job import SubmittedJob  # noqa: E402
 from with_head import ray_head  # noqa: E402
 
-from cosmos_ray.clip.video import probe  # noqa: E402
+from cosmos_ray.clip.frames import inspect_video  # noqa: E402
 from cosmos_ray.ledger.ledger import Ledger, Record  # noqa: E402
 from cosmos_ray.store.storage import Storage  # noqa: E402
 
@@ -125,7 +125,7 @@ def report_job(job: SubmittedJob, arguments: argparse.Namespace, wall_s: float) 
     for clip in clips:
         report(gang_size=arguments.gang_size, **clip)
     warm = [clip for number, clip in enumerate(clips) if clip["gang"] in {one["gang"] for one in clips[:number]}]
-    infos = [probe(job.output / entry.path) for record in made for entry in record.files]
+    infos = [inspect_video(job.output / entry.path) for record in made for entry in record.files]
     report(
         gang_size=arguments.gang_size,
         gangs=arguments.gangs,

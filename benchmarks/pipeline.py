@@ -40,7 +40,7 @@ from reporting import machine, report
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cosmos_ray import GenerateConfig, generate
-from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.config import GangConfig, SamplingConfig
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger.ledger import Ledger, Record

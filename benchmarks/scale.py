@@ -93,8 +93,8 @@ def write_manifest(path: str, rows: int, samples: int) -> None:
 
 def make(arguments: argparse.Namespace) -> dict[str, Any]:
     """A manifest of `rows` rows of two samples, and an output that has a record of the first sample of each."""
+    from cosmos_ray.clip.encode import encode_mp4
     from cosmos_ray.clip.request import VIEWS
-    from cosmos_ray.clip.video import encode_mp4
     from cosmos_ray.config import SamplingConfig
     from cosmos_ray.job.plan import row_defaults
     from cosmos_ray.ledger import compaction

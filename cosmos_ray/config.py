@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cosmos_ray.clip.approximations import Approximations
+from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import UsageError
 
 
@@ -37,6 +38,16 @@ class TextEncoderConfig(_Settings):
 
     device: Literal["gang", "cpu"] | None = None
     dtype: Literal["bfloat16", "float32"] | None = None
+
+
+class InputsConfig(InputRules):
+    """How the inputs of rows are taken (`InputRules`). strict: whatever is worth a warning fails its row."""
+
+    strict: bool = False
+
+    @property
+    def rules(self) -> InputRules:
+        return InputRules(**self.model_dump(include=set(InputRules.model_fields)))
 
 
 class GangConfig(_Settings):
@@ -108,6 +119,7 @@ class GenerateConfig(_Settings):
     redo_changed: bool = False
     sampling: SamplingConfig = SamplingConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
+    inputs: InputsConfig = InputsConfig()
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()

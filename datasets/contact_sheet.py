@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import encode_jpeg
 from cosmos_ray.output.report.sheets import contact_rows
 
 

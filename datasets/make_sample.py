@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sample_drive import PALETTES, VIEWS, Scene, caption, render, scene_from_seed, view_captions
 
-from cosmos_ray.clip.video import encode_mp4
+from cosmos_ray.clip.encode import encode_mp4
 
 RENDERER = 1  # raise it when the same scene gives other pixels or files
 STAMP = "stamp.json"

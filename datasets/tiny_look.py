@@ -14,8 +14,8 @@ from tiny_data import encode_clips, psnr
 from tiny_render import render_batches
 
 from cosmos_ray import Generator
+from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.request import ClipRequest
-from cosmos_ray.clip.video import encode_png
 from cosmos_ray.models.vae.vae import signed_to_uint8
 
 #: Seeds of scenes that nothing is trained on start here.

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import CLIPS, SIDECAR
@@ -82,7 +81,7 @@ def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
 
 
 def _verify(storage: Storage, made: Made) -> None:
-    missing = sorted(set(VIEWS[: made.clip.n_views]) - {entry.view for entry in made.files})
+    missing = sorted(set(made.clip.cameras) - {entry.view for entry in made.files})
     if missing:
         raise RuntimeError(f"no rank published {', '.join(missing)}")
     for entry in made.files:
@@ -97,6 +96,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
         "attempt": made.attempt,
         "first_step": made.first_step,
         "inputs": [asdict(file) for file in made.prepared.inputs],
+        "input_rules": spec.inputs.rules.chosen,
         "warnings": list(made.warnings),
         "request_hash": request_hash,
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},

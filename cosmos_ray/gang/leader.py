@@ -28,7 +28,7 @@ from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
 from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
 from cosmos_ray.gang.deadline import Pace, denoise_work
-from cosmos_ray.gang.prepare import Prepared, prepare
+from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.rank import process_start, rank_actor
 from cosmos_ray.gang.spec import GangSpec
@@ -192,6 +192,7 @@ class GangLeader:
             with self._in_phase("prepare", seconds):
                 prepared = await self._prepare(clip, attempt)
                 request = await self._embed(prepared.request)
+                warnings = self._warnings(prepared, request)
                 checkpoint, packed = await self._stored_state(clip, prepared)
             shared = ray.put(request)
             resume = None if packed is None else ray.put(packed)  # once for all ranks
@@ -215,7 +216,10 @@ class GangLeader:
             seconds["idle"] = max(report.idle_seconds for report in reports)
             self._pace.denoise = working / work
             memory = max(report.peak_memory_bytes for report in reports)
-            made = Made(clip, attempt, prepared, self._name, self._node, started, memory, seconds, first_step=done)
+            made = Made(
+                clip, attempt, prepared, self._name, self._node, started, memory, seconds,
+                first_step=done, warnings=warnings,
+            )  # fmt: skip
             with self._in_phase("publish", {}):
                 record = await self._publish(clip, attempt, made)
             if checkpoint is not None:
@@ -250,9 +254,17 @@ class GangLeader:
     async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
         limit_s = self._spec.settings.deadline_first_s
         try:
-            return await asyncio.wait_for(asyncio.to_thread(prepare, clip, self._spec.bundle, attempt), limit_s)
+            spec = self._spec
+            work = asyncio.to_thread(prepare, clip, spec.bundle, attempt, spec.inputs.rules, spec.manifest)
+            return await asyncio.wait_for(work, limit_s)
         except TimeoutError:
             raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
+
+    def _warnings(self, prepared: Prepared, request: ClipRequest) -> tuple[str, ...]:
+        """What is doubtful in a clip before it is made; with `inputs.strict` a RowError."""
+        found = (*prepared.warnings, *(request.text.warnings if request.text else ()))
+        refuse_doubtful(found, self._spec.inputs.strict)
+        return found
 
     async def _stored_state(self, clip: Clip, prepared: Prepared) -> tuple[StepCheckpoint | None, PackedState | None]:
         """Where the clip in flight is stored, if it is to be, and what an earlier attempt has stored there."""

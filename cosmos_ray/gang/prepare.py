@@ -9,24 +9,34 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from cosmos_ray.clip.request import ClipRequest, ClipText
-from cosmos_ray.clip.video import probe, read_conditioning
-from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.clip.conditioning import Conditioning, read_conditioning
+from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.pictures import read_pictures
+from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
+from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
+from cosmos_ray.errors import RowError
+from cosmos_ray.gang.inputs import check_size, fetch_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
-from cosmos_ray.store.storage import Stat, fetch_to_file, read_bytes
+from cosmos_ray.store.storage import Stat
 from cosmos_ray.words import counted
+
+#: An embedding's file may hold its numbers twice as wide as they are needed, and a header.
+_ROOM = 2**20
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input as it was read: `version` is the store's ETag or the file's mtime; video facts where it is a video."""
+    """One input as it was read: `version` is the store's ETag or the file's mtime; video facts where it is a video.
+
+    taken: numbers of the frames that were taken of it, from 0. facts: all that is known of it, with what was done to
+    its frames.
+    """
 
     uri: str
     size: int
@@ -35,23 +45,43 @@ class InputFile:
     height: int | None = None
     width: int | None = None
     fps: float | None = None
+    taken: tuple[int, ...] = ()
+    facts: VideoInfo | None = None
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What the video depends on. Of an input that an earlier release took in the same way: just what it counted."""
+        names = ("uri", "size", "version", "frames", "height", "width", "fps")
+        facts = {name: getattr(self, name) for name in names}
+        if self.facts is not None and self.facts.conversions:
+            facts |= {"taken": self.taken, "conversions": self.facts.conversions}
+        return facts
 
 
 @dataclass(frozen=True)
 class Prepared:
+    """warnings: what was doubtful in the row and its inputs, and what was converted. rules: how inputs were taken."""
+
     request: ClipRequest
     inputs: tuple[InputFile, ...]
+    warnings: tuple[str, ...] = ()
+    rules: InputRules = DEFAULT_RULES
 
     def request_hash(self, clip: Clip, model_fingerprint: str) -> str:
         """Of all that decides the video: the row, the versions of its inputs, the model and its numerics."""
-        facts = [clip.row_hash, model_fingerprint, *(asdict(file) for file in self.inputs)]
+        facts: list[Any] = [clip.row_hash, model_fingerprint, *(file.deciding for file in self.inputs)]
+        if self.inputs and self.rules.chosen:
+            facts.append(self.rules.chosen)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def prepare(clip: Clip, bundle: Bundle, attempt: int) -> Prepared:
-    """Raises RowError for what the row is to blame for, OSError for a store that does not answer."""
-    frames, videos = _conditioning(clip, bundle)
-    text, embedding = _embedding(clip, bundle)
+def prepare(clip: Clip, bundle: Bundle, attempt: int, rules: InputRules = DEFAULT_RULES, witness: str = "") -> Prepared:
+    """rules: how inputs are taken. witness: URI of the manifest, to tell a row's fault from its store's.
+
+    Raises RowError for what the row is to blame for, OSError for a store that does not answer.
+    """
+    files, found = take_inputs(clip, (bundle.height, bundle.width), rules, witness)
+    text, embedding = _embedding(clip, bundle, witness)
     request = ClipRequest(
         id=clip.id,
         prompts=clip.prompts,
@@ -61,59 +91,108 @@ def prepare(clip: Clip, bundle: Bundle, attempt: int) -> Prepared:
         seed=clip.seed,
         guidance=clip.guidance,
         num_steps=clip.num_steps,
-        frames=frames,
+        frames=None if found is None else found.frames,
         text=text,
         noise=clip_noise(clip.seed, bundle, clip.n_views),  # here it costs no GPU time
+        chosen_views=clip.views,
         attempt=attempt,
     )
-    return Prepared(request, videos + embedding)
+    return Prepared(request, files + embedding, clip.warnings + (found.warnings if found else ()), rules)
 
 
-def _conditioning(clip: Clip, bundle: Bundle) -> tuple[np.ndarray | None, tuple[InputFile, ...]]:
+def refuse_doubtful(warnings: tuple[str, ...], is_strict: bool) -> None:
+    """`inputs.strict`: whatever is worth a warning is a fault of the row."""
+    if warnings and is_strict:
+        raise RowError(f"doubtful, and inputs.strict is set: {'; '.join(warnings)}")
+
+
+def take_inputs(
+    clip: Clip, size: tuple[int, int], rules: InputRules = DEFAULT_RULES, witness: str = ""
+) -> tuple[tuple[InputFile, ...], Conditioning | None]:
+    """The clip's videos or pictures, and the conditioning frames in them; none for a clip from text alone.
+
+    size: (height, width) of the model. Raises like `prepare`.
+    """
     if clip.num_conditional_frames == 0:
-        return None, ()
-    column = "input_video" if len(clip.inputs) == 1 and clip.n_views != 1 else "input_videos"
+        return (), None
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        paths, files = [], []
-        for number, uri in enumerate(clip.inputs):
-            path = Path(folder) / f"{number}.mp4"
-            stat = _fetch(uri, path, column)
-            try:
-                info = probe(path)
-            except RowError as error:
-                raise RowError(f"column `{column}`: {uri}: {error}", error.failure_class) from error
-            files.append(InputFile(uri, stat.size, stat.version, info.frames, info.height, info.width, info.fps))
-            paths.append(path)
-        source = paths[0] if len(paths) == 1 else paths
-        size = (bundle.height, bundle.width)
-        try:
-            frames = read_conditioning(source, clip.n_views, clip.num_conditional_frames, size)
-        except RowError as error:
-            shown = clip.inputs[0] if len(clip.inputs) == 1 else counted(len(clip.inputs), "video")
-            raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
-    return frames, tuple(files)
+        if clip.frames:
+            return _from_pictures(clip, size, rules, witness, Path(folder))
+        return _from_videos(clip, size, rules, witness, Path(folder))
 
 
-def _fetch(uri: str, path: Path, column: str) -> Stat:
+def _from_videos(
+    clip: Clip, size: tuple[int, int], rules: InputRules, witness: str, folder: Path
+) -> tuple[tuple[InputFile, ...], Conditioning]:
+    column = clip.input_column
+    fetched = fetch_inputs(column, clip.inputs, folder, witness)
+    paths = [path for path, _ in fetched]
+    source = paths[0] if len(paths) == 1 else paths
+    named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, clip.inputs, strict=False)}
     try:
-        return fetch_to_file(uri, path)
-    except FileNotFoundError:
-        raise column_error(column, uri, "a file that exists") from None
-    except IsADirectoryError:
-        raise column_error(column, uri, "a file, not a folder") from None
+        found = read_conditioning(source, clip.cameras, clip.num_conditional_frames, size, clip.fps, rules)
+    except RowError as error:
+        shown = clip.inputs[0] if len(paths) == 1 else _named(error, named) or counted(len(paths), "video")
+        raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
+    taken = [tuple(sorted(sum(found.taken, ())))] if len(paths) == 1 else found.taken
+    files = [
+        _video_file(uri, stat, of, info)
+        for uri, (_, stat), of, info in zip(clip.inputs, fetched, taken, found.infos, strict=True)
+    ]
+    return tuple(files), found
 
 
-def _embedding(clip: Clip, bundle: Bundle) -> tuple[ClipText | None, tuple[InputFile, ...]]:
+def _from_pictures(
+    clip: Clip, size: tuple[int, int], rules: InputRules, witness: str, folder: Path
+) -> tuple[tuple[InputFile, ...], Conditioning]:
+    """The last pictures of each camera; they are at the row's rate."""
+    column, count = "input_frames", clip.num_conditional_frames
+    for view, given in zip(clip.cameras, clip.frames, strict=True):
+        if len(given) < count:
+            raise RowError(
+                f"column `{column}`: view {view}: found {counted(len(given), 'picture')}, expected at least {count}"
+            )
+    uris = [uri for given in clip.frames for uri in given[-count:]]
+    fetched = fetch_inputs(column, uris, folder, witness)
+    paths = [path for path, _ in fetched]
+    try:
+        found = read_pictures(
+            [paths[first : first + count] for first in range(0, len(paths), count)], clip.cameras, size, rules
+        )
+    except RowError as error:
+        places = [f"view {view}: picture {number + 1} of {count}" for view in clip.cameras for number in range(count)]
+        shown = _named(error, dict(zip(places, uris, strict=True))) or counted(len(uris), "picture")
+        raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
+    files = [
+        InputFile(uri, stat.size, stat.version, height=info.height, width=info.width, facts=info)
+        for uri, (_, stat), info in zip(uris, fetched, found.infos, strict=True)
+    ]
+    return tuple(files), found
+
+
+def _video_file(uri: str, stat: Stat, taken: tuple[int, ...], info: VideoInfo) -> InputFile:
+    return InputFile(uri, stat.size, stat.version, info.frames, info.height, info.width, info.fps, taken, info)
+
+
+def _named(error: RowError, uris: dict[str, str]) -> str | None:
+    """The URI of the file that a fault is about, by how its words begin."""
+    return next((uri for beginning, uri in uris.items() if str(error).startswith(beginning)), None)
+
+
+def _embedding(clip: Clip, bundle: Bundle, witness: str) -> tuple[ClipText | None, tuple[InputFile, ...]]:
     uri = clip.prompt_embedding
     if uri is None:
         return None, ()
-    from cosmos_ray.models.text.embedding import load_embedding  # imports torch, which most clips' leaders never need
+    # Imports torch, which most clips' leaders never need.
+    from cosmos_ray.models.text.embedding import check_suffix, load_embedding
 
-    try:
-        data = read_bytes(uri)
-    except FileNotFoundError:
-        raise column_error("prompt_embedding", uri, "a file that exists") from None
-    positive = load_embedding(data, os.path.splitext(uri)[1], clip.n_views, bundle.text_width)
+    suffix = os.path.splitext(uri)[1]
+    check_suffix(suffix)
+    check_size("prompt_embedding", uri, 8 * clip.n_views * TEXT_TOKENS * bundle.text_width + _ROOM, witness)
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+        ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), witness)
+        data = path.read_bytes()
+    positive = load_embedding(data, suffix, clip.n_views, bundle.text_width)
     # The negative prompt is text even then; whoever has the text encoder fills it in.
     version = hashlib.sha256(data).hexdigest()
     return ClipText(positive=positive, negative=None), (InputFile(uri, len(data), version),)

@@ -20,8 +20,9 @@ from typing import Any
 
 import ray
 
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
-from cosmos_ray.clip.video import encode_mp4
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.idle import IdleClock
 from cosmos_ray.gang.process_log import in_words, log_as
@@ -76,6 +77,7 @@ class Rank:
         from cosmos_ray.models.load import load_generator
         from cosmos_ray.models.timing import timed
 
+        check_ffmpeg()
         log_as(str(ray.get_runtime_context().get_actor_name()))
         self._spec = spec
         self._storage = Storage(spec.output)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.config import GangConfig
+from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics
 
 
 @dataclass(frozen=True)
 class GangSpec:
-    """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch."""
+    """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch.
+
+    manifest: URI of a file of it, which can be read: that tells a row's fault from its store's.
+    """
 
     bundle: Bundle
     gang_size: int
@@ -23,6 +26,8 @@ class GangSpec:
     epoch: int
     settings: GangConfig
     approximations: Approximations = EXACT
+    inputs: InputsConfig = field(default_factory=InputsConfig)
+    manifest: str = ""
 
     @property
     def fingerprint(self) -> str:

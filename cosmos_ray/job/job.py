@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow.compute as pc
 
+from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
@@ -103,6 +104,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
 
 def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
+    check_ffmpeg()
     bundle = load_bundle(config.model).with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
@@ -133,6 +135,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         sampling=asdict(defaults),
         removed=plan.removed,
         approximations=config.sampling.approximations.chosen,
+        inputs=config.inputs.chosen,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -164,7 +167,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
         )
         spec = GangSpec(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
-            config.sampling.approximations,
+            config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,
@@ -190,6 +193,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
         try:
             asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
         finally:
+            progress.say_warnings()
             compactor.close()
             stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 

@@ -20,8 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import decode_mp4
+from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.ledger.layout import REPRODUCED
@@ -82,6 +81,7 @@ def reproduce(
         "model": model or _model_of(sidecar),
         "gang_size": gang_size or sidecar["gang"]["size"],
         "sampling": {"numerics": sidecar["model"]["numerics"], **sidecar["approximations"]},
+        "inputs": sidecar.get("input_rules", {"rate": "as_is"}),  # 0.1.0 knew no other
     }
     config = build_config(flags, None, assignments)
     _check_model(config, sidecar)
@@ -94,7 +94,7 @@ def reproduce(
             raise CosmosRayError(f"clip `{clip_id}` cannot be made again: {again.error if again else 'it is left'}")
         for line in _other_circumstances(sidecar, _sidecar(made, again)):
             say(line)
-        return [_compare(view, storage, record, made, again) for view in VIEWS[: clip.n_views]]
+        return [_compare(view, storage, record, made, again) for view in clip.cameras]
     finally:
         if to is None:
             storage.delete_folder(folder)
@@ -140,12 +140,15 @@ def _check_model(config: GenerateConfig, sidecar: dict[str, Any]) -> None:
 
 def _manifest_of(clip: Clip) -> bytes:
     """A manifest whose only row asks for exactly this clip."""
+    column = clip.input_column
     row = {
         "id": clip.id,
         "prompt": clip.prompts[0] if len(clip.prompts) == 1 else list(clip.prompts) or None,
         "prompt_embedding": clip.prompt_embedding,
-        "input_video": clip.inputs[0] if len(clip.inputs) == 1 else None,
-        "input_videos": list(clip.inputs) if len(clip.inputs) > 1 else None,
+        "input_video": clip.inputs[0] if column == "input_video" else None,
+        "input_videos": list(clip.inputs) if clip.inputs and column == "input_videos" else None,
+        "input_frames": dict(zip(clip.cameras, map(list, clip.frames), strict=True)) if clip.frames else None,
+        "views": list(clip.views) or None,
         **{
             name: getattr(clip, name)
             for name in ("num_conditional_frames", "negative_prompt", "guidance", "seed", "num_steps", "n_views", "fps")
@@ -158,7 +161,8 @@ def _manifest_of(clip: Clip) -> bytes:
 
 def _other_circumstances(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """A line for people for each thing that is not as it was."""
-    for old, new in zip(before["inputs"], now["inputs"], strict=True):
+    for old, found in zip(before["inputs"], now["inputs"], strict=True):
+        new = {name: found.get(name) for name in old}  # an earlier release told less
         if old != new:
             yield f"input {new['uri']} is not as it was: {_changes(old, new)}"
     if before["versions"] != now["versions"]:

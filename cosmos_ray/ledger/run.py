@@ -17,7 +17,7 @@ class Run:
     """rows, clips: of the manifest as it was last read. sampling: what rows without settings of their own get.
 
     removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
-    approximations: those that were chosen.
+    approximations: those that were chosen. inputs: how inputs are taken, where it is not the default way.
     """
 
     manifest: str
@@ -30,6 +30,7 @@ class Run:
     sampling: dict[str, Any]
     removed: dict[str, int] = field(default_factory=dict)
     approximations: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
 
 def read_run(storage: Storage) -> Run | None:
@@ -55,7 +56,7 @@ def open_run(storage: Storage, run: Run) -> None:
 
 
 def check_same(storage: Storage, known: Run, run: Run) -> None:
-    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations"]
+    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations", "inputs"]
     if known.manifest != run.manifest and known.manifest_sha256 != run.manifest_sha256:
         fixed.append("manifest")
     differences = [

@@ -29,8 +29,9 @@ from sample_drive_stage import set_stage
 from sample_drive_world import CAMERA_HEIGHT, HORIZON, SLOTS
 from support.paths import DATASETS
 
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.frames import decode_mp4, inspect_video
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import decode_mp4, encode_mp4, probe
 from cosmos_ray.errors import UsageError
 from cosmos_ray.manifest.columns import check_schema
 from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of
@@ -383,7 +384,7 @@ def test_the_cut_command_writes_a_clip_and_its_row(tmp_path: Path) -> None:
         *(str(word) for pair in options.items() for word in pair),
     ]
     subprocess.run(command, capture_output=True, text=True, check=True)
-    info = probe(tmp_path / "out" / "street" / "video.mp4")
+    info = inspect_video(tmp_path / "out" / "street" / "video.mp4")
     assert (info.frames, info.height, info.width) == (35, 32, 56)
     (row,) = rows_of(pq.read_table(tmp_path / "out" / "street.parquet"))
     (clip,) = clips_of_row(row, DEFAULTS, str(tmp_path / "out"))

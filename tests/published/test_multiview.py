@@ -21,8 +21,9 @@ import pytest
 import torch
 from support.paths import ROOT
 
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import decode_mp4, encode_mp4
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.published.multiview import NO_EFFECT, build_parser, main, make, read_items, rows_of, work_folder
@@ -68,7 +69,7 @@ def run_script(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "jobs" / "multiview.py"), *FAKE, *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

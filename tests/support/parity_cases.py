@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS
-from cosmos_ray.clip.video import conditioning_frames
+from cosmos_ray.clip.resize import conditioning_frames
 from cosmos_ray.models.bundle.bundle import fitting_world_sizes
 from cosmos_ray.models.bundle.checkpoint import select_dit
 from cosmos_ray.models.bundle.shapes import dit_shapes

@@ -34,11 +34,9 @@ def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[
         f"one array [1, {n_views * TEXT_TOKENS}, {width}] or [{n_views * TEXT_TOKENS}, {width}], or a list of "
         f"{n_views} arrays [up to {TEXT_TOKENS}, {width}], finite floating-point numbers only"
     )
-    reader = _READERS.get(suffix.lower())
-    if reader is None:
-        raise column_error(COLUMN, f"a file ending in `{suffix}`", ", ".join(_READERS))
+    check_suffix(suffix)
     try:
-        value = reader(data)
+        value = _READERS[suffix.lower()](data)
     except Exception as error:
         found = f"a {suffix} file that cannot be read as plain arrays ({type(error).__name__}: {_first_line(error)})"
         raise column_error(COLUMN, found, expected) from error
@@ -48,6 +46,12 @@ def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[
     if not all(np.isfinite(view).all() for view in views):
         raise column_error(COLUMN, f"{_describe(value)} with NaN or infinity", expected)
     return tuple(_without_padding(view) for view in views)
+
+
+def check_suffix(suffix: str) -> None:
+    """RowError for a file that cannot be an embedding by its name."""
+    if suffix.lower() not in _READERS:
+        raise column_error(COLUMN, f"a file ending in `{suffix}`", ", ".join(_READERS))
 
 
 def _split_views(value: object, n_views: int, width: int) -> list[np.ndarray] | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_ray.clip.encode import encode_jpeg
+from cosmos_ray.clip.frames import inspect_video, read_frames, spill
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import encode_jpeg, probe, read_frames, resize_crop, spill
+from cosmos_ray.clip.resize import resize_crop
 
 _GAP = 2  # pixels between pictures
 _GAP_COLOUR = 128
@@ -52,9 +54,9 @@ def _column(video: bytes, moments: int, width: int) -> np.ndarray:
     """Small pictures of one view: uint8 [moments, H, width, 3]. A video of fewer frames shows some of them again."""
     with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
         path = spill(video, Path(scratch) / "video.mp4")
-        info = probe(path)
+        info = inspect_video(path)
         times = np.linspace(0, info.frames - 1, moments).round().astype(int).tolist()
         shown = sorted(set(times))
-        frames = read_frames(path, shown, info)
+        frames = read_frames(path, shown)
     height = max(1, round(width * info.height / info.width))
     return resize_crop(frames, (height, width))[[shown.index(time) for time in times]]

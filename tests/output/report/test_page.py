@@ -12,8 +12,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import encode_mp4
 from cosmos_ray.output.report.page import Failure, ReportPage, Sheet, render
 from cosmos_ray.output.report.sheets import contact_sheet
 

@@ -1,0 +1,156 @@
+"""What a video's facts mean for its frames: each is taken as it is, converted, or refused by name.
+
+A model knows upright pictures of square pixels, whole ones, in BT.709's colours for an SDR display. Where a file does
+not say what its colours are they stay as the published reader has them: BT.601's matrix, of limited range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cosmos_ray.clip.colour import HDR, WIDE
+from cosmos_ray.clip.ffmpeg import check_ffmpeg
+from cosmos_ray.clip.info import MAX_PIXELS, Stream, Tag, VideoInfo
+from cosmos_ray.clip.packets import Packets
+from cosmos_ray.errors import RowError
+
+#: From this height on, untagged video is likelier BT.709 than BT.601.
+_HD = 720
+_WIDEST_PIXEL = 4
+_SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr", ""})
+_SDR = frozenset(
+    {"", "bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "iec61966-2-1", "iec61966-2-4", "bt1361e"}
+    | {"bt2020-10", "bt2020-12"}
+)
+_AS_BT709 = "`ffmpeg -i FILE -vf scale=out_color_matrix=bt709 -colorspace bt709 -color_trc bt709 OUT.mp4`"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How ffmpeg and then `colour` make a stream's frames into a model's.
+
+    height, width: of the frames. deinterlace: filter before frames are chosen, or "". shape: filter after, or "".
+    transfer, primaries: those that `colour.to_bt709` has to take away, or "" for a stream that is SDR and not wide.
+    """
+
+    height: int
+    width: int
+    deinterlace: str = ""
+    shape: str = ""
+    transfer: str = ""
+    primaries: str = ""
+
+    @property
+    def is_recoloured(self) -> bool:
+        return bool(self.transfer or self.primaries)
+
+
+def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple[VideoInfo, Treatment]:
+    """What is known of the video, and what is done to its frames. Raises RowError for what is refused."""
+    stream = stream.upright
+    _refuse(stream)
+    conversions, warnings = [], []
+    if len(streams) > 1:
+        number = 1 + [one.track for one in streams].index(stream.track)
+        which = "the default one" if stream.is_default else "as none is marked default"
+        warnings.append(
+            f"{len(streams)} video tracks: number {number} ({stream.width}x{stream.height}) is taken, {which}"
+        )
+    if stream.rotation:
+        conversions.append(f"turned upright by {abs(stream.rotation):g} degrees")
+    deinterlace = ""
+    if stream.field_order in ("top first", "bottom first"):
+        deinterlace = deinterlacer()
+        conversions.append(f"deinterlaced ({stream.field_order}), one frame a frame")
+    height, width, shape = _squared(stream)
+    if shape:
+        conversions.append(f"pixels of {_ratio(stream.pixel_aspect)} made square: {width}x{height}")
+    transfer = stream.transfer if stream.transfer in HDR else ""
+    primaries = stream.primaries if stream.primaries in WIDE else ""
+    if transfer:
+        conversions.append(f"{HDR[transfer]} to BT.709, white at 203 cd/m2")
+    elif primaries:
+        conversions.append(f"{WIDE[primaries]} primaries to BT.709")
+    matrix, levels, transfers = _colours(stream)
+    if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
+        warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
+    info = VideoInfo(
+        len(packets.times),
+        height,
+        width,
+        packets.fps,
+        packets.is_variable,
+        stream.track,
+        stream.codec,
+        _ratio(stream.pixel_aspect),
+        stream.field_order,
+        matrix,
+        levels,
+        transfers,
+        tuple(conversions),
+        tuple(warnings),
+    )
+    return info, Treatment(height, width, deinterlace, shape, transfer, primaries)
+
+
+def deinterlacer() -> str:
+    """The filter that makes whole frames of fields, one a frame. RowError if this ffmpeg has none."""
+    name = next((name for name in ("bwdif", "yadif") if name in check_ffmpeg().filters), None)
+    if name is None:
+        raise RowError("interlaced, and this ffmpeg has no filter bwdif or yadif: deinterlace the video first")
+    return f"{name}=mode=send_frame:parity=auto:deint=all"
+
+
+def _refuse(stream: Stream) -> None:
+    if not stream.height or not stream.width:
+        raise RowError(f"damaged: the video stream ({stream.codec}) does not say how large its pictures are")
+    height, width, _ = _squared(stream)
+    if max(stream.height * stream.width, height * width) > MAX_PIXELS:
+        raise RowError(
+            f"too large: pictures of {width}x{height} pixels, expected at most {MAX_PIXELS} pixels (8K); "
+            "`ffmpeg -i FILE -vf scale=1920:-2 OUT.mp4` makes them smaller"
+        )
+    if not 1 / _WIDEST_PIXEL <= stream.pixel_aspect <= _WIDEST_PIXEL:
+        raise RowError(f"pixels of {_ratio(stream.pixel_aspect)}: expected 1:{_WIDEST_PIXEL} to {_WIDEST_PIXEL}:1")
+    if stream.dolby and stream.dolby[1] == 0:
+        raise RowError(f"Dolby Vision of profile {stream.dolby[0]}, which no other decoder can show: {_AS_BT709}")
+    if stream.matrix not in _MATRICES:
+        raise RowError(f"colour matrix {stream.matrix}: expected one of {_listed(_MATRICES)}; convert it: {_AS_BT709}")
+    if stream.transfer not in _SDR | HDR.keys():
+        raise RowError(
+            f"transfer {stream.transfer}: expected one of {_listed(_SDR | HDR.keys())}; convert it: {_AS_BT709}"
+        )
+    if stream.codec == "none":
+        raise RowError("a codec that this ffmpeg does not know")
+
+
+def _squared(stream: Stream) -> tuple[int, int, str]:
+    """Height and width with square pixels, the longer side of each grown so that nothing is lost; filter or ""."""
+    aspect = stream.pixel_aspect
+    if aspect == 1:
+        return stream.height, stream.width, ""
+    height = round(stream.height / aspect) if aspect < 1 else stream.height
+    width = round(stream.width * aspect) if aspect > 1 else stream.width
+    if (height, width) == (stream.height, stream.width):
+        return height, width, ""
+    return height, width, f"scale={width}:{height}:{_SCALED}"
+
+
+def _colours(stream: Stream) -> tuple[Tag, Tag, Tag]:
+    """Matrix, range and transfer: as tagged, or as they are assumed."""
+    is_rgb = stream.pixel_format.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "pal8"))
+    is_full = is_rgb or stream.pixel_format.startswith("yuvj")
+    matrix = Tag("gbr", True) if is_rgb else Tag(stream.matrix or "bt601", bool(stream.matrix))
+    levels = Tag(stream.range or ("pc" if is_full else "tv"), bool(stream.range or is_full))
+    return matrix, levels, Tag(stream.transfer or "bt709", bool(stream.transfer))
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}:{value.denominator}"
+
+
+def _listed(names: frozenset[str] | set[str]) -> str:
+    return ", ".join(sorted(names - {""}))

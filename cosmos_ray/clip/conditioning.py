@@ -1,0 +1,166 @@
+"""Conditioning frames of a clip from its videos: the right ones of each view, as a model takes them.
+
+Legend: V views, n conditioning frames, H/W height/width in pixels, C channels (RGB). All frames are uint8.
+
+Every fault of a file is a `RowError` without the column's name, which only the caller knows. Files are read side by
+side; of each, one frame at a time is in memory, besides those of the model's size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from cosmos_ray.clip.frames import each_frame, open_video
+from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.resize import crop_warning, fit_frame
+from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
+from cosmos_ray.clip.seams import runs_on, seam_frames, shrink
+from cosmos_ray.clip.taken import are_last, how_taken, take_frames, timing_warnings
+from cosmos_ray.errors import RowError
+from cosmos_ray.words import counted
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """frames: uint8 [V, n, H, W, 3] at the model's size.
+
+    taken: for each view, the numbers of its frames in their file, from 0. infos: of each file, with all that was done
+    to its frames in `conversions`. warnings: what was doubtful, plain sentences that name the view.
+    """
+
+    frames: np.ndarray
+    taken: tuple[tuple[int, ...], ...]
+    infos: tuple[VideoInfo, ...]
+    warnings: tuple[str, ...]
+
+
+def read_conditioning(
+    source: Path | Sequence[Path],
+    views: Sequence[str],
+    num_frames: int,
+    size_hw: tuple[int, int],
+    fps: float,
+    rules: InputRules = DEFAULT_RULES,
+) -> Conditioning:
+    """source: one video with the views one after the other in time, or a video a view, in the order of `views`.
+
+    fps: the row's. Only the frames needed leave the decoder. Raises RowError for what is wrong with the files.
+    """
+    rate = None if rules.rate == "as_is" else fps
+    if isinstance(source, Path):
+        return _stacked(source, views, num_frames, size_hw, rate, rules)
+    if len(source) != len(views):
+        raise RowError(f"found {counted(len(source), 'video')}, expected {len(views)}, one a view")
+    named = list(zip(views, source, strict=True))
+    videos = side_by_side(lambda one: of_view(one[0], lambda: open_video(one[1], rules.max_frames)), named)
+    seconds, rates = [video.seconds for video in videos], [video.info.fps for video in videos]
+    taken = take_frames(seconds, views, num_frames, rate)
+    frames = np.empty((len(views), num_frames, *size_hw, 3), np.uint8)
+
+    def read(view: int) -> VideoInfo:
+        wanted = taken[view].tolist()
+
+        def keep(index: int, frame: np.ndarray) -> None:
+            frames[view, wanted.index(index)] = fit_frame(frame, size_hw, rules.fit)
+
+        return of_view(views[view], lambda: each_frame(videos[view], wanted, keep))
+
+    infos = tuple(
+        _converted(info, rate, are_last(of, info.frames), rules)
+        for info, of in zip(side_by_side(read, range(len(views))), taken, strict=True)
+    )
+    said = timing_warnings(seconds, taken, rates, views, rate)
+    for name, info in zip(views, infos, strict=True):
+        said += [(name, text) for text in picture_warnings(info, size_hw, rules)]
+    return Conditioning(frames, tuple(map(tuple, taken.tolist())), infos, in_words(said, views))
+
+
+def _stacked(
+    path: Path,
+    views: Sequence[str],
+    num_frames: int,
+    size_hw: tuple[int, int],
+    rate: float | None,
+    rules: InputRules,
+) -> Conditioning:
+    video = open_video(path, rules.max_frames)
+    total, count = video.info.frames, len(views)
+    a_view, rest = divmod(total, count)
+    if rest or not a_view:
+        raise RowError(f"found {total} frames in all, expected a multiple of {count} (views one after the other)")
+    parts = [video.seconds[view * a_view : (view + 1) * a_view] for view in range(count)]
+    parts = [part - part[0] for part in parts]
+    try:
+        chosen = take_frames(parts, views, num_frames, rate)
+    except RowError as error:
+        raise RowError(f"{error}: {total} frames / {counted(count, 'view')}", error.failure_class) from error
+    taken = chosen + a_view * np.arange(count)[:, None]
+    frames = np.empty((count, num_frames, *size_hw, 3), np.uint8)
+    small: dict[int, np.ndarray] = {}
+    seams = seam_frames(total, count)
+    places = {index: divmod(number, num_frames) for number, index in enumerate(taken.ravel().tolist())}
+
+    def keep(index: int, frame: np.ndarray) -> None:
+        if index in places:
+            frames[places[index]] = fit_frame(frame, size_hw, rules.fit)
+        if index in seams:
+            small[index] = shrink(frame)
+
+    info = each_frame(video, sorted({*places, *seams}), keep)
+    info = _converted(info, rate, all(are_last(of, a_view) for of in chosen), rules)
+    said = timing_warnings(parts, chosen, [info.fps] * count, views, rate)
+    said += [("", text) for text in picture_warnings(info, size_hw, rules)]
+    if seams and runs_on(small, total, count):
+        said.append(("", f"one shot that runs on across the boundaries of its {count} views: expected the views one "
+                         "after the other in time (or `input_videos`, a file a view)"))  # fmt: skip
+    return Conditioning(frames, tuple(map(tuple, taken.tolist())), (info,), in_words(said, views))
+
+
+def side_by_side(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    """`function` of each item, as many at once as there are cores; the first item's fault of those that failed."""
+    with ThreadPoolExecutor(max(1, min(len(items), os.cpu_count() or 1))) as pool:
+        return list(pool.map(function, items))
+
+
+def of_view(name: str, read: Callable[[], B]) -> B:
+    """A fault of one view's file names the view."""
+    try:
+        return read()
+    except RowError as error:
+        raise RowError(f"view {name}: {error}", error.failure_class) from error
+
+
+def _converted(info: VideoInfo, rate: float | None, are_as_is: bool, rules: InputRules) -> VideoInfo:
+    """With what is done to the frames of this clip. are_as_is: they are the last ones."""
+    done = list(info.conversions)
+    if rate is not None and not are_as_is:
+        done.append(how_taken(info.fps, rate))
+    if rules.fit != "crop":
+        done.append({"pad": "padded", "stretch": "stretched"}[rules.fit])
+    return replace(info, conversions=tuple(done))
+
+
+def picture_warnings(info: VideoInfo, size_hw: tuple[int, int], rules: InputRules) -> list[str]:
+    cropped = crop_warning(info.height, info.width, size_hw) if rules.fit == "crop" else None
+    return [*info.warnings, *([cropped] if cropped else [])]
+
+
+def in_words(said: Sequence[tuple[str, str]], views: Sequence[str]) -> tuple[str, ...]:
+    """A sentence a kind: what is true of several views names them once."""
+    names: dict[str, list[str]] = {}
+    for name, text in said:
+        names.setdefault(text, []).append(name)
+    return tuple(
+        text if not any(of) else f"{'all views' if len(of) == len(views) > 1 else ', '.join(of)}: {text}"
+        for text, of in names.items()
+    )

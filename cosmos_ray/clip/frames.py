@@ -1,0 +1,293 @@
+"""Frames of a video file, exactly those of a full decode, decoding no more than it takes.
+
+The frames wanted are known by their times. Decoding begins at the last packet before them at which it can begin
+(`packets`), and ends with the last of them. Whether that was exact is checked, not believed: the times of all frames
+that came out must be those of the file, without a gap, from a packet where decoding can begin. Where they are not (a
+container whose display times are wrong, a demuxer that began elsewhere) everything is decoded, from the first packet,
+and frames are counted. Nothing is decoded twice but then.
+
+Damage in what is decoded is found: ffmpeg stops at the first frame that is not whole.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from cosmos_ray.clip.accept import Treatment, accept, deinterlacer
+from cosmos_ray.clip.colour import to_bt709
+from cosmos_ray.clip.container import check_container
+from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
+from cosmos_ray.clip.info import VideoInfo, default_stream, describe, input_arguments, too_slow
+from cosmos_ray.clip.packets import Packets, packets_of
+from cosmos_ray.clip.rules import DEFAULT_RULES
+from cosmos_ray.errors import RowError
+from cosmos_ray.words import counted
+
+#: A deinterlacer looks at the frames round each.
+_NEIGHBOURS = 2
+_SHOWN = re.compile(r"^n: *\d+ pts: *(-?\d+) .* s:(\d+)x(\d+) i:(\S)")
+_SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+
+OnFrame = Callable[[int, np.ndarray], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A file that was looked into: its facts, when its frames are shown, and how they are made into a model's."""
+
+    path: Path
+    info: VideoInfo
+    packets: Packets
+    treatment: Treatment
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """float64 [frames]: when each is shown, from the first on."""
+        times = self.packets.times
+        return (times - times[0]) * float(self.packets.base)
+
+
+def open_video(path: Path, max_frames: int = DEFAULT_RULES.max_frames) -> Video:
+    """Look into an mp4 or QuickTime file without decoding its frames.
+
+    Raises RowError: "no such file: ...", "not an mp4: ...", "truncated: ...", "encrypted: ...", "no video stream",
+    "damaged: ...", and what `accept` refuses. What was found is kept for a while, as long as the file stays the same.
+    """
+    if not path.exists():
+        raise RowError(f"no such file: {path.name}")
+    found = path.stat()
+    return _open(path.absolute(), max_frames, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+def inspect_video(path: Path, max_frames: int = DEFAULT_RULES.max_frames) -> VideoInfo:
+    """What is known of a video file. Raises RowError like `open_video`."""
+    return open_video(path, max_frames).info
+
+
+@lru_cache(maxsize=32)
+def _open(path: Path, max_frames: int, identity: tuple[int, ...]) -> Video:
+    """`open_video` of a file whose content `identity` (device, inode, size, time of change) stands for."""
+    check_container(path)
+    streams = describe(path)
+    stream = default_stream(streams)
+    packets = packets_of(path, stream, max_frames)
+    info, treatment = accept(streams, stream, packets)
+    return Video(path, info, packets, treatment)
+
+
+def read_frames(path: Path, indices: Sequence[int]) -> np.ndarray:
+    """Frames `indices` (ascending, each below `inspect_video(path).frames`): uint8 [len(indices), H, W, 3].
+
+    YUV becomes RGB by the file's own colour tags, bt601 where it has none, with ffmpeg's default conversion: the
+    same bytes as the published pipeline's reader (PyAV) gives.
+    """
+    video = open_video(path)
+    frames = np.zeros((len(indices), video.info.height, video.info.width, 3), np.uint8)
+    place = {index: number for number, index in enumerate(indices)}
+
+    def keep(index: int, frame: np.ndarray) -> None:
+        frames[place[index]] = frame
+
+    each_frame(video, indices, keep)
+    return frames
+
+
+def decode_mp4(video: bytes | Path) -> np.ndarray:
+    """All frames of an mp4: uint8 [T, H, W, 3]. Raises RowError like `open_video`."""
+    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
+        path = spill(video, Path(scratch) / "video.mp4")
+        return read_frames(path, range(inspect_video(path).frames))
+
+
+def spill(video: bytes | Path, path: Path) -> Path:
+    """A file with the video: `path`, written, for bytes; the file there is for a Path (ffmpeg must be able to seek)."""
+    if isinstance(video, Path):
+        return video
+    path.write_bytes(video)
+    return path
+
+
+def each_frame(video: Video, indices: Sequence[int], on_frame: OnFrame) -> VideoInfo:
+    """Call `on_frame(index, frame)` for each of `indices` (ascending), frame uint8 [H, W, 3]; one is in memory at a
+    time. A frame may be given again, and then the later one holds. Returns what is known of the video now.
+
+    Raises RowError: "damaged: ...".
+    """
+    if not indices:
+        return video.info
+    found = _read(video, video.treatment, indices, on_frame)
+    if not found.fields or video.treatment.deinterlace:
+        return video.info
+    # Neither container nor header said so, or the video begins with whole frames.
+    _read(video, replace(video.treatment, deinterlace=deinterlacer()), indices, on_frame)
+    order = {"T": "top first", "B": "bottom first"}[found.fields]
+    done = (f"deinterlaced ({order}), one frame a frame", *video.info.conversions)
+    return replace(video.info, field_order=order, conversions=done)
+
+
+@dataclass
+class _Log:
+    """What `showinfo` tells of the frames that it sees.
+
+    times: in units of `base` seconds. fields: T or B, the upper or lower one comes first, where there are any.
+    """
+
+    base: Fraction = Fraction(1)
+    times: array[int] = field(default_factory=lambda: array("q"))
+    fields: str = ""
+    size: tuple[int, int] | None = None
+    changes_size: bool = False
+
+    def add(self, line: str) -> None:
+        if line.startswith("config in time_base: "):
+            self.base = Fraction(line.split()[3].rstrip(","))
+        elif found := _SHOWN.match(line):
+            self.times.append(int(found.group(1)))
+            self.fields = self.fields or found.group(4).strip("P")
+            size = (int(found.group(3)), int(found.group(2)))
+            self.changes_size |= self.size not in (None, size)
+            self.size = size
+
+
+class _NotExactError(Exception):
+    """The frames may not be those of a full decode."""
+
+
+def _read(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: OnFrame) -> _Log:
+    """In the cheapest way that is exact."""
+    packets = video.packets
+    if packets.are_distinct:
+        entries = packets.entries[packets.entries <= _exact_from(video, treatment, indices)]
+        begin = int(np.searchsorted(packets.times, entries[-1])) if len(entries) else 0
+        for start in dict.fromkeys((begin, 0)):
+            try:
+                return _by_time(video, treatment, indices, start, on_frame)
+            except _NotExactError:
+                continue
+            except FfmpegFailed as error:
+                if not start:
+                    raise _damaged(video, error) from error
+    try:
+        return _counted(video, treatment, indices, on_frame)
+    except FfmpegFailed as error:
+        raise _damaged(video, error) from error
+
+
+def _exact_from(video: Video, treatment: Treatment, indices: Sequence[int]) -> int:
+    """Time of the first frame that decides what comes out."""
+    return int(video.packets.times[max(indices[0] - (_NEIGHBOURS if treatment.deinterlace else 0), 0)])
+
+
+def _by_time(video: Video, treatment: Treatment, indices: Sequence[int], start: int, on_frame: OnFrame) -> _Log:
+    """Decode from frame `start` on, which begins an entry (0: from the first packet on) and choose frames by their
+    times. Raises _NotExactError, FfmpegFailed."""
+    packets, base = video.packets, float(video.packets.base)
+    near = float(np.diff(packets.times).min(initial=2)) * base / 2
+    seek: tuple[str, ...] = ("-copyts",)
+    if start:
+        at = int(packets.times[start]) * base + near
+        seek += ("-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at:.6f}")
+    chosen = "+".join(
+        f"between(t,{packets.times[first] * base - near:.9f},{packets.times[last] * base + near:.9f})"
+        for first, last in _ranges(indices)
+    )
+    log = _Log()
+    filters = ("showinfo=checksum=0", treatment.deinterlace, _select(chosen))
+    count = _decode(video, treatment, seek, filters, indices, log, on_frame)
+    seen = np.frombuffer(log.times, np.int64) * float(log.base)
+    if count != len(indices) or not len(seen):
+        raise _NotExactError
+    began = int(np.searchsorted(packets.times * base, seen[0] - near))
+    expected = packets.times[began : began + len(seen)]
+    if len(expected) < len(seen) or (np.abs(expected * base - seen) > near).any():
+        raise _NotExactError
+    # Wherever the demuxer began: what is shown from an entry on depends on nothing before it.
+    entries = packets.entries[packets.entries >= expected[0]]
+    if start and not (entries <= _exact_from(video, treatment, indices)).any():
+        raise _NotExactError
+    return log
+
+
+def _counted(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: OnFrame) -> _Log:
+    """Decode all frames and choose by their numbers. Raises RowError, FfmpegFailed."""
+    chosen = "+".join(f"between(n,{first},{last})" for first, last in _ranges(indices))
+    log = _Log()
+    filters = (treatment.deinterlace, _select(chosen), "showinfo=checksum=0")
+    count = _decode(video, treatment, (), filters, indices, log, on_frame)
+    if count != len(indices):
+        raise RowError(f"damaged: found {count} of the {counted(len(indices), 'frame')} asked for")
+    return log
+
+
+def _decode(
+    video: Video,
+    treatment: Treatment,
+    before: Sequence[str],
+    filters: Sequence[str],
+    indices: Sequence[int],
+    log: _Log,
+    on_frame: OnFrame,
+) -> int:
+    """Run ffmpeg and hand its frames on; how many came. Raises RowError, FfmpegFailed."""
+    depth, kind = ("rgb48le", np.dtype("<u2")) if treatment.is_recoloured else ("rgb24", np.dtype("u1"))
+    shape = treatment.shape or (f"scale={_SCALED}" if treatment.is_recoloured else "")
+    graph = ",".join(part for part in (*filters, shape, f"format={depth}" if shape else "") if part)
+    output = ("-fps_mode", "passthrough", "-frames:v", str(len(indices)), "-pix_fmt", depth, "-f", "rawvideo", "pipe:1")
+    source = ("-xerror", *before, *input_arguments(video.path), "-map", f"0:{video.info.track}")
+    try:
+        with piped((*source, "-vf", graph, *output), on_log=log.add) as stdout:
+            count = 0
+            for frame in _frames(stdout, (treatment.height, treatment.width), kind):
+                if treatment.is_recoloured:
+                    frame = to_bt709(frame, treatment.transfer, treatment.primaries)
+                on_frame(indices[count], frame)
+                count += 1
+                if count == len(indices):
+                    break
+    except subprocess.TimeoutExpired as error:
+        raise too_slow(video.path) from error
+    if log.changes_size:
+        raise RowError("pictures change their size in the middle: expected one size (`ffmpeg -i FILE OUT.mp4`)")
+    return count
+
+
+def _frames(stdout: IO[bytes], size_hw: tuple[int, int], kind: np.dtype) -> Iterator[np.ndarray]:
+    """Whole pictures [H, W, 3] until the end."""
+    while True:
+        frame = np.empty((*size_hw, 3), kind)
+        view, filled = frame.data.cast("B"), 0
+        while filled < len(view) and (read := stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
+            filled += read
+        if filled < len(view):
+            return
+        yield frame
+
+
+def _select(chosen: str) -> str:
+    return f"select='{chosen}'"
+
+
+def _damaged(video: Video, error: FfmpegFailed) -> RowError:
+    return RowError(f"damaged: {first_error(error.errors, video.path)}")
+
+
+def _ranges(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as runs (first, last)."""
+    run: list[int] = []
+    for index in indices:
+        if run and index != run[-1] + 1:
+            yield run[0], run[-1]
+            run = []
+        run.append(index)
+    yield run[0], run[-1]

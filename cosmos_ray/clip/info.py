@@ -1,0 +1,185 @@
+"""What a video file says of itself.
+
+Three sources were weighed. The boxes of the container are exact about tracks and times, but colour and fields mostly
+stand in the codec's own headers, and edit lists, fragments and 20 years of writers would have to be read here a second
+time, just as the decoder will read them. Decoding all frames (`showinfo`) is exact about everything, and costs what it
+costs. So ffmpeg, which decodes in the end, is asked for what it knows before it decodes: here for its description of
+the streams, in which headers of container and codec are merged as its decoder will take them; in `packets` for the
+times of the frames. Nothing is derived that the decoder could see otherwise, and what frames turn out to be is checked
+when they are read (`frames`).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from cosmos_ray.clip.ffmpeg import TIMEOUT_S, FfmpegFailed, first_error, piped
+from cosmos_ray.errors import RowError
+
+#: Largest input picture, pixels (8K): a header that claims more must not exhaust the memory of a gang.
+MAX_PIXELS = 7680 * 4320
+
+_STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)$")
+_ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+)", re.IGNORECASE)
+_DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)")
+_FIELDS = {
+    "progressive": "progressive",
+    "top first": "top first",
+    "bottom first": "bottom first",
+    "top coded first (swapped)": "bottom first",
+    "bottom coded first (swapped)": "top first",
+}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A fact about colour in ffmpeg's words, and whether the file says so or it is assumed."""
+
+    value: str
+    is_tagged: bool
+
+    def __str__(self) -> str:
+        return self.value if self.is_tagged else f"{self.value} (assumed)"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One video stream as it is described. track: its number in the file, from 0, audio counted.
+
+    height, width: stored pixels; pixel_aspect: width of a pixel to its height, as stored; rotation: degrees.
+    matrix, primaries, transfer, range: "" where the file does not say. dolby: (profile, compatibility) of Dolby Vision.
+    """
+
+    track: int
+    codec: str
+    pixel_format: str
+    height: int
+    width: int
+    pixel_aspect: Fraction = Fraction(1)
+    rotation: float = 0.0
+    field_order: str = "unknown"
+    matrix: str = ""
+    primaries: str = ""
+    transfer: str = ""
+    range: str = ""
+    is_default: bool = False
+    dolby: tuple[int, int] | None = None
+
+    @property
+    def upright(self) -> Stream:
+        """With height, width and pixel aspect as they are after the rotation."""
+        if abs(abs(self.rotation) % 180 - 90) > 1:
+            return self
+        return replace(self, height=self.width, width=self.height, pixel_aspect=1 / self.pixel_aspect)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video and what is made of it. All sizes are pixels.
+
+    frames: what a decoder gives, edit lists obeyed. height, width: upright, of square pixels. fps: frames a second,
+    mean. track: the stream's number in the file. pixel_aspect: of the file, upright, as `4:3`. field_order:
+    progressive, top first, bottom first or unknown. conversions: what is done to its frames before a model sees them.
+    warnings: what is doubtful in it.
+    """
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    is_variable: bool = False
+    track: int = 0
+    codec: str = ""
+    pixel_aspect: str = "1:1"
+    field_order: str = "unknown"
+    matrix: Tag = Tag("bt601", False)
+    range: Tag = Tag("tv", False)
+    transfer: Tag = Tag("bt709", False)
+    conversions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def input_arguments(path: Path) -> tuple[str, ...]:
+    """ffmpeg's arguments for a file from outside: nothing but an mp4, and nothing that it refers to."""
+    return ("-max_pixels", str(MAX_PIXELS), "-f", "mov", "-enable_drefs", "0", "-i", f"file:{path.absolute()}")
+
+
+def describe(path: Path) -> tuple[Stream, ...]:
+    """The video streams of a file, at least one. Raises RowError: "no video stream", "damaged: ..."."""
+    lines: list[str] = []
+    try:
+        with piped(input_arguments(path), on_log=lines.append):
+            pass
+    except subprocess.TimeoutExpired as error:
+        raise too_slow(path) from error
+    except FfmpegFailed as error:  # always: no output was asked for
+        if not any(line.startswith("Input #0") for line in lines):
+            raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+    streams = tuple(_streams(lines))
+    if not streams:
+        raise RowError("no video stream")
+    return streams
+
+
+def default_stream(streams: Sequence[Stream]) -> Stream:
+    """The one marked default, as players take it; else the first."""
+    return next((stream for stream in streams if stream.is_default), streams[0])
+
+
+def too_slow(path: Path) -> RowError:
+    return RowError(f"reading {path.name} took more than {TIMEOUT_S} s", "timeout")
+
+
+def _streams(lines: Sequence[str]) -> Iterator[Stream]:
+    """Video streams of a description; attached pictures are none."""
+    blocks: list[tuple[re.Match[str], list[str]]] = []
+    for line in lines:
+        if found := _STREAM.match(line):
+            blocks.append((found, []))
+        elif blocks:
+            blocks[-1][1].append(line)
+    for found, rest in blocks:
+        number, kind, text = found.groups()
+        if kind == "Video" and "(attached pic)" not in text and "(timed thumbnails)" not in text:
+            yield _stream(int(number), text, "\n".join(rest))
+
+
+def _stream(number: int, text: str, side_data: str) -> Stream:
+    """From a line such as `h264 (High) (avc1 / 0x31637661), yuv420p(tv, bt709, progressive), 160x96 [SAR 1:1 ...`."""
+    parts = _split(text)
+    size = next((re.match(r"(\d+)x(\d+)(?: |$)", part) for part in parts if re.match(r"\d+x\d+(?: |$)", part)), None)
+    aspect = re.search(r"SAR (\d+):(\d+)", text)
+    pixel_format, _, inner = (parts[1] if len(parts) > 1 else "").partition("(")
+    colour: dict[str, str] = {}
+    for word in _split(inner.removesuffix(")")):
+        if word in ("tv", "pc"):
+            colour["range"] = word
+        elif word in _FIELDS:
+            colour["field_order"] = _FIELDS[word]
+        elif not word.endswith(" bpc") and word:
+            names = word.split("/") * (3 if "/" not in word else 1)
+            for key, name in zip(("matrix", "primaries", "transfer"), names, strict=False):
+                colour[key] = "" if name in ("unknown", "reserved") else name
+    rotation, dolby = _ROTATION.search(side_data), _DOLBY.search(side_data)
+    return Stream(
+        number,
+        parts[0].partition(" ")[0],
+        pixel_format,
+        int(size.group(2)) if size else 0,
+        int(size.group(1)) if size else 0,
+        Fraction(int(aspect.group(1)), int(aspect.group(2))) if aspect and "0" not in aspect.groups() else Fraction(1),
+        float(rotation.group(1)) if rotation else 0.0,
+        is_default="(default)" in text,
+        dolby=(int(dolby.group(1)), int(dolby.group(2))) if dolby else None,
+        **colour,
+    )
+
+
+def _split(text: str) -> list[str]:
+    """Parts between commas that stand in no brackets."""
+    return [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]

@@ -1,0 +1,133 @@
+"""When each frame of a video is shown, and where decoding can begin: a demux, without decoding a frame.
+
+ffmpeg copies a stream's packets to `framecrc`, which writes a line a packet: times, a mark on key frames, and one on
+those that an edit list hides. The lines are read as they come and leave a number each.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
+from cosmos_ray.clip.info import Stream, input_arguments, too_slow
+from cosmos_ray.errors import RowError
+
+#: A rate varies if the time between two frames is off the usual one by more than this part of it.
+_STEADY = 0.2
+
+#: Packets at which decoding can begin so that every frame shown from then on is exact, by the units they hold: of H.264
+#: IDR (a key frame may be less: open groups, intra refresh), of HEVC IDR, BLA and CRA. Other codecs' key frames are.
+_ENTRY_UNITS = {"h264": "5", "hevc": "16-21"}
+
+#: Marks of packets.
+_KEY, _HIDDEN = 1, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Packets:
+    """Times of a stream's frames in the order they are shown, and where decoding can begin, in units of `base` seconds.
+
+    times: int64 [frames], ascending. entries: int64, ascending. last_duration: of the last frame, 0 if unknown.
+    """
+
+    times: np.ndarray
+    entries: np.ndarray
+    base: Fraction
+    last_duration: int
+
+    @property
+    def fps(self) -> float:
+        """Mean; 0 for a single frame of unknown duration."""
+        gaps = np.diff(self.times)
+        last = self.last_duration if self.last_duration > 0 or not len(gaps) else int(np.median(gaps))
+        seconds = (int(self.times[-1] - self.times[0]) + last) * self.base
+        return float(len(self.times) / seconds) if seconds > 0 else 0.0
+
+    @property
+    def is_variable(self) -> bool:
+        gaps = np.diff(self.times)
+        usual = float(np.median(gaps)) if len(gaps) else 0.0
+        return bool((np.abs(gaps - usual) > _STEADY * usual).any())
+
+    @property
+    def are_distinct(self) -> bool:
+        """Whether a time names one frame."""
+        return bool((np.diff(self.times) > 0).all())
+
+
+def packets_of(path: Path, stream: Stream, max_frames: int) -> Packets:
+    """When each frame of the stream is shown. Raises RowError for damage, no frames, or more than `max_frames`."""
+    try:
+        return _packets(path, stream, max_frames, _ENTRY_UNITS.get(stream.codec))
+    except FfmpegFailed:
+        pass
+    try:  # the filter that looks into packets may not bear what a decoder does
+        return _packets(path, stream, max_frames, "")
+    except FfmpegFailed as error:
+        raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+
+
+def _packets(path: Path, stream: Stream, max_frames: int, entry_units: str | None) -> Packets:
+    """entry_units: the units that a packet to begin with holds; None: key frames will do; "": no packet will."""
+    track: tuple[str, ...] = ("-map", f"0:{stream.track}")
+    copy: tuple[str, ...] = ("-c", "copy", "-copyinkf", "-copypriorss", "1", "-f", "framecrc", "pipe:1")
+    if entry_units:  # a second stream beside the first, of those packets alone, without waiting for one another
+        copy = ("-bsf:v:1", f"filter_units=pass_types={entry_units}", "-max_interleave_delta", "1", *copy)
+        track += track
+    found = _Found(max_frames)
+    errors: list[str] = []
+    try:
+        with piped(("-copyts", *input_arguments(path), *track, *copy), errors) as lines:
+            for line in lines:
+                if line.startswith(b"#tb 0:"):
+                    found.base = Fraction(line.split(b":")[1].strip().decode())
+                elif not line.startswith(b"#"):
+                    found.add(line, keys_are_entries=entry_units is None)
+    except subprocess.TimeoutExpired as error:
+        raise too_slow(path) from error
+    if incomplete := next((text for text in errors if "partial file" in text), None):
+        raise RowError(f"damaged: {incomplete}")
+    if not found.shown:
+        said = first_error(errors, path) if errors else "the video stream has no frame that can be decoded"
+        raise RowError(f"damaged: {said}")
+    times = np.sort(np.frombuffer(found.shown, np.int64))
+    return Packets(times, np.unique(np.frombuffer(found.entries, np.int64)), found.base, found.last_duration)
+
+
+class _Found:
+    """What the lines have told so far."""
+
+    def __init__(self, max_frames: int) -> None:
+        self.shown, self.entries = array("q"), array("q")
+        self.base = Fraction(1)
+        self.last_duration = 0
+        self._last = -(2**63)
+        self._max_frames = max_frames
+
+    def add(self, line: bytes, keys_are_entries: bool) -> None:
+        """A line such as `0,  -1024,  0,  512,  1621, 0x1d50b01e, F=0x0`: stream, times (decoded, shown), duration,
+        size, sum, and marks unless the key's is the only one."""
+        stream, decoded, time, duration, *rest = line.split(b",")
+        marks = next((int(part.strip()[2:], 16) for part in rest if part.strip().startswith(b"F=")), _KEY)
+        shown = int(decoded if time.strip() == b"NOPTS" else time)
+        if stream == b"1":
+            self.entries.append(shown)
+            return
+        if keys_are_entries and marks & _KEY:
+            self.entries.append(shown)
+        if marks & _HIDDEN:
+            return
+        if len(self.shown) == self._max_frames:
+            raise RowError(
+                f"found more than {self._max_frames} frames, expected at most so many (inputs.max_frames): cut the "
+                "video into shorter ones"
+            )
+        self.shown.append(shown)
+        if shown > self._last:
+            self._last, self.last_duration = shown, int(duration)

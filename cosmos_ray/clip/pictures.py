@@ -1,0 +1,212 @@
+"""Conditioning frames of a clip from pictures, JPEG or PNG: data sets are mostly pictures.
+
+What they say of themselves is read here: how large they are, of how many colours, how they were held (EXIF). ffmpeg
+decodes them. A picture comes out upright, with the centre of a model's shape, 8 bits a colour, without transparency.
+
+Legend: V views, n pictures a view, H/W height/width in pixels.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cosmos_ray.clip.conditioning import Conditioning, in_words, of_view, picture_warnings, side_by_side
+from cosmos_ray.clip.container import check_regular, kind_of
+from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
+from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
+from cosmos_ray.clip.resize import fit_frame
+from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
+from cosmos_ray.errors import RowError
+
+#: Largest file of one picture, bytes.
+MAX_BYTES = 512 * 2**20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8."""
+
+    codec: str
+    height: int
+    width: int
+    orientation: int = 1
+    may_be_transparent: bool = False
+    bits: int = 8
+
+
+def read_pictures(
+    pictures: Sequence[Sequence[Path]],
+    views: Sequence[str],
+    size_hw: tuple[int, int],
+    rules: InputRules = DEFAULT_RULES,
+) -> Conditioning:
+    """pictures: for each of `views` as many files, in order of time. `infos` has one of each, view after view.
+
+    Raises RowError, naming the view, for what is wrong with the files.
+    """
+    count = len(pictures[0])
+    frames = np.empty((len(views), count, *size_hw, 3), np.uint8)
+
+    def read(place: int) -> tuple[VideoInfo, list[str]]:
+        view, number = divmod(place, count)
+
+        def decode() -> tuple[VideoInfo, list[str]]:
+            path = pictures[view][number]
+            try:
+                found = look(path)
+                picture, conversions, warnings = _decode(path, found)
+            except RowError as error:
+                raise RowError(f"picture {number + 1} of {count}: {error}", error.failure_class) from error
+            frames[view, number] = fit_frame(picture, size_hw, rules.fit)
+            info = _info(found, picture, conversions)
+            return info, [*warnings, *picture_warnings(info, size_hw, rules)]
+
+        return of_view(views[view], decode)
+
+    read_ones = side_by_side(read, range(len(views) * count))
+    said = [
+        (views[place // count], text) for place, (_, texts) in enumerate(read_ones) for text in dict.fromkeys(texts)
+    ]
+    warnings = in_words(list(dict.fromkeys(said)), views)
+    return Conditioning(frames, ((),) * len(views), tuple(info for info, _ in read_ones), warnings)
+
+
+def look(path: Path) -> Picture:
+    """A JPEG's or PNG's own words. Raises RowError for other kinds, other colours, a file that is cut, or too large."""
+    check_regular(path, "a picture")
+    if path.stat().st_size > MAX_BYTES:
+        raise RowError(f"too large: a file of {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    data = path.read_bytes()
+    if data.startswith(_PNG):
+        found = _png(data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        found = _jpeg(data)
+    else:
+        name, way = kind_of(data[:560])
+        raise RowError(f"not a JPEG or PNG: {name}" + (f" ({way})" if way else ""))
+    if not found.height * found.width:
+        raise RowError("damaged: a picture without pixels")
+    if found.height * found.width > MAX_PIXELS:
+        raise RowError(
+            f"too large: a picture of {found.width}x{found.height}, expected at most {MAX_PIXELS} pixels (8K)"
+        )
+    return found
+
+
+def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str]]:
+    """(uint8 [H, W, 3] upright, conversions, warnings)."""
+    demuxer = "png_pipe" if found.codec == "png" else "jpeg_pipe"
+    channels, pixels = (4, "rgba") if found.may_be_transparent else (3, "rgb24")
+    source = ("-xerror", "-err_detect", "+crccheck+explode", "-max_pixels", str(MAX_PIXELS), "-noautorotate",
+              "-f", demuxer, "-i", f"file:{path.absolute()}")  # fmt: skip
+    try:
+        raw = run((*source, "-frames:v", "1", "-pix_fmt", pixels, "-f", "rawvideo", "pipe:1"))
+    except subprocess.TimeoutExpired as error:
+        raise too_slow(path) from error
+    except FfmpegFailed as error:
+        raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+    if len(raw) != found.height * found.width * channels:
+        raise RowError("damaged: the picture cannot be decoded")
+    picture = np.frombuffer(raw, np.uint8).reshape(found.height, found.width, channels)
+    conversions, warnings = [], []
+    if found.may_be_transparent:
+        if picture[..., 3].min() < 255:
+            warnings.append("transparent pixels, shown on black")
+        picture = (picture[..., :3].astype(np.uint16) * picture[..., 3:] // 255).astype(np.uint8)
+    if found.bits > 8:
+        conversions.append(f"{found.bits} bits a colour to 8")
+    if found.orientation != 1:
+        conversions.append(f"turned upright (EXIF orientation {found.orientation})")
+        picture = _upright(picture, found.orientation)
+    return picture, conversions, warnings
+
+
+def _info(found: Picture, picture: np.ndarray, conversions: list[str]) -> VideoInfo:
+    height, width = picture.shape[:2]
+    matrix = Tag("gbr" if found.codec == "png" else "bt601", True)
+    return VideoInfo(
+        1, height, width, 0.0, codec=found.codec, field_order="progressive", matrix=matrix, range=Tag("pc", True),
+        transfer=Tag("iec61966-2-1", False), conversions=tuple(conversions),
+    )  # fmt: skip
+
+
+def _upright(picture_HWC: np.ndarray, orientation: int) -> np.ndarray:
+    """EXIF's tag 0x0112: which side of the stored picture is the scene's top, and which its left."""
+    turned = picture_HWC.swapaxes(0, 1) if orientation >= 5 else picture_HWC
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    return np.ascontiguousarray(turned)
+
+
+def _png(data: bytes) -> Picture:
+    """From the chunks (PNG, 5.3)."""
+    at, chunks = len(_PNG), dict[bytes, bytes]()
+    while at + 12 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        chunks.setdefault(kind, data[at + 8 : at + 8 + min(size, 2**16)])
+        at += 12 + size
+        if kind == b"IEND":
+            break
+    if b"IEND" not in chunks or at > len(data):
+        raise RowError("truncated: the PNG does not end")
+    header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    transparent = header[9] in (4, 6) or b"tRNS" in chunks
+    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8])
+
+
+def _jpeg(data: bytes) -> Picture:
+    """From the segments up to the first scan (ITU-T T.81, B.1)."""
+    at, orientation = 2, 1
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a filling byte
+            at += 1
+            continue
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        segment = data[at + 4 : at + 2 + size]
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
+            orientation = _orientation(segment[6:])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
+            return _jpeg_frame(data, at, marker, segment, orientation)
+        at += 2 + size
+    raise RowError("damaged: a JPEG without a picture's header")
+
+
+def _jpeg_frame(data: bytes, at: int, marker: int, segment: bytes, orientation: int) -> Picture:
+    bits, height, width, colours = (
+        segment[0], int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"), segment[5],
+    )  # fmt: skip
+    if colours == 4:
+        raise RowError(f"a JPEG for print (CMYK), expected RGB or grey: {_AS_PNG}")
+    if marker > 0xC2 or bits != 8:
+        raise RowError(f"a JPEG of a kind for archives (marker {marker:#04x}, {bits} bits a colour): {_AS_PNG}")
+    if data.rfind(b"\xff\xd9") < at:
+        raise RowError("truncated: the JPEG does not end")
+    return Picture("mjpeg", height, width, orientation)
+
+
+def _orientation(exif: bytes) -> int:
+    """EXIF's orientation; 1 (upright) where it says nothing that makes sense."""
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None:
+        return 1
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size], order)  # type: ignore[arg-type]
+
+    first = number(4, 4)
+    for entry in range(first + 2, min(first + 2 + 12 * number(first, 2), len(exif) - 11), 12):
+        if number(entry, 2) == 0x0112:
+            found = number(entry + 8, 2)
+            return found if 1 <= found <= 8 else 1
+    return 1

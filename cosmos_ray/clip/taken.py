@@ -1,0 +1,96 @@
+"""Which frames a clip is conditioned on: the last ones, at the row's rate, at instants that all its cameras have.
+
+Times are seconds. Each camera counts from its first frame on: all of a row's cameras began together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cosmos_ray.errors import RowError
+from cosmos_ray.words import counted
+
+#: Rates closer than this are one.
+_SAME_RATE = 0.01
+
+
+def take_frames(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames: int, fps: float | None) -> np.ndarray:
+    """Indices int64 [V, num_frames] into `seconds` (for each view: when its frames are shown, ascending from 0).
+
+    fps: a frame every 1/fps seconds, back from the last instant that all views have: the nearest one of each view, the
+    earlier one of two as near. None: the last frames of each, as they are. Raises RowError if a view has too few.
+    """
+    if fps is None:
+        return np.stack([_last(times, name, num_frames) for times, name in zip(seconds, names, strict=True)])
+    common = min(float(times[-1]) for times in seconds)
+    instants = common - np.arange(num_frames - 1, -1, -1) / fps
+    return np.stack([_nearest(times, name, instants, fps) for times, name in zip(seconds, names, strict=True)])
+
+
+def are_last(taken: np.ndarray, total: int) -> bool:
+    """Whether ascending indices [n] are the last ones as they are."""
+    return bool((taken == np.arange(total - len(taken), total)).all())
+
+
+def how_taken(rate: float, fps: float) -> str:
+    """What is said of frames that are not the last ones as they are."""
+    if _is_same(rate, fps):
+        return f"{rate:.4g} frames a second, taken by their times"
+    return f"{rate:.4g} frames a second, taken at {fps:g}"
+
+
+def timing_warnings(
+    seconds: Sequence[np.ndarray],
+    taken: np.ndarray,
+    rates: Sequence[float],
+    names: Sequence[str],
+    fps: float | None,
+) -> list[tuple[str, str]]:
+    """(view or "", what is said of it): cameras that have another rate than is taken, or end at other times.
+
+    rates: frames a second of each view; the others are those of `take_frames`, and what it gave.
+    """
+    if fps is None:
+        if all(_is_same(rate, rates[0]) for rate in rates):
+            return []
+        return [("", f"cameras differ in rate: {', '.join(f'{rate:.4g}' for rate in rates)} frames a second")]
+    said = [
+        (name, f"{how_taken(rate, fps)} (inputs.rate)")
+        for name, rate, times, of in zip(names, rates, seconds, taken, strict=True)
+        if not are_last(of, len(times)) and not _is_same(rate, fps)
+    ]
+    ends = [float(times[-1]) for times in seconds]
+    if max(ends) - min(ends) > 1 / fps:
+        said.append(("", f"cameras end {min(ends):.4g} to {max(ends):.4g} s after their first frames: taken up to "
+                         f"{min(ends):.4g} s"))  # fmt: skip
+    return said
+
+
+def _is_same(rate: float, other: float) -> bool:
+    return abs(rate - other) <= _SAME_RATE * other
+
+
+def _last(times: np.ndarray, name: str, num_frames: int) -> np.ndarray:
+    if len(times) < num_frames:
+        raise RowError(f"view {name}: found {counted(len(times), 'frame')}, expected at least {num_frames}")
+    return np.arange(len(times) - num_frames, len(times))
+
+
+def _nearest(times: np.ndarray, name: str, instants: np.ndarray, fps: float) -> np.ndarray:
+    """Frames of one view nearest to the instants, each another one."""
+    later = np.clip(np.searchsorted(times, instants), min(1, len(times) - 1), len(times) - 1)
+    earlier = np.maximum(later - 1, 0)
+    # Times are rounded to the file's clock: a thousandth of a frame is no distance.
+    is_later = times[later] - instants < instants - times[earlier] - 1e-3 / fps
+    taken = np.where(is_later, later, earlier)
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+    is_short = instants[0] < times[0] - usual / 2
+    if is_short or len(np.unique(taken)) < len(taken):
+        found = f"found {counted(len(times), 'frame')} ({len(times) * usual:.3g} s at {1 / usual:.4g} a second)"
+        expected = f"{len(instants)} at the row's {fps:g} a second, over {instants[-1] - instants[0]:.3g} s"
+        back = f"back from {instants[-1]:.3g} s, the last instant that all views have"
+        gap = "" if is_short else ", none twice"
+        raise RowError(f"view {name}: {found}, expected at least {expected}{gap}, {back} (`fps`, inputs.rate)")
+    return taken

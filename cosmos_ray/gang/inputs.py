@@ -1,0 +1,153 @@
+"""Fetching what a clip is made from, all of it at once, and whose fault it is if that fails.
+
+A store that does not answer is no row's fault: the clip is tried again later. An object that can never be read is: a
+row that names one must end as a failed row, not as a job that never ends. Most answers tell (no such file, a folder, a
+name too long, an archived object). "Forbidden" and "bad request" do not: they are the object's own fault only if the
+same store gives another one at the same moment, one that this process has read before, or the job's manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.store.faults import BucketMissingError, explain, retrying
+from cosmos_ray.store.storage import SCHEMES, Stat, fetch_to_file, filesystem_of, scheme_of
+
+T = TypeVar("T")
+
+#: Most inputs of a clip that are fetched at a time.
+_AT_ONCE = 16
+#: What a store says of an object that lies in an archive: Amazon's and Azure's names.
+_ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived|not valid for the object's storage class", re.IGNORECASE)
+_OWN = {
+    errno.ENOENT: "a file that exists",
+    errno.EISDIR: "a file, not a folder",
+    errno.ENOTDIR: "a file that exists: a part of its path is a file, not a folder",
+    errno.ENAMETOOLONG: "a name that its store allows: it is too long",
+    errno.ELOOP: "a file that exists: its symbolic links lead in a circle",
+}
+_UNCLEAR = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM})
+
+#: An object of each store that this process has read, newest.
+_read_before: dict[str, str] = {}
+
+
+def fetch_inputs(column: str, uris: Sequence[str], folder: Path, witness: str = "") -> list[tuple[Path, Stat]]:
+    """Download the URIs into `folder`; (local file, the store's size and version) of each.
+
+    column: of the row, for messages. witness: URI of something else that can be read, the manifest.
+    Raises RowError for an object that can never be read, OSError for a store that does not answer.
+    """
+    named = list(enumerate(uris))
+    with ThreadPoolExecutor(max(1, min(len(named), _AT_ONCE))) as pool:
+        fetched = list(pool.map(lambda one: _try(lambda: _fetch(one[1], folder / f"{one[0]}.input")), named))
+    for (_, uri), result in zip(named, fetched, strict=True):
+        if isinstance(result, OSError) and (expected := own_fault(result, uri, witness)):
+            raise column_error(column, uri, expected) from None
+    for result in fetched:
+        if isinstance(result, Exception):
+            raise result
+    return [result for result in fetched if not isinstance(result, Exception)]
+
+
+def check_size(column: str, uri: str, max_bytes: int, witness: str = "") -> None:
+    """Before anything is read: is it a file, and no larger than it can be? Raises like `fetch_inputs`."""
+    size = input_size(column, uri, witness)
+    if size > max_bytes:
+        raise RowError(f"column `{column}`: {uri}: found a file of {size} bytes, expected at most {max_bytes}")
+
+
+def input_size(column: str, uri: str, witness: str = "") -> int:
+    """Bytes of an input, asked without reading it. Raises like `fetch_inputs`."""
+    size = _try(lambda: _size(uri))
+    if isinstance(size, OSError) and (expected := own_fault(size, uri, witness)):
+        raise column_error(column, uri, expected) from None
+    if isinstance(size, Exception):
+        raise size
+    return size
+
+
+def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
+    """What was expected instead, if the object itself is to blame for `error`; None if its store may be."""
+    if isinstance(error, BucketMissingError):
+        return None
+    kinds = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, NotADirectoryError: errno.ENOTDIR}
+    number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
+    if number in _OWN:
+        return _OWN[number]
+    said = explain(error)
+    if _ARCHIVED.search(said) or (error.__cause__ is not None and _ARCHIVED.search(str(error.__cause__))):
+        return "an object that can be read: it lies in an archive (restore it first)"
+    is_unclear = isinstance(error, PermissionError) or number in _UNCLEAR
+    if is_unclear and any(_answers(other) for other in _others(uri, witness)):
+        return f"an object that can be read: its store gives others, but of this one says {said}"
+    return None
+
+
+def _fetch(uri: str, path: Path) -> tuple[Path, Stat]:
+    _check(uri)
+    found = fetch_to_file(uri, path)
+    _read_before[_store(uri)] = uri
+    return path, found
+
+
+def _size(uri: str) -> int:
+    _check(uri)
+    if scheme_of(uri) == "file":
+        found = os.stat(uri)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
+        return found.st_size
+    fs, path = filesystem_of(uri)
+    info = retrying(lambda: fs.info(path), f"looking at {uri}")
+    if info.get("type") == "directory":
+        raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
+    return int(info.get("size") or 0)
+
+
+def _check(uri: str) -> None:
+    """Raises RowError for what must not even be opened: a pipe or a device would never end."""
+    if scheme_of(uri) not in SCHEMES:
+        raise RowError(f"{uri}: scheme {scheme_of(uri)!r} is not one of {', '.join(sorted(SCHEMES))}")
+    if scheme_of(uri) == "file":
+        mode = os.stat(uri).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise RowError(f"{uri} is not a regular file")
+
+
+def _try(operation: Callable[[], T]) -> T | OSError | RowError:
+    try:
+        return operation()
+    except (OSError, RowError) as error:
+        return error
+
+
+def _store(uri: str) -> str:
+    """Bucket or account and container; one for all local files."""
+    scheme = scheme_of(uri)
+    return scheme if scheme == "file" else f"{scheme}://{uri.partition('://')[2].partition('/')[0]}"
+
+
+def _others(uri: str, witness: str) -> list[str]:
+    """Other objects of the same store, of which one was read before."""
+    known = [_read_before.get(_store(uri), ""), witness]
+    return [other for other in known if other and other != uri and _store(other) == _store(uri)]
+
+
+def _answers(uri: str) -> bool:
+    """Whether the store gives this one now."""
+    try:
+        fs, path = filesystem_of(uri)
+        with fs.open(path, "rb", block_size=2**16) as file:
+            file.read(1)
+    except Exception:  # noqa: BLE001 - whatever a store's library makes of it, it is no answer
+        return False
+    return True

@@ -1,0 +1,240 @@
+"""Is this an mp4, and is all of it there? Said before a decoder sees the file, by name, without quoting it.
+
+Small files of many kinds are made here; cases that people reported lie in `data`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.videos import encode, ffmpeg, moving_picture, write
+
+from cosmos_ray.clip.container import check_container, kind_of
+from cosmos_ray.clip.encode import encode_jpeg, encode_mp4, encode_png
+from cosmos_ray.clip.frames import decode_mp4, inspect_video
+from cosmos_ray.clip.info import describe
+from cosmos_ray.errors import RowError
+
+DATA = Path(__file__).parent / "data"
+
+
+def index_at_the_end(source: Path, target: Path) -> Path:
+    ffmpeg("-i", source, "-c", "copy", target)
+    assert target.read_bytes().index(b"mdat") < target.read_bytes().index(b"moov")
+    return target
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(RowError) as caught:
+        inspect_video(path)
+    assert caught.value.failure_class == "input"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.99, 0.7, 0.4])
+def test_truncated_file_with_index_in_front_is_found(tmp_path: Path, kept: float) -> None:
+    """faststart: the index is complete and promises frames that are not there."""
+    whole = encode_mp4(moving_picture(20, 144, 192), 10)
+    assert whole.index(b"moov") < whole.index(b"mdat") < kept * len(whole)
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(RowError, match=r"^truncated: box 'mdat' has \d+ of its \d+ bytes"):
+        inspect_video(path)
+
+
+@pytest.mark.parametrize("kept", [0.95, 0.5])
+def test_truncated_file_with_index_at_the_end_is_found(tmp_path: Path, kept: float) -> None:
+    whole = index_at_the_end(write(tmp_path / "a.mp4", moving_picture(20)), tmp_path / "b.mp4").read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(RowError, match=r"^truncated: "):
+        inspect_video(path)
+    path.write_bytes(whole[: whole.index(b"moov") - 4])
+    with pytest.raises(RowError, match=r"^truncated: there is no index \(box 'moov'\)"):
+        inspect_video(path)
+
+
+def test_truncation_is_found_where_the_data_box_claims_no_size(tmp_path: Path) -> None:
+    """Size 0 means "up to the end of the file": only the decoder can tell."""
+    whole = bytearray(encode_mp4(moving_picture(20), 10))
+    start = whole.index(b"mdat") - 4
+    whole[start : start + 4] = bytes(4)
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole)
+    assert inspect_video(path).frames == 20
+    path.write_bytes(whole[: int(0.6 * len(whole))])
+    with pytest.raises(RowError, match=r"^damaged: "):
+        inspect_video(path)
+
+
+def fragmented(tmp_path: Path, *flags: str) -> bytes:
+    options = ["-g", "10", "-movflags", "+".join(("frag_keyframe", "empty_moov", *flags))]
+    return encode(tmp_path / "whole.mp4", moving_picture(40), *options).read_bytes()
+
+
+@pytest.mark.parametrize("flags", [(), ("dash",), ("dash", "global_sidx"), ("default_base_moof",)], ids="-".join)
+def test_a_fragmented_file_that_was_cut_is_found(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Inside a header, inside data, and between the two."""
+    whole = fragmented(tmp_path, *flags)
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole)
+    assert inspect_video(path).frames == 40
+    third = [at - 4 for at in range(len(whole)) if whole.startswith(b"moof", at)][2]
+    data = whole.index(b"mdat", third) - 4
+    for end in (third + 3, third + 20, data, data + 4, data + 30):
+        path.write_bytes(whole[:end])
+        assert refused(path).startswith("truncated: "), end
+
+
+def test_a_fragmented_file_without_its_last_fragments_is_found_where_an_index_promises_them(tmp_path: Path) -> None:
+    whole = fragmented(tmp_path, "dash", "global_sidx")
+    third = [at - 4 for at in range(len(whole)) if whole.startswith(b"moof", at)][2]
+    (tmp_path / "cut.mp4").write_bytes(whole[:third])
+    assert refused(tmp_path / "cut.mp4") == (
+        f"truncated: the segment index (box 'sidx') promises {len(whole) - trailer(whole)} bytes, the file has {third}"
+    )
+
+
+def trailer(whole: bytes) -> int:
+    """Bytes after the last fragment."""
+    return len(whole) - whole.index(b"mfra") + 4 if b"mfra" in whole else 0
+
+
+def test_reported_cases_of_fragments() -> None:
+    assert inspect_video(DATA / "fragdash.mp4").frames == 48
+    assert refused(DATA / "fragdash_trunc2.mp4").startswith("truncated: ")
+
+
+def test_what_follows_a_whole_file_is_nobodys_business(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", moving_picture(3))
+    path.write_bytes(path.read_bytes() + b"appended by a camera, of no meaning")
+    assert inspect_video(path).frames == 3
+
+
+def test_a_file_that_changes_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    assert [inspect_video(write(path, moving_picture(count))).frames for count in (3, 5, 4)] == [3, 5, 4]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert refused(path).startswith("truncated: ")
+
+
+def test_kinds_that_people_bring_are_named_with_the_way_out(tmp_path: Path) -> None:
+    picture = moving_picture(1)[0]
+    remux, pictures = "`ffmpeg -i FILE -c copy OUT.mp4` makes an mp4 of it", "pictures go into `input_frames`"
+    kinds: dict[str, tuple[bytes, str]] = {
+        "jpg": (encode_jpeg(picture), f"a JPEG picture ({pictures})"),
+        "png": (encode_png(picture), f"a PNG picture ({pictures})"),
+        "mkv": ((DATA / "mkv.mp4").read_bytes(), f"Matroska or WebM ({remux})"),
+        "empty": (b"", "an empty file"),
+        "gz": (gzip.compress(encode_mp4(moving_picture(2), 10)), "gzip (unpack it first)"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+                "a Git LFS pointer, not the file it stands for (`git lfs pull` fetches it)"),
+        "html": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in", "an HTML page (an error page or a login was stored "
+                 "in the video's place)"),
+        "m3u8": (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n", "a playlist (name the videos themselves)"),
+    }  # fmt: skip
+    for extension, name in (("avi", "AVI"), ("ts", "MPEG-TS"), ("webm", "Matroska or WebM"), ("flv", "Flash video")):
+        codec = ("-c:v", "libvpx-vp9") if extension == "webm" else ()
+        made = encode(tmp_path / f"made.{extension}", moving_picture(5), "-pix_fmt", "yuv420p", *codec)
+        kinds[extension] = (made.read_bytes(), f"{name} ({remux})")
+    path = tmp_path / "clip.mp4"
+    for content, name in kinds.values():
+        path.write_bytes(content)
+        assert refused(path) == f"not an mp4: {name}"
+
+
+def test_the_way_out_leads_out(tmp_path: Path) -> None:
+    ffmpeg("-i", DATA / "mkv.mp4", "-c", "copy", tmp_path / "out.mp4")
+    assert inspect_video(tmp_path / "out.mp4").frames == 24
+
+
+def test_quicktime_is_read(tmp_path: Path) -> None:
+    mov = encode(tmp_path / "a.mov", moving_picture(5), "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
+    assert inspect_video(mov).frames == 5
+    assert decode_mp4(mov).shape == (5, 48, 64, 3)
+
+
+def test_nothing_is_quoted_of_a_file_of_no_known_kind(tmp_path: Path) -> None:
+    """A reference may lead to any file of the node."""
+    secrets = [b"root:$6$salt$hash:19000:0:99999:7:::\n", b"ssh-rsa AAAAB3NzaC1yc2E", b'{"key": "secret"}', b"hello",
+               b"secretftyp", b"AKIAsecr" * 30, bytes(4000), os.urandom(5000)]  # fmt: skip
+    path = tmp_path / "clip.mp4"
+    for content in secrets:
+        path.write_bytes(content)
+        said = refused(path)
+        assert said.startswith(("not an mp4: ", "truncated: ")), said
+        for word in ("root", "$6$", "AAAA", "secret", "key", "hello", "AKIA"):
+            assert word not in said
+    assert kind_of(b"whatever") == ("no known kind of file", "")
+
+
+def test_what_is_no_file_or_has_no_picture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    assert refused(path) == "no such file: clip.mp4"
+    assert "not a regular file" in refused(tmp_path)
+    ffmpeg("-f", "lavfi", "-i", "sine=d=0.5", path)
+    assert refused(path) == "no video stream"
+
+
+def test_an_encrypted_file_is_named(tmp_path: Path) -> None:
+    key = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "0" * 32, "-encryption_kid", "1" * 32)
+    path = encode(tmp_path / "a.mp4", moving_picture(5), "-pix_fmt", "yuv420p", *key)
+    assert refused(path).startswith("encrypted: the video is under Common Encryption (DRM)")
+    words = write(tmp_path / "b.mp4", moving_picture(3))
+    ffmpeg("-i", words, "-c", "copy", "-metadata", "title=encv sinf pssh", tmp_path / "c.mp4")
+    assert inspect_video(tmp_path / "c.mp4").frames == 3
+
+
+def test_errors_say_what_ffmpeg_says_without_folders_or_addresses(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(encode_mp4(moving_picture(3), 10).replace(b"stsz", b"none"))
+    said = refused(path)
+    assert said.startswith("damaged: stream 0, ")
+    assert str(tmp_path) not in said
+    assert "0x" not in said
+
+
+# --- safety ---
+
+
+@pytest.mark.parametrize("kind", ["hls", "concat"])
+@pytest.mark.parametrize("read", [check_container, describe], ids=["our own look", "ffmpeg alone"])
+def test_a_playlist_renamed_mp4_fails_and_nothing_it_names_is_opened(
+    tmp_path: Path, kind: str, read: Callable[[Path], object]
+) -> None:
+    """The file named is a fifo: if anybody opened it for reading, the writer waiting at its other end would wake."""
+    secret = tmp_path / "secret"
+    os.mkfifo(secret)
+    opened = threading.Event()
+
+    def wait_for_a_reader() -> None:
+        with secret.open("wb"):
+            opened.set()
+
+    writer = threading.Thread(target=wait_for_a_reader, daemon=True)
+    writer.start()
+    playlist = {
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{secret}\n#EXT-X-ENDLIST\n",
+        "concat": f"ffconcat version 1.0\nfile '{secret}'\n",
+    }[kind]
+    path = tmp_path / "clip.mp4"
+    path.write_text(playlist)
+    try:
+        with pytest.raises(RowError, match=r"^(not an mp4|damaged)"):
+            read(path)
+        assert not opened.is_set()
+    finally:
+        reader = os.open(secret, os.O_RDONLY | os.O_NONBLOCK)
+        writer.join(timeout=600)
+        os.close(reader)
+
+
+def test_file_names_are_names_and_never_options_or_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-y.mp4", "concat:a|b.mp4", "%03d.mp4", "http:x.mp4", "it's.mp4"):
+        assert inspect_video(write(Path(name), moving_picture(3))).frames == 3

@@ -1,0 +1,127 @@
+"""Whose fault it is that ffmpeg cannot do what is needed: the machine's, before anything starts, and never a row's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from cosmos_ray.clip import ffmpeg as tool
+from cosmos_ray.errors import UsageError
+
+REAL = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another binary, in a script's place; its tests write what it does."""
+    path = tmp_path / "ffmpeg"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(path))
+    return path
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def changed(path: Path, pattern: str, to: str) -> None:
+    """The real binary, some of whose words are changed."""
+    script(path, f'for last; do :; done\ncase "$last" in -version|-encoders|-decoders|-filters) {REAL} "$@" | sed '
+                 f"'s/{pattern}/{to}/';; *) exec {REAL} \"$@\";; esac")  # fmt: skip
+
+
+def test_the_binary_of_this_machine_can_do_what_is_needed() -> None:
+    found = tool.check_ffmpeg()
+    assert found.path == REAL
+    assert {"libx264", "mjpeg", "png"} <= found.encoders
+    assert {"h264", "hevc"} <= found.decoders
+    assert "showinfo" in found.filters
+    assert found.version[0] in "n0123456789N"
+
+
+def test_a_binary_that_is_missing_is_named(fake: Path) -> None:
+    with pytest.raises(UsageError, match=rf"ffmpeg cannot be started: {fake}: No such file"):
+        tool.check_ffmpeg()
+    fake.write_text("no program")
+    with pytest.raises(UsageError, match=r"cannot be started: .*Permission denied"):
+        tool.check_ffmpeg()
+    with pytest.raises(UsageError, match="cannot be started"):
+        tool.run(("-version",))
+    with pytest.raises(UsageError, match="cannot be started"), tool.piped(("-version",)):
+        pass
+
+
+@pytest.mark.parametrize("version", ["4.2.2-static", "n5.0.1", "3.4.11-0ubuntu0.1"])
+def test_an_old_binary_is_refused_by_its_version(fake: Path, version: str) -> None:
+    changed(fake, "ffmpeg version [^ ]*", f"ffmpeg version {version}")
+    with pytest.raises(UsageError, match=rf"too old: {fake} is version {version}, expected 5\.1 or newer"):
+        tool.check_ffmpeg()
+
+
+def test_an_old_binary_is_refused_by_what_it_cannot_do(fake: Path) -> None:
+    """Built from a working copy: its version is a hash."""
+    script(fake, f'for word; do if [ "$word" = -fps_mode ]; then echo Unrecognized option >&2; exit 1; fi; done\n'
+                 f'{REAL} "$@" | sed "s/ffmpeg version [^ ]*/ffmpeg version N-12345-gabcdef/"')  # fmt: skip
+    with pytest.raises(UsageError, match="is version N-12345-gabcdef, expected"):
+        tool.check_ffmpeg()
+
+
+def test_what_a_binary_lacks_is_named(fake: Path) -> None:
+    changed(fake, " libx264 ", " lib_none ")
+    with pytest.raises(UsageError, match=f"{fake} has no encoder libx264 "):
+        tool.check_ffmpeg()
+
+
+def test_a_binary_that_answers_nothing_is_refused(fake: Path) -> None:
+    script(fake, "exit 3")
+    with pytest.raises(UsageError, match=f"does not work: {fake} -version"):
+        tool.check_ffmpeg()
+
+
+def test_the_answer_is_kept(fake: Path, tmp_path: Path) -> None:
+    script(fake, f'echo x >> {tmp_path}/calls; exec {REAL} "$@"')
+    first = tool.check_ffmpeg()
+    calls = (tmp_path / "calls").read_text()
+    assert tool.check_ffmpeg() is first
+    assert (tmp_path / "calls").read_text() == calls
+
+
+def test_a_job_is_refused_before_it_begins(fake: Path, tmp_path: Path) -> None:
+    script(fake, "echo ffmpeg version 4.4.2 Copyright")
+    command = [sys.executable, "-m", "cosmos_ray", "generate", "--manifest", "none.parquet", "--model", "tiny"]
+    done = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "ffmpeg is too old" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_fails_says_the_cause_without_names_and_addresses(tmp_path: Path) -> None:
+    with pytest.raises(tool.FfmpegFailed) as caught, tool.piped(("-i", f"file:{tmp_path}/none.mp4")):
+        pass
+    assert caught.value.errors[0].startswith("Error opening input")
+    assert not any("0x" in line for line in caught.value.errors)
+
+
+def test_output_is_read_as_it_comes_and_a_reader_may_leave(tmp_path: Path) -> None:
+    """Picture without end: a reader that waits for it is told that it takes too long."""
+    source = ("-f", "rawvideo", "-pix_fmt", "gray", "-video_size", "64x64", "-i", "file:/dev/zero")
+    with tool.piped((*source, "-f", "rawvideo", "pipe:1")) as stdout:
+        assert stdout.read(100) == bytes(100)
+
+
+def test_a_run_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "TIMEOUT_S", 0.5)
+    source = ("-f", "rawvideo", "-pix_fmt", "gray", "-video_size", "64x64", "-re", "-i", "file:/dev/zero")
+    with pytest.raises(subprocess.TimeoutExpired), tool.piped((*source, "-f", "null", "-")):
+        pass
+
+
+def test_lines_of_a_log_lose_who_wrote_them() -> None:
+    assert tool.log_line("[h264 @ 0x55d0] [error] no frame!") == ("error", "no frame!")
+    assert tool.log_line("[info]   Stream #0:0: Video: h264") == ("info", "  Stream #0:0: Video: h264")
+    assert tool.log_line("[Parsed_showinfo_0 @ 0x7f] [info] n:   0") == ("info", "n:   0")
+    assert tool.log_line("a line of its own") == ("", "a line of its own")
