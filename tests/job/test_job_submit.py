@@ -149,7 +149,7 @@ def test_a_submitted_job_makes_every_clip(submitted: Submitted) -> None:
 
 def test_the_log_is_for_a_person(submitted: Submitted) -> None:
     lines = submitted.log.splitlines()
-    clip = r"\d\d:\d\d:\d\d \[[123]/3\] clip-[012]: ok, denoised in \d+\.\d s on gang-0001(; about \d+s to go)?"
+    clip = r"\d\d:\d\d:\d\d \[[123]/3\] clip-[012]: ok, denoised in \d+\.\d s on gang-0001(; about [\dhms]+ to go)?"
     assert sum(re.fullmatch(clip, line) is not None for line in lines) == 3, submitted.log
     assert any(f"run 1 of {submitted.output}, by from-bucket-to-bucket-" in line for line in lines), submitted.log
     others = [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)]
