@@ -12,9 +12,10 @@ from support.job_runs import write_manifest
 from support.outcomes import ROWS, clips, run_of, settle
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.lease import LeaseTimes, acquire
+from cosmos_ray.ledger.lease import LeaseTimes, Owner, acquire
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import open_run
+from cosmos_ray.output import status as status_module
 from cosmos_ray.output.status import owner_lines, read_status, record_lines
 from cosmos_ray.store.storage import Storage
 
@@ -105,6 +106,54 @@ def test_a_finished_job_has_nothing_to_wait_for(manifest: str, output: Storage) 
         settle(output, clip, finished=f"2026-01-01T00:{minute:02d}:00.000+00:00")
     status, _, _ = read_status(output.uri)
     assert (status.left, status.eta_s) == (0, 0.0)
+
+
+def test_the_rate_is_that_of_the_last_clips_that_were_made(
+    manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever order their records are read in; a failure says nothing of it."""
+    monkeypatch.setattr(status_module, "_RATE_CLIPS", 3)
+    open_run(output, run_of(manifest))
+    known = list(clips(manifest).values())
+    for clip, time in zip(known, ("05:00", "00:00", "05:30", "06:00"), strict=False):
+        settle(output, clip, finished=f"2026-01-01T{time}:00.000+00:00")
+    settle(output, known[4], "oom", finished="2026-01-01T23:00:00.000+00:00")
+    status = read_status(output.uri)[0]
+    assert (status.clips_per_hour, status.left) == (2.0, 3)
+    assert status.eta_s == 1.5 * 3600
+
+
+def test_two_clips_of_one_moment_have_no_rate(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest))
+    for clip in list(clips(manifest).values())[:2]:
+        settle(output, clip, finished="2026-01-01T00:00:00.000+00:00")
+    status = read_status(output.uri)[0]
+    assert (status.clips_per_hour, status.eta_s) == (None, None)
+
+
+def test_clips_whose_rows_are_gone_are_in_no_other_count(manifest: str, output: Storage) -> None:
+    """As the job counted them that began last; more of them than there are now count as none."""
+    open_run(output, run_of(manifest, removed={"ok": 1, "oom": 2, "input": 1}))
+    known = list(clips(manifest).values())
+    for clip in known[:3]:
+        settle(output, clip)
+    settle(output, known[3], "oom")
+    settle(output, known[4], "input")
+    settle(output, known[5], "gang")
+    status = read_status(output.uri)[0]
+    assert (status.ok, status.failed_by_class, status.failed) == (2, {"gang": 1}, 1)
+    assert (status.removed, status.left) == (4, 8 - 2 - 1)
+
+
+def test_more_clips_than_the_manifest_asks_for_leave_nothing(manifest: str, output: Storage) -> None:
+    open_run(output, run_of(manifest, clips=1))
+    for clip in list(clips(manifest).values())[:3]:
+        settle(output, clip)
+    assert read_status(output.uri)[0].left == 0
+
+
+def test_of_a_job_that_is_well_only_its_name_is_told() -> None:
+    assert list(owner_lines(Owner("job-1", 3, False, 4.6, {}))) == ["job job-1, last heard of 5 s ago"]
 
 
 def test_record_lines_are_a_contract(manifest: str, output: Storage) -> None:
