@@ -242,8 +242,10 @@ def test_our_columns_of_several_files_become_one(tmp_path: Path) -> None:
     one_file(tmp_path / "m", n_views=n_views, input_videos=pa.array([dict(reversed(two.items()))]))
     one_file(tmp_path / "m", input_videos=pa.array([None], pa.struct([("rear", pa.string())])))
     one_file(tmp_path / "m")
-    found = clips_of(tmp_path / "m")
+    one_file(tmp_path / "m", prompt=pa.array([None], pa.string()))
+    *found, without = clips_of(tmp_path / "m")
     assert [clip.error for clip in found] == [None] * 5
+    assert without.error == "column `prompt`: found None, expected one caption or 7, one a view"
     assert [clip.prompts for clip in found] == [("p",), ("p", "q"), ("p",), ("p",), ("p",)]
     assert [[Path(uri).name for uri in clip.inputs] for clip in found] == [["f.mp4", "r.mp4"]] * 3 + [[], []]
 
