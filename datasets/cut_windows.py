@@ -9,8 +9,9 @@ distances across the frame's middle, overlapping. From left to right they become
     rear_left  cross_left  front_wide  front_tele  cross_right  rear_right  rear
 
 so that neighbours in the picture are neighbours round the car (rear, behind the car, has no neighbour of its own in
-a picture that looks ahead). Frames: every n-th, n = source rate / --fps, which must be a whole number (30 fps to 10:
-every third).
+a picture that looks ahead). `cosmos-ray manifest from-folder --windows` cuts the same ones for a folder of clips, as
+pictures of each one's end; here they become videos of any length. Frames: every n-th, n = source rate / --fps, which
+must be a whole number (30 fps to 10: every third).
 
 Writes DIR/NAME/<view>.mp4, DIR/NAME/video.mp4 (views one after the other in time, in view order),
 DIR/NAME/caption.txt, and DIR/NAME.parquet: a manifest of one row.
@@ -24,12 +25,12 @@ from pathlib import Path
 import numpy as np
 from make_sample import write_manifest, write_views
 
+from cosmos_ray.clip.frames import inspect_video, read_frames
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.video import probe, read_frames, resize_crop
+from cosmos_ray.clip.resize import resize_crop
 from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.manifest.builders.windows import LEFT_TO_RIGHT, windows
 from cosmos_ray.manifest.rows import check_id
-
-LEFT_TO_RIGHT = ("rear_left", "cross_left", "front_wide", "front_tele", "cross_right", "rear_right", "rear")
 
 
 def frame_indices(source_fps: float, source_frames: int, fps: int, seconds: float, start: float) -> list[int]:
@@ -50,34 +51,20 @@ def frame_indices(source_fps: float, source_frames: int, fps: int, seconds: floa
     return list(range(first, last + 1, step))
 
 
-def windows(height: int, width: int, size_hw: tuple[int, int], zoom: float) -> dict[str, tuple[slice, slice]]:
-    """{view: (rows, columns)} of windows with size_hw's aspect in a frame of height x width pixels; `zoom`: their size
-    as a share of the largest that fits."""
-    scale = zoom * min(height / size_hw[0], width / size_hw[1])
-    tall, wide = round(size_hw[0] * scale), round(size_hw[1] * scale)
-    if not 0 < zoom <= 1 or tall < 1 or wide < 1:
-        raise UsageError(f"--zoom: found {zoom}, expected more than 0, at most 1, and a window of a pixel or more")
-    top = (height - tall) // 2
-    lefts = np.linspace(0, width - wide, len(LEFT_TO_RIGHT)).round().astype(int)
-    return {
-        view: (slice(top, top + tall), slice(int(left), int(left) + wide))
-        for view, left in zip(LEFT_TO_RIGHT, lefts, strict=True)
-    }
-
-
 def cut(
     video: Path, size_hw: tuple[int, int], fps: int, seconds: float, start: float = 0.0, zoom: float = 0.5
 ) -> dict[str, np.ndarray]:
     """{view: uint8 [T, H, W, 3]} in view order, cut out of one mp4. Raises RowError if the file is bad, UsageError if
     it does not fit the rest."""
-    info = probe(video)
-    frames = read_frames(video, frame_indices(info.fps, info.frames, fps, seconds, start), info)
+    info = inspect_video(video)
+    frames = read_frames(video, frame_indices(info.fps, info.frames, fps, seconds, start))
     cuts = windows(info.height, info.width, size_hw, zoom)
     return {view: resize_crop(frames[:, cuts[view][0], cuts[view][1]], size_hw) for view in VIEWS}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Cut seven camera windows out of one video.")
+    order = ", ".join(LEFT_TO_RIGHT)
+    parser = argparse.ArgumentParser(description=f"Cut seven camera windows out of one video; from the left: {order}.")
     parser.add_argument("--video", type=Path, required=True, help="an mp4")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--id", required=True, help="the clip's id: its sub-folder and its manifest row")

@@ -43,14 +43,23 @@ def from_folder(
     prompt: Prompt = None,
     prompts: Prompts = None,
     fps: Fps = None,
+    windows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="Each clip has one camera's video: cut seven out of it, as pictures, to here."
+        ),
+    ] = None,
+    zoom: Annotated[float, typer.Option(help="Of --windows: their size, as a share of the largest that fits.")] = 0.5,
 ) -> None:
     """From a folder with a sub-folder a clip, or a sub-folder a camera."""
     from cosmos_ray.manifest.builders.captions import captions_of
     from cosmos_ray.manifest.builders.folder import from_folder as build
     from cosmos_ray.manifest.builders.rig import rig_of
+    from cosmos_ray.manifest.builders.windows import Windows
 
     captions = captions_of(prompt, prompts)
-    _tell(build(folder, out, rig=rig_of(cameras, views, n_views), captions=captions, fps=fps), out)
+    rig, cut = rig_of(cameras, views, n_views), Windows(windows, zoom) if windows else None
+    _tell(build(folder, out, rig=rig, captions=captions, fps=fps, windows=cut), out)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from support.manifests import CAPTIONS, clips, put, read
 
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.pictures import read_pictures
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.captions import captions_of
@@ -16,6 +19,8 @@ from cosmos_ray.manifest.builders.folder import from_folder
 from cosmos_ray.manifest.builders.notes import Built
 from cosmos_ray.manifest.builders.pictures import at_instants
 from cosmos_ray.manifest.builders.rig import rig_of
+from cosmos_ray.manifest.builders.windows import Windows, windows
+from cosmos_ray.store.storage import Storage, filesystem_of
 
 WAYMO = ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left")
 
@@ -83,6 +88,7 @@ def test_other_spellings_of_mp4_are_taken(tmp_path: Path, out: Path, suffix: str
         ("front_wide.mkv", "x", r"is no mp4 or mov: `ffmpeg -i front_wide\.mkv -c copy front_wide\.mp4` makes one"),
         ("video.AVI", "x", "is no mp4 or mov: .*, without `-c copy` where"),
         ("front_wide.webp", "x", "is no JPEG or PNG: convert it first"),
+        ("camera/rear.mkv", "x", "is no mp4 or mov"),
         (
             "video.mp4",
             "version https://git-lfs.github.com/spec/v1\noid sha256:1",
@@ -111,6 +117,28 @@ def test_what_no_clip_uses_is_said_once_a_kind(tmp_path: Path, out: Path) -> Non
     assert from_folder(str(tmp_path), str(out)).warnings == (
         "files and folders that no clip uses: 6: a/meta.json; b/meta.json; c/meta.json; ...",
     )
+
+
+@pytest.mark.slow
+def test_a_folder_of_an_object_store(s3: str) -> None:
+    """A store has no folders: a marker object in the place of one is none of its files, and a missing one is missed."""
+    storage = Storage(s3)
+    for name in ("clips/one/rear.MP4", "clips/one/front_wide/1.jpg", "clips/two/caption.txt"):
+        storage.write(name, b"x")
+    fs, path = filesystem_of(s3)
+    bucket, _, top = path.partition("/")
+    for marker in ("clips/", "clips/one/"):
+        fs.call_s3("put_object", Bucket=bucket, Key=f"{top}/{marker}", Body=b"")
+    storage.write("clips/one/caption.txt", b"A street.")
+    with pytest.raises(ManifestError, match="clips/one has videos and pictures of its cameras"):
+        from_folder(f"{s3}/clips", f"{s3}/m.parquet")
+    storage.delete("clips/one/front_wide/1.jpg")
+    assert from_folder(f"{s3}/clips/", f"{s3}/lists/m.parquet") == Built(2)
+    first, second = pq.read_table(BytesIO(storage.read("lists/m.parquet"))).to_pylist()
+    assert (first["input_videos"], first["views"]) == ({"rear": f"{s3}/clips/one/rear.MP4"}, ["rear"])
+    assert (second["id"], second["prompt"], second["input_videos"]) == ("two", "x", None)
+    with pytest.raises(ManifestError, match="there is no folder s3://"):
+        from_folder(f"{s3}/none", f"{s3}/m.parquet")
 
 
 # --- pictures ---
@@ -237,6 +265,37 @@ def test_a_folder_a_camera_is_understood(tmp_path: Path, out: Path) -> None:
         "folders and files that no clip uses",
         f"captions of {tmp_path}/captions.json without a clip",
     ]
+
+
+# --- seven cameras out of one video ---
+
+
+@pytest.mark.slow
+def test_windows_of_one_video_become_pictures_of_seven_cameras(tmp_path: Path, out: Path) -> None:
+    """A picture that is brighter to the right, and later, says where and when a window was cut: of 30 frames a second
+    every third, back from the end."""
+    columns = np.linspace(20, 180, 160)[None, None, :, None] + 2 * np.arange(30)[:, None, None, None]
+    source = np.broadcast_to(columns, (30, 90, 160, 3)).round().astype(np.uint8)
+    put(tmp_path / "drives" / "a.mp4", encode_mp4(source, 30))
+    put(tmp_path / "drives" / "a.txt", "A street.")
+    put(tmp_path / "drives" / "b" / "caption.txt", "Text alone.")
+    cut = Windows(str(tmp_path / "cut"))
+    from_folder(str(tmp_path / "drives"), str(out), windows=cut)
+    text_alone, clip = clips(out)
+    assert (text_alone.frames, clip.cameras, clip.num_conditional_frames) == ((), VIEWS, 5)
+    cuts = windows(90, 160, (704, 1280), zoom=0.5)
+    size_hw = source[0, cuts["rear"][0], cuts["rear"][1], 0].shape
+    pictures = [[Path(uri) for uri in uris] for uris in clip.frames]
+    found = read_pictures(pictures, VIEWS, size_hw)
+    assert found.warnings == ()
+    for view, frames in zip(VIEWS, found.frames, strict=True):
+        expected = source[[17, 20, 23, 26, 29], cuts[view][0], cuts[view][1]]
+        np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), expected.mean(axis=(1, 2, 3)), atol=2)
+    from_folder(str(tmp_path / "drives"), str(out), windows=cut, rig=rig_of(views="rear,front_tele"))
+    assert [Path(uris[0]).parent.name for uris in clips(out)[1].frames] == ["rear", "front_tele"]
+    put(tmp_path / "drives" / "a.mp4", encode_mp4(source[:2], 30))
+    with pytest.raises(ManifestError, match=r"drives/a\.mp4: found .*, expected"):
+        from_folder(str(tmp_path / "drives"), str(out), windows=cut)
 
 
 # --- captions and errors ---

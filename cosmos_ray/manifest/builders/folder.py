@@ -21,7 +21,9 @@ from cosmos_ray.manifest.builders.sources import (
     read_json,
     stem_of,
 )
-from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, write
+from cosmos_ray.manifest.builders.windows import Windows, cut_pictures
+from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, with_references, write
+from cosmos_ray.manifest.rows import check_id
 from cosmos_ray.store.storage import normalise_uri
 
 #: Where the cameras of a clip may lie in its folder: Argoverse 2, PhysicalAI-AV's own tool, many fleets.
@@ -36,6 +38,7 @@ def from_folder(
     rig: Rig | None = None,
     captions: Captions | None = None,
     fps: int | None = None,
+    windows: Windows | None = None,
 ) -> Built:
     """Manifest of a folder of clips, in any of these forms:
 
@@ -48,7 +51,7 @@ def from_folder(
 
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
     every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the
-    pictures that are taken.
+    pictures that are taken. windows: a clip's one video is one camera's, of which seven are cut.
     """
     rig, notes, given = rig or rig_of(), Notes(), captions or Captions()
     top = list_folder(normalise_uri(folder))
@@ -63,7 +66,7 @@ def from_folder(
     if rig.asked is None:
         undecided = [clip for clip in clips if not {"views", "n_views"} & set(clip.parameters)]
         check_alike((clip.where, clip.found) for clip in undecided)
-    drafts = [_draft(clip, out, rig, given, fps, notes) for clip in clips]
+    drafts = [_draft(clip, out, rig, given, fps, windows, notes) for clip in clips]
     given.warn_unused(notes)
     return write(drafts, out, notes)
 
@@ -84,14 +87,20 @@ class _Clip:
         return () if self.video else (self.videos or self.pictures)
 
 
-def _draft(clip: _Clip, out: str, rig: Rig, given: Captions, fps: int | None, notes: Notes) -> Draft:
+def _draft(
+    clip: _Clip, out: str, rig: Rig, given: Captions, fps: int | None, windows: Windows | None, notes: Notes
+) -> Draft:
     row: dict[str, Any] = {"id": clip.id, **clip.parameters}
     if fps is not None:
         row.setdefault("fps", fps)
     views = rig.views_of(row, clip.found, clip.where) or VIEWS
     own = None if clip.caption_file is None else read_captions(clip.caption_file, len(views))
     row["prompt"] = given.of(clip.id, own, views, rig, clip.where, "caption.txt")
-    if clip.video:
+    if clip.video and windows is not None:
+        pictures = cut_pictures(clip.video, check_id(clip.id), views, row.get("fps", _FPS), windows)
+        row.setdefault("num_conditional_frames", MOST)
+        row |= with_references({"input_frames": pictures}, "", out, clip.where)
+    elif clip.video:
         row["input_video"] = reference(clip.video, "", out, clip.where)
     elif clip.videos:
         chosen = in_order(clip.videos, views, clip.where, notes)
