@@ -31,7 +31,10 @@ _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 
 @dataclass(frozen=True)
 class Picture:
-    """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8."""
+    """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
+
+    end: where the picture ends in the file; phones append videos and more.
+    """
 
     codec: str
     height: int
@@ -39,6 +42,7 @@ class Picture:
     orientation: int = 1
     may_be_transparent: bool = False
     bits: int = 8
+    end: int = 0
 
 
 def read_pictures(
@@ -105,9 +109,10 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
     demuxer = "png_pipe" if found.codec == "png" else "jpeg_pipe"
     channels, pixels = (4, "rgba") if found.may_be_transparent else (3, "rgb24")
     source = ("-xerror", "-err_detect", "+crccheck+explode", "-max_pixels", str(MAX_PIXELS), "-noautorotate",
-              "-f", demuxer, "-i", f"file:{path.absolute()}")  # fmt: skip
+              "-f", demuxer, "-i", "pipe:0")  # fmt: skip
+    output = ("-frames:v", "1", "-pix_fmt", pixels, "-f", "rawvideo", "pipe:1")
     try:
-        raw = run((*source, "-frames:v", "1", "-pix_fmt", pixels, "-f", "rawvideo", "pipe:1"))
+        raw = run((*source, *output), path.read_bytes()[: found.end])
     except subprocess.TimeoutExpired as error:
         raise too_slow(path) from error
     except FfmpegFailed as error:
@@ -161,7 +166,7 @@ def _png(data: bytes) -> Picture:
     header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     transparent = header[9] in (4, 6) or b"tRNS" in chunks
-    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8])
+    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at)
 
 
 def _jpeg(data: bytes) -> Picture:
@@ -190,9 +195,10 @@ def _jpeg_frame(data: bytes, at: int, marker: int, segment: bytes, orientation: 
         raise RowError(f"a JPEG for print (CMYK), expected RGB or grey: {_AS_PNG}")
     if marker > 0xC2 or bits != 8:
         raise RowError(f"a JPEG of a kind for archives (marker {marker:#04x}, {bits} bits a colour): {_AS_PNG}")
-    if data.rfind(b"\xff\xd9") < at:
+    end = data.rfind(b"\xff\xd9")
+    if end < at:
         raise RowError("truncated: the JPEG does not end")
-    return Picture("mjpeg", height, width, orientation)
+    return Picture("mjpeg", height, width, orientation, end=end + 2)
 
 
 def _orientation(exif: bytes) -> int:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.store import storage
 from cosmos_ray.store.faults import BucketMissingError, explain, retrying
-from cosmos_ray.store.storage import SCHEMES, Stat, fetch_to_file, filesystem_of, scheme_of
+from cosmos_ray.store.storage import SCHEMES, Stat, fetch_to_file, scheme_of
 
 T = TypeVar("T")
 
@@ -95,6 +96,8 @@ def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
 def _fetch(uri: str, path: Path) -> tuple[Path, Stat]:
     _check(uri)
     found = fetch_to_file(uri, path)
+    if not path.is_file():  # fsspec makes a folder of a folder
+        raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
     _read_before[_store(uri)] = uri
     return path, found
 
@@ -106,7 +109,7 @@ def _size(uri: str) -> int:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
         return found.st_size
-    fs, path = filesystem_of(uri)
+    fs, path = storage.filesystem_of(uri)
     info = retrying(lambda: fs.info(path), f"looking at {uri}")
     if info.get("type") == "directory":
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
@@ -145,7 +148,7 @@ def _others(uri: str, witness: str) -> list[str]:
 def _answers(uri: str) -> bool:
     """Whether the store gives this one now."""
     try:
-        fs, path = filesystem_of(uri)
+        fs, path = storage.filesystem_of(uri)
         with fs.open(path, "rb", block_size=2**16) as file:
             file.read(1)
     except Exception:  # noqa: BLE001 - whatever a store's library makes of it, it is no answer

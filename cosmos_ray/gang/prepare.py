@@ -187,7 +187,7 @@ def _embedding(clip: Clip, bundle: Bundle, witness: str) -> tuple[ClipText | Non
     from cosmos_ray.models.text.embedding import check_suffix, load_embedding
 
     suffix = os.path.splitext(uri)[1]
-    check_suffix(suffix)
+    check_suffix(suffix, uri)
     check_size("prompt_embedding", uri, 8 * clip.n_views * TEXT_TOKENS * bundle.text_width + _ROOM, witness)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), witness)

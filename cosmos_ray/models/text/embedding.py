@@ -48,10 +48,11 @@ def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[
     return tuple(_without_padding(view) for view in views)
 
 
-def check_suffix(suffix: str) -> None:
-    """RowError for a file that cannot be an embedding by its name."""
+def check_suffix(suffix: str, found: str = "") -> None:
+    """RowError for a file that cannot be an embedding by its name. found: all of it."""
     if suffix.lower() not in _READERS:
-        raise column_error(COLUMN, f"a file ending in `{suffix}`", ", ".join(_READERS))
+        what = f"{found}, a file ending in `{suffix}`" if found else f"a file ending in `{suffix}`"
+        raise column_error(COLUMN, what, ", ".join(_READERS))
 
 
 def _split_views(value: object, n_views: int, width: int) -> list[np.ndarray] | None:

@@ -1,0 +1,163 @@
+"""Pictures instead of videos: JPEG and PNG as cameras, phones and data sets write them; others are refused by name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.videos import moving_picture, write
+
+from cosmos_ray.clip import pictures
+from cosmos_ray.clip.pictures import read_pictures
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.resize import resize_crop
+from cosmos_ray.clip.rules import InputRules
+from cosmos_ray.errors import RowError
+
+PICTURE = moving_picture(1, 48, 64)[0]
+
+
+def save(path: Path, image: Image.Image | np.ndarray, **options: object) -> Path:
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+    return path
+
+
+def read(path: Path, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """(the picture, conversions, warnings)."""
+    found = read_pictures([[path]], VIEWS[:1], size)
+    return found.frames[0, 0], found.infos[0].conversions, found.warnings
+
+
+def test_pictures_come_view_after_view_in_order_of_time(tmp_path: Path) -> None:
+    levels = [[10, 40, 70], [100, 130, 160]]
+    paths = [
+        [
+            save(tmp_path / f"{view}.{number}.png", np.full((48, 64, 3), level, np.uint8))
+            for number, level in enumerate(of)
+        ]
+        for view, of in enumerate(levels)
+    ]
+    found = read_pictures(paths, VIEWS[:2], (48, 64))
+    assert found.frames.shape == (2, 3, 48, 64, 3)
+    assert found.frames[..., 0, 0, 0].tolist() == levels
+    assert len(found.infos) == 6
+    assert found.warnings == ()
+
+
+def test_a_png_is_taken_to_the_byte_and_a_jpeg_as_other_decoders_show_it(tmp_path: Path) -> None:
+    assert np.array_equal(read(save(tmp_path / "a.png", PICTURE))[0], PICTURE)
+    for options in ({"quality": 95}, {"quality": 90, "progressive": True}, {"quality": 95, "subsampling": 0}):
+        path = save(tmp_path / "a.jpg", PICTURE, **options)
+        shown = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        # Decoders differ in how they enlarge colour that was stored at half the size.
+        assert np.abs(read(path)[0] - shown).mean() < (1.5 if "subsampling" in options else 4), options
+
+
+def test_pictures_are_fitted_as_frames_of_videos_are(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", PICTURE)
+    frame, _, warnings = read(path, (32, 64))
+    assert np.array_equal(frame, resize_crop(PICTURE[None], (32, 64))[0])
+    assert warnings == ("front_wide: cropped by 33 % of its rows to fit 64x32 (inputs.fit)",)
+    padded = read_pictures([[path]], VIEWS[:1], (32, 64), InputRules(fit="pad"))
+    assert padded.warnings == ()
+    assert padded.frames[0, 0, :, 0].max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", ["jpg", "png"])
+def test_a_camera_that_was_held_otherwise_is_obeyed(tmp_path: Path, orientation: int, extension: str) -> None:
+    """As Pillow's own reading of EXIF turns them."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95, "subsampling": 0} if extension == "jpg" else {}
+    path = save(tmp_path / f"a.{extension}", PICTURE, exif=exif, **options)
+    from PIL import ImageOps
+
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
+    found, conversions, _ = read(path, upright.shape[:2])  # type: ignore[arg-type]
+    assert np.abs(found - upright).mean() < 1.5
+    assert conversions == (() if orientation == 1 else (f"turned upright (EXIF orientation {orientation})",))
+
+
+def test_palettes_grey_16_bits_and_transparency_become_rgb(tmp_path: Path) -> None:
+    palette = Image.fromarray(PICTURE).quantize(64)
+    assert np.array_equal(read(save(tmp_path / "p.png", palette))[0], np.asarray(palette.convert("RGB")))
+    for extension in ("png", "jpg"):
+        grey = Image.fromarray(PICTURE).convert("L")
+        found = read(save(tmp_path / f"g.{extension}", grey))[0].astype(int)
+        assert np.abs(found - np.asarray(grey)[..., None]).max() <= 4
+    deep = Image.fromarray(np.asarray(Image.fromarray(PICTURE).convert("L")).astype(np.uint16) * 257)
+    found, conversions, _ = read(save(tmp_path / "d.png", deep))
+    assert np.abs(found.astype(int) - np.asarray(Image.fromarray(PICTURE).convert("L"))[..., None]).max() <= 1
+    assert conversions == ("16 bits a colour to 8",)
+    alpha = np.dstack([PICTURE, np.full((48, 64), 255, np.uint8)])
+    assert np.array_equal(read(save(tmp_path / "o.png", alpha))[0], PICTURE)
+    alpha[:, :32, 3] = 0
+    found, _, warnings = read(save(tmp_path / "t.png", alpha))
+    assert found[:, :32].max() == 0
+    assert np.array_equal(found[:, 32:], PICTURE[:, 32:])
+    assert warnings == ("front_wide: transparent pixels, shown on black",)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(RowError) as caught:
+        read(path)
+    assert caught.value.failure_class == "input"
+    assert str(caught.value).startswith("view front_wide: picture 1 of 1: ")
+    return str(caught.value).removeprefix("view front_wide: picture 1 of 1: ")
+
+
+def test_what_is_no_picture_for_a_model_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    print_ready = save(tmp_path / "c.jpg", Image.fromarray(PICTURE).convert("CMYK"))
+    assert refused(print_ready).startswith("a JPEG for print (CMYK), expected RGB or grey: `ffmpeg -i FILE")
+    video = write(tmp_path / "v.mp4", moving_picture(2))
+    assert refused(video) == (
+        "not a JPEG or PNG: an mp4 or QuickTime video (videos go into `input_video` or `input_videos`)"
+    )
+    assert refused(save(tmp_path / "a.webp", PICTURE)).startswith("not a JPEG or PNG: a WebP picture")
+    assert refused(save(tmp_path / "a.bmp", PICTURE)).startswith("not a JPEG or PNG: a TIFF or BMP picture")
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert refused(path).endswith("(`git lfs pull` fetches it)")
+    path.write_bytes(b"root:x:0:0")
+    assert refused(path) == "not a JPEG or PNG: no known kind of file"
+    path.write_bytes(b"")
+    assert refused(path) == "not a JPEG or PNG: an empty file"
+    path.unlink()
+    assert refused(path) == "no such file: a.jpg"
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png"])
+def test_a_picture_that_was_cut_or_damaged_is_found(tmp_path: Path, extension: str) -> None:
+    whole = save(tmp_path / f"a.{extension}", PICTURE).read_bytes()
+    path = tmp_path / f"b.{extension}"
+    for kept in (0.9, 0.5):
+        path.write_bytes(whole[: int(kept * len(whole))])
+        assert refused(path).startswith("truncated: ")
+    path.write_bytes(whole[:30])
+    assert refused(path).startswith(("truncated: ", "damaged: "))
+    path.write_bytes(whole + b"what a phone appends")
+    assert read(path)[0].shape == (48, 64, 3)
+    broken = bytearray(whole)
+    broken[len(whole) // 2 : len(whole) // 2 + 40] = bytes(40)
+    path.write_bytes(broken)
+    if extension == "png":  # which carries sums; a JPEG's middle could be anything
+        assert refused(path).startswith("damaged: ")
+
+
+def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", PICTURE)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 48 * 64 - 1)
+    assert refused(path) == "too large: a picture of 64x48, expected at most 3071 pixels (8K)"
+    monkeypatch.setattr(pictures, "MAX_BYTES", 10)
+    assert refused(path).startswith("too large: a file of ")
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[16:20] = (60000).to_bytes(4, "big")
+    monkeypatch.undo()
+    path.write_bytes(data)
+    assert refused(path).startswith(("too large", "damaged"))

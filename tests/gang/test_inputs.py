@@ -1,0 +1,171 @@
+"""Whose fault it is that an input cannot be fetched: the row's where it never can be, else that of its store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_ray.errors import RowError
+from cosmos_ray.gang import inputs
+from cosmos_ray.gang.inputs import check_size, fetch_inputs, own_fault
+from cosmos_ray.store.faults import BucketMissingError
+from cosmos_ray.store.storage import Stat
+
+
+@pytest.fixture(autouse=True)
+def nothing_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "_read_before", {})
+
+
+def fetch(tmp_path: Path, *uris: object, witness: str = "") -> list[bytes]:
+    (tmp_path / "fetched").mkdir(exist_ok=True)
+    found = fetch_inputs("input_videos", [str(uri) for uri in uris], tmp_path / "fetched", witness)
+    return [path.read_bytes() for path, _ in found]
+
+
+def test_inputs_are_fetched_at_the_same_time_and_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits until all have begun."""
+    import threading
+
+    meeting = threading.Barrier(7, timeout=600)
+
+    def met(uri: str, path: Path) -> Stat:
+        meeting.wait()
+        path.write_bytes(uri.encode())
+        return Stat(len(uri), "v")
+
+    monkeypatch.setattr(inputs, "fetch_to_file", met)
+    names = [f"s3://b/{number}" for number in range(7)]
+    assert fetch(tmp_path, *names) == [name.encode() for name in names]
+
+
+def local_faults(folder: Path) -> dict[str, tuple[Path, str]]:
+    (folder / "file").write_text("x")
+    os.symlink(folder / "round", folder / "around")
+    os.symlink(folder / "around", folder / "round")
+    return {
+        "missing": (folder / "none.mp4", "a file that exists"),
+        "a folder": (folder, "a file, not a folder"),
+        "below a file": (folder / "file" / "a.mp4", "a part of its path is a file, not a folder"),
+        "a long name": (folder / ("x" * 300), "it is too long"),
+        "links in a circle": (folder / "round", "its symbolic links lead in a circle"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "a folder", "below a file", "a long name", "links in a circle"])
+def test_what_a_local_path_can_be_is_the_rows_fault(tmp_path: Path, kind: str) -> None:
+    path, expected = local_faults(tmp_path)[kind]
+    for ask in (lambda: fetch(tmp_path, tmp_path / "file", path), lambda: check_size("input_videos", str(path), 100)):
+        with pytest.raises(RowError) as caught:
+            ask()
+        assert caught.value.failure_class == "input"
+        assert str(caught.value).startswith("column `input_videos`: found ")
+        assert expected in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RowError, match="is not a regular file"):
+        fetch(tmp_path, tmp_path / "pipe")
+    with pytest.raises(RowError, match="is not a regular file"):
+        check_size("prompt_embedding", str(tmp_path / "pipe"), 100)
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "big.pt").write_bytes(bytes(101))
+    check_size("prompt_embedding", str(tmp_path / "big.pt"), 101)
+    with pytest.raises(RowError, match="found a file of 101 bytes, expected at most 100"):
+        check_size("prompt_embedding", str(tmp_path / "big.pt"), 100)
+
+
+def archived() -> PermissionError:
+    error = PermissionError("The operation is not valid for the object's storage class")
+    error.__cause__ = RuntimeError("An error occurred (InvalidObjectState) when calling the GetObject operation")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError("Forbidden"), OSError(errno.EINVAL, "Bad Request"), PermissionError(errno.EACCES, "denied")],
+)
+def test_forbidden_and_bad_request_are_the_rows_fault_only_if_the_store_gives_others(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    answers: dict[str, bool] = {}
+    monkeypatch.setattr(inputs, "_answers", lambda uri: answers[uri])
+    assert own_fault(error, "s3://b/a.mp4") is None, "nobody has read anything there"
+    assert own_fault(error, "s3://b/a.mp4", witness="s3://other/m.parquet") is None, "another bucket tells nothing"
+    answers["s3://b/m.parquet"] = False
+    assert own_fault(error, "s3://b/a.mp4", witness="s3://b/m.parquet") is None, "the store is ill"
+    answers["s3://b/m.parquet"] = True
+    said = own_fault(error, "s3://b/a.mp4", witness="s3://b/m.parquet")
+    assert said is not None
+    assert said.startswith("an object that can be read: its store gives others")
+
+
+def test_what_was_read_before_shows_that_the_store_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is read beside it, of the same clip."""
+    (tmp_path / "good.mp4").write_bytes(b"good")
+    real = inputs.fetch_to_file
+
+    def fetch_or_fail(uri: str, path: Path) -> Stat:
+        if "bad" in uri:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(uri, path)
+
+    monkeypatch.setattr(inputs, "fetch_to_file", fetch_or_fail)
+    (tmp_path / "bad.mp4").write_bytes(b"bad")
+    with pytest.raises(PermissionError):
+        fetch(tmp_path, tmp_path / "bad.mp4")
+    with pytest.raises(RowError, match="its store gives others"):
+        fetch(tmp_path, tmp_path / "bad.mp4", tmp_path / "good.mp4")
+    with pytest.raises(RowError, match="its store gives others"):
+        fetch(tmp_path, tmp_path / "bad.mp4")
+    (tmp_path / "good.mp4").unlink()
+    with pytest.raises(PermissionError):
+        fetch(tmp_path, tmp_path / "bad.mp4")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (archived(), "it lies in an archive (restore it first)"),
+        (OSError(errno.ENAMETOOLONG, "KeyTooLongError: your key is too long"), "it is too long"),
+        (FileNotFoundError("s3://b/a.mp4"), "a file that exists"),
+        (BucketMissingError("no bucket"), None),
+        (OSError("no answer"), None),
+        (ConnectionError("reset"), None),
+        (TimeoutError("late"), None),
+        (OSError(errno.EIO, "Input/output error"), None),
+        (OSError(errno.ESTALE, "Stale file handle"), None),
+    ],
+)
+def test_other_answers_speak_for_themselves(error: OSError, expected: str | None) -> None:
+    found = own_fault(error, "s3://b/a.mp4")
+    assert found is None if expected is None else expected in (found or "")
+
+
+def test_a_fault_of_the_row_goes_before_one_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip with an input that is not there fails for good, also while the store of another is away."""
+
+    def fail(uri: str, path: Path) -> Stat:
+        raise (FileNotFoundError(uri) if "none" in uri else ConnectionError("reset"))
+
+    monkeypatch.setattr(inputs, "fetch_to_file", fail)
+    with pytest.raises(RowError, match=r"found 's3://b/none.mp4', expected a file that exists"):
+        fetch(tmp_path, "s3://a/away.mp4", "s3://b/none.mp4")
+    with pytest.raises(ConnectionError):
+        fetch(tmp_path, "s3://a/away.mp4")
+
+
+@pytest.mark.parametrize("uri", ["http://host/a.mp4", "ftp://host/a.mp4"])
+def test_schemes_that_may_not_be_read_are_the_rows_fault(tmp_path: Path, uri: str) -> None:
+    ask: tuple[Callable[[], Any], ...] = (lambda: fetch(tmp_path, uri), lambda: check_size("c", uri, 1))
+    for one in ask:
+        with pytest.raises(RowError, match=r"scheme .(http|ftp). is not one of"):
+            one()
