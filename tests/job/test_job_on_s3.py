@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import s3fs
+from support.cluster import head_of_its_own
 from support.fault_proxy import fault_proxy
 from support.job_runs import check_files, fake_config, records, write_manifest
 
@@ -50,16 +51,13 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
     ]
     bucket.write("in/m.parquet", Path(write_manifest(tmp_path / "m.parquet", rows)).read_bytes())
     # Ray's workers take the bucket's address and keys from the environment that Ray is started in.
-    ray.shutdown()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with head_of_its_own(2, {}) as address:
+        ray.init(address=address, log_to_driver=False)
         said: list[str] = []
         summary = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
         assert (summary.ok, summary.failed, summary.left) == (3, 2, 0), said
         again = generate(fake_config(f"{s3}/in/m.parquet", f"{s3}/out"), said.append)
         views = reproduce(f"{s3}/out", "image", said.append, assignments=["device=cpu"])
-    finally:
-        ray.shutdown()
     assert (again.ok, again.failed) == (3, 2)
     assert said.count("5 clips: 3 done, 2 failed, 0 left: nothing to do") == 1
     assert len(views) == 7

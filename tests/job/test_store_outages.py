@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.cluster import head_of_its_own
 from support.fault_proxy import EXPIRED, NO_BUCKET, UNAVAILABLE, FaultProxy, Meets, fault_proxy
 from support.job_runs import SMALL, check_files, records, write_manifest
 from support.waiting import PATIENCE_S
@@ -38,14 +39,20 @@ def proxy(s3_bucket: str) -> Iterator[FaultProxy]:
         yield proxy
 
 
+@pytest.fixture
+def environment(proxy: FaultProxy) -> Iterator[dict[str, str]]:
+    """Of a job on a Ray of its own, whose every request to the bucket passes the proxy."""
+    # One try a request: what is tested is what the job does, not the patience of the store's client.
+    environment = {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "1"}
+    with head_of_its_own(2, environment) as address:
+        yield {**os.environ, **environment, "RAY_ADDRESS": address}
+
+
 def start(
-    proxy: FaultProxy, s3: str, tmp_path: Path, seconds: float, clips: int, **settings: object
+    environment: dict[str, str], s3: str, tmp_path: Path, seconds: float, clips: int, **settings: object
 ) -> subprocess.Popen[str]:
-    """A job of its own process and Ray, whose every request to the bucket passes the proxy."""
     rows = [{**SMALL, "id": f"r{n}", "prompt": f"a road [seconds={seconds}]"} for n in range(clips)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
-    # One try a request and short waits: what is tested is what the job does, not the patience of the store's client.
-    environment = {**os.environ, "AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "1"}
     return run_on(manifest, f"{s3}/out", environment, **settings)
 
 
@@ -54,7 +61,6 @@ def run_on(manifest: str, output: str, environment: dict[str, str], **settings: 
     flags = [part for name, value in base.items() for part in ("--set", f"{name}={value}")]
     names = ["--manifest", manifest, "--output", output, "--model", "fake", "--gang-size", "2"]
     command = [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
-    environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
@@ -63,7 +69,9 @@ def end(job: subprocess.Popen[str]) -> tuple[int, str]:
     return job.returncode, said
 
 
-def test_some_503_at_each_step_of_the_commit_cost_no_row(proxy: FaultProxy, s3: str, tmp_path: Path) -> None:
+def test_some_503_at_each_step_of_the_commit_cost_no_row(
+    proxy: FaultProxy, environment: dict[str, str], s3: str, tmp_path: Path
+) -> None:
     """Each step is unavailable for its first two requests."""
     met: Counter[str] = Counter()
 
@@ -75,7 +83,7 @@ def test_some_503_at_each_step_of_the_commit_cost_no_row(proxy: FaultProxy, s3: 
         return None
 
     proxy.fault = fault
-    code, said = end(start(proxy, s3, tmp_path, seconds=0.2, clips=5))
+    code, said = end(start(environment, s3, tmp_path, seconds=0.2, clips=5))
     assert code == 0, said
     assert met.keys() == STEPS.keys()
     assert min(met.values()) > 2, met
@@ -95,7 +103,8 @@ def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1536k", "none", disk], check=True)
     try:
-        job = run_on(manifest, f"{disk}/out", dict(os.environ), **{"breaker.patience_s": 6})
+        alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        job = run_on(manifest, f"{disk}/out", alone, **{"breaker.patience_s": 6})
         code, said = end(job)
         assert code == 1, said
         assert "No space left on device" in said
@@ -103,7 +112,7 @@ def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
         assert {one.status for one in records(disk / "out").values()} == {"ok"}
         assert 0 < len(records(disk / "out")) < 40
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        code, said = end(run_on(manifest, f"{disk}/out", dict(os.environ)))
+        code, said = end(run_on(manifest, f"{disk}/out", alone))
         assert code == 0, said
         assert {one.status for one in records(disk / "out").values()} == {"ok"}
         assert len(records(disk / "out")) == 40
@@ -113,7 +122,9 @@ def test_a_full_disk_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str, tmp_path: Path) -> None:
+def test_connections_that_are_cut_or_hang_cost_no_row(
+    proxy: FaultProxy, environment: dict[str, str], s3: str, tmp_path: Path
+) -> None:
     """One upload in three is cut off, one record is never answered."""
     uploads, records_met = 0, 0
 
@@ -128,7 +139,7 @@ def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str
         return None
 
     proxy.fault = fault
-    code, said = end(start(proxy, s3, tmp_path, seconds=0.1, clips=4))
+    code, said = end(start(environment, s3, tmp_path, seconds=0.1, clips=4))
     assert code == 0, said
     assert len(proxy.met) > 5
     assert {one.status for one in records(f"{s3}/out").values()} == {"ok"}
@@ -145,7 +156,7 @@ def test_connections_that_are_cut_or_hang_cost_no_row(proxy: FaultProxy, s3: str
     ],
 )
 def test_a_store_that_stays_out_stops_the_job_and_fails_no_row(
-    proxy: FaultProxy, s3: str, tmp_path: Path, meets: Meets, words: str
+    proxy: FaultProxy, environment: dict[str, str], s3: str, tmp_path: Path, meets: Meets, words: str
 ) -> None:
     is_out = False
 
@@ -157,7 +168,7 @@ def test_a_store_that_stays_out_stops_the_job_and_fails_no_row(
 
     proxy.fault = fault
     patience = {"breaker.patience_s": 6}
-    code, said = end(start(proxy, s3, tmp_path, seconds=0.5, clips=12, **patience))
+    code, said = end(start(environment, s3, tmp_path, seconds=0.5, clips=12, **patience))
     assert code == 1, said
     assert re.search(words, said), said
     assert "the same command goes on from here" in said or "cannot be stored" in said, said
@@ -167,7 +178,7 @@ def test_a_store_that_stays_out_stops_the_job_and_fails_no_row(
     assert 0 < len(before) < 12
 
     proxy.fault = lambda method, path: None
-    code, said = end(start(proxy, s3, tmp_path, seconds=0.5, clips=12, **patience))
+    code, said = end(start(environment, s3, tmp_path, seconds=0.5, clips=12, **patience))
     assert code == 0, said
     after = records(f"{s3}/out")
     assert {one.status for one in after.values()} == {"ok"}

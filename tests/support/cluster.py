@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import ray
 from ray.cluster_utils import Cluster
 
@@ -18,6 +19,8 @@ from support.waiting import wait_for
 #: has given up by then.
 TOO_LATE = "timed out during startup"
 TRIES = 10
+#: No test looks at these.
+_SPARE = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
 
 
 class PatientCluster(Cluster):
@@ -57,12 +60,26 @@ class SharedHead:
 
 
 @contextlib.contextmanager
+def head_of_its_own(num_cpus: int, environment: Mapping[str, str]) -> Iterator[str]:
+    """Address of a head for jobs whose processes need this environment beside the test's."""
+    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **_SPARE})
+    try:
+        yield str(cluster.address)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@contextlib.contextmanager
 def shared_head() -> Iterator[SharedHead]:
-    """Without what no test looks at: dashboard, log monitor, autoscaler."""
+    """For `SharedHead.connected`."""
     (port,) = free_ports(1)
-    spare = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     reports = {"metrics_export_port": port, "_system_config": {"metrics_report_interval_ms": 1000}}  # not every ten s
-    cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **spare, **reports})
+    cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **_SPARE, **reports})
     try:
         yield SharedHead(cluster, f"http://127.0.0.1:{port}/metrics")
     finally:
