@@ -33,10 +33,12 @@ def test_a_relative_output_of_a_submitted_job_is_refused(working_dir: Path) -> N
 
 
 def test_a_link_to_it_is_no_way_round(working_dir: Path, tmp_path: Path) -> None:
-    linked = tmp_path / "ray/session_latest" / Path(UNPACKED).relative_to(Path(UNPACKED).parts[0])
-    assert linked.samefile(working_dir)
-    with pytest.raises(UsageError, match="would lie in the copy"):
-        check_lasts(str(linked / "out"), "the output")
+    (tmp_path / "data").symlink_to(working_dir)
+    through_session = tmp_path / "ray/session_latest" / Path(UNPACKED).relative_to(Path(UNPACKED).parts[0])
+    assert through_session.samefile(working_dir)
+    for folder in (tmp_path / "data", through_session):
+        with pytest.raises(UsageError, match="would lie in the copy"):
+            check_lasts(str(folder / "out"), "the output")
 
 
 def test_every_other_place_is_all_right(working_dir: Path, tmp_path: Path) -> None:
