@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: setup demo check test chaos bench clean
+.PHONY: setup demo check test chaos mutants bench clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,13 @@ chaos: setup
 	for round in $$(seq $(ROUNDS)); do \
 		$(BIN)/python tests/chaos.py && $(BIN)/python -m pytest -q -m long tests || exit 1; \
 	done
+
+# Small mistakes put into what differs from BASE, one at a time: which of them does no fast test notice? Not part of CI
+# (docs/mutants.md).
+BASE ?= main
+mutants: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	$(BIN)/python tests/tools/mutants --base $(BASE)
 
 # The benchmark that needs no GPU. The others say in their first lines how to run them.
 bench: setup
