@@ -37,7 +37,7 @@ def inspect(
     from cosmos_ray.config import build_config
     from cosmos_ray.job.inspect import in_words, inspect_video
     from cosmos_ray.models.bundle.bundle import load_bundle
-    from cosmos_ray.store.storage import normalise_uri
+    from cosmos_ray.store.uris import normalise_uri
 
     # A job's settings include its manifest and output; there are none here.
     flags = {"manifest": "none", "output": "none", **({} if model is None else {"model": model})}

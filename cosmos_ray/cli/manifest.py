@@ -52,7 +52,7 @@ def from_folder(
     zoom: Annotated[float, typer.Option(help="Of --windows: their size, as a share of the largest that fits.")] = 0.5,
 ) -> None:
     """From a folder with a sub-folder a clip, or a sub-folder a camera."""
-    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.folder import from_folder as build
     from cosmos_ray.manifest.builders.rig import rig_of
     from cosmos_ray.manifest.builders.windows import Windows
@@ -106,7 +106,7 @@ def from_nuscenes(
 ) -> None:
     """From nuScenes, as it is downloaded: clips that start from its pictures, six cameras."""
     from cosmos_ray.errors import UsageError
-    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.nuscenes import from_nuscenes as build
     from cosmos_ray.manifest.builders.rig import rig_of
 
@@ -130,7 +130,7 @@ def from_rds_hq(
 ) -> None:
     """From RDS-HQ's layout, which `export --format rds-hq` writes too."""
     from cosmos_ray.manifest.builders.by_camera import from_rds_hq as build
-    from cosmos_ray.manifest.builders.captions import captions_of
+    from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.rig import rig_of
 
     _tell(build(folder, out, rig=rig_of(cameras, views, n_views), captions=captions_of(prompt, prompts)), out)

@@ -20,7 +20,8 @@ from typing import TypeVar
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.store import storage
 from cosmos_ray.store.faults import BucketMissingError, explain, retrying
-from cosmos_ray.store.storage import SCHEMES, Stat, fetch_to_file, scheme_of
+from cosmos_ray.store.storage import Stat, fetch_to_file
+from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 T = TypeVar("T")
 

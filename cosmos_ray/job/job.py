@@ -29,7 +29,8 @@ from cosmos_ray.output.report.build import first_by_name, write_report
 from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
-from cosmos_ray.store.storage import Storage, explain, normalise_uri
+from cosmos_ray.store.storage import Storage, explain
+from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.job.captions import LongCaptions, PlanWarning
 from cosmos_ray.job.cost import ClipGroup
+from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches

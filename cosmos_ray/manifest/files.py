@@ -21,7 +21,8 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
-from cosmos_ray.store.storage import explain, filesystem_of, normalise_uri, parent_uri, retrying, scheme_of
+from cosmos_ray.store.storage import explain, filesystem_of, retrying
+from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
 _BATCH_ROWS = 8192

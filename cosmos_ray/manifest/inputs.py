@@ -7,7 +7,7 @@ from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import column_error
-from cosmos_ray.store.storage import resolve_reference
+from cosmos_ray.store.uris import resolve_reference
 
 _VIDEOS = ("input_video", "input_videos")
 

@@ -19,17 +19,15 @@ import pyarrow as pa
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
+from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of
 from cosmos_ray.manifest.inputs import frames_of, inputs_of, reference, views_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
-MAX_PROMPT_CHARS = 20_000
 #: A warning: what the row gives and nothing takes.
 UNUSED_INPUT = "the input is not used: num_conditional_frames is 0"
-#: What stands in `prompt` where somebody took it for a reference.
-_FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
         Clip(
             id=row_id,
             row_id=row_id,
-            prompts=_prompts(row, n_views),
+            prompts=prompts_of(row, n_views),
             prompt_embedding=reference("prompt_embedding", embedding, base) if embedding is not None else None,
             inputs=inputs,
             num_conditional_frames=conditional_frames,
@@ -226,26 +224,6 @@ def _text(row: Mapping[str, Any], column: str, default: str) -> str:
     if len(found) > MAX_PROMPT_CHARS:
         raise column_error(column, found, f"at most {MAX_PROMPT_CHARS} characters")
     return str(found)
-
-
-def _prompts(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
-    found = row.get("prompt")
-    if row.get("prompt_embedding") is not None:
-        if found:
-            raise column_error("prompt", found, "null, because the row has a `prompt_embedding`")
-        return ()
-    prompts = (found,) if isinstance(found, str) else tuple(found or ())
-    if len(prompts) not in (1, n_views) or not all(isinstance(text, str) for text in prompts):
-        raise column_error("prompt", found, f"one caption or {n_views}, one a view")
-    if not any(text.strip() for text in prompts):
-        raise column_error("prompt", found, "a caption that is not empty")
-    if any(_FILE_NAME.fullmatch(text.strip()) for text in prompts):
-        raise column_error(
-            "prompt", found, "a caption: `cosmos-ray manifest` reads .txt files, `prompt_embedding` takes embeddings"
-        )
-    if any(len(text) > MAX_PROMPT_CHARS for text in prompts):
-        raise column_error("prompt", found, f"at most {MAX_PROMPT_CHARS} characters a caption")
-    return prompts
 
 
 def _conditional_frames(row: Mapping[str, Any], inputs: tuple[str, ...], pictures: Mapping[str, Sequence[str]]) -> int:

@@ -18,16 +18,9 @@ import pyarrow.compute as pc
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.manifest import table_inputs
+from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS
 from cosmos_ray.manifest.columns import TEXT_LIST
-from cosmos_ray.manifest.rows import (
-    ID_PATTERN,
-    MAX_PROMPT_CHARS,
-    MAX_SAMPLES,
-    MAX_SEED,
-    MAX_STEPS,
-    RowDefaults,
-    sample_seed,
-)
+from cosmos_ray.manifest.rows import ID_PATTERN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, RowDefaults, sample_seed
 from cosmos_ray.manifest.table_inputs import resolve
 from cosmos_ray.manifest.vectors import column_of, flat, floats_of, integers_of, is_there, matches, text_of
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.manifest.columns import TEXT_LIST, fields_of
 from cosmos_ray.manifest.vectors import column_of, flat, is_there, matches, text_of
-from cosmos_ray.store.storage import SCHEMES, scheme_of
+from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 # Narrower than what a row may say; what they leave out is looked at row by row.
 _RELATIVE = r"\A[^/\\:\x00]+(?:/[^/\\:\x00]+)*\z"

@@ -32,7 +32,8 @@ from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.store.places import check_lasts
-from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, read_bytes
+from cosmos_ray.store.storage import Storage, read_bytes
+from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
 
 #: Flags of the guide that change nothing here, and why.

@@ -5,7 +5,7 @@ Everything is fsspec; what is written here is only what fsspec leaves open:
 * create-if-absent (`write_if_absent`), the primitive under leases and commit records. On S3, GCS and Azure it is a
   condition checked at the server; on a local disk a finished temporary file is hard-linked into place, which fails if
   the name exists (POSIX `link`), also over NFS.
-* paths that cannot leave the folder, and references that cannot leave what a manifest may name;
+* paths that cannot leave the folder (`uris`: what references may name);
 * retries with backoff and jitter of faults that pass, none of those that are final.
 
 Credentials come from the environment, as each store's own library reads them.
@@ -18,14 +18,12 @@ import errno
 import functools
 import os
 import posixpath
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote
 
 import fsspec
 
@@ -33,11 +31,8 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.faults import BucketMissingError, explain, retrying
 from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 
-#: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
-SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
-
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _TEMPORARY = ".tmp-"
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
@@ -60,73 +55,6 @@ class Removed:
 
     objects: int
     size: int
-
-
-def scheme_of(uri: str) -> str:
-    """`s3` for `s3://…`; `file` for a plain path."""
-    match = _SCHEME.match(uri)
-    return match.group(1).lower() if match else "file"
-
-
-def normalise_uri(uri: str) -> str:
-    """An absolute URI or path without a trailing slash; local ones as plain absolute paths."""
-    scheme = scheme_of(uri)
-    try:
-        path = _local_path(uri) if scheme == "file" else uri
-    except ValueError as error:
-        raise UsageError(f"found {uri!r}, expected a URI that may be read, not {error}") from None
-    if "::" in path:
-        raise UsageError(f"chained URIs are not supported: {uri!r}")
-    if scheme == "file":
-        return os.path.abspath(path)
-    if not _SCHEME.sub("", uri).strip("/"):
-        raise UsageError(f"found {uri!r}, expected {scheme}://BUCKET or a folder in it")
-    return uri.rstrip("/")
-
-
-def _local_path(uri: str) -> str:
-    """The path of a local URI; `file://` ones are percent-encoded. Raises ValueError, whose text completes "not …"."""
-    path, match = uri, _SCHEME.match(uri)
-    if match:
-        rest = uri[match.end() :]
-        try:
-            path = unquote(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest, errors="strict")
-        except UnicodeDecodeError:
-            raise ValueError("a file:// URI whose percent-encoding is no UTF-8") from None
-    if not path or "\x00" in path:
-        raise ValueError("an empty or malformed URI")
-    return path
-
-
-def resolve_reference(reference: str, base: str) -> str:
-    """The absolute URI of an input named in a manifest that lies in folder `base`.
-
-    Raises ValueError (text for a person) for a scheme that is not allowed, a chained URI, a relative path that climbs
-    out of `base`, and a local path in a manifest that is not local itself: it would be read on whatever node gets it.
-    """
-    if not _SCHEME.sub("", reference).strip("/") or "\x00" in reference:
-        raise ValueError("an empty or malformed URI")
-    scheme = scheme_of(reference)
-    if "::" in (_local_path(reference) if scheme == "file" else reference):
-        raise ValueError("a chained URI ('::'), which is not allowed")
-    if scheme not in SCHEMES:
-        raise ValueError(f"a URI of scheme {scheme!r}, which is not one of {', '.join(sorted(SCHEMES))}")
-    base_is_local = scheme_of(base) == "file"
-    absolute = bool(_SCHEME.match(reference)) or reference.startswith("/")
-    if scheme == "file" and absolute:
-        if not base_is_local:
-            raise ValueError("a local path in a manifest that is not on a local disk")
-        return normalise_uri(reference)
-    if absolute:
-        return reference
-    if ".." in reference.replace("\\", "/").split("/"):
-        raise ValueError("a relative path with '..', which would leave the manifest's folder")
-    return f"{base.rstrip('/')}/{posixpath.normpath(reference)}"
-
-
-def parent_uri(uri: str) -> str:
-    """The folder that holds `uri`."""
-    return normalise_uri(uri).rsplit("/", 1)[0] or "/"
 
 
 def filesystem_of(uri: str) -> tuple[Any, str]:
@@ -181,10 +109,9 @@ def read_bytes(uri: str) -> bytes:
 
 def _check_bucket(fs: Any, uri: str) -> None:
     """Raises BucketMissingError if not only the object is missing."""
-    match = _SCHEME.match(uri)
-    if match is None or scheme_of(uri) == "file":
+    if scheme_of(uri) == "file":
         return
-    bucket = uri[match.end() :].partition("/")[0]
+    bucket = uri.partition("://")[2].partition("/")[0]
     if not fs.exists(bucket):
         raise BucketMissingError(f"the bucket {bucket!r} of {uri} is not there")
 

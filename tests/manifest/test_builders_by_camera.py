@@ -14,7 +14,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq
-from cosmos_ray.manifest.builders.captions import captions_of
+from cosmos_ray.manifest.builders.caption_files import captions_of
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.output.export import CAMERAS, export

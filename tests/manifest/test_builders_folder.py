@@ -14,7 +14,7 @@ from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.pictures import read_pictures
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.captions import captions_of
+from cosmos_ray.manifest.builders.caption_files import captions_of
 from cosmos_ray.manifest.builders.folder import from_folder
 from cosmos_ray.manifest.builders.notes import Built
 from cosmos_ray.manifest.builders.pictures import at_instants

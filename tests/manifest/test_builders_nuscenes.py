@@ -17,7 +17,7 @@ from support.manifests import clips, put, read
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.captions import captions_of
+from cosmos_ray.manifest.builders.caption_files import captions_of
 from cosmos_ray.manifest.builders.nuscenes import from_nuscenes
 from cosmos_ray.manifest.builders.rig import rig_of
 

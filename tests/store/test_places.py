@@ -8,7 +8,8 @@ import pytest
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.places import check_lasts
-from cosmos_ray.store.storage import Storage, normalise_uri
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri
 
 UNPACKED = "session_2026-11-28_00-00-00_000000_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
 

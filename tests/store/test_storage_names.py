@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.store.storage import SCHEMES, Storage, normalise_uri, parent_uri, resolve_reference, scheme_of
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import SCHEMES, normalise_uri, parent_uri, resolve_reference, scheme_of
 
 
 @pytest.mark.parametrize(

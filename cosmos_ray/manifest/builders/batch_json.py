@@ -19,7 +19,7 @@ from cosmos_ray.manifest.builders.writing import (
     with_references,
     write,
 )
-from cosmos_ray.store.storage import normalise_uri, parent_uri
+from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 
 def from_batch_json(source: str, out: str, *, rig: Rig | None = None, base: str | None = None) -> Built:

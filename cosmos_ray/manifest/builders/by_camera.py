@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.captions import Captions, by_view
+from cosmos_ray.manifest.builders.caption_files import Captions, by_view
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
@@ -25,7 +25,7 @@ from cosmos_ray.manifest.builders.sources import (
     suffix_of,
 )
 from cosmos_ray.manifest.builders.writing import Draft, reference, write
-from cosmos_ray.store.storage import normalise_uri
+from cosmos_ray.store.uris import normalise_uri
 
 _HOMES = ("videos", "camera")
 _CAPTIONS = {"captions": ".json", "metas": ".txt"}

@@ -8,7 +8,7 @@ from typing import Any
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
-from cosmos_ray.manifest.builders.captions import Captions
+from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import MOST, last_pictures
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
@@ -24,7 +24,7 @@ from cosmos_ray.manifest.builders.sources import (
 from cosmos_ray.manifest.builders.windows import Windows, cut_pictures
 from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, with_references, write
 from cosmos_ray.manifest.rows import check_id
-from cosmos_ray.store.storage import normalise_uri
+from cosmos_ray.store.uris import normalise_uri
 
 #: Where the cameras of a clip may lie in its folder: Argoverse 2, PhysicalAI-AV's own tool, many fleets.
 _INSIDE = ("sensors/cameras", "camera", "cameras")

@@ -13,7 +13,7 @@ from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import VIDEOS, read_json_list, stem_of, suffix_of
 from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, renamed, with_prompt, write
 from cosmos_ray.manifest.names import near_column
-from cosmos_ray.store.storage import normalise_uri, parent_uri
+from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 #: Conditioning in those releases' own words, by name or in latent frames, as pixel frames.
 _INFERENCE_TYPES = {"text2world": 0, "image2world": 1, "video2world": 5}

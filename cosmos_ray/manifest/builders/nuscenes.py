@@ -17,13 +17,13 @@ import numpy as np
 
 from cosmos_ray.clip.request import LATENT_FRAMES
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.captions import Captions
+from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import at_instants, back
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import list_folder, read_json
 from cosmos_ray.manifest.builders.writing import Draft, reference, write
-from cosmos_ray.store.storage import normalise_uri
+from cosmos_ray.store.uris import normalise_uri
 
 _MICROSECONDS = 1e-6
 STRIDE = 6

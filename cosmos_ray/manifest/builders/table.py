@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.captions import by_view
+from cosmos_ray.manifest.builders.caption_files import by_view
 from cosmos_ray.manifest.builders.cells import cell, says_nothing
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
@@ -23,7 +23,7 @@ from cosmos_ray.manifest.builders.writing import (
     write,
 )
 from cosmos_ray.manifest.names import near_column
-from cosmos_ray.store.storage import normalise_uri, parent_uri
+from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 _ALIASES = ("name", "input_path", "prompt_path", "output_video")
 #: Columns that may be split into one a camera: `input_videos.front_wide`, as pandas' json_normalize names them.

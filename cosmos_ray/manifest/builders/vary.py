@@ -28,7 +28,9 @@ from cosmos_ray.manifest.builders.writing import INPUTS, with_references
 from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_batches
 from cosmos_ray.manifest.names import OURS
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
-from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri
+from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
 
 _REFERENCES = (*INPUTS, "prompt_embedding")
@@ -95,6 +97,7 @@ def vary(source: str, out: str, variations: Variations) -> Built:
             rows += table.num_rows
         if writer is not None:
             writer.close()
+        check_lasts(parent_uri(out), "the manifest")
         Storage(parent_uri(out)).write_file(posixpath.basename(normalise_uri(out)), path)
     counts = {name: len(values) for name, values in variations.sets.items()}
     if variations.seeds:

@@ -13,7 +13,8 @@ from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.frames import inspect_video
 from cosmos_ray.errors import ManifestError, RowError, UsageError
 from cosmos_ray.manifest.builders.pictures import MOST
-from cosmos_ray.store.storage import Storage, fetch_to_file, scheme_of
+from cosmos_ray.store.storage import Storage, fetch_to_file
+from cosmos_ray.store.uris import scheme_of
 
 #: Neighbours in the picture are neighbours round the car; rear, behind it, has none of its own in what looks ahead.
 LEFT_TO_RIGHT = ("rear_left", "cross_left", "front_wide", "front_tele", "cross_right", "rear_right", "rear")

@@ -18,7 +18,9 @@ from cosmos_ray.manifest.builders.sources import read_captions, stem_of
 from cosmos_ray.manifest.columns import check_schema
 from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch
-from cosmos_ray.store.storage import Storage, normalise_uri, parent_uri, resolve_reference, scheme_of
+from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri, parent_uri, resolve_reference, scheme_of
 
 EMBEDDING_SUFFIXES = (".pt", ".safetensors", ".npy", ".pkl")
 INPUTS = ("input_video", "input_videos", "input_frames")
@@ -144,6 +146,7 @@ def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | N
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     name = posixpath.basename(normalise_uri(out))
+    check_lasts(parent_uri(out), "the manifest")
     Storage(parent_uri(out)).write(name, buffer.getvalue())
     return notes.built(len(rows))
 

@@ -18,6 +18,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.fetch import open_store
 from cosmos_ray.store.storage import retrying
+from cosmos_ray.store.uris import normalise_uri
 
 Numerics = Literal["reference", "float32"]
 FileKind = Literal["dit", "vae", "text_encoder", "tokenizer"]
@@ -253,7 +254,9 @@ def load_bundle(name_or_uri: str) -> Bundle:
     """
     if name_or_uri in BUILT_IN:
         return parse_bundle((BUILT_IN_FOLDER / name_or_uri / BUNDLE_FILE).read_bytes(), "")
-    root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE).removeprefix("file://")
+    root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE)
+    if root.lower().startswith("file://"):
+        root = normalise_uri(root)
     if "://" not in root:
         root = str(Path(root).absolute())
     try:

@@ -16,7 +16,8 @@ import fsspec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.cache import content_sha256, node_lock, put_in_place
-from cosmos_ray.store.storage import filesystem_of, retrying, scheme_of
+from cosmos_ray.store.storage import filesystem_of, retrying
+from cosmos_ray.store.uris import scheme_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.job_runs import write_manifest
 
 from cosmos_ray.config import build_config
-from cosmos_ray.job.captions import LongCaptions
+from cosmos_ray.job.cut_captions import LongCaptions
 from cosmos_ray.job.plan import Plan, plan_for, survey
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.manifest.files import open_manifest
