@@ -23,6 +23,8 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A node that is gone refuses at once; one that only does not answer yet has a busy machine.
+os.environ.setdefault("RAY_health_check_timeout_ms", "120000")
 # What tests convert and fetch stays out of the cache that the user's own models lie in.
 os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
 
