@@ -24,9 +24,12 @@ def take_frames(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames:
     """
     if fps is None:
         return np.stack([_last(times, name, num_frames) for times, name in zip(seconds, names, strict=True)])
-    common = min(float(times[-1]) for times in seconds)
-    instants = common - np.arange(num_frames - 1, -1, -1) / fps
-    return np.stack([_nearest(times, name, instants, fps) for times, name in zip(seconds, names, strict=True)])
+    ends = [float(times[-1]) for times in seconds]
+    instants = min(ends) - np.arange(num_frames - 1, -1, -1) / fps
+    taken = np.empty((len(seconds), num_frames), np.int64)
+    for view in np.argsort(ends, kind="stable"):  # of several faults the one of the shortest view is the cause
+        taken[view] = _nearest(seconds[view], names[view], instants, fps)
+    return taken
 
 
 def are_last(taken: np.ndarray, total: int) -> bool:

@@ -127,7 +127,7 @@ def _from_videos(
     column = clip.input_column
     fetched = fetch_inputs(column, clip.inputs, folder, witness)
     paths = [path for path, _ in fetched]
-    source = paths[0] if len(paths) == 1 else paths
+    source = paths[0] if column == "input_video" else paths
     named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, clip.inputs, strict=False)}
     try:
         found = read_conditioning(source, clip.cameras, clip.num_conditional_frames, size, clip.fps, rules)

@@ -118,7 +118,7 @@ def test_frames_that_are_missing_are_named_in_frames_and_seconds(tmp_path: Path)
     with pytest.raises(RowError) as caught:
         read([long, short], 5)
     assert str(caught.value) == (
-        "view front_wide: found 8 frames (0.8 s at 10 a second), expected at least 5 at the row's 10 a second, over "
+        "view cross_right: found 3 frames (0.3 s at 10 a second), expected at least 5 at the row's 10 a second, over "
         "0.4 s, back from 0.2 s, the last instant that all views have (`fps`, inputs.rate)"
     )
     with pytest.raises(RowError, match=r"^view cross_right: found 3 frames, expected at least 5$"):

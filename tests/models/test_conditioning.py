@@ -68,7 +68,7 @@ def clip_of(folder: Path, source: str, num_frames: int) -> Clip:
     inputs = {"input_video": "video.mp4"} if source == "joined" else {
         "input_videos": {view: f"{view}.mp4" for view in shuffled}
     }  # fmt: skip
-    row = {"id": "drive", "prompt": "A city street.", "num_conditional_frames": num_frames, **inputs}
+    row = {"id": "drive", "prompt": "A city street.", "num_conditional_frames": num_frames, "fps": FPS, **inputs}
     (clip,) = clips_of_row(row, DEFAULTS, str(folder))
     assert clip.error is None
     return clip
@@ -159,7 +159,7 @@ def test_a_view_that_is_too_short_says_which(folder: Path, drive: dict[str, np.n
     for view in VIEWS:
         frames = drive[view][: 4 if view == "rear" else FRAMES]
         (tmp_path / f"{view}.mp4").write_bytes(encode_mp4(frames, FPS))
-    with pytest.raises(RowError, match="view rear: found 4 frames, expected at least 5"):
+    with pytest.raises(RowError, match=r"view rear: found 4 frames \(0.133 s at 30 a second\), expected at least 5"):
         prepare(clip_of(tmp_path, "cameras", 5), load_bundle("tiny"), attempt=1)
 
 
