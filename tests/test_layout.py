@@ -1,4 +1,4 @@
-"""The repository's shape: the folder `datasets/` must not get in the way of the library of that name."""
+"""The repository's shape: no file is long, and the folder `datasets/` is not in the way of the library of that name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+
+#: Lines: what can be read in a sitting.
+LONGEST = 400
+
+
+@pytest.mark.parametrize("folder", ["cosmos_ray", "tests", "benchmarks", "datasets", "jobs", "cluster"])
+def test_no_file_is_longer_than_can_be_read_in_a_sitting(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")
+    }
+    assert lengths
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
 
 
 def run_from_root(code: str) -> str:
