@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cosmos_ray.gang.inputs import input_size
 from cosmos_ray.gang.prepare import prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.models.text.tokens import cut_captions, texts_of, token_counter
 from cosmos_ray.words import Kind, Kinds, counted
 
 #: Requests at a time; more than one client of a store keeps busy, few enough for a small machine.
@@ -62,46 +64,90 @@ def look_at_inputs(
     """clips: in the manifest's order, those of one row together; of each row the first is looked at.
 
     taken: of how many rows the inputs are read as a gang reads them; None for all. Which ones follows from their ids.
-    Raises OSError for a store that does not answer.
+    Captions are counted where the model's tokenizer is on this machine. OSError: a store does not answer.
     """
-    faults, warnings = Kinds(), Kinds()
-    rows = asked = size = 0
-    sample: list[tuple[int, int, Clip]] = []
+    look = _Look(bundle, config, manifest, sys.maxsize if taken is None else taken)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for batch in _batches(_first_of_each_row(clips)):
-            references = [(clip, column, uri) for clip in batch for column, uri in references_of(clip)]
-            answers = list(pool.map(lambda one: _ask(one[1], one[2], manifest), references))
-            refused: dict[str, str] = {}
-            for (clip, _, _), answer in zip(references, answers, strict=True):
-                if isinstance(answer, RowError):
-                    refused.setdefault(clip.id, str(answer))
-                else:
-                    size += answer
-            for clip in batch:
-                if clip.id in refused:
-                    faults.add(clip.row_id, refused[clip.id])
-                else:
-                    _keep(sample, clip, rows, taken)
-                rows += 1
-            asked += len(references)
+            look.ask(batch, pool)
+    return look.take()
 
-    def take(clip: Clip) -> tuple[str, ...] | RowError:
+
+class _Look:
+    """A look in the making."""
+
+    def __init__(self, bundle: Bundle, config: InputsConfig, manifest: str, taken: int) -> None:
+        self._bundle, self._config, self._manifest, self._most = bundle, config, manifest, taken
+        self._count = token_counter(bundle)
+        self._faults, self._warnings = Kinds(), Kinds()
+        self._rows = self._asked = self._size = self._kept = 0
+        #: Clips whose ids have the smallest hashes: spread over the manifest, and the same ones every time.
+        self._sample: list[tuple[int, int, Clip]] = []
+
+    def ask(self, clips: list[Clip], pool: ThreadPoolExecutor) -> None:
+        references = [(clip, column, uri) for clip in clips for column, uri in references_of(clip)]
+        answers = list(pool.map(lambda one: self._ask(one[1], one[2]), references))
+        refused: dict[str, str] = {}
+        for (clip, _, _), answer in zip(references, answers, strict=True):
+            if isinstance(answer, RowError):
+                refused.setdefault(clip.id, str(answer))
+            else:
+                self._size += answer
+        for clip in clips:
+            if clip.id in refused:
+                self._faults.add(clip.row_id, refused[clip.id])
+            elif next(references_of(clip), None) is None:
+                self._settle(clip, clip.warnings)
+            else:
+                self._keep(clip)
+        self._asked += len(references)
+        self._rows += len({clip.id for clip, _, _ in references})
+
+    def take(self) -> InputsLook:
+        """Read the inputs of the sample; what there is to say."""
+        chosen = [clip for _, _, clip in sorted(self._sample, key=lambda one: one[1])]
+        with ThreadPoolExecutor(_TAKEN_AT_ONCE) as pool:
+            for clip, found in zip(chosen, pool.map(self._prepare, chosen), strict=True):
+                if isinstance(found, RowError):
+                    self._faults.add(clip.row_id, str(found))
+                else:
+                    self._settle(clip, found)
+        return InputsLook(
+            self._rows, self._asked, self._size, len(chosen), self._faults.found(), self._warnings.found()
+        )
+
+    def _ask(self, column: str, uri: str) -> int | RowError:
         try:
-            found = prepare(clip, bundle, 1, config.rules, manifest).warnings
-            refuse_doubtful(found, config.strict)
+            return input_size(column, uri, self._manifest)
         except RowError as error:
             return error
-        return found
 
-    chosen = [clip for _, _, clip in sorted(sample, key=lambda one: one[1])]
-    with ThreadPoolExecutor(_TAKEN_AT_ONCE) as pool:
-        for clip, found in zip(chosen, pool.map(take, chosen), strict=True):
-            if isinstance(found, RowError):
-                faults.add(clip.row_id, str(found))
-                continue
-            for warning in found:
-                warnings.add(clip.row_id, warning)
-    return InputsLook(rows, asked, size, len(chosen), faults.found(), warnings.found())
+    def _prepare(self, clip: Clip) -> tuple[str, ...] | RowError:
+        try:
+            return prepare(clip, self._bundle, 1, self._config.rules, self._manifest).warnings
+        except RowError as error:
+            return error
+
+    def _keep(self, clip: Clip) -> None:
+        order = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
+        self._kept += 1
+        heapq.heappush(self._sample, (-order, self._kept, clip))
+        if len(self._sample) > self._most:
+            _, _, left_out = heapq.heappop(self._sample)
+            self._settle(left_out, left_out.warnings)
+
+    def _settle(self, clip: Clip, warnings: tuple[str, ...]) -> None:
+        """What a gang would say of a clip that can be made."""
+        if self._count is not None:
+            captions = () if clip.prompt_embedding else clip.prompts
+            warnings += cut_captions(texts_of(clip.cameras, captions, clip.negative_prompt), self._count)
+        try:
+            refuse_doubtful(warnings, self._config.strict)
+        except RowError as error:
+            self._faults.add(clip.row_id, str(error))
+            return
+        for warning in warnings:
+            self._warnings.add(clip.row_id, warning)
 
 
 def references_of(clip: Clip) -> Iterator[tuple[str, str]]:
@@ -116,18 +162,11 @@ def references_of(clip: Clip) -> Iterator[tuple[str, str]]:
         yield "prompt_embedding", clip.prompt_embedding
 
 
-def _ask(column: str, uri: str, manifest: str) -> int | RowError:
-    try:
-        return input_size(column, uri, manifest)
-    except RowError as error:
-        return error
-
-
 def _first_of_each_row(clips: Iterable[Clip]) -> Iterator[Clip]:
-    """Those that can be made and read something."""
+    """Those that can be made."""
     last = None
     for clip in clips:
-        if clip.row_id != last and clip.error is None and next(references_of(clip), None):
+        if clip.row_id != last and clip.error is None:
             yield clip
         last = clip.row_id
 
@@ -135,12 +174,3 @@ def _first_of_each_row(clips: Iterable[Clip]) -> Iterator[Clip]:
 def _batches(clips: Iterator[Clip]) -> Iterator[list[Clip]]:
     while batch := list(itertools.islice(clips, _BATCH)):
         yield batch
-
-
-def _keep(sample: list[tuple[int, int, Clip]], clip: Clip, number: int, most: int | None) -> None:
-    """The clips whose ids have the smallest hashes: spread over the manifest, and the same ones every time."""
-    order = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
-    if most is not None and len(sample) >= most:
-        heapq.heappushpop(sample, (-order, number, clip))
-    else:
-        heapq.heappush(sample, (-order, number, clip))

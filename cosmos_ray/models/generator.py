@@ -31,6 +31,7 @@ from cosmos_ray.models.network.fp8 import check_fp8
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.sampler import Grid, SamplerState
 from cosmos_ray.models.text import t5, text
+from cosmos_ray.models.text.tokens import cut_captions, texts_of
 from cosmos_ray.models.timing import timed
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8
 from cosmos_ray.words import counted
@@ -107,7 +108,8 @@ class Generator:
         views = request.n_views
         positive = request.text.positive if request.text else self._encode_views(request.prompts, views)
         negative = self._encode_views([request.negative_prompt], views) if request.negative_prompt else None
-        return replace(request, text=ClipText(positive, negative, self._cut_captions(request)))
+        named = texts_of(request.views, () if request.text else request.prompts, request.negative_prompt)
+        return replace(request, text=ClipText(positive, negative, cut_captions(named, self.text_encoder.tokens_of)))
 
     def denoise(
         self,
@@ -218,17 +220,6 @@ class Generator:
             if frames is None or frames.dtype != np.uint8 or frames.shape != expected_shape:
                 found = "no frames" if frames is None else f"{frames.dtype} frames {list(frames.shape)}"
                 raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
-
-    def _cut_captions(self, request: ClipRequest) -> tuple[str, ...]:
-        """A warning for each text of which the encoder reads only the beginning."""
-        captions = () if request.text else request.prompts
-        named = [*zip(request.views, captions, strict=False), ("negative prompt", request.negative_prompt)]
-        counts = {name: self.text_encoder.tokens_of(text) for name, text in named if self.text_encoder and text}
-        return tuple(
-            f"{name}: caption cut: {tokens} tokens, of which the text encoder reads the first {TEXT_TOKENS}"
-            for name, tokens in counts.items()
-            if tokens > TEXT_TOKENS
-        )
 
     def _encode_views(self, captions: Sequence[str], views: int) -> tuple[np.ndarray, ...]:
         """[M, D] a view: one caption for view 0 and none for the others, or one each. An empty caption is no text."""

@@ -129,3 +129,13 @@ def test_what_people_read(tmp_path: Path) -> None:
     assert first == "inputs: 2 rows with 2 files, 0.0 GB; 1 row looked into"
     assert second == "1 row would fail, as:"
     assert third.startswith("  missing: column `input_video`: found ")
+
+
+def test_captions_that_the_encoder_cuts_are_told_of_rows_without_inputs_too(tmp_path: Path) -> None:
+    tiny = load_bundle("tiny")
+    (clip,) = clips_of(tmp_path, [{"id": "long", "prompt": "car " * 600}])
+    ((row_id, message),) = look_at_inputs([clip], tiny, InputsConfig(), "", 0).warnings[0].examples
+    assert row_id == "long"
+    assert "caption cut: 601 tokens" in message
+    strict = look_at_inputs([clip], tiny, InputsConfig(strict=True), "", 0)
+    assert message in strict.faults[0].examples[0][1]
