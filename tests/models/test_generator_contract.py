@@ -238,7 +238,7 @@ def test_a_gang_without_text_embeddings_is_told_so_before_anything_is_exchanged(
         ({"n_views": 8}, "`n_views`: found 8, expected 1 to 7"),
         ({"num_conditional_frames": 2}, "expected one of 0, 1, 5"),
         ({"num_conditional_frames": 1, "frames": None}, "`input_video`: found 'no frames'"),
-        ({"prompts": ("a", "b"), "n_views": 3}, "found '2 captions', expected 1, or one for each of the 3 views"),
+        ({"prompts": ("a", "b"), "n_views": 3}, "found '2 captions', expected 1, or one for each of 3 views"),
         (
             {"num_conditional_frames": 1, "frames": np.zeros((1, 1, 8, 8, 3), np.uint8)},
             r"uint8 frames \[1, 1, 8, 8, 3\]",
