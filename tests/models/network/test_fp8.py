@@ -100,6 +100,13 @@ def test_a_batch_and_fewer_queries_than_keys() -> None:
     assert torch.equal(found[:1], fp8.fp8_attention(q[:1, :9], k[:1], v[:1])), "scales are an element's own"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_answer_is_in_the_dtype_of_the_question(dtype: torch.dtype) -> None:
+    """The imitation computes in float32: a network in bfloat16 could not go on with that."""
+    q, k, v = (x.to(dtype) for x in drawn(tokens=40, width=16))
+    assert fp8.fp8_attention(q, k, v).dtype == dtype
+
+
 def test_the_kernel_is_given_scales_and_its_answer_the_mean() -> None:
     """In the kernel's place stands its imitation: there is no GPU where tests run."""
     q, k, v = (torch.cat((x, 2 * x)) for x in drawn(tokens=40, width=16))
