@@ -19,9 +19,12 @@ from cosmos_ray.store.storage import Storage
 # Each test process is one of several on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-# Every Ray that a test starts does without what no test looks at: workers before anybody asks for one, statistics.
+# Every Ray that a test starts does without statistics and workers that nobody has asked for yet, and keeps those that
+# have imported what the next job needs.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 os.environ.setdefault("RAY_enable_worker_prestart", "0")
+os.environ.setdefault("RAY_num_workers_soft_limit", "4")
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # A node that is gone refuses at once; one that only does not answer yet has a busy machine.
 os.environ.setdefault("RAY_health_check_timeout_ms", "120000")
