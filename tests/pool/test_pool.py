@@ -245,7 +245,7 @@ def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path, monkeypatch:
     manifest, ledger = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out/_cosmos_ray/ledger"
     clock = SimpleNamespace(monotonic=lambda: 3600.0 * (len(list(ledger.glob("*/*.json"))) >= 2))
     monkeypatch.setattr(gpu_time, "time", clock)
-    with pytest.raises(JobFailedError, match="the budget .* is spent"):
+    with pytest.raises(JobFailedError, match=r"the budget .* is spent"):
         run_job(manifest, tmp_path / "out", gang_size=1, max_gpu_hours=1)
     made = records(tmp_path / "out")
     assert 2 <= len(made) < 12
