@@ -45,7 +45,7 @@ def output(one_node: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of all kinds of rows."""
     folder = tmp_path_factory.mktemp("job")
     picture = np.random.default_rng(0).integers(0, 256, (35, 64, 112, 3), np.uint8)
-    (folder / "drive.mp4").write_bytes(encode_mp4(picture, 10))
+    (folder / "drive.mp4").write_bytes(encode_mp4(picture, 24))
     (folder / "one.mp4").write_bytes(encode_mp4(picture[:3], 10))
     summary, said = run_job(write_manifest(folder / "m.parquet", ROWS), folder / "out")
     assert (summary.ok, summary.failed) == (5, 1), said

@@ -99,7 +99,7 @@ class BackgroundJob:
         self._config = fake_config(manifest, output, **settings)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        _STARTED.append(self)
+        _STARTED.add(self)
 
     def _run(self) -> None:
         try:
@@ -115,7 +115,7 @@ class BackgroundJob:
         """How it ended; raises what it raised."""
         self._thread.join(PATIENCE_S)
         assert self._ended, f"the job did not end: {self.said}"
-        _STARTED.remove(self)
+        _STARTED.discard(self)
         if isinstance(self._ended[0], Exception):
             raise self._ended[0]
         return self._ended[0]
@@ -129,7 +129,7 @@ class BackgroundJob:
             self._thread.join(1)
 
 
-_STARTED: list[BackgroundJob] = []
+_STARTED: set[BackgroundJob] = set()
 
 
 def end_background_jobs() -> None:
