@@ -130,12 +130,12 @@ def test_a_killed_driver_is_resumed_by_the_same_command(
     rows.append({**SMALL, "id": "bad", "prompt": "a road", "num_conditional_frames": 1})
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     first = start(_command(manifest, output), environment)
-    wait_for(lambda: first.poll() or len(list(output.glob("clips/*/*/clip.json"))) >= 3, "three clips")
+    wait_for(lambda: first.poll() or (output / "_cosmos_ray/attempts/r6.1").exists(), "the one that hangs")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     before = {clip: one for clip, one in records(output).items() if one.status == "ok"}
     times = {entry.path: identity(output / entry.path) for one in before.values() for entry in one.files}
-    assert 0 < len(before) < 7
+    assert 4 <= len(before) < 7, "three clips are in flight"
 
     second = start(_command(manifest, output), environment)
     _, said = second.communicate(timeout=PATIENCE_S)
