@@ -61,9 +61,8 @@ from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E
 
 from cosmos_ray.clip.approximations import Approximations  # noqa: E402
 from cosmos_ray.clip.request import TEXT_TOKENS  # noqa: E402
-from cosmos_ray.models import passes  # noqa: E402
 from cosmos_ray.models.network import attention as kernels  # noqa: E402
-from cosmos_ray.models.network import dit  # noqa: E402
+from cosmos_ray.models.network import dit, passes  # noqa: E402
 from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
 from cosmos_ray.models.network.fp8 import check_fp8, fp8_attention  # noqa: E402
 from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
