@@ -68,14 +68,15 @@ def run_job(manifest: str, output: Path | str, **settings: Any) -> tuple[Summary
     return generate(fake_config(manifest, output, **settings), said.append), said
 
 
-def actor_pids(class_name: str) -> list[int]:
-    """Processes of the live actors of a class, on whatever node of this machine."""
+def actor_pids(class_name: str, name: str = "") -> list[int]:
+    """Processes of the live actors of a class, on whatever node of this machine. name: how their names begin; a rank's
+    does with its gang's."""
     from ray._private.state import actors  # the public state API needs a dashboard
 
     return [
         actor["Pid"]
         for actor in actors().values()
-        if actor["ActorClassName"].endswith(class_name) and actor["State"] == "ALIVE"
+        if actor["ActorClassName"].endswith(class_name) and actor["State"] == "ALIVE" and actor["Name"].startswith(name)
     ]
 
 
