@@ -241,15 +241,15 @@ def test_limit_and_resume(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_stops_the_job_between_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is spent when two clips are made, whatever they took. The one that is denoised then is finished."""
-    rows = [{**SMALL, "id": f"r{n:02d}", "prompt": "a road [seconds=5]" if n > 1 else "a road"} for n in range(12)]
+    """It is spent when a clip is made, whatever that took. The one that is denoised then is finished."""
+    rows = [{**SMALL, "id": f"r{n:02d}", "prompt": "a road [seconds=8]" if n else "a road"} for n in range(12)]
     manifest, ledger = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out/_cosmos_ray/ledger"
-    clock = SimpleNamespace(monotonic=lambda: 3600.0 * (len(list(ledger.glob("*/*.json"))) >= 2))
+    clock = SimpleNamespace(monotonic=lambda: 3600.0 * any(ledger.glob("*/*.json")))
     monkeypatch.setattr(gpu_time, "time", clock)
     with pytest.raises(JobFailedError, match=r"the budget .* is spent"):
         run_job(manifest, tmp_path / "out", gang_size=1, max_gpu_hours=1)
     made = records(tmp_path / "out")
-    assert 2 <= len(made) < 12
+    assert 1 <= len(made) < 12
     assert {one.status for one in made.values()} == {"ok"}
     begun = {path.name.rpartition(".")[0] for path in (tmp_path / "out").glob("_cosmos_ray/attempts/*")}
     assert begun > set(made), "clips that were ready, but not being denoised, are given back"
