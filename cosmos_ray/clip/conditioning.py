@@ -97,13 +97,15 @@ def _stacked(
     total, count = video.info.frames, len(views)
     a_view, rest = divmod(total, count)
     if rest or not a_view:
-        raise RowError(f"found {total} frames in all, expected a multiple of {count} (views one after the other)")
+        raise RowError(
+            f"found {counted(total, 'frame')} in all, expected a multiple of {count} (views one after the other)"
+        )
     parts = [video.seconds[view * a_view : (view + 1) * a_view] for view in range(count)]
     parts = [part - part[0] for part in parts]
     try:
         chosen = take_frames(parts, views, num_frames, rate)
     except RowError as error:
-        raise RowError(f"{error}: {total} frames / {counted(count, 'view')}", error.failure_class) from error
+        raise RowError(f"{error}: {counted(total, 'frame')} / {counted(count, 'view')}", error.failure_class) from error
     taken = chosen + a_view * np.arange(count)[:, None]
     frames = np.empty((count, num_frames, *size_hw, 3), np.uint8)
     small: dict[int, np.ndarray] = {}
@@ -121,7 +123,7 @@ def _stacked(
     said = timing_warnings(parts, chosen, [info.fps] * count, views, rate)
     said += [("", text) for text in picture_warnings(info, size_hw, rules)]
     if seams and runs_on(small, total, count):
-        said.append(("", f"one shot that runs on across the boundaries of its {count} views: expected the views one "
+        said.append(("", f"one shot that runs on across the boundaries of its {counted(count, 'view')}: expected the views one "
                          "after the other in time (or `input_videos`, a file a view)"))  # fmt: skip
     return Conditioning(frames, tuple(map(tuple, taken.tolist())), (info,), in_words(said, views))
 

@@ -17,6 +17,7 @@ import numpy as np
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
 from cosmos_ray.clip.info import Stream, input_arguments, too_slow
 from cosmos_ray.errors import RowError
+from cosmos_ray.words import counted
 
 #: A rate varies if the time between two frames is off the usual one by more than this part of it.
 _STEADY = 0.2
@@ -125,7 +126,7 @@ class _Found:
             return
         if len(self.shown) == self._max_frames:
             raise RowError(
-                f"found more than {self._max_frames} frames, expected at most so many (inputs.max_frames): cut the "
+                f"found more than {counted(self._max_frames, 'frame')}, expected at most so many (inputs.max_frames): cut the "
                 "video into shorter ones"
             )
         self.shown.append(shown)

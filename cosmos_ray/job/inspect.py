@@ -12,6 +12,7 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.words import counted
 
 #: What a line says of a file that is taken; null where it is refused.
 _FACTS = (
@@ -85,7 +86,7 @@ def in_words(line: dict[str, Any]) -> str:
     rate = f"{'about ' if line['is_variable'] else ''}{line['fps']:.4g} a second"
     lines = [
         f"{line['file']}: {line['codec']} in {line['container']}, track {line['track']}",
-        f"  {line['frames']} frames, {rate}{', varying' if line['is_variable'] else ''}; "
+        f"  {counted(line['frames'], 'frame')}, {rate}{', varying' if line['is_variable'] else ''}; "
         f"{line['width']}x{line['height']}, pixels {line['pixel_aspect']}, {line['field_order']}",
         f"  {colour}",
         f"  taken: {', '.join(map(str, line['taken']))}",
