@@ -123,7 +123,8 @@ def _stacked(
     said = timing_warnings(parts, chosen, [info.fps] * count, views, rate)
     said += [("", text) for text in picture_warnings(info, size_hw, rules)]
     if seams and runs_on(small, total, count):
-        said.append(("", f"one shot that runs on across the boundaries of its {counted(count, 'view')}: expected the views one "
+        its_views = counted(count, "view")
+        said.append(("", f"one shot that runs on across the boundaries of its {its_views}: expected the views one "
                          "after the other in time (or `input_videos`, a file a view)"))  # fmt: skip
     return Conditioning(frames, tuple(map(tuple, taken.tolist())), (info,), in_words(said, views))
 

@@ -126,8 +126,8 @@ class _Found:
             return
         if len(self.shown) == self._max_frames:
             raise RowError(
-                f"found more than {counted(self._max_frames, 'frame')}, expected at most so many (inputs.max_frames): cut the "
-                "video into shorter ones"
+                f"found more than {counted(self._max_frames, 'frame')}, expected at most so many (inputs.max_frames): "
+                "cut the video into shorter ones"
             )
         self.shown.append(shown)
         if shown > self._last:
