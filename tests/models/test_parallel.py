@@ -68,7 +68,7 @@ def made_by(world_size: int) -> list[dict[int, np.ndarray]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.long), 8])
+@pytest.mark.parametrize("world_size", [2, *(pytest.param(size, marks=pytest.mark.long) for size in (4, 8))])
 def test_any_gang_makes_the_clip_of_one_rank(world_size: int) -> None:
     """7, 3 and 1 views: at most 1e-4 away (relative) at the end of 35 steps, and equal on every rank."""
     (expected,) = made_by(1)

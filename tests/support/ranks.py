@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -17,6 +18,9 @@ from cosmos_ray.models.parallel import ContextParallel
 
 #: A rank that fails leaves the others waiting for it; they give up after this time.
 TIMEOUT = timedelta(seconds=300)
+#: So many processes stay for the gangs to come: torch costs a new one more than most of what it is asked for. (Ranks on
+#: GPUs are new ones each time: a process keeps its GPU's memory.)
+_KEPT = 4
 
 
 def run_ranks(
@@ -37,13 +41,33 @@ def run_ranks(
 def _run_once(
     world_size: int, function: Callable[..., Any], args: tuple[Any, ...], backend: str, first_gpu: int
 ) -> list[Any]:
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(world_size, mp_context=get_context("spawn")) as pool:
-        store = Path(folder) / "store"
-        futures = [
-            pool.submit(_be_rank, rank, world_size, store, backend, first_gpu + rank, function, args)
-            for rank in range(world_size)
-        ]
-        return [future.result() for future in futures]
+    keep = backend == "gloo" and world_size <= _KEPT
+    pool = _kept_processes() if keep else _processes(world_size)
+    try:
+        with TemporaryDirectory() as folder:
+            store = Path(folder) / "store"
+            futures = [
+                pool.submit(_be_rank, rank, world_size, store, backend, first_gpu + rank, function, args)
+                for rank in range(world_size)
+            ]
+            results = [future.result() for future in futures]
+    except BaseException:
+        _kept_processes.cache_clear()  # some may still wait for the one that failed
+        pool.shutdown(wait=False)
+        raise
+    if not keep:
+        pool.shutdown()
+    return results
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+@functools.cache
+def _kept_processes() -> ProcessPoolExecutor:
+    """Started as they are needed, and there until this process ends."""
+    return _processes(_KEPT)
 
 
 def _be_rank(
