@@ -89,7 +89,7 @@ def _buckets(values: list[float]) -> list[float]:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long  # its last levels are there for ten seconds after a job, and may be missed
 def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job with much that can be counted: two modes, an input, faulty rows, a rank that dies while a clip hangs."""
     monkeypatch.setattr(cosmos_ray.pool.watched, "_PING_S", 0.2)
