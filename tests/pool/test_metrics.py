@@ -162,7 +162,7 @@ def _agrees(last: Scrape, end: Scrape, found: dict[str, Record], said: list[str]
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, tmp_path: Path) -> None:
     """Bytes of all attempts, and requests made again: until the second attempt nothing can be stored."""
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
@@ -201,7 +201,7 @@ def _exported(metric: Metric) -> dict[str, str]:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("endpoint")
 def test_an_agent_that_does_not_answer_is_harmless(tmp_path: Path) -> None:
     """Stopped for as long as the job runs: the job ends well all the same. (What it counted in more than ten seconds of
