@@ -89,7 +89,6 @@ def _buckets(values: list[float]) -> list[float]:
 
 
 @pytest.mark.ray
-@pytest.mark.long  # its last levels are there for ten seconds after a job, and may be missed
 def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job with much that can be counted: two modes, an input, faulty rows, a rank that dies while a clip hangs."""
     monkeypatch.setattr(cosmos_ray.pool.watched, "_PING_S", 0.2)
@@ -107,29 +106,25 @@ def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monk
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     job = BackgroundJob(manifest, output, gang={"clips_in_flight": 2})
 
-    def tells_of_the_clip_that_hangs() -> None:
+    def tells_of_the_clip_that_hangs() -> Scrape:
         busy = Scrape(endpoint, output)
         assert busy("clips_open", stage="denoising") == 1
-        assert busy("clips_wanted") == 6
-        assert busy("gangs", state="up") == busy("gangs", state="placed") == busy("gangs", state="wanted") == 1
         assert busy("clips_open", stage="waiting") + busy("clips_open", stage="prepared") >= 1
+        assert (busy("clips_wanted"), busy("clips_settled")) == (6, 1)
+        assert busy("gangs", state="up") == busy("gangs", state="placed") == busy("gangs", state="wanted") == 1
+        assert busy("paused") == busy("nodes_avoided") == 0
+        return busy
 
-    holds_at_last(tells_of_the_clip_that_hangs)
+    # Levels are looked at while nothing moves: Ray goes on showing them for ten seconds only. It keeps what was counted.
+    busy = holds_at_last(tells_of_the_clip_that_hangs)
     os.kill(actor_pids("Rank")[0], signal.SIGKILL)
-
-    def last_levels() -> Scrape | None:
-        seen = Scrape(endpoint, output)
-        idle = seen("paused") == seen("nodes_avoided") == seen("gangs", state="placed") == 0
-        return seen if idle and seen("clips_settled") == 6 else None
-
-    last = wait_for(last_levels, "the levels after the last clip: Ray shows them for a while")
     summary = job.result()
     assert (summary.ok, summary.failed) == (3, 3), job.said
     # A scrape may meet a report that is taken in by half.
-    holds_at_last(lambda: _agrees(last, Scrape(endpoint, output), records(output), job.said))
+    holds_at_last(lambda: _agrees(busy, Scrape(endpoint, output), records(output), job.said))
 
 
-def _agrees(last: Scrape, end: Scrape, found: dict[str, Record], said: list[str]) -> None:
+def _agrees(busy: Scrape, end: Scrape, found: dict[str, Record], said: list[str]) -> None:
     """What the endpoint has counted after the job, against its records and what it said."""
     ok = [record for record in found.values() if record.status == "ok"]
     failed = Counter(record.failure_class for record in found.values() if record.status == "failed")
@@ -158,11 +153,10 @@ def _agrees(last: Scrape, end: Scrape, found: dict[str, Record], said: list[str]
 
     assert len(end.processes) == 1, "series that multiply with every gang that is replaced"
     kinds = {name: kind for metric in METRICS for name, kind in _exported(metric).items()}
-    assert last.types | end.types == kinds, "what is declared and what is exported differ"
+    assert busy.types | end.types == kinds, "what is declared and what is exported differ"
 
 
 @pytest.mark.ray
-@pytest.mark.long
 def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, tmp_path: Path) -> None:
     """Bytes of all attempts, and requests made again: until the second attempt nothing can be stored."""
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
@@ -201,7 +195,6 @@ def _exported(metric: Metric) -> dict[str, str]:
 
 
 @pytest.mark.ray
-@pytest.mark.long
 @pytest.mark.usefixtures("endpoint")
 def test_an_agent_that_does_not_answer_is_harmless(tmp_path: Path) -> None:
     """Stopped for as long as the job runs: the job ends well all the same. (What it counted in more than ten seconds of

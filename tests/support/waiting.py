@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 #: What needs to happen has happened by then, on a machine that does thirty other things; after it, something hangs.
-PATIENCE_S = 600.0
+PATIENCE_S = 300.0
 _POLL_S = 0.05
 
 Found = TypeVar("Found")
@@ -23,8 +23,8 @@ def wait_for(condition: Callable[[], Found], what: str | Callable[[], str]) -> F
     return found
 
 
-def holds_at_last(check: Callable[[], None]) -> None:
-    """Return when `check` passes; after `PATIENCE_S` its own AssertionError is raised."""
+def holds_at_last(check: Callable[[], Found]) -> Found:
+    """What `check` returns once it passes; after `PATIENCE_S` its own AssertionError is raised."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
