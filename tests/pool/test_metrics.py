@@ -115,7 +115,7 @@ def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monk
         assert busy("paused") == busy("nodes_avoided") == 0
         return busy
 
-    # Levels are looked at while nothing moves: Ray goes on showing them for ten seconds only. It keeps what was counted.
+    # Levels are looked at while nothing moves: Ray shows them for ten seconds more only. It keeps what was counted.
     busy = holds_at_last(tells_of_the_clip_that_hangs)
     os.kill(actor_pids("Rank")[0], signal.SIGKILL)
     summary = job.result()
