@@ -25,7 +25,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 #: A command that is asked for in an issue before every release has it.
-LATER_COMMANDS = {"doctor"}
+LATER_COMMANDS = set[str]()
 
 
 def _named(page: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from cosmos_ray.cli import inputs, job, manifest, model, output
+from cosmos_ray.cli import inputs, job, machine, manifest, model, output
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.store.storage import explain
 
@@ -20,6 +20,7 @@ Exit codes: 0 done; 1 the job failed; 2 bad arguments, manifest or model; 3 more
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 # As `--help` shows them: what is asked for, what makes it, the job, what it has made.
+app.add_typer(machine.app)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(model.app, name="model")
 app.add_typer(inputs.app)

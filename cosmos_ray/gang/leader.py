@@ -56,15 +56,17 @@ class RankProcess:
 
 @dataclass(frozen=True)
 class GangInfo:
-    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part."""
+    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part; kernels: in words, or ""."""
 
     node: str
     ranks: tuple[RankProcess, ...]
     load_seconds: float
     load_parts: dict[str, float]
+    kernels: str = ""
 
     def how_loaded(self) -> str:
-        return f"loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
+        kernels = f"{self.kernels}; " if self.kernels else ""
+        return f"{kernels}loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ class GangLeader:
         for part in loaded[0]:  # rank 0 has every part
             parts[part] = max(seconds.get(part, 0.0) for seconds in loaded)
         log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
-        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts)
+        kernels = await self._ranks[0].kernels.remote()
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts, kernels)
 
     async def stages(self) -> dict[str, int]:
         """How many clips are in each of the gang's stages (`metrics.STAGES`)."""

@@ -94,6 +94,14 @@ class Rank:
         log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
 
+    def kernels(self) -> str:
+        """Which attention and passes the network runs with here, in words; "" for a generator without a network."""
+        if self._spec.bundle.generator == "fake":
+            return ""
+        from cosmos_ray.models.network.kernels import kernels_of
+
+        return kernels_of(self._generator.bundle, self._spec.device, self._spec.approximations)
+
     def _join(self, spec: GangSpec, port: int) -> Any:
         if spec.bundle.generator == "fake":
             from cosmos_ray.models.fake import Alone

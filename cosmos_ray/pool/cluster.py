@@ -16,9 +16,7 @@ from ray.exceptions import RpcError
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
-
-#: Below this many parameters' worth of channels x blocks, a model is small enough for CPUs.
-_SMALL_MODEL = 512 * 12
+from cosmos_ray.models.bundle.memory import runs_on_cpus
 
 
 @contextlib.contextmanager
@@ -94,7 +92,7 @@ def _device(bundle: Bundle, config: GenerateConfig) -> str:
         return config.device
     if _amounts("GPU"):
         return "cuda"
-    if bundle.network.model_channels * bundle.network.num_blocks <= _SMALL_MODEL:
+    if runs_on_cpus(bundle):
         return "cpu"
     if config.gang_size is None:
         raise UsageError(

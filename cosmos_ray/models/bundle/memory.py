@@ -20,6 +20,8 @@ GPU_BYTES = {"80 GB": 80_000_000_000, "141 GB": 141_000_000_000}
 _OVERHEAD_BYTES = 3_000_000_000
 #: Part of a GPU's memory that decoding a view whole may take.
 WHOLE_DECODE_SHARE = 1 / 3
+#: Below this many channels x blocks, a model is small enough for CPUs.
+_SMALL_MODEL = 512 * 12
 #: T5-11B's encoder: assumed where the dimensions come with the weights and those are not at hand.
 T5_11B_ENCODER_PARAMETERS = 4_864_791_552
 
@@ -51,6 +53,11 @@ class MemoryPlan:
             f"{'fits' if self.total <= size else 'too much for'} {name}" for name, size in GPU_BYTES.items()
         )
         return f"gang of {self.gang_size}: {self.total / 1e9:.1f} GB on rank 0 ({listed}); {fits}"
+
+
+def runs_on_cpus(bundle: Bundle) -> bool:
+    """Whether the network is small enough to be worth running without GPUs."""
+    return bundle.network.model_channels * bundle.network.num_blocks <= _SMALL_MODEL
 
 
 def memory_plans(bundle: Bundle, text_parameters: int | None = None, limit: int = 8) -> list[MemoryPlan]:

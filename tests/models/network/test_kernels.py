@@ -138,7 +138,7 @@ def test_passes_are_fused_on_a_gpu_when_nothing_is_learnt(
 ) -> None:
     """A fused kernel knows no gradients: it would train nothing, in silence."""
     asked: list[torch.device] = []
-    monkeypatch.setattr(passes, "_working_kernels", lambda device: asked.append(device) or "kernels")
+    monkeypatch.setattr(passes, "_working_kernels", lambda device: asked.append(device) or ("kernels", ""))
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: casts)
     with torch.set_grad_enabled(learns):
         found = passes.fused_kernels(SimpleNamespace(is_cuda=is_cuda, device=CUDA))  # type: ignore[arg-type]

@@ -1,0 +1,34 @@
+"""This machine: whether a job would run here, and with what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Also: would this model run here? Files, access, memory.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URI", help="Also: write one object to a folder of a store, and read it.")
+    ] = None,
+) -> int:
+    """Show what this machine would use for a job, and what is missing. Exit code 1 if a job could not run."""
+    from cosmos_ray.job.doctor import examine
+
+    missing = slower = 0
+    for found in examine(model, store):
+        missing += found.level == "missing"
+        slower += found.level == "slower"
+        print(f"{found.level:8} {found.subject}: {found.message}", flush=True)
+    print(_verdict(missing, slower))
+    return 1 if missing else 0
+
+
+def _verdict(missing: int, slower: int) -> str:
+    if missing:
+        return "a job could not run here: see what is missing"
+    return "a job would run here, slower than it could" if slower else "a job would run here"
