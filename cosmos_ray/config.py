@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.rules import InputRules
@@ -17,16 +19,24 @@ from cosmos_ray.errors import UsageError
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """The words under a setting are its description: `cosmos-ray config` prints them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SamplingConfig(Approximations):
-    """What a row may leave out, and the numerics of all rows (None: the bundle's own); and the job's approximations."""
+    """What a row may leave out, and the numerics of all rows (null: the model's own); and the job's approximations."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     numerics: Literal["reference", "float32"] | None = None
+    """`reference`: rounded as the published pipeline does; `float32`; null: the model's own."""
     num_steps: int | None = Field(None, ge=1, le=1000)
+    """Steps of a clip whose row does not say; null: the model's own."""
     guidance: float | None = Field(None, ge=0, le=100)
+    """Guidance of a clip whose row does not say; null: the model's own."""
     negative_prompt: str | None = None
+    """Negative prompt of a clip whose row does not say; null: the model's own; "": none, at half the cost."""
 
     @property
     def approximations(self) -> Approximations:
@@ -34,16 +44,21 @@ class SamplingConfig(Approximations):
 
 
 class TextEncoderConfig(_Settings):
-    """Where the text encoder is (the gang's first rank, or the CPU of its node), and its dtype. None: the bundle's."""
+    """Where the text encoder is, and what it computes in."""
 
     device: Literal["gang", "cpu"] | None = None
+    """`gang`: the gang's first rank; `cpu`: its node's memory and processors; null: as the model says."""
     dtype: Literal["bfloat16", "float32"] | None = None
+    """null: as the model says."""
 
 
 class InputsConfig(InputRules):
-    """How the inputs of rows are taken (`InputRules`). strict: whatever is worth a warning fails its row."""
+    """How the inputs of rows are taken."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     strict: bool = False
+    """Whatever is worth a warning fails its row."""
 
     @property
     def rules(self) -> InputRules:
@@ -51,30 +66,33 @@ class InputsConfig(InputRules):
 
 
 class GangConfig(_Settings):
-    """How gangs work and when they are given up.
-
-    max_attempts: tries of one clip before it is `failed`. clips_in_flight: one being fetched, one denoised, one
-    published. placement_timeout_s: a job that has no gang at all fails after waiting so long for the GPUs of one (nodes
-    may have to be started). A clip's deadline is `deadline_factor` times the time predicted from the clips before it,
-    at least `deadline_min_s`; before anything was measured it is `deadline_first_s`. step_checkpoint: store the clip in
-    flight after every so many steps, for another gang to go on with; 0: never.
-    """
+    """How gangs work and when they are given up."""
 
     max_attempts: int = Field(3, ge=1)
+    """Tries of one clip before it is `failed`."""
     clips_in_flight: int = Field(3, ge=1)
+    """Clips a gang has at once: one being fetched, one denoised, one published."""
     deadline_factor: float = Field(4.0, gt=1)
+    """A clip may take so many times what the clips before it predict."""
     deadline_min_s: float = Field(120.0, gt=0)
+    """Seconds that a clip may take at least."""
     deadline_first_s: float = Field(1800.0, gt=0)
+    """Seconds that a clip may take before anything was measured."""
     placement_timeout_s: float = Field(3600.0, gt=0)
+    """Seconds that a job without any gang waits for the GPUs of one (nodes may have to be started)."""
     load_timeout_s: float = Field(1800.0, gt=0)
+    """Seconds that a gang may take to load the model."""
     step_checkpoint: int = Field(0, ge=0)
+    """Store the clip in flight after every so many steps, for another gang to go on with; 0: never."""
 
 
 class LeaseConfig(_Settings):
-    """Seconds between an owner's beats, and of silence after which another job may take over."""
+    """The job's ownership of its output."""
 
     beat_s: float = Field(5.0, gt=0)
+    """Seconds between an owner's beats."""
     life_s: float = Field(15.0, gt=0)
+    """Seconds of silence after which another job may take over."""
 
     @model_validator(mode="after")
     def _check(self) -> LeaseConfig:
@@ -86,37 +104,40 @@ class LeaseConfig(_Settings):
 class BreakerConfig(_Settings):
     """When the job itself is ill: faults that may not be the rows' own, one after the other, without a clip finished.
 
-    From the third on the job pauses, twice as long each time, up to `max_pause_s`. It stops after
-    `max_consecutive_faults` of them, not counting those of a store, or when they have gone on for `patience_s`.
+    From the third on the job pauses, twice as long each time.
     """
 
     max_consecutive_faults: int = Field(9, ge=1)
+    """The job stops after so many, not counting those of a store."""
     max_pause_s: float = Field(60.0, ge=0)
+    """Seconds of the longest pause."""
     patience_s: float = Field(900.0, ge=0)
+    """The job stops when they have gone on for so many seconds, whatever they are."""
 
 
 class GenerateConfig(_Settings):
-    """The job of `cosmos-ray generate`.
-
-    manifest: URI of a Parquet file, of a folder of them, or a pattern.
-    gang_size: GPUs (or CPU ranks) that share one clip, on one node; None takes the largest that fits every node with
-    GPUs. gangs: "MIN:MAX", or one number for both; as many as are worth their start (`demand.py`), MIN if there are
-    clips enough. max_failed: failures that are all right, a count ("3") or a fraction
-    ("0.05"). limit: make at most so many clips in this run. max_gpu_hours: denoise no further clip once gangs have held
-    GPUs for so long in this run, loading included; the job then ends with exit code 1.
-    redo_changed: make clips again whose row was edited, instead of refusing the manifest.
-    """
+    """The job of `cosmos-ray generate`."""
 
     manifest: str
+    """URI of a Parquet file, of a folder of them, or a pattern. Required."""
     output: str
+    """URI of the output; a job goes on from what is there. Required."""
     model: str = "cosmos-predict2-2b-multiview"
+    """Name of a model, or URI of a bundle's folder."""
     gang_size: int | None = Field(None, ge=1)
+    """GPUs (or CPU ranks) that share one clip, on one node; null: the largest that fits every node with GPUs."""
     gangs: str = "1"
+    """MIN:MAX, or one number for both: as many as are worth their start, MIN if there are clips enough."""
     limit: int | None = Field(None, ge=1)
+    """Make at most so many clips in this run; null: all."""
     max_failed: str = "0.05"
+    """Failures that are all right, a count ("3") or a fraction ("0.05"); with more: exit code 3."""
     max_gpu_hours: float | None = Field(None, gt=0)
+    """Denoise no further clip once gangs have held GPUs for so long in this run, loading included; then exit code 1."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    """What a gang's ranks run on."""
     redo_changed: bool = False
+    """Make clips again whose row was edited, instead of refusing the manifest."""
     sampling: SamplingConfig = SamplingConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     inputs: InputsConfig = InputsConfig()
@@ -179,6 +200,9 @@ def failed_allowed(max_failed: str, clips: int) -> int:
     return value if isinstance(value, int) else math.floor(value * clips + 1e-6)
 
 
+_REQUIRED = ("manifest", "output")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs."""
 
@@ -200,9 +224,15 @@ def _load_yaml(text: str) -> Any:
 
 
 def build_config(
-    flags: Mapping[str, Any], config_file: Path | None = None, assignments: Iterable[str] = ()
+    flags: Mapping[str, Any],
+    config_file: Path | None = None,
+    assignments: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> GenerateConfig:
-    """Flags that were given win over the file, `--set` over both. Raises UsageError naming the setting."""
+    """Flags that were given win over the file, `--set` over both. Raises UsageError naming the setting.
+
+    defaults: of settings that have none of their own, where a command can do without.
+    """
     settings: dict[str, Any] = {}
     if config_file is not None:
         try:
@@ -211,14 +241,51 @@ def build_config(
             raise UsageError(f"--config {config_file}: {_one_line(error)}") from error
         if not isinstance(settings, dict):
             raise UsageError(f"--config {config_file}: expected a mapping of settings")
-    settings.update(flags)
+    # `cosmos-ray config` prints the two without a default as null.
+    settings = {name: value for name, value in settings.items() if not (value is None and name in _REQUIRED)}
+    settings = {**(defaults or {}), **settings, **flags}
     for assignment in assignments:
         _assign(settings, assignment)
     try:
         return GenerateConfig.model_validate(settings)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UsageError(f"bad settings: {problems}") from error
+        raise UsageError(f"bad settings: {'; '.join(_problem(one) for one in error.errors())}") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with one setting, in our words where pydantic's say what its classes are made of."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        near = nearest_setting(name)
+        return f"{name}: there is no such setting" + (f"; the nearest is `{near}`" if near else "")
+    if error["type"] == "missing":
+        return f"{name}: not given; give --{name} URI, or `{name}:` in the --config file"
+    return f"{name}: {error['msg']}"
+
+
+def setting_names(settings: type[BaseModel] = GenerateConfig) -> list[str]:
+    """All settings as `--set` names them: `limit`, `sampling.num_steps`, …"""
+    names = []
+    for name, field in settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            names += [f"{name}.{below}" for below in setting_names(group)]
+        else:
+            names.append(name)
+    return names
+
+
+def nearest_setting(name: str) -> str | None:
+    """The setting that `name` may have meant: one that is spelt nearly so, or one of that name in another group."""
+    names = setting_names()
+    leaf = name.rpartition(".")[2]
+    by_leaf = {known.rpartition(".")[2]: known for known in names}
+    if leaf in by_leaf:
+        return by_leaf[leaf]
+    if found := difflib.get_close_matches(name, names, 1, 0.7):
+        return found[0]
+    leaves = difflib.get_close_matches(leaf, by_leaf, 1, 0.7)
+    return by_leaf[leaves[0]] if leaves else None
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from cosmos_ray.cli.lines import say
-from cosmos_ray.cli.options import Assignments, Config, Json, Manifest, Model
+from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
 from cosmos_ray.words import counted
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+#: Of a plan that is told no output: a job's settings have one.
+NO_OUTPUT = "no output"
 #: Rows whose inputs `plan --inputs` takes, if it is not told how many.
 _TAKEN = 100
 
@@ -51,9 +53,12 @@ class _PlanCommand(TyperCommand):
 
 @app.command(cls=_PlanCommand)
 def plan(
-    manifest: Manifest,
+    manifest: Manifest = None,
     output: Annotated[
-        str | None, typer.Option(help="Leave out the clips that are done or failed in this output.")
+        str | None,
+        typer.Option(
+            help="Leave out the clips that are done or failed in this output.", show_default="that of --config, or none"
+        ),
     ] = None,
     model: Model = None,
     gpu: Annotated[Gpu, typer.Option(help="GPUs to estimate for.")] = Gpu.h100,
@@ -81,11 +86,8 @@ def plan(
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.store.storage import Storage
 
-    # A job's settings include its output; nothing is written to this one.
-    settings = _settings(
-        config, assignments, manifest=manifest, output="none" if output is None else output, model=model
-    )
-    storage = None if output is None else Storage(output)
+    settings = _settings(config, assignments, output_optional=True, manifest=manifest, output=output, model=model)
+    storage = None if settings.output == NO_OUTPUT else Storage(settings.output)
     state = Ledger(storage).state() if storage else LedgerState.empty()
     bundle = load_bundle(settings.model)
     clips = _clips_left(settings, bundle, state)
@@ -154,19 +156,39 @@ def _plan_lines(found: Plan) -> Iterator[str]:
 
 @app.command()
 def generate(
-    manifest: Manifest,
-    output: Annotated[str, typer.Option(help="URI of the output. A job goes on from what is there.")],
+    manifest: Manifest = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="URI of the output. A job goes on from what is there.", show_default="that of --config"),
+    ] = None,
     model: Model = None,
-    gang_size: Annotated[int | None, typer.Option(help="GPUs that make one clip together.")] = None,
+    gang_size: Annotated[
+        int | None,
+        typer.Option(
+            help="GPUs that make one clip together.", show_default="the largest that fits every node with GPUs"
+        ),
+    ] = None,
     gangs: Annotated[
         str | None,
-        typer.Option(metavar="MIN:MAX", help="How many gangs at once; more than MIN only if there are clips enough."),
+        typer.Option(
+            metavar="MIN:MAX",
+            help="How many gangs at once; more than MIN only if there are clips enough.",
+            show_default=DEFAULTS["gangs"],
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Make at most so many clips in this run.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Make at most so many clips in this run.", show_default="all")
+    ] = None,
     max_failed: Annotated[
-        str | None, typer.Option(help='How many clips may fail: "3", or a fraction "0.05". With more: exit code 3.')
+        str | None,
+        typer.Option(
+            help='How many clips may fail: "3", or a fraction "0.05". With more: exit code 3.',
+            show_default=DEFAULTS["max_failed"],
+        ),
     ] = None,
-    max_gpu_hours: Annotated[float | None, typer.Option(help="Begin no further clip after so many GPU-hours.")] = None,
+    max_gpu_hours: Annotated[
+        float | None, typer.Option(help="Begin no further clip after so many GPU-hours.", show_default="no limit")
+    ] = None,
     redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows have changed.")] = False,
     config: Config = None,
     assignments: Assignments = None,
@@ -190,7 +212,9 @@ def generate(
     return generate_clips(settings, say).exit_code
 
 
-def _settings(config: Path | None, assignments: list[str] | None, **flags: Any) -> GenerateConfig:
+def _settings(
+    config: Path | None, assignments: list[str] | None, output_optional: bool = False, **flags: Any
+) -> GenerateConfig:
     """A job's settings; a flag that is None was not given, and leaves its setting to the file."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return build_config(given, config, assignments or ())
+    return build_config(given, config, assignments or (), {"output": NO_OUTPUT} if output_optional else {})

@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
+from cosmos_ray.cli.options import MODELS
+
 app = typer.Typer()
 
 
 @app.command()
 def doctor(
-    model: Annotated[str | None, typer.Option(help="Also: would this model run here? Files, access, memory.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"Also: would this model run here (files, access, memory)? {MODELS}.", show_default="none"),
+    ] = None,
     store: Annotated[
         str | None, typer.Option(metavar="URI", help="Also: write one object to a folder of a store, and read it.")
     ] = None,

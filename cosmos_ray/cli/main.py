@@ -5,27 +5,51 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from cosmos_ray.cli import inputs, job, machine, manifest, model, output
+from cosmos_ray.cli import inputs, job, machine, manifest, model, output, settings
+from cosmos_ray.cli.help import teach
+from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
-from cosmos_ray.store.storage import explain
+from cosmos_ray.store.faults import explain_store
+from cosmos_ray.version import VERSION
 
 HELP = """Make data sets of multi-camera driving videos, on one machine or on a Ray cluster.
 
-Results go to standard output, everything else to standard error.
-Exit codes: 0 done; 1 the job failed; 2 bad arguments, manifest or model; 3 more clips failed than allowed."""
+Results go to standard output, everything else to standard error."""
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
-# As `--help` shows them: what is asked for, what makes it, the job, what it has made.
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# As `--help` shows them: this machine, what is asked for, what makes it, the job, what it has made.
 app.add_typer(machine.app)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(model.app, name="model")
+app.add_typer(settings.app)
 app.add_typer(inputs.app)
 app.add_typer(job.app)
 app.add_typer(output.app)
+teach(app)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cosmos-ray {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -42,7 +66,7 @@ def run(command: Callable[..., Any]) -> int:
     except CosmosRayError as error:
         return _complain(str(error), 1)
     except OSError as error:
-        return _complain(f"a file or store failed: {explain(error)}", 1)
+        return _complain(f"a file or store failed: {explain_store(error)}", 1)
     except typer.Exit as error:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -52,7 +76,20 @@ def run(command: Callable[..., Any]) -> int:
         if not hasattr(error, "show"):
             raise
         error.show()
+        if hint := _setting_hint(error):
+            print(hint, file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
+
+
+def _setting_hint(error: Exception) -> str:
+    """For a flag that there is not: most settings have none, and are told by `--set`."""
+    flag = str(getattr(error, "option_name", "") or "")
+    context = getattr(error, "ctx", None)
+    takes_settings = context is not None and any(one.name == "assignments" for one in context.command.params)
+    if not flag.startswith("--") or not takes_settings or getattr(error, "possibilities", None):
+        return ""
+    near = nearest_setting(flag[2:].replace("-", "_"))
+    return f"Settings beyond the flags: --set {near}=… (`cosmos-ray config` has all)" if near else ""
 
 
 def _complain(message: str, code: int) -> int:

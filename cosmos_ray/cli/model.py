@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from cosmos_ray.cli.options import MODELS
+from cosmos_ray.models.bundle.names import BUILT_IN, aliases_of
 from cosmos_ray.words import counted
 
-app = typer.Typer(no_args_is_help=True, help="Check a model, or fetch its files.")
+if TYPE_CHECKING:
+    from cosmos_ray.models.bundle.bundle import Bundle
 
-Bundle = Annotated[str, typer.Argument(metavar="NAME|URI")]
+app = typer.Typer(no_args_is_help=True, help="See which models there are, check one, fetch its files.")
+
+Named = Annotated[str, typer.Argument(metavar="NAME|URI", help=f"{MODELS}.")]
+
+
+@app.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a model.")] = False,
+) -> None:
+    """List the models that come with this program: what they make, and whether their files are here."""
+    from cosmos_ray.models.bundle.bundle import load_bundle
+
+    for name in BUILT_IN:
+        facts = _facts(load_bundle(name))
+        if as_json:
+            print(json.dumps(facts))
+            continue
+        also = f"; also {', '.join(facts['aliases'])}" if facts["aliases"] else ""
+        print(f"{name}: {facts['makes']}; {facts['files']}{also}")
+
+
+def _facts(bundle: Bundle) -> dict[str, Any]:
+    from cosmos_ray.models.bundle.bundle import FileKind, RandomWeights
+    from cosmos_ray.models.bundle.files import cached_path
+
+    kinds = get_args(FileKind) if bundle.files else ()
+    stored = [kind for kind in kinds if not isinstance(bundle.file(kind), RandomWeights)]
+    here = sum(cached_path(bundle, kind) is not None for kind in stored)
+    if not stored:
+        files = "needs no files: it makes test patterns" if bundle.generator == "fake" else "needs no files"
+    elif here == len(stored):
+        files = "its files are on this machine"
+    else:
+        files = f"{here} of {counted(len(stored), 'part')} on this machine, `cosmos-ray model fetch` brings the others"
+    views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
+    return {
+        "name": bundle.name,
+        "makes": f"{views} x {frames}, {bundle.width}x{bundle.height}",
+        "here": here == len(stored),
+        "files": files,
+        "aliases": aliases_of(bundle.name),
+    }
 
 
 @app.command()
-def check(model: Bundle) -> int:
+def check(model: Named) -> int:
     """Check a model's files, access, names, shapes, gang sizes and memory, without a GPU."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
@@ -34,7 +79,7 @@ def check(model: Bundle) -> int:
 
 
 @app.command()
-def fetch(model: Bundle) -> None:
+def fetch(model: Named) -> None:
     """Bring all of a model's files into this machine's caches, and verify them."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.files import fetch_bundle

@@ -7,9 +7,31 @@ from typing import Annotated
 
 import typer
 
-Manifest = Annotated[str, typer.Option(help="URI of the manifest: a Parquet file, a folder of them, or a pattern.")]
-Model = Annotated[str | None, typer.Option(help="Name of a model, or URI of a bundle's folder.")]
-Config = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+from cosmos_ray.config import GenerateConfig
+from cosmos_ray.models.bundle.names import BUILT_IN
+
+#: What a setting is where no flag and no file says it, as `--help` shows it.
+DEFAULTS = {name: str(field.default) for name, field in GenerateConfig.model_fields.items()}
+
+#: Which models there are, as every command says it that takes one.
+MODELS = f"{', '.join(BUILT_IN)} (`cosmos-ray model list`), or URI of a bundle's folder"
+
+Manifest = Annotated[
+    str | None,
+    typer.Option(
+        help="URI of the manifest: a Parquet file, a folder of them, or a pattern.", show_default="that of --config"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help=f"A model: {MODELS}.",
+        show_default=DEFAULTS["model"],
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML file of settings, as `cosmos-ray config` prints them: a whole job, or a part.")
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over flags and --config. May be repeated."),

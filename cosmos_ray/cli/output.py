@@ -12,13 +12,20 @@ import typer
 
 from cosmos_ray.cli.lines import say
 from cosmos_ray.cli.options import Assignments, Json, Output
+from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
+    from cosmos_ray.ledger.ledger import LedgerState
     from cosmos_ray.output.status import Status
 
 app = typer.Typer()
+
+#: Failed clips that `status` shows without being asked.
+_FIRST = 5
+#: A job that was heard of last so long ago is not watched any more: four times what makes another take over.
+_SILENT_S = 60.0
 
 
 @app.command()
@@ -28,23 +35,65 @@ def status(
     records: Annotated[
         bool, typer.Option("--records", help="Print the records of all clips, a line of JSON each.")
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Print all clips that failed, with their words (--json: a line each).")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--watch", help="Look again every few seconds, as long as a job is at it.")
+    ] = False,
     clean: Annotated[bool, typer.Option("--clean", help="Remove files that interrupted attempts have left.")] = False,
 ) -> None:
-    """Show how far a job is, from its output alone."""
+    """Show how far a job is, from its output alone: counts, rate, gangs, and the first clips that failed."""
     from cosmos_ray.output.status import read_status, record_lines
 
     if records:
         for line in record_lines(output):
             print(json.dumps(line))
         return
-    found, _, _ = read_status(output)
+    if failed:
+        _say_failed(output, as_json)
+        return
+    if live:
+        watch(lambda: _look(output))
+        return
+    found, _, state = read_status(output)
     if clean:
         _clean(output)
     if as_json:
         print(json.dumps(asdict(found)))
         return
-    for words in _status_lines(found):
+    for words in [*_status_lines(found), *_first_failures(found, state)]:
         print(words)
+
+
+def _look(output: str) -> tuple[list[str], bool]:
+    """The lines of now, and whether a job is at it: one that is silent has been cut off."""
+    from cosmos_ray.output.status import read_status
+
+    found, _, state = read_status(output)
+    goes_on = found.left > 0 and found.owner is not None and found.owner.age_s < _SILENT_S
+    return [*_status_lines(found), *_first_failures(found, state)], goes_on
+
+
+def _first_failures(found: Status, state: LedgerState) -> Iterator[str]:
+    from cosmos_ray.output.failures import failures, in_words
+    from cosmos_ray.store.storage import Storage
+
+    for record in failures(Storage(found.output), state, _FIRST):
+        yield f"  {in_words(record)}"
+    if found.failed > _FIRST:
+        yield f"  and {found.failed - _FIRST} more: `cosmos-ray status {found.output} --failed`"
+
+
+def _say_failed(output: str, as_json: bool) -> None:
+    from cosmos_ray.output.failures import failures, in_words
+    from cosmos_ray.output.status import read_status
+    from cosmos_ray.store.storage import Storage
+
+    found, _, state = read_status(output)
+    for record in failures(Storage(found.output), state):
+        facts = {"id": record.id, "class": record.failure_class, "attempt": record.attempt, "error": record.error}
+        print(json.dumps(facts) if as_json else in_words(record))
 
 
 def _status_lines(found: Status) -> Iterator[str]:

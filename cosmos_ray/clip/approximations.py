@@ -18,20 +18,20 @@ Interval = tuple[Place, Place]
 
 
 class Approximations(BaseModel):
-    """guidance_interval: where in the schedule guidance acts (arXiv 2404.07724, there as noise levels). An evaluation
-    outside is made for the caption alone, at half the cost.
+    """Guidance on a part of the schedule, and self-attention in 8 bits."""
 
-    attention: `fp8` computes self-attention in 8 bits (`models/fp8.py`), where in the schedule `fp8_interval` says, in
-    all blocks but `fp8_exact_blocks` (from 0; negative ones from the end). The first steps decide what a video shows,
-    the last ones and the blocks at both ends what is written into it without anything to smooth it out.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     guidance_interval: Interval = (0.0, 1.0)
+    """Where in the schedule guidance acts, [first, last] (arXiv 2404.07724, there as noise levels). An evaluation
+    outside is made for the caption alone, at half the cost."""
     attention: Literal["exact", "fp8"] = "exact"
+    """`fp8` computes self-attention in 8 bits, on Hopper."""
     fp8_interval: Interval = (0.1, 0.95)
+    """Where in the schedule attention is in 8 bits: the first steps decide what a video shows, and the last ones are
+    written into it without anything to smooth them out."""
     fp8_exact_blocks: tuple[int, ...] = (0, -1)
+    """Blocks that stay exact, from 0; negative ones from the end."""
 
     @model_validator(mode="after")
     def _check(self) -> Approximations:

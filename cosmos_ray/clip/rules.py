@@ -8,18 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class InputRules(BaseModel):
-    """rate: `resample` takes conditioning frames at the row's `fps`, back from the last instant that all cameras have;
-    `as_is` takes the last frames as they are, as the published example does.
+    """How the conditioning frames of a job's clips are taken."""
 
-    fit: what is done to pictures of another shape than the model's: `crop` their centre, `pad` them with black, or
-    `stretch` them. max_frames: a video with more frames is refused, unread.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     rate: Literal["resample", "as_is"] = "resample"
+    """`resample`: frames at the row's `fps`, back from the last instant that all cameras have; `as_is`: the last frames
+    as they are, as the published example takes them."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
+    """What is done to pictures of another shape than the model's: their centre, black borders, or stretched."""
     max_frames: int = Field(100_000, ge=1)
+    """A video with more frames is refused, unread."""
 
     @property
     def chosen(self) -> dict[str, Any]:

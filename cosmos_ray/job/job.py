@@ -8,8 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 
-import pyarrow.compute as pc
-
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
@@ -18,18 +16,19 @@ from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
-from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run, check_same, open_run, read_run
 from cosmos_ray.manifest.files import Manifest, open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.models.bundle.bundle import Bundle, check_world_size, load_bundle
 from cosmos_ray.models.bundle.check import check_bundle
+from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.index import write_index
-from cosmos_ray.output.report.build import first_by_name, write_report
+from cosmos_ray.output.report.build import write_report
 from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
-from cosmos_ray.store.storage import Storage, explain
+from cosmos_ray.store.faults import explain_store
+from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
 
@@ -121,7 +120,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     try:
         state, known = ledger.state(), read_run(storage)
     except OSError as error:
-        raise UsageError(f"the output {storage.uri} cannot be read: {explain(error)}") from error
+        raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     manifest = open_manifest(config.manifest)
     found = survey(manifest, defaults, state)
     plan = found.plan
@@ -180,7 +179,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
             min(plan.left, config.limit or plan.left),
         )
         settled_before = plan.done + plan.failed
-        progress = Progress(plan.clips, settled_before, say)
+        progress = _progress(config.limit, plan, say)
         compactor = Compactor(job.storage, lease.epoch)
 
         def settled(record: Record) -> None:
@@ -197,6 +196,13 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
             progress.say_warnings()
             compactor.close()
             stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
+
+
+def _progress(limit: int | None, plan: Plan, say: Say) -> Progress:
+    """Counts to the manifest's clips; with a limit that leaves some of them out, to the limit."""
+    if limit is not None and limit < plan.left:
+        return Progress(limit, 0, say)
+    return Progress(plan.clips, plan.done + plan.failed, say)
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
@@ -218,10 +224,8 @@ def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -
     say(f"{status.ok} ok, {status.failed} failed (up to {summary.allowed} allowed), {status.left} left")
     if status.removed:
         say(removed_line(status.removed))
-    failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
-    shown = first_by_name(failed, _FAILURES_SHOWN)
-    for record in RecordReader(job.storage, state).newest(shown):
-        say(f"  failed ({record.failure_class}) {record.id}: {record.error}")
+    for record in failures(job.storage, state, _FAILURES_SHOWN):
+        say(f"  {in_words(record)}")
     say(f"videos: {job.storage.uri_of(CLIPS)}   index: {job.storage.uri_of(INDEX)}")
     say(f"report: {job.storage.uri_of(REPORT)}")
     return summary

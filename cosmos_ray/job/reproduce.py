@@ -27,7 +27,8 @@ from cosmos_ray.ledger.layout import REPRODUCED
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.models.bundle.bundle import BUILT_IN, load_bundle
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.bundle.names import BUILT_IN
 from cosmos_ray.store.storage import Storage
 
 #: Below the output: where clips are made again.

@@ -21,10 +21,13 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
-from cosmos_ray.store.storage import explain, filesystem_of, retrying
+from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.storage import filesystem_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
+#: What makes a manifest of files that people give instead of one.
+_BUILDERS = {".csv": "from-table", ".tsv": "from-table", ".jsonl": "from-table", ".json": "from-batch-json"}
 _BATCH_ROWS = 8192
 _OPENERS = 8
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -111,6 +114,9 @@ def _find(uri: str) -> list[tuple[str, str, Partitions]]:
         if file.endswith(_SUFFIX) and not any(_is_hidden(part) for part in name.split("/")):
             files.append((prefix + file, name, partitions_of(file, top)))
     if not files:
+        others = sorted(file for file in found if posixpath.splitext(file)[1].lower() in _BUILDERS)
+        if others:
+            raise unreadable(prefix + others[0], ValueError("no Parquet file"))
         raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
     return files
 
@@ -157,7 +163,11 @@ def open_file(uri: str) -> pq.ParquetFile:
 
 def unreadable(uri: str, error: Exception) -> ManifestError:
     """What is said of a manifest, or a file of it, that is damaged or something else."""
-    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain(error)}")
+    if builder := _BUILDERS.get(posixpath.splitext(uri)[1].lower()):
+        return ManifestError(
+            f"the manifest {uri} is no Parquet file; `cosmos-ray manifest {builder} {uri} --out m.parquet` makes one"
+        )
+    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain_store(error)}")
 
 
 def row_group_batches(

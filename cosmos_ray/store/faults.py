@@ -24,6 +24,8 @@ class BucketMissingError(OSError):
     """The whole bucket of an object is not there: the store's fault or the job's, not that of the row that names it."""
 
 
+#: Where a person finds what each store reads from the environment.
+STORE_VARIABLES = "docs/jobs.md has the variables that stores read"
 _RETRY_DELAYS_S = (0.2, 1.0, 3.0)
 #: Faults that another try cannot mend.
 _FINAL = (
@@ -66,6 +68,14 @@ def explain(error: BaseException) -> str:
     said = f"{type(error).__name__}: {_first_line(error)}"
     beneath = _first_line(error.__cause__) if error.__cause__ is not None else ""
     return said if beneath in said else f"{said} ({beneath})"
+
+
+def explain_store(error: BaseException) -> str:
+    """As `explain`, with the way out where a store refused or was not reached: its variables can be mended."""
+    missing = isinstance(error, FileNotFoundError | FileExistsError)
+    of_a_store = isinstance(error, OSError) and error.filename is None and not missing  # a disk's errors name the file
+    hint = f"; {STORE_VARIABLES}" if of_a_store or isinstance(error, ValueError) else ""
+    return explain(error) + hint
 
 
 def _with_os_errors(operation: Callable[[], T]) -> T:

@@ -29,11 +29,14 @@ import fsspec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
-from cosmos_ray.store.faults import BucketMissingError, explain, retrying
+from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
+from cosmos_ray.store.faults import explain as explain
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 
 _TEMPORARY = ".tmp-"
+#: The package's extra that brings each scheme's library.
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
 MAX_CREATE_BYTES = 64 * 2**20
@@ -68,9 +71,11 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(normalise_uri(uri), **options)
     except ImportError as error:
-        raise UsageError(f"{uri!r} needs another package: {error}") from error
+        extra = EXTRAS.get(scheme, "")
+        mend = f": pip install '.[{extra}]' brings it" if extra else ""
+        raise UsageError(f"{uri!r} needs another package: {error}{mend}") from error
     except ValueError as error:  # adlfs, if the environment has no account, or a malformed one
-        raise UsageError(f"{uri!r} cannot be reached: {explain(error)}") from error
+        raise UsageError(f"{uri!r} cannot be reached: {explain_store(error)}") from error
 
 
 def fetch_to_file(uri: str, target: Path) -> Stat:
@@ -344,4 +349,4 @@ class Storage:
             self.write(probe, b"")
             self.delete(probe)
         except (OSError, ImportError) as error:
-            raise UsageError(f"the output {self.uri} is not writable: {explain(error)}") from error
+            raise UsageError(f"the output {self.uri} is not writable: {explain_store(error)}") from error

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import s3fs
 from support.command_line import assert_one_line
 from support.job_runs import write_manifest
 
 from cosmos_ray.cli.job import Gpu
 from cosmos_ray.job.cost import MEASURED
+from cosmos_ray.job.job import _progress
+from cosmos_ray.ledger.record import Record
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--set", "gang.sizes=3"], ["gang.sizes: Extra inputs are not permitted"]),
+        (["--set", "gang.sizes=3"], ["gang.sizes: there is no such setting"]),
         (["--set", "gang_size"], ["--set gang_size: expected key=value"]),
         (["--model", "no-such-model"], ["no-such-model", "tiny", "cosmos-predict2-2b-multiview"]),
         (["--max-failed", "half"], ["max_failed", "expected a count or a fraction, found 'half'"]),
@@ -135,3 +140,49 @@ def test_plan_takes_a_job_s_settings(cosmos_ray: Any, manifest: str, tmp_path: P
     assert_one_line(cosmos_ray(*words, "--set", "sampling.steps=17"), 2, "sampling.steps")
     blocks = ("--set", "sampling.attention=fp8", "--set", "sampling.fp8_exact_blocks=[28]")
     assert_one_line(cosmos_ray(*words, *blocks), 2, "sampling.fp8_exact_blocks: found 28")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "builder"), [("csv", "from-table"), ("jsonl", "from-table"), ("json", "from-batch-json")]
+)
+@pytest.mark.parametrize("in_folder", [False, True], ids=["file", "folder"])
+def test_another_kind_of_file_is_told_its_builder(
+    cosmos_ray: Any, tmp_path: Path, suffix: str, builder: str, in_folder: bool
+) -> None:
+    file = tmp_path / "rows" / f"m.{suffix}"
+    file.parent.mkdir()
+    file.write_text("id,prompt\na,a street\n")
+    answer = cosmos_ray("plan", "--manifest", file.parent if in_folder else file, "--model", "fake")
+    assert_one_line(answer, 2, f"`cosmos-ray manifest {builder} {file} --out m.parquet`")
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """fsspec keeps a file system with the credentials that it was made with, for others of the same arguments too."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_a_store_that_refuses_points_at_its_variables(cosmos_ray: Any, manifest: str) -> None:
+    """Whether it is the manifest's, the output's or that of a job to look at."""
+    page = "docs/jobs.md has the variables that stores read"
+    assert_one_line(cosmos_ray("plan", "--manifest", "s3://bucket/m.parquet", "--model", "fake"), 2, page)
+    words = ("plan", "--manifest", manifest, "--model", "fake", "--output")
+    assert_one_line(cosmos_ray(*words, "s3://bucket/out"), 1, page)
+    assert_one_line(cosmos_ray("status", "az://bucket/out"), 2, page)
+    assert page not in cosmos_ray("plan", "--manifest", "/no/m.parquet", "--model", "fake").err
+
+
+@pytest.mark.parametrize(
+    ("limit", "line"), [(None, "[8/10] a: "), (2, "[1/2] a: "), (3, "[8/10] a: "), (50, "[8/10] a: ")], ids=str
+)
+def test_progress_counts_to_the_limit_if_there_is_one_that_bites(limit: int | None, line: str) -> None:
+    said: list[str] = []
+    plan: Any = SimpleNamespace(clips=10, done=5, failed=2, left=3)
+    _progress(limit, plan, said.append).count(Record("a", 0, "ok", None, 1, None, "h", 1))
+    assert said[0].startswith(line)

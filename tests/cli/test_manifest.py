@@ -51,7 +51,10 @@ def test_warnings_and_remarks_are_no_results(
         (["from-folder", "clips", "--views", "front"], "--views: found 'front', expected names of front_wide, "),
         (["from-nuscenes", ".", "--prompt", "x", "--caption-from", "scene"], "--prompt and --caption-from: found both"),
         (["from-rds-hq", "clips"], "holds no clips"),
-        (["vary", "--in", "rows.csv", "--seeds", "0:2"], "rows.csv cannot be read as Parquet"),
+        (
+            ["vary", "--in", "rows.csv", "--seeds", "0:2"],
+            "rows.csv is no Parquet file; `cosmos-ray manifest from-table ",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(

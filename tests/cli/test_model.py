@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command_line import assert_one_line
+
+from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
+from cosmos_ray.models.bundle.names import BUILT_IN
 
 
 @pytest.mark.parametrize("model", ["tiny", "fake"])
@@ -26,3 +30,28 @@ def test_a_model_whose_files_are_not_there(cosmos_ray: Any, monkeypatch: pytest.
     answer = cosmos_ray("model", "check", "cosmos-predict2-2b-multiview")
     assert answer.code == 2
     assert "not available offline" in answer.out
+
+
+def test_the_models_that_there_are(cosmos_ray: Any) -> None:
+    answer = cosmos_ray("model", "list")
+    assert answer.code == 0
+    assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(BUILT_IN)
+    assert "7 views x 29 frames, 1280x704" in answer.out
+    assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
+    lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]
+    assert {line["name"]: line["here"] for line in lines}.items() >= {"tiny": True, "fake": True}.items()
+
+
+@pytest.mark.parametrize(
+    "alias", ["nvidia/Cosmos-Predict2-2B-Multiview", "https://huggingface.co/nvidia/cosmos-predict2-2b-multiview/"]
+)
+def test_a_model_goes_by_the_hubs_name_too(alias: str) -> None:
+    assert load_bundle(alias) == load_bundle("cosmos-predict2-2b-multiview")
+
+
+def test_a_folder_of_ones_own_wins_over_the_hubs_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "nvidia" / "Cosmos-Predict2-2B-Multiview"
+    folder.mkdir(parents=True)
+    (folder / "bundle.json").write_bytes((BUILT_IN_FOLDER / "fake" / "bundle.json").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("nvidia/Cosmos-Predict2-2B-Multiview").generator == "fake"

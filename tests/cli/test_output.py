@@ -10,6 +10,7 @@ import pytest
 from support.command_line import assert_one_line
 
 from cosmos_ray.cli import output as cli_output
+from cosmos_ray.ledger.lease import Owner
 from cosmos_ray.output import export
 
 
@@ -55,3 +56,40 @@ def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:
 
 def test_export_offers_every_layout_that_there_is() -> None:
     assert {layout.value for layout in cli_output.Layout} == set(get_args(export.Layout))
+
+
+def test_status_shows_the_first_failures_with_their_words(cosmos_ray: Any, output: Path, monkeypatch: Any) -> None:
+    """Some, and how to see all; none of them where none is to be shown."""
+    shown = cosmos_ray("status", output).out.splitlines()
+    (line,) = [line for line in shown if "failed (input) b: column `prompt`: found None" in line]
+    assert line.startswith("  ")
+    monkeypatch.setattr(cli_output, "_FIRST", 0)
+    assert f"  and 1 more: `cosmos-ray status {output} --failed`" in cosmos_ray("status", output).out
+
+
+def test_status_of_all_that_failed(cosmos_ray: Any, output: Path) -> None:
+    answer = cosmos_ray("status", output, "--failed")
+    assert answer.code == 0
+    assert answer.out.startswith("failed (input) b: column `prompt`: found None, expected")
+    assert answer.out.count("\n") == 1
+    line = json.loads(cosmos_ray("status", output, "--failed", "--json").out)
+    assert {"id": "b", "class": "input", "attempt": 1}.items() <= line.items()
+    assert line["error"].startswith("column `prompt`")
+
+
+def test_watching_ends_when_no_job_is_at_it(cosmos_ray: Any, output: Path, monkeypatch: Any) -> None:
+    """Each look while a job beats is another; what has not changed is not said again."""
+    assert cosmos_ray("status", output, "--watch").out == cosmos_ray("status", output).out
+    looks = iter([(["1 ok"], True), (["1 ok"], True), (["2 ok"], True), (["3 ok"], False)])
+    monkeypatch.setattr("cosmos_ray.cli.watch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(cli_output, "_look", lambda output: next(looks))
+    assert cosmos_ray("status", output, "--watch").out == "1 ok\n2 ok\n3 ok\n"
+
+
+@pytest.mark.parametrize(("age_s", "goes_on"), [(3.0, True), (61.0, False)])
+def test_a_job_that_is_silent_is_not_watched_for_ever(
+    output: Path, monkeypatch: Any, age_s: float, goes_on: bool
+) -> None:
+    owner = Owner("me", 1, False, age_s, {})
+    monkeypatch.setattr("cosmos_ray.output.status.read_owner", lambda storage: owner)
+    assert cli_output._look(str(output))[1] is goes_on

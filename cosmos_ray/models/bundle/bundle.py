@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.fetch import open_store
+from cosmos_ray.models.bundle.names import BUILT_IN, built_in_name
 from cosmos_ray.store.storage import retrying
 from cosmos_ray.store.uris import normalise_uri
 
@@ -31,7 +32,6 @@ BUNDLE_FILE = "bundle.json"
 #: What published checkpoints put before the network's names: the weights, and their running average.
 DIT_PREFIXES: tuple[DitPrefix, ...] = ("net.", "net_ema.")
 BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
-BUILT_IN = ("tiny", "fake", "cosmos-predict2-2b-multiview")
 
 #: Pixels a latent cell spans, and pixels a patch token spans, in height and width.
 PIXELS_PER_LATENT = 8
@@ -248,12 +248,13 @@ class Bundle(_Strict):
 
 
 def load_bundle(name_or_uri: str) -> Bundle:
-    """A built-in bundle by name, or the bundle of a folder (path or URI) that holds a `bundle.json`.
+    """A built-in bundle by name (also the hub's), or that of a folder (path or URI) that holds a `bundle.json`.
 
     Raises UsageError that says what is wrong with it.
     """
-    if name_or_uri in BUILT_IN:
-        return parse_bundle((BUILT_IN_FOLDER / name_or_uri / BUNDLE_FILE).read_bytes(), "")
+    built_in = built_in_name(name_or_uri)
+    if built_in and (name_or_uri in BUILT_IN or not Path(name_or_uri, BUNDLE_FILE).exists()):
+        return parse_bundle((BUILT_IN_FOLDER / built_in / BUNDLE_FILE).read_bytes(), "")
     root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE)
     if root.lower().startswith("file://"):
         root = normalise_uri(root)

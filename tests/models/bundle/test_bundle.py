@@ -14,11 +14,12 @@ from safetensors.numpy import save_file
 from support.tiny_spec import TINY, random_tiny_spec
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import BUILT_IN, check_world_size, fitting_world_sizes, load_bundle
+from cosmos_ray.models.bundle.bundle import check_world_size, fitting_world_sizes, load_bundle
 from cosmos_ray.models.bundle.cache import file_sha256, folder_sha256
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import read_header
+from cosmos_ray.models.bundle.names import BUILT_IN
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
 NETWORK, FILES = random_tiny_spec()["network"], random_tiny_spec()["files"]

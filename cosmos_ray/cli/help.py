@@ -1,0 +1,96 @@
+"""What every `--help` ends with: two examples of the command, and what its exit code means."""
+
+from __future__ import annotations
+
+import typer
+
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad arguments, manifest or model; 3 more failed than allowed."
+
+#: Two a command and a group; a test parses each with the command itself.
+EXAMPLES: dict[str, tuple[str, str]] = {
+    "": (
+        "cosmos-ray doctor",
+        "cosmos-ray generate --manifest m.parquet --output out --model tiny",
+    ),
+    "doctor": ("cosmos-ray doctor --model tiny", "cosmos-ray doctor --store s3://bucket/folder"),
+    "manifest": (
+        "cosmos-ray manifest from-folder clips/ --out m.parquet",
+        "cosmos-ray manifest vary --in m.parquet --out m2.parquet --seeds 0:5",
+    ),
+    "manifest from-folder": (
+        "cosmos-ray manifest from-folder clips/ --out m.parquet",
+        "cosmos-ray manifest from-folder clips/ --out m.parquet --cameras waymo --prompts captions.csv",
+    ),
+    "manifest from-table": (
+        "cosmos-ray manifest from-table clips.csv --out m.parquet",
+        "cosmos-ray manifest from-table s3://bucket/rows.jsonl --out s3://bucket/m.parquet --base s3://bucket/videos",
+    ),
+    "manifest from-nuscenes": (
+        "cosmos-ray manifest from-nuscenes /data/nuscenes --out m.parquet",
+        'cosmos-ray manifest from-nuscenes /data/nuscenes --out m.parquet --prompt "{description} In heavy rain."',
+    ),
+    "manifest from-rds-hq": (
+        "cosmos-ray manifest from-rds-hq /data/rds --out m.parquet",
+        "cosmos-ray manifest from-rds-hq s3://bucket/rds --out m.parquet --views front_wide,rear",
+    ),
+    "manifest from-batch-json": (
+        "cosmos-ray manifest from-batch-json batch.json --out m.parquet",
+        "cosmos-ray manifest from-batch-json batch.json --out m.parquet --base /data --n-views 7",
+    ),
+    "manifest from-multiview-json": (
+        "cosmos-ray manifest from-multiview-json spec.json --out m.parquet",
+        "cosmos-ray manifest from-multiview-json a.json b.json --out m.parquet --base /data",
+    ),
+    "manifest vary": (
+        "cosmos-ray manifest vary --in m.parquet --out m2.parquet --seeds 0:5",
+        'cosmos-ray manifest vary --in m.parquet --out m2.parquet --set weather=rain --template "{prompt} {weather}."',
+    ),
+    "model": ("cosmos-ray model list", "cosmos-ray model check cosmos-predict2-2b-multiview"),
+    "model list": ("cosmos-ray model list", "cosmos-ray model list --json"),
+    "model check": ("cosmos-ray model check tiny", "cosmos-ray model check s3://bucket/bundle"),
+    "model fetch": (
+        "cosmos-ray model fetch cosmos-predict2-2b-multiview",
+        "cosmos-ray model fetch nvidia/Cosmos-Predict2-2B-Multiview",
+    ),
+    "config": ("cosmos-ray config > job.yaml", "cosmos-ray config | grep deadline"),
+    "inspect": (
+        "cosmos-ray inspect video.mp4",
+        "cosmos-ray inspect video.mp4 --n-views 7 --model tiny --to frames",
+    ),
+    "plan": (
+        "cosmos-ray plan --manifest m.parquet --inputs all",
+        "cosmos-ray plan --config job.yaml --gpu h100 --gangs 4 --price 3",
+    ),
+    "generate": (
+        "cosmos-ray generate --manifest m.parquet --output s3://bucket/out --gang-size 8 --gangs 1:4",
+        "cosmos-ray generate --config job.yaml --limit 10 --set sampling.num_steps=20",
+    ),
+    "status": ("cosmos-ray status s3://bucket/out --watch", "cosmos-ray status out --failed"),
+    "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --damaged"),
+    "report": ("cosmos-ray report out", "cosmos-ray report s3://bucket/out"),
+    "reproduce": (
+        "cosmos-ray reproduce out drive-0001",
+        "cosmos-ray reproduce out drive-0001 --gang-size 2 --to again",
+    ),
+    "export": (
+        "cosmos-ray export out --format webdataset --to s3://bucket/shards",
+        "cosmos-ray export out --format rds-hq --to /data/rds",
+    ),
+}
+
+
+def teach(app: typer.Typer) -> None:
+    """Give the program, its groups and commands their last words."""
+    app.info.epilog = _epilog("")
+    for group in app.registered_groups:
+        within = f"{group.name} " if isinstance(group.name, str) else ""  # without a name, it is no group to its user
+        group.epilog = _epilog(within.strip())
+        for command in group.typer_instance.registered_commands if group.typer_instance else ():
+            name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+            command.epilog = _epilog(within + name)
+
+
+def _epilog(command: str) -> str:
+    """Paragraphs, which Typer shows as lines."""
+    examples = [f"  {example}" for example in EXAMPLES.get(command, ())]
+    return "\n\n".join(["Examples:", *examples, EXIT_CODES] if examples else [EXIT_CODES])

@@ -1,0 +1,45 @@
+"""`cosmos-ray config`: every setting of a job with its default and its words, as a file that `--config` takes."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from cosmos_ray.config import GenerateConfig
+
+app = typer.Typer()
+
+_WIDTH = 118
+_HEAD = """All settings of `cosmos-ray generate`, with their defaults. What a flag says wins over this file, and what
+`--set KEY=VALUE` says over both. Keep the lines that you change: what is left out has its default."""
+
+
+@app.command()
+def config() -> None:
+    """Print all settings with their defaults and what they mean, as YAML that --config takes."""
+    print("\n".join([*_comment(_HEAD), "", *_lines(GenerateConfig)]))
+
+
+def _lines(settings: type[BaseModel], indent: str = "") -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            yield ""
+            yield from _comment(group.__doc__ or "", indent)
+            yield f"{indent}{name}:"
+            yield from _lines(group, indent + "  ")
+            continue
+        yield from _comment(field.description or "", indent)
+        default = None if field.default is PydanticUndefined else field.default
+        yield f"{indent}{name}: {json.dumps(default)}"
+
+
+def _comment(words: str, indent: str = "") -> list[str]:
+    """Without backticks, which mean nothing in a file of settings."""
+    text = " ".join(words.replace("`", "").split())
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")

@@ -1,0 +1,27 @@
+"""Clips that failed, with their words: the first ones or all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow.compute as pc
+
+from cosmos_ray.ledger.ledger import LedgerState, Record
+from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.output.report.build import first_by_name
+from cosmos_ray.store.storage import Storage
+
+_AT_ONCE = 1000
+
+
+def failures(storage: Storage, state: LedgerState, at_most: int | None = None) -> Iterator[Record]:
+    """The newest record of each clip that has failed, by name; the first `at_most`, if there are more."""
+    failed = state.settled_table.filter(pc.not_equal(state.settled_table["status"], "ok"))["id"]
+    ids = sorted(failed.to_pylist()) if at_most is None else first_by_name(failed, at_most)
+    reader = RecordReader(storage, state)
+    for start in range(0, len(ids), _AT_ONCE):
+        yield from reader.newest(ids[start : start + _AT_ONCE])
+
+
+def in_words(record: Record) -> str:
+    return f"failed ({record.failure_class}) {record.id}: {record.error}"
