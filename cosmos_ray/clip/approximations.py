@@ -65,19 +65,19 @@ class Approximations(BaseModel):
             if self.attention == "fp8" and not -num_blocks <= block < num_blocks:
                 raise UsageError(f"sampling.fp8_exact_blocks: found {block}, the network has {num_blocks} blocks")
 
-    def is_guided(self, step: int, num_steps: int) -> bool:
-        """Whether guidance acts on evaluation `step` of num_steps + 1."""
-        return _lies_in(self.guidance_interval, step, num_steps)
+    def is_guided(self, number: int, passes: int) -> bool:
+        """Whether guidance acts on evaluation `number`, from 0, of `passes`."""
+        return _lies_in(self.guidance_interval, number, passes)
 
-    def fp8_blocks(self, step: int, num_steps: int, num_blocks: int) -> frozenset[int]:
-        """The blocks whose self-attention is in 8 bits in evaluation `step` of num_steps + 1."""
-        if self.attention == "exact" or not _lies_in(self.fp8_interval, step, num_steps):
+    def fp8_blocks(self, number: int, passes: int, num_blocks: int) -> frozenset[int]:
+        """The blocks whose self-attention is in 8 bits in evaluation `number`, from 0, of `passes`."""
+        if self.attention == "exact" or not _lies_in(self.fp8_interval, number, passes):
             return frozenset()
         return frozenset(range(num_blocks)) - {block % num_blocks for block in self.fp8_exact_blocks}
 
 
-def _lies_in(interval: Interval, step: int, num_steps: int) -> bool:
-    return interval[0] <= (step + 0.5) / (num_steps + 1) <= interval[1]
+def _lies_in(interval: Interval, number: int, passes: int) -> bool:
+    return interval[0] <= (number + 0.5) / passes <= interval[1]
 
 
 #: None of them.

@@ -108,7 +108,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
             "node": made.node,
             "peak_memory_bytes": made.peak_memory_bytes,
         },
-        "network_calls_a_step": 2 if made.clip.negative_prompt else 1,
+        "network_calls_a_step": 2 if spec.bundle.recipe.is_guided(made.clip.negative_prompt) else 1,
         "versions": _versions(),
         "seconds": _rounded(made.seconds),
         "files": [asdict(entry) for entry in made.files],

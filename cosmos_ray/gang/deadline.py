@@ -16,7 +16,8 @@ def denoise_work(clip: Clip, bundle: Bundle, guided_share: float = 1.0) -> float
     block and network call, so a clip of one view costs about a fiftieth of one of seven, not a seventh. guided_share:
     of a guided clip's steps, those that are.
     """
-    calls = (clip.num_steps + 1) * (1 + guided_share if clip.negative_prompt else 1)
+    family = bundle.recipe
+    calls = family.passes(clip.num_steps) * (1 + guided_share if family.is_guided(clip.negative_prompt) else 1)
     tokens = clip.n_views * bundle.tokens_per_view
     return calls * tokens * (tokens + 7.0 * bundle.network.model_channels)
 

@@ -201,7 +201,7 @@ class GangLeader:
             resume = None if packed is None else ray.put(packed)  # once for all ranks
             done = 0 if packed is None else int(packed["step"])
             work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
-                1 - done / (clip.num_steps + 1)
+                1 - done / self._spec.bundle.recipe.passes(clip.num_steps)
             )
             with self._in_phase("wait", seconds):
                 await self._denoising.acquire()

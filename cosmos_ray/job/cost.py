@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import memory_plan
 from cosmos_ray.words import counted
@@ -139,17 +140,18 @@ def clip_seconds(
     views_a_rank = math.ceil(group.n_views / gang_size)
     tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + _ENCODE_SHARE[group.num_conditional_frames])
     scale = _arithmetic(group.n_views * bundle.tokens_per_view) / _arithmetic(_VIEWS * _TOKENS)
-    return exact_calls(group, approximations) * scale * call_seconds(gpu, gang_size) + tokenizer_s
+    return exact_calls(group, approximations, bundle.recipe) * scale * call_seconds(gpu, gang_size) + tokenizer_s
 
 
-def exact_calls(group: ClipGroup, approximations: Approximations) -> float:
-    """Network calls of one clip, the solver's steps and the final pass; one with 8-bit attention is a part of one."""
+def exact_calls(group: ClipGroup, approximations: Approximations, family: Family = PREDICT2) -> float:
+    """Network calls of one clip, in all passes of its family; one with 8-bit attention is a part of one."""
+    passes = family.passes(group.num_steps)
 
-    def calls(step: int) -> float:
-        texts = 2 if group.guided and approximations.is_guided(step, group.num_steps) else 1
-        return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(step, group.num_steps, _BLOCKS)))
+    def calls(number: int) -> float:
+        texts = 2 if group.guided and approximations.is_guided(number, passes) else 1
+        return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(number, passes, _BLOCKS)))
 
-    return sum(calls(step) for step in range(group.num_steps + 1))
+    return sum(map(calls, range(passes)))
 
 
 def call_seconds(gpu: str, gang_size: int) -> float:

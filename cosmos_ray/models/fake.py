@@ -165,9 +165,9 @@ class FakeGenerator:
         resume: FakeState | None = None,
         on_state: Callable[[FakeState], None] | None = None,
     ) -> FakeLatents:
-        """This rank's share of a clip. on_step(done, total) after each of num_steps + 1 steps, as the real one."""
+        """This rank's share of a clip. on_step(done, total) after each pass of its family, as the real one."""
         directives = _directives(request)
-        total = request.num_steps + 1
+        total = self.bundle.recipe.passes(request.num_steps)
         pause = self.step_seconds if directives.seconds is None else directives.seconds / total
         state = resume or FakeState(0)
         self._act(directives, request.attempt, "denoise", range(state.step + 1))
@@ -175,7 +175,7 @@ class FakeGenerator:
             on_state(state)
         for step in range(state.step, total):
             time.sleep(pause)
-            if on_state and step < request.num_steps:
+            if on_state and step + 1 < total:
                 on_state(FakeState(step + 1))
             if on_step:
                 on_step(step + 1, total)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS, VIEWS, ClipRequest, ClipText
+from cosmos_ray.clip.request import TEXT_TOKENS, VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import sampler
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, RandomWeights, check_world_size
@@ -120,9 +120,9 @@ class Generator:
     ) -> Tensor:
         """This rank's share [V, l, 64] float32 of the clip's latents, on its device. Collective.
 
-        on_step(done, total) follows each of the num_steps + 1 steps; on_state gets the run's state at its
-        start and after each solver step; as `resume` it continues that run bit for bit. RowError "model" on every rank
-        if the latents of any are not finite.
+        on_step(done, total) follows each pass of the family; on_state gets the run's state at its
+        start and after each pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every
+        rank if the latents of any are not finite.
         """
         self._check(request)
         if self.parallel.world_size == 1:
@@ -136,7 +136,7 @@ class Generator:
             grid=self._grid(request.n_views),
             view_ids=request.view_ids,
             condition_VlP=self._encode_conditioning(request),
-            num_condition_latents=LATENT_FRAMES[request.num_conditional_frames],
+            num_condition_latents=self.bundle.recipe.latent_frames[request.num_conditional_frames],
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
@@ -146,6 +146,7 @@ class Generator:
             noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),
             model_fps=self.bundle.model_fps,
             parallel=self.parallel,
+            family=self.bundle.recipe,
             on_step=on_step,
             on_state=on_state,
             resume=resume,
@@ -154,9 +155,8 @@ class Generator:
         return latents_VlP
 
     def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
-        """What `on_state` got, whole: step, sample and previous_x0 [V, L, P] float32; {} beside rank 0. Collective."""
-        parts = {"sample": state.sample_VlP, "previous_x0": state.previous_x0_VlP}
-        whole = {name: gather_all(part, self.parallel) for name, part in parts.items() if part is not None}
+        """What `on_state` got, whole: step, and the state's tensors [V, L, P] float32; {} beside rank 0. Collective."""
+        whole = {name: gather_all(part, self.parallel) for name, part in sorted(state.tensors.items())}
         if self.parallel.rank != 0:
             return {}
         return {"step": np.array(state.step), **{name: part.cpu().numpy() for name, part in whole.items()}}
@@ -167,8 +167,9 @@ class Generator:
         def share(name: str) -> Tensor:
             return shard(torch.from_numpy(np.array(packed[name])), self.parallel).to(self.network.device)
 
-        previous = share("previous_x0") if "previous_x0" in packed else None
-        return SamplerState(int(packed["step"]), share("sample"), previous)
+        return SamplerState(
+            int(packed["step"]), {name: share(name) for name in self.bundle.recipe.state if name in packed}
+        )
 
     def collect(self, latents_VlP: Tensor, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
         """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks). Collective.
@@ -205,11 +206,12 @@ class Generator:
         bundle = self.bundle
         if not 1 <= request.n_views <= bundle.n_views:
             raise column_error("n_views", request.n_views, f"1 to {bundle.n_views}")
-        rig, chosen = VIEWS[: bundle.n_views], request.views
+        rig, chosen = bundle.recipe.views[: bundle.n_views], request.views
         if len(set(chosen)) != request.n_views or len(chosen) != request.n_views or not set(chosen) <= set(rig):
             raise column_error("views", list(chosen), f"{counted(request.n_views, 'view')} of {', '.join(rig)}")
-        if request.num_conditional_frames not in LATENT_FRAMES:
-            expected = ", ".join(map(str, LATENT_FRAMES))
+        known = bundle.recipe.latent_frames
+        if request.num_conditional_frames not in known:
+            expected = ", ".join(map(str, known))
             raise column_error("num_conditional_frames", request.num_conditional_frames, f"one of {expected}")
         if request.text and len(request.text.positive) != request.n_views:
             given = counted(len(request.text.positive), "view")
@@ -249,7 +251,8 @@ class Generator:
         if request.frames is None or request.num_conditional_frames == 0:
             return None
         grid = self._grid(request.n_views)
-        size = (self.bundle.vae.z_dim, LATENT_FRAMES[request.num_conditional_frames], 2 * grid.height, 2 * grid.width)
+        latents = self.bundle.recipe.latent_frames[request.num_conditional_frames]
+        size = (self.bundle.vae.z_dim, latents, 2 * grid.height, 2 * grid.width)
         ranks, rank = self.parallel.world_size, self.parallel.rank
         encoded_vCkHW = torch.zeros(-(-request.n_views // ranks), *size, device=self.vae.device)
         for slot, view in enumerate(range(rank, request.n_views, ranks)):

@@ -1,7 +1,7 @@
-"""From noise to a clip's latents: the rectified-flow sampler with a second-order Adams-Bashforth solver.
+"""From noise to a clip's latents: one loop for all families, and a solver for each kind of schedule.
 
 Everything is elementwise on a rank's share of the tokens, so it needs no communication of its own. The sample is
-float32, the solver's update float64 inside.
+float32.
 
 Legend: V views, T latent frames, H/W latent height and width, L tokens of a view, l a rank's share of them, P = 64
 values a token, M text tokens, C text width (of noise: latent channels), R texts of a clip that guidance weighs: the
@@ -10,81 +10,96 @@ caption's and the negative prompt's.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.ab2 import (
+    SIGMA_CONDITIONAL,
+    SIGMA_MAX,
+    AdamsBashforth,
+    ab2_step,
+    frame_timesteps,
+    sigma_schedule,
+)
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
 
-__all__ = ["Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "initial_noise", "sigma_schedule"]
-
-SIGMA_MAX = 200.0
-#: Noise level at which the network sees conditional frames.
-SIGMA_CONDITIONAL = 1e-4
+__all__ = [
+    "SIGMA_CONDITIONAL", "SIGMA_MAX", "Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "guide",
+    "initial_noise", "sigma_schedule", "solver_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SamplerState:
-    """A run between two steps: all it takes to go on (this rank's share).
+    """A run between two passes: all it takes to go on (this rank's share).
 
-    step: solver steps done; sample_VlP: float32, at the noise level of that step; previous_x0_VlP: the last step's
-    prediction, None before the first.
+    step: passes done; tensors: [V, l, P] float32 by name, as the family's solver has them (`Family.state`), `sample`
+    at the noise level of that step among them.
     """
 
     step: int
-    sample_VlP: Tensor
-    previous_x0_VlP: Tensor | None
+    tensors: Mapping[str, Tensor]
 
 
-def sigma_schedule(
-    num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = 0.01, order: float = 7.0
-) -> np.ndarray:
-    """Noise levels [num_steps + 1] float64, falling from sigma_max to sigma_min; no zero at the end
-    (Karras et al., arXiv 2206.00364, eq. 5)."""
-    if num_steps < 1:
-        raise ValueError(f"num_steps {num_steps}: expected at least 1")
-    fraction = np.arange(num_steps + 1, dtype=np.float64) / num_steps
-    high, low = sigma_max ** (1 / order), sigma_min ** (1 / order)
-    return (high + fraction * (low - high)) ** order
+class Solver(Protocol):
+    """One clip's schedule. Passes have numbers from 0; a state is that before pass `number`.
+
+    passes: evaluations of the network. reads_noise: `prediction` needs the clip's noise.
+    """
+
+    passes: int
+    reads_noise: bool
+
+    def start(self, noise_VlP: Tensor) -> dict[str, Tensor]:
+        """The state before the first pass."""
+        ...
+
+    def timesteps(self, number: int, given: int, grid: Grid, device: torch.device) -> Tensor:
+        """What the network is told of time: [V, T], or [1, 1] for one that all frames share. given: conditional
+        latent frames."""
+        ...
+
+    def shown(self, sample_VlP: Tensor, number: int) -> Tensor:
+        """The sample as the network takes it, conditional frames aside."""
+        ...
+
+    def prediction(
+        self,
+        sample_VlP: Tensor,
+        answer_RVlP: Tensor,
+        number: int,
+        is_given_l1: Tensor,
+        given_VlP: Tensor,
+        noise_VlP: Tensor,
+    ) -> Tensor:
+        """What each text's answer means, [R, V, l, P]: what guidance weighs."""
+        ...
+
+    def advance(self, state: Mapping[str, Tensor], guided_VlP: Tensor, number: int) -> dict[str, Tensor]:
+        """The state before the next pass."""
+        ...
+
+    def result(self, state: Mapping[str, Tensor], guided_VlP: Tensor) -> Tensor:
+        """The clip, of the last pass."""
+        ...
+
+
+def solver_of(family: Family, num_steps: int) -> Solver:
+    return AdamsBashforth(num_steps)
 
 
 def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     """Unit normal noise, float32: the same numbers for a seed on every machine, whatever the number of ranks."""
     return torch.from_numpy(draw_noise(seed, shape))
-
-
-def ab2_step(sample: Tensor, x0: Tensor, previous_x0: Tensor | None, sigmas: np.ndarray, step: int) -> Tensor:
-    """Take the sample from noise level sigmas[step] to sigmas[step + 1], given the prediction x0 there.
-
-    Exponential Adams-Bashforth in log sigma, second order from the second step on. Computed in float64, stored in
-    the sample's dtype.
-    """
-    sigma, sigma_next = float(sigmas[step]), float(sigmas[step + 1])
-    ratio = sigma_next / sigma
-    x, now = sample.double(), x0.double()
-    if previous_x0 is None:
-        return (ratio * x + (1 - ratio) * now).to(sample.dtype)
-    h = math.log(sigma / sigma_next)
-    r = math.log(float(sigmas[step - 1]) / sigma) / h
-    f1 = (1 - math.exp(-h)) / h
-    f2 = (1 - f1) / h
-    update = (f1 + f2 / r) * now - (f2 / r) * previous_x0.double()
-    return (ratio * x + h * update).to(sample.dtype)
-
-
-def frame_timesteps(sigma: float, num_condition_latents: int, grid: Grid, device: torch.device) -> Tensor:
-    """Timesteps [V, T] float32: sigma / (1 + sigma), and nearly 0 on each view's conditional frames."""
-    timesteps_VT = torch.full((grid.views, grid.frames), float(_timestep(sigma)), device=device)
-    timesteps_VT[:, :num_condition_latents] = float(_timestep(SIGMA_CONDITIONAL))
-    return timesteps_VT
 
 
 @torch.no_grad()
@@ -101,6 +116,7 @@ def denoise(
     seed: int,
     model_fps: float,
     parallel: ContextParallel,
+    family: Family = PREDICT2,
     view_ids: Sequence[int] | None = None,
     noise_CVTHW: Tensor | None = None,
     approximations: Approximations = EXACT,
@@ -112,92 +128,91 @@ def denoise(
 
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
-    a negative there is one text and nothing for guidance to act on. guidance: added to 1 to weigh the positive
-    branch against the negative. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's, where
-    it was drawn from the seed ahead. approximations: among others, where guidance acts; elsewhere the positive branch
-    is computed alone. on_step(done, total): after each of the num_steps + 1 steps, the last of which is the clean pass.
-    on_state: the state before the first and after each solver step; given back as `resume`, on the network's device,
-    it continues that run bit for bit.
+    a negative there is one text and nothing for guidance to act on. guidance: weighs the caption against the negative
+    prompt, in the family's form. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
+    where it was drawn from the seed ahead. approximations: among others, where guidance acts; elsewhere the positive
+    branch is computed alone. on_step(done, total): after each of the family's passes.
+    on_state: the state before the first pass and after each one but the last; given back as `resume`, on the network's
+    device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
+    solver = solver_of(family, num_steps)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
     device = network.device
-    sigmas = sigma_schedule(num_steps)
     tokens = share_slice(grid.tokens_per_view, parallel)
 
     # Conditional tokens are the first frames of each view.
     is_given_l1 = torch.arange(tokens.start, tokens.stop, device=device)[:, None] < (
         num_condition_latents * grid.tokens_per_frame
     )
-    if condition_VlP is None:
-        condition_VlP = torch.zeros((), device=device)
-    given_VlP = condition_VlP.to(device, torch.float32)
+    nothing = torch.zeros((), device=device)
+    given_VlP = nothing if condition_VlP is None else condition_VlP.to(device, torch.float32)
     mask_VlP = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
 
     cameras_1VT = None
     if view_ids is not None:
         cameras_1VT = torch.tensor(view_ids, device=device)[None, :, None].expand(1, grid.views, grid.frames)
 
-    def predict(x_VlP: Tensor, step: int, texts_RVMC: Tensor) -> Tensor:
-        """The clean clip as each text has it at this step's noise level, [R, V, l, 64]."""
-        sigma = float(sigmas[step])
-        t = _timestep(sigma)
-        keep = float(np.float32(1) - t)
-        net_in_VlP = torch.where(is_given_l1, given_VlP, keep * x_VlP)
-        timesteps_VT = frame_timesteps(sigma, num_condition_latents, grid, device)
-        velocity_RVlP = network.forward_tokens(
+    needs_noise = resume is None or (solver.reads_noise and num_condition_latents > 0)
+    noise_VlP = _noise(network, seed, grid, parallel, noise_CVTHW) if needs_noise else nothing
+
+    def predict(x_VlP: Tensor, number: int, texts_RVMC: Tensor) -> Tensor:
+        """What each text predicts of the sample at this pass, [R, V, l, 64]."""
+        net_in_VlP = torch.where(is_given_l1, given_VlP, solver.shown(x_VlP, number))
+        answer_RVlP = network.forward_tokens(
             net_in_VlP[None],
             mask_VlP[None],
-            timesteps_VT[None],
+            solver.timesteps(number, num_condition_latents, grid, device)[None],
             texts_RVMC,
             share,
             view_indices_BVT=cameras_1VT,
-            fp8_blocks=approximations.fp8_blocks(step, num_steps, network.config.num_blocks),
+            fp8_blocks=approximations.fp8_blocks(number, solver.passes, network.config.num_blocks),
         ).float()
-        return torch.where(is_given_l1, given_VlP, keep * x_VlP - float(t) * velocity_RVlP)
+        return solver.prediction(x_VlP, answer_RVlP, number, is_given_l1, given_VlP, noise_VlP)
 
     texts = [text_VMC for text_VMC in (positive_VMC, negative_VMC) if text_VMC is not None]
     texts_RVMC = torch.stack(texts).to(device, network.dtype)
 
-    def guided(x_VlP: Tensor, step: int) -> Tensor:
-        weighed_RVMC = texts_RVMC if approximations.is_guided(step, num_steps) else texts_RVMC[:1]
-        x0_VlP, *negative = predict(x_VlP, step, weighed_RVMC)
-        return x0_VlP + guidance * (x0_VlP - negative[0]) if negative else x0_VlP
+    def guided(x_VlP: Tensor, number: int) -> Tensor:
+        weighed_RVMC = texts_RVMC if approximations.is_guided(number, solver.passes) else texts_RVMC[:1]
+        caption_VlP, *negative = predict(x_VlP, number, weighed_RVMC)
+        return guide(family, caption_VlP, negative[0], guidance) if negative else caption_VlP
 
-    state = resume or _initial_state(network, seed, grid, parallel, noise_CVTHW)
+    state = resume or SamplerState(0, solver.start(noise_VlP))
     if on_state:
         on_state(state)
-    for step in range(state.step, num_steps):
-        x_VlP, previous_VlP = state.sample_VlP, state.previous_x0_VlP
-        x0_VlP = guided(x_VlP, step)
-        state = SamplerState(step + 1, ab2_step(x_VlP, x0_VlP, previous_VlP, sigmas, step), x0_VlP)
-        if on_state:
-            on_state(state)
+    while True:
+        number = state.step
+        guided_VlP = guided(state.tensors["sample"], number)
+        is_last = number + 1 == solver.passes
+        if is_last:
+            clean_VlP = solver.result(state.tensors, guided_VlP)
+        else:
+            state = SamplerState(number + 1, solver.advance(state.tensors, guided_VlP, number))
+            if on_state:
+                on_state(state)
         if on_step:
-            on_step(step + 1, num_steps + 1)
-    clean_VlP = guided(state.sample_VlP, num_steps)
-    if on_step:
-        on_step(num_steps + 1, num_steps + 1)
-    return clean_VlP
+            on_step(number + 1, solver.passes)
+        if is_last:
+            return clean_VlP
 
 
-def _timestep(sigma: float) -> np.float32:
-    """sigma / (1 + sigma), in float32 from the float32 sigma on."""
-    rounded = np.float32(sigma)
-    return rounded / (np.float32(1) + rounded)
+def guide(family: Family, caption_VlP: Tensor, other_VlP: Tensor, guidance: float) -> Tensor:
+    """The two answers weighed, in the family's form."""
+    return caption_VlP + guidance * (caption_VlP - other_VlP)
 
 
-def _initial_state(
+def _noise(
     network: MultiviewDiT, seed: int, grid: Grid, parallel: ContextParallel, noise_CVTHW: Tensor | None
-) -> SamplerState:
-    """Noise drawn for the whole clip in the single-GPU layout, then cut: the ranks' number never changes a clip."""
+) -> Tensor:
+    """This rank's share [V, l, P] of unit noise, drawn for the whole clip in the single-GPU layout, then cut: the
+    ranks' number never changes a clip."""
     config = network.config
     patch = config.patch_spatial
     if noise_CVTHW is None:
         shape = (config.in_channels, grid.views, grid.frames, grid.height * patch, grid.width * patch)
         noise_CVTHW = initial_noise(seed, shape)
-    noise_VLP = patchify(noise_CVTHW.to(network.device).transpose(0, 1), patch)
-    return SamplerState(0, SIGMA_MAX * shard(noise_VLP, parallel), None)
+    return shard(patchify(noise_CVTHW.to(network.device).transpose(0, 1), patch), parallel)
 
 
 def _check_inputs(

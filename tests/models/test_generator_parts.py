@@ -143,13 +143,13 @@ def test_a_state_is_the_same_after_it_was_packed(tiny: Generator) -> None:
         assert all(isinstance(array, np.ndarray) for array in packed.values())
         again = tiny.unpack_state(packed)
         assert again.step == state.step
-        assert torch.equal(again.sample_VlP, state.sample_VlP)
-        if state.previous_x0_VlP is None:
-            assert again.previous_x0_VlP is None
+        assert torch.equal(again.tensors["sample"], state.tensors["sample"])
+        if state.tensors.get("previous_x0") is None:
+            assert again.tensors.get("previous_x0") is None
         else:
-            assert again.previous_x0_VlP is not None
-            assert torch.equal(again.previous_x0_VlP, state.previous_x0_VlP)
-            assert not torch.equal(state.sample_VlP, state.previous_x0_VlP)
+            assert again.tensors.get("previous_x0") is not None
+            assert torch.equal(again.tensors.get("previous_x0"), state.tensors.get("previous_x0"))
+            assert not torch.equal(state.tensors["sample"], state.tensors.get("previous_x0"))
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

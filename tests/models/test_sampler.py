@@ -165,7 +165,7 @@ def test_guidance_acts_on_the_evaluations_whose_middle_lies_in_its_interval(
 ) -> None:
     """Five evaluations (four steps and the clean pass) lie at 0.1, 0.3, ... 0.9."""
     approximations = Approximations(guidance_interval=interval)
-    assert [step for step in range(5) if approximations.is_guided(step, 4)] == guided
+    assert [step for step in range(5) if approximations.is_guided(step, 5)] == guided
     network = counting_network()
     run(network, approximations=approximations)
     assert (network.calls, network.branches) == (5, 5 + len(guided)), "one branch where there is no guidance"
@@ -178,7 +178,10 @@ def test_a_step_outside_the_interval_is_that_of_a_clip_without_guidance() -> Non
     run(on_state=whole.append)
     approximations = Approximations(guidance_interval=(0.0, 0.4))
     out = run(on_state=part.append, approximations=approximations)
-    assert all(torch.equal(one.sample_VlP, other.sample_VlP) for one, other in zip(whole[:3], part[:3], strict=True))
+    assert all(
+        torch.equal(one.tensors["sample"], other.tensors["sample"])
+        for one, other in zip(whole[:3], part[:3], strict=True)
+    )
     assert torch.equal(out, run(resume=whole[2], negative_VMC=None))
     assert relative_error(out, run()) > 1e-4
     for state in part:
@@ -195,7 +198,7 @@ def test_a_run_can_be_continued_from_any_step_bit_for_bit() -> None:
     states: list[SamplerState] = []
     whole = run(on_state=states.append)
     assert [state.step for state in states] == [0, 1, 2, 3, 4]
-    assert states[0].previous_x0_VlP is None
+    assert states[0].tensors.get("previous_x0") is None
     for state in states:
         assert torch.equal(run(resume=state), whole)
 

@@ -112,13 +112,13 @@ def test_a_velocity_in_bfloat16_is_widened_before_it_is_used() -> None:
     network = Answering(NUMERICS_DTYPE["reference"])
     states: list[SamplerState] = []
     out = run(network, on_state=states.append)
-    answers = [*(state.previous_x0_VlP for state in states[1:]), out]
+    answers = [*(state.tensors.get("previous_x0") for state in states[1:]), out]
     for (_, timesteps), before, answer in zip(network.asked, states, answers, strict=True):
         t = float(timesteps[0, 0])
         keep = float(np.float32(1) - np.float32(t))
         assert answer is not None
         assert answer.dtype == torch.float32
-        assert torch.equal(answer, keep * before.sample_VlP - t * network.velocity[0].float())
+        assert torch.equal(answer, keep * before.tensors["sample"] - t * network.velocity[0].float())
 
 
 def test_the_network_sees_the_sample_scaled_and_given_frames_as_they_are() -> None:
@@ -129,7 +129,7 @@ def test_the_network_sees_the_sample_scaled_and_given_frames_as_they_are() -> No
     first = GRID.tokens_per_frame
     for (seen, timesteps), state in zip(network.asked, states, strict=True):
         assert torch.equal(seen[:, :first], given[:, :first])
-        assert torch.equal(seen[:, first:], (1 - timesteps[0, -1]) * state.sample_VlP[:, first:])
+        assert torch.equal(seen[:, first:], (1 - timesteps[0, -1]) * state.tensors["sample"][:, first:])
         assert (timesteps[:, 0] < 1e-3).all()
     assert torch.equal(out[:, :first], given[:, :first])
 
@@ -153,7 +153,7 @@ def test_a_run_begins_at_200_times_unit_noise_of_each_view() -> None:
     states: list[SamplerState] = []
     run(Answering(torch.float32), on_state=states.append, seed=11)
     noise_CVTHW = initial_noise(11, (16, 2, 3, 4, 4))
-    token = states[0].sample_VlP[1, (2 * GRID.height + 1) * GRID.width + 0]  # view 1, frame 2, row 1, column 0
+    token = states[0].tensors["sample"][1, (2 * GRID.height + 1) * GRID.width + 0]  # view 1, frame 2, row 1, column 0
     assert torch.equal(token.view(16, 2, 2), 200 * noise_CVTHW[:, 1, 2, 2:4, 0:2])
 
 

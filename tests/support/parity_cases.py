@@ -142,12 +142,12 @@ def sample_case(case: Case, gt_latent: Tensor, noise_unit: Tensor | None, parall
         model_fps=info["fps_for_rope"],
         parallel=parallel,
         on_state=states.append,
-        resume=None if noise_unit is None else SamplerState(0, SIGMA_MAX * to_share(noise_unit), None),
+        resume=None if noise_unit is None else SamplerState(0, {"sample": SIGMA_MAX * to_share(noise_unit)}),
     )
     x, timesteps, answers = recorder.calls[0]
     return Run(
         out=to_clip(out),
-        samples=[to_clip(state.sample_VlP) for state in states],
+        samples=[to_clip(state.tensors["sample"]) for state in states],
         timesteps=[timesteps.flatten() for _, timesteps, _ in recorder.calls],
         first_calls=[(to_clip(x), timesteps.flatten(), to_clip(answer)) for answer in answers],
     )

@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.fetch import open_store
@@ -156,12 +157,17 @@ class Sampling(_Strict):
     negative_prompt: str
 
 
+#: Fields of a bundle that earlier releases did not have.
+_NEWER = ("family",)
+
+
 class Bundle(_Strict):
     """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second."""
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     generator: Literal["cosmos", "fake"]
+    family: str = PREDICT2.name
     height: Positive
     width: Positive
     state_t: Positive
@@ -203,6 +209,18 @@ class Bundle(_Strict):
             raise ValueError("; ".join(problems))
         return self
 
+    @field_validator("family")
+    @classmethod
+    def _check_family(cls, found: str) -> str:
+        if found not in FAMILIES:
+            raise ValueError(f"found {found!r}, expected one of {', '.join(FAMILIES)}")
+        return found
+
+    @property
+    def recipe(self) -> Family:
+        """All that its kind of model does in its own way."""
+        return FAMILIES[self.family]
+
     @property
     def root(self) -> str:
         """Folder (path or URI) that relative files lie in. A built-in bundle's is this package's, on whatever node."""
@@ -223,7 +241,11 @@ class Bundle(_Strict):
     @property
     def fingerprint(self) -> str:
         """sha256 of everything the bundle says, the files' hashes and revisions included (not where it lies)."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        facts = self.model_dump(mode="json")
+        for name in _NEWER:  # bundles that do not use them keep the fingerprint that they had before
+            if facts[name] == type(self).model_fields[name].default:
+                del facts[name]
+        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def with_numerics(self, numerics: Numerics | None) -> Bundle:

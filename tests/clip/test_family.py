@@ -1,0 +1,51 @@
+"""Families: one recipe for all that kinds of models do in their own ways, and no other place that knows of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.paths import ROOT
+
+from cosmos_ray.clip.family import FAMILIES, PREDICT2
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
+from cosmos_ray.models.sampler import solver_of
+
+FINGERPRINTS = {
+    "tiny": "2a69706d7f297e25",
+    "fake": "82b3920a0c7f9a2a",
+    "cosmos-predict2-2b-multiview": "adb4998897daadd4",
+}
+BUILT_IN = ROOT / "cosmos_ray" / "models" / "bundle" / "built_in"
+
+
+def test_bundles_of_before_are_of_the_first_family_and_keep_their_fingerprints() -> None:
+    """Outputs that were begun with them are gone on with."""
+    for name in ("tiny", "fake", "cosmos-predict2-2b-multiview"):
+        assert load_bundle(name).recipe is PREDICT2
+    found = {name: load_bundle(name).fingerprint[:16] for name in ("tiny", "fake", "cosmos-predict2-2b-multiview")}
+    assert found == FINGERPRINTS
+
+
+def test_an_unknown_family_is_refused_by_name() -> None:
+    facts = json.loads((BUILT_IN / "tiny" / "bundle.json").read_text()) | {"family": "predict3-multiview"}
+    with pytest.raises(UsageError, match=r"family: .*'predict3-multiview', expected one of predict2-multiview"):
+        parse_bundle(json.dumps(facts), "")
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_recipe_agrees_with_its_solver(family) -> None:  # type: ignore[no-untyped-def]
+    """What clips cost and how far they are is asked of the recipe, what is computed of the solver."""
+    for num_steps in (1, 4, 35):
+        assert solver_of(family, num_steps).passes == family.passes(num_steps)
+
+
+def test_nobody_else_asks_which_family_it_is() -> None:
+    """A name of a family in another module would be a second place to change."""
+    told = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "cosmos_ray").rglob("*.py")
+        if path.name != "family.py" and any(f'"{name}"' in path.read_text() for name in FAMILIES)
+    ]
+    assert told == []
