@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from cosmos_ray.foreign import shown, shown_value
+
 FailureClass = Literal["input", "model", "oom", "timeout", "gang", "storage", "guardrail", "internal"]
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
@@ -20,9 +22,15 @@ class Fault:
     failure_class: FailureClass
     message: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shown(self.message))
+
 
 class CosmosRayError(Exception):
-    """Base of every error that cosmos_ray raises on purpose."""
+    """Base of every error that cosmos_ray raises on purpose. Its message may be printed, whoever wrote parts of it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message))
 
 
 class UsageError(CosmosRayError):
@@ -59,12 +67,9 @@ class RowError(CosmosRayError):
 
 def column_error(column: str, found: object, expected: str) -> RowError:
     """An `input` fault of one column, in the wording that every such message has."""
-    shown = repr(found)
-    if len(shown) > 200:
-        shown = shown[:197] + "..."
-    return RowError(f"column `{column}`: found {shown}, expected {expected}")
+    return RowError(f"column `{column}`: found {shown_value(found)}, expected {expected}")
 
 
 def first_line(error: BaseException) -> str:
     """What goes into records and logs of an error, which may bring a traceback of another process."""
-    return str(error).strip().partition("\n")[0][:500] or type(error).__name__
+    return shown(str(error).strip().partition("\n")[0], 500) or type(error).__name__

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import Assignments, Config, Model
 from cosmos_ray.errors import UsageError
 
@@ -55,5 +56,9 @@ def inspect(
             normalise_uri(video), bundle, settings.inputs, n_views, num_conditional_frames, fps, to
         ) | {"file": video}
         refused |= not line["ok"]
-        print(json.dumps(line) if as_json else in_words(line), flush=True)
+        if as_json:
+            print(json.dumps(line), flush=True)
+            continue
+        for words in in_words(line).splitlines():
+            tell(words)
     return 1 if refused else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cosmos_ray.cli.lines import say
+from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
@@ -108,13 +108,13 @@ def plan(
         print(json.dumps(asdict(found) | costs_json | inputs_json))
         return
     for line in _plan_lines(found):
-        print(line)
+        tell(line)
     for line in look.lines() if look else ["inputs were not looked at: --inputs does that"]:
-        print(line)
+        tell(line)
     if clip_bytes is not None and bytes_left:
-        print(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
+        tell(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
     for line in lines(costs, gpu, gangs, price):
-        print(line)
+        tell(line)
 
 
 def _how_many(inputs: str) -> int | None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 import time
 
+from cosmos_ray.foreign import shown
+
 
 def say(message: str) -> None:
     """To people, on standard error; results go to standard output."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {shown(message)}", file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """As `say`, of a command that is done at once: without the time."""
+    print(shown(message), file=sys.stderr, flush=True)
+
+
+def tell(message: str) -> None:
+    """A line of a result for people, on standard output. (Results for programs are JSON, which escapes.)"""
+    print(shown(message), flush=True)

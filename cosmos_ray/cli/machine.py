@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import MODELS
 
 app = typer.Typer()
@@ -28,8 +29,8 @@ def doctor(
     for found in examine(model, store):
         missing += found.level == "missing"
         slower += found.level == "slower"
-        print(f"{found.level:8} {found.subject}: {found.message}", flush=True)
-    print(_verdict(missing, slower))
+        tell(f"{found.level:8} {found.subject}: {found.message}")
+    tell(_verdict(missing, slower))
     return 1 if missing else 0
 
 

@@ -13,6 +13,7 @@ from cosmos_ray.cli import inputs, job, machine, manifest, model, output, settin
 from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.foreign import log_shown_only, shown
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.version import VERSION
 
@@ -54,6 +55,7 @@ def _program(
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    log_shown_only()
     sys.exit(run(app))
 
 
@@ -93,5 +95,5 @@ def _setting_hint(error: Exception) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"cosmos-ray: {message}", file=sys.stderr)
+    print(f"cosmos-ray: {shown(message)}", file=sys.stderr)
     return code

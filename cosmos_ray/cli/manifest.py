@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cosmos_ray.cli.lines import note, tell
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def vary(
 
 def _tell(built: Built, out: str) -> None:
     for words in built.remarks:
-        print(words, file=sys.stderr)
+        note(words)
     for words in built.warnings:
-        print(f"warning: {words}", file=sys.stderr)
-    print(f"{out}: {counted(built.rows, 'row')}")
+        note(f"warning: {words}")
+    tell(f"{out}: {counted(built.rows, 'row')}")

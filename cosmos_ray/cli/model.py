@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import MODELS
 from cosmos_ray.models.bundle.names import BUILT_IN, aliases_of
 from cosmos_ray.words import counted
@@ -32,7 +33,7 @@ def list_models(
             print(json.dumps(facts))
             continue
         also = f"; also {', '.join(facts['aliases'])}" if facts["aliases"] else ""
-        print(f"{name}: {facts['makes']}; {facts['files']}{also}")
+        tell(f"{name}: {facts['makes']}; {facts['files']}{also}")
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:
@@ -67,14 +68,14 @@ def check(model: Named) -> int:
 
     bundle = load_bundle(model)
     views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
-    print(f"{bundle.name}: {views} x {frames}, {bundle.width}x{bundle.height}")
+    tell(f"{bundle.name}: {views} x {frames}, {bundle.width}x{bundle.height}")
     findings = check_bundle(bundle)
     for finding in findings:
-        print(f"  {finding.level:12} {finding.subject}: {finding.message}")
+        tell(f"  {finding.level:12} {finding.subject}: {finding.message}")
     if bundle.generator == "cosmos":
-        print("GPU memory (weights exactly, the rest as estimates):")
+        tell("GPU memory (weights exactly, the rest as estimates):")
         for plan in memory_plans(bundle, text_encoder_parameters(bundle)):
-            print(f"  {plan.line()}")
+            tell(f"  {plan.line()}")
     return 0 if all(finding.level == "ok" for finding in findings) else 2
 
 
@@ -85,4 +86,4 @@ def fetch(model: Named) -> None:
     from cosmos_ray.models.bundle.files import fetch_bundle
 
     for kind, path in fetch_bundle(load_bundle(model)):
-        print(f"{kind}: {path}", flush=True)
+        tell(f"{kind}: {path}")

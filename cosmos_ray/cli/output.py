@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmos_ray.cli.lines import say
+from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import Assignments, Json, Output
 from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
@@ -63,7 +63,7 @@ def status(
         print(json.dumps(asdict(found)))
         return
     for words in [*_status_lines(found), *_first_failures(found, state)]:
-        print(words)
+        tell(words)
 
 
 def _look(output: str) -> tuple[list[str], bool]:
@@ -93,7 +93,10 @@ def _say_failed(output: str, as_json: bool) -> None:
     found, _, state = read_status(output)
     for record in failures(Storage(found.output), state):
         facts = {"id": record.id, "class": record.failure_class, "attempt": record.attempt, "error": record.error}
-        print(json.dumps(facts) if as_json else in_words(record))
+        if as_json:
+            print(json.dumps(facts))
+        else:
+            tell(in_words(record))
 
 
 def _status_lines(found: Status) -> Iterator[str]:
@@ -155,9 +158,9 @@ def retry(
         reopened = sorted(faults)
     else:
         reopened = ledger.retry(wanted)
-    print(f"{counted(len(reopened), 'clip')} will be made again")
+    tell(f"{counted(len(reopened), 'clip')} will be made again")
     for clip_id in reopened[:20]:
-        print(f"  {clip_id}")
+        tell(f"  {clip_id}")
 
 
 @app.command()
@@ -173,9 +176,9 @@ def report(output: Output) -> None:
     _, job, state = read_status(output)
     storage = Storage(output)
     write_report(storage, job, state)
-    print(storage.uri_of(REPORT))
+    tell(storage.uri_of(REPORT))
     rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
-    print(f"{storage.uri_of('index.parquet')}: {counted(rows, 'clip')}")
+    tell(f"{storage.uri_of('index.parquet')}: {counted(rows, 'clip')}")
 
 
 @app.command()
@@ -198,7 +201,7 @@ def reproduce(
         print(json.dumps([asdict(one) for one in found]))
         return
     for one in found:
-        print(f"{one.view}: {one.in_words()}")
+        tell(f"{one.view}: {one.in_words()}")
     if any(one.psnr_db is not None for one in found):
         say("two encodings of frames that differ by a rounding are about 40 dB apart")
 
@@ -222,5 +225,5 @@ def export(
 
     done = copy_clips(output, layout.value, to, say, clips_a_shard)
     uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
-    print(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}, {len(done.left_out)} left out")
+    tell(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}, {len(done.left_out)} left out")
     return 3 if done.left_out else 0

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from cosmos_ray.foreign import shown
+
 #: Seconds from one look at the output to the next.
 EVERY_S = 5.0
 
@@ -20,7 +22,7 @@ def watch(look: Callable[[], tuple[list[str], bool]], every_s: float = EVERY_S) 
     if not sys.stdout.isatty():
         said: list[str] = []
         while True:
-            lines, goes_on = look()
+            lines, goes_on = _printable(look())
             if lines != said:
                 print("\n".join(lines), flush=True)
             said = lines
@@ -29,8 +31,13 @@ def watch(look: Callable[[], tuple[list[str], bool]], every_s: float = EVERY_S) 
             time.sleep(every_s)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            lines, goes_on = look()
+            lines, goes_on = _printable(look())
             live.update(Text("\n".join(lines)), refresh=True)
             if not goes_on:
                 return
             time.sleep(every_s)
+
+
+def _printable(looked: tuple[list[str], bool]) -> tuple[list[str], bool]:
+    lines, goes_on = looked
+    return [shown(line) for line in lines], goes_on

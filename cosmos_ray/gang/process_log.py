@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from cosmos_ray.foreign import log_shown_only
+
 
 def log_as(who: str) -> None:
     """Give this process's log lines a time and a name. Loggers that a cluster has set up already stay as they are."""
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s %(levelname)s {who}: %(message)s")
     logging.getLogger("cosmos_ray").setLevel(logging.INFO)
+    log_shown_only()
 
 
 def in_words(seconds: Mapping[str, float]) -> str:

@@ -9,6 +9,7 @@ from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
+from cosmos_ray.foreign import shown_uri
 from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -77,15 +78,16 @@ def _facts(file: InputFile) -> dict[str, Any]:
 
 def in_words(line: dict[str, Any]) -> str:
     """One file for people."""
+    name = shown_uri(line["file"])
     if not line["ok"]:
-        return f"{line['file']}: refused: {line['error']}"
+        return f"{name}: refused: {line['error']}"
     assumed = set(line["assumed"])
     colour = ", ".join(
         f"{name} {line[name]}{' (assumed)' if name in assumed else ''}" for name in ("matrix", "range", "transfer")
     )
     rate = f"{'about ' if line['is_variable'] else ''}{line['fps']:.4g} a second"
     lines = [
-        f"{line['file']}: {line['codec']} in {line['container']}, track {line['track']}",
+        f"{name}: {line['codec']} in {line['container']}, track {line['track']}",
         f"  {counted(line['frames'], 'frame')}, {rate}{', varying' if line['is_variable'] else ''}; "
         f"{line['width']}x{line['height']}, pixels {line['pixel_aspect']}, {line['field_order']}",
         f"  {colour}",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
+from cosmos_ray.foreign import saying
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
@@ -73,6 +74,7 @@ def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
     Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
     """
+    say = saying(say)
     job, plan = _check(config, say)
     stop = Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)

@@ -25,6 +25,7 @@ from cosmos_ray.clip.encode import stack_views
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import CLIPS
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
@@ -314,4 +315,4 @@ def _say_times(records: list[Record], say: Callable[[str], None]) -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(shown(message), file=sys.stderr, flush=True)

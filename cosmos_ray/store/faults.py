@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from cosmos_ray.foreign import shown
 from cosmos_ray.store import traffic
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def retrying(operation: Callable[[], T], what: str) -> T:
         except OSError as error:
             if error.errno in _FINAL_ERRNO:
                 raise
-            log.warning("%s: %s; again in about %.1f s", what, error, delay)
+            log.warning("%s: %s; again in about %.1f s", shown(what), shown(error), delay)
             traffic.count(retries=1)
             time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     return _with_os_errors(operation)
@@ -67,7 +68,7 @@ def explain(error: BaseException) -> str:
     """One line that says what a store answered: some answers have no text but that of the error beneath."""
     said = f"{type(error).__name__}: {_first_line(error)}"
     beneath = _first_line(error.__cause__) if error.__cause__ is not None else ""
-    return said if beneath in said else f"{said} ({beneath})"
+    return shown(said if beneath in said else f"{said} ({beneath})")
 
 
 def explain_store(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.foreign import shown_lines
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: shown_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

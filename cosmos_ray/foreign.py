@@ -1,0 +1,148 @@
+"""What strangers wrote, as it may be printed: names of inputs and columns, URIs, errors of libraries.
+
+Whatever is shown to people or kept for them (terminal, logs, records, report) goes through `shown`, a URI through
+`shown_uri`. Nothing in it moves a cursor, begins a line, turns the direction of writing, or tells a secret: of URIs
+neither user and password are shown nor what follows `?` or `#`, where presigned ones have their signature.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Longest text that is shown, and longest name or URI within one, characters.
+MOST, MOST_NAME = 4000, 200
+
+_CUT = "…"
+#: Repetitions have a bound, or a text of a million letters would be gone through a million times.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,3}"
+#: A URI in the middle of a text ends with a blank or a quote.
+_URI = re.compile(rf"{_SCHEME}[^\s'\"<>`]+")
+_WHOLE = re.compile(rf"({_SCHEME})([^/?#]*)(.*)", re.DOTALL)
+#: `user:password@`, wherever it stands; and the beginning of a query.
+_USER = re.compile(r"[^\s/'\"<>@:]{0,100}:[^\s/'\"<>@]{0,500}@")
+_USER_WITH_BLANKS = re.compile(r"[^\s/'\"<>@:]{1,100}:[^/'\"<>@]{0,500}@(?=[^\s@])")
+_QUERY = re.compile(r"(?:\?|%3[Ff])[^\s'\"<>?]{0,500}?(?:=|%3[Dd])[^\s'\"<>`]*")
+_BEGINS_QUERY = re.compile(r"(?:\?|%3[Ff])\S{0,500}?(?:=|%3[Dd])")
+_END = re.compile(r"[?#]|%3[Ff]|%23")
+_HOST = re.compile(r"[\w.*{}\[\]$-]*(?::\d+)?")
+#: Azure's form: a container, which is no secret, at an account.
+_CONTAINER = re.compile(r"[\w$*-]+@[\w.-]+")
+_AZURE = ("abfs://", "abfss://", "az://")
+
+
+def shown(text: object, most: int = MOST) -> str:
+    """Any text as one line: unprintable characters escaped, URIs in it cut, at most `most` characters. Of its own
+    result it makes the same."""
+    return _bounded(_text_without_secrets(_printable(str(text)[: 2 * max(most, MOST)])), most)
+
+
+def shown_uri(uri: object, most: int = MOST_NAME) -> str:
+    """A URI or path, all of it: also one with blanks in it."""
+    return _bounded(_uri_without_secrets(_printable(str(uri)[: 2 * MOST])), most)
+
+
+def shown_value(value: object, most: int = MOST_NAME) -> str:
+    """What was found in a row, as Python writes it; texts in it may be URIs."""
+    if isinstance(value, str):
+        return _bounded(repr(_uri_without_secrets(value[: 2 * MOST])), most)
+    if isinstance(value, Mapping):
+        parts = (f"{shown_value(key)}: {shown_value(of)}" for key, of in _first(value.items()))
+        return _bounded("{" + ", ".join(parts) + "}", most)
+    if isinstance(value, list | tuple):
+        around = "[]" if isinstance(value, list) else "()"
+        return _bounded(around[0] + ", ".join(shown_value(one) for one in _first(value)) + around[1], most)
+    return shown(repr(value), most)
+
+
+def shown_lines(text: str) -> str:
+    """A text of several lines, as long as it is: a prompt on a page."""
+    return "\n".join(shown(line, len(line) * 10 + 1) for line in text.splitlines())
+
+
+def saying(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, which gets only what may be printed."""
+    return lambda message: say(shown(message))
+
+
+class ShownOnly(logging.Filter):
+    """Passes every line of a log, as `shown` has it; of a traceback each line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - a line with the wrong arguments must not end who logs it
+            said = str(record.msg)
+        record.msg, record.args = shown(said), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            lines = "".join(traceback.format_exception(record.exc_info[1])).splitlines()
+            record.exc_text = "\n".join(shown(line) for line in lines)
+        return True
+
+
+def log_shown_only() -> None:
+    """Have all that this process logs from now on pass `ShownOnly`."""
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(one, ShownOnly) for one in handler.filters):
+            handler.addFilter(ShownOnly())
+
+
+def _first(items: Iterable[T]) -> list[T]:
+    """As many as could be shown: a list of a million names is not gone through."""
+    return list(itertools.islice(items, MOST_NAME))
+
+
+def _text_without_secrets(text: str) -> str:
+    if ":/" in text:
+        text = _URI.sub(lambda found: _without_secrets(found.group()), text)
+    if "@" in text:
+        text = _USER.sub(f"{_CUT}@", text)
+    if "?" in text or "%3" in text:
+        text = _QUERY.sub("?" + _CUT, text)
+    return text
+
+
+def _uri_without_secrets(text: str) -> str:
+    text = _USER_WITH_BLANKS.sub(f"{_CUT}@", text)
+    if _WHOLE.match(text):
+        text = _without_secrets(text)
+    elif query := _BEGINS_QUERY.search(text):
+        text = text[: query.start()] + "?" + _CUT
+    return _text_without_secrets(text)
+
+
+def _without_secrets(uri: str) -> str:
+    found = _WHOLE.match(uri)
+    if found is None:
+        return uri
+    scheme, authority, rest = found.groups()
+    if authority.startswith(_CUT):
+        return uri
+    if "@" in authority and not (scheme.lower() in _AZURE and _CONTAINER.fullmatch(authority)):
+        authority = _CUT + authority[authority.rindex("@") :]
+        if not _HOST.fullmatch(authority[2:]):
+            return scheme + _CUT
+    elif "@" not in authority and not _HOST.fullmatch(authority):
+        return scheme + _CUT  # a password with a slash in it, for one
+    end = _END.search(rest)
+    return scheme + authority + (rest if end is None else rest[: end.start()] + "?" + _CUT)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii") if not "\ud800" <= one <= "\udfff" else f"\\u{ord(one):04x}"
+
+
+def _bounded(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + _CUT

@@ -1,0 +1,111 @@
+"""Whatever strangers wrote is printed as one line that does nothing and tells no secret."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmos_ray.errors import Fault, ManifestError, RowError, UsageError, column_error, first_line
+from cosmos_ray.foreign import MOST, ShownOnly, saying, shown, shown_lines, shown_uri, shown_value
+
+SECRETS = [
+    "s3://AKIA:SECRET@bucket/key.mp4",
+    "s3://AKIA:SEC/SECRET+x@bucket/key.mp4",
+    "https://bucket.s3.amazonaws.com/a.mp4?X-Amz-Credential=a&X-Amz-Signature=SECRET",
+    "https://host/a.mp4%3Fsig%3DSECRET",
+    "abfs://c@account.dfs.core.windows.net/a.mp4?sv=1&sig=SECRET",
+    "abfs://c:SECRET@account.dfs.core.windows.net/a.mp4",
+    "sftp://SECRET@host/a.mp4",
+    "http:/user:SECRET@host/a.mp4",
+    "gs://bucket/a.mp4#access_token=SECRET",
+    "HTTPS://host/a.mp4?token=SECRET",
+    "a.mp4?sig=SECRET",
+    "user:SECRET@host:/a.mp4",
+    "simplecache::https://user:SECRET@host/a.mp4?sig=SECRET",
+]
+
+
+@pytest.mark.parametrize("uri", SECRETS)
+def test_no_secret_of_a_uri_is_printed_alone_or_in_a_text(uri: str) -> None:
+    assert "SECRET" not in shown_uri(uri)
+    assert "SECRET" not in shown(f"column `input_video`: found {uri!r}, expected another; {uri}")
+    assert "SECRET" not in shown_value([uri, {uri: (uri,)}])
+    assert "SECRET" not in shown_uri(uri.replace("SECRET", "two words SECRET"))
+
+
+def test_what_is_no_secret_stays() -> None:
+    for uri in (
+        "s3://bucket/folder/what's [this].mp4", "/data/a#1.mp4", "abfs://container@account.dfs.core.windows.net/a.mp4",
+        "hf://owner/repo@0123/file", "http://host:8000/a", "/data/now?.mp4", "gs://bucket/*.parquet",
+    ):  # fmt: skip
+        assert shown_uri(uri) == shown(uri) == uri
+    assert shown("found 3 clips, expected 4 (a: b): why? 3 = 4") == "found 3 clips, expected 4 (a: b): why? 3 = 4"
+
+
+def test_nothing_printed_moves_a_cursor_begins_a_line_or_turns_the_writing() -> None:
+    evil = "a\x1b[2J\r\n\x07b\u202ec\u2028\x9b\ud800d\u200b"
+    assert shown(evil) == r"a\x1b[2J\r\n\x07b\u202ec\u2028\x9b\ud800d\u200b"
+    assert shown_value(evil) == f"'{shown(evil)}'"
+    assert shown_uri(evil).isprintable()
+
+
+def test_a_long_text_ends() -> None:
+    assert shown("x" * 10**6) == "x" * (MOST - 1) + "…"
+    assert len(shown_uri("s3://bucket/" + "x" * 10**6)) == 200
+    assert len(shown_value(["x" * 10**6] * 10**6)) == 200
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.text(st.sampled_from("aé @:/?#=%3F&'\"…\x1b\n\u202e\udc80."), max_size=40), st.integers(5, 50))
+def test_what_was_printed_once_is_printed_alike_again(text: str, most: int) -> None:
+    """Errors are made of errors."""
+    once = shown(text)
+    assert once.isprintable()
+    assert shown(once) == once
+    assert len(shown(text, most)) <= most
+
+
+@pytest.mark.parametrize("kind", [UsageError, ManifestError, RowError])
+def test_errors_can_be_printed_as_they_are(kind: type[Exception]) -> None:
+    assert str(kind("s3://a:SECRET@b \n")) == "s3://…@b \\n"
+
+
+def test_faults_of_rows_and_attempts_can_be_kept() -> None:
+    assert str(column_error("input_video", "a\n?sig=SECRET", "x")) == r"column `input_video`: found 'a\n?…', expected x"
+    assert Fault("storage", "\x1b https://u:SECRET@h").message == r"\x1b https://…@h"
+    assert first_line(OSError("403 https://h/x?sig=SECRET\nmore")) == "403 https://h/x?…"
+
+
+def test_a_page_keeps_the_lines_of_a_prompt() -> None:
+    assert shown_lines("one\n\u202etwo") == "one\n\\u202etwo"
+
+
+def test_a_log_tells_no_secret_also_not_in_a_traceback() -> None:
+    """Whoever logs: libraries too."""
+    to = io.StringIO()
+    handler = logging.StreamHandler(to)
+    handler.addFilter(ShownOnly())
+    log = logging.Logger("somebody")
+    log.addHandler(handler)
+    log.warning("%s \n%s", "https://h/x?sig=SECRET", "two")
+    try:
+        raise OSError("403, url='https://h/x?sig=SECRET'\x1b[2J")
+    except OSError:
+        log.exception("failed")
+    log.warning("%d", "no number")
+    said = to.getvalue()
+    assert "SECRET" not in said
+    assert "\x1b" not in said
+    assert r"https://h/x?… \ntwo" in said
+    assert "OSError: 403" in said
+    assert "%d" in said
+
+
+def test_what_a_job_says_goes_the_same_way() -> None:
+    told: list[str] = []
+    saying(told.append)("a\nb")
+    assert told == [r"a\nb"]
