@@ -4,8 +4,8 @@
 
 Makes a few videos of moving, noisy pictures with ffmpeg (kept in --folder, where one is named), then calls `prepare` as
 a leader of a gang does, once to warm the page cache and --repeat times for the clock. A line of JSON a measurement:
-seconds that passed, and CPU seconds of this process and of ffmpeg, which a busy machine changes little. To compare two
-versions run both in one session, in turns, with the same --folder.
+seconds that passed, CPU seconds of this process and of ffmpeg (a busy machine changes them little), bytes read. To
+compare two versions run both in one session, in turns, with the same --folder.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.gang.prepare import prepare
 from cosmos_ray.manifest.rows import RowDefaults, clips_of_row
 from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.store import traffic
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=1, guidance=3.0, negative_prompt="")
 
@@ -83,15 +84,17 @@ def main() -> None:
             asked = {"id": "a", "prompt": "x", "num_conditional_frames": frames, "n_views": n_views, "fps": 10, **row}
             (clip,) = clips_of_row(asked, DEFAULTS, str(folder))
             assert clip.error is None, clip.error
-            seconds, cpu_seconds = [], []
+            seconds, cpu_seconds, read = [], [], 0
             for _ in range(arguments.repeat + 1):
                 began, cpu_began = time.perf_counter(), cpu_time()
+                traffic.take()
                 prepare(clip, bundle, attempt=1)
+                read = traffic.take().read
                 seconds.append(time.perf_counter() - began)
                 cpu_seconds.append(cpu_time() - cpu_began)
             report(
                 case=name, model=bundle.name, repeat=arguments.repeat, seconds=spread(seconds[1:]),
-                cpu_seconds=spread(cpu_seconds[1:]),
+                cpu_seconds=spread(cpu_seconds[1:]), read=read, size=sum(os.path.getsize(uri) for uri in clip.inputs),
                 **machine("numpy", "imageio-ffmpeg"),
             )  # fmt: skip
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from cosmos_ray.clip.frames import each_frame, open_video
 from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.clip.resize import crop_warning, fit_frame
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.seams import runs_on, seam_frames, shrink
@@ -45,7 +46,7 @@ class Conditioning:
 
 
 def read_conditioning(
-    source: Path | Sequence[Path],
+    source: Path | PartFile | Sequence[Path | PartFile],
     views: Sequence[str],
     num_frames: int,
     size_hw: tuple[int, int],
@@ -57,7 +58,7 @@ def read_conditioning(
     fps: the row's. Only the frames needed leave the decoder. Raises RowError for what is wrong with the files.
     """
     rate = None if rules.rate == "as_is" else fps
-    if isinstance(source, Path):
+    if isinstance(source, Path | PartFile):
         return _stacked(source, views, num_frames, size_hw, rate, rules)
     if len(source) != len(views):
         raise RowError(f"found {counted(len(source), 'video')}, expected {len(views)}, one a view")
@@ -86,7 +87,7 @@ def read_conditioning(
 
 
 def _stacked(
-    path: Path,
+    path: Path | PartFile,
     views: Sequence[str],
     num_frames: int,
     size_hw: tuple[int, int],

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from cosmos_ray.clip.container import check_container
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
 from cosmos_ray.clip.info import VideoInfo, default_stream, describe, input_arguments, too_slow
 from cosmos_ray.clip.packets import Packets, packets_of
+from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.clip.rules import DEFAULT_RULES
 from cosmos_ray.errors import RowError
 from cosmos_ray.words import counted
@@ -44,12 +46,16 @@ OnFrame = Callable[[int, np.ndarray], None]
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A file that was looked into: its facts, when its frames are shown, and how they are made into a model's."""
+    """A file that was looked into: its facts, when its frames are shown, and how they are made into a model's.
+
+    parts: where only some of the file has been fetched.
+    """
 
     path: Path
     info: VideoInfo
     packets: Packets
     treatment: Treatment
+    parts: PartFile | None = None
 
     @property
     def seconds(self) -> np.ndarray:
@@ -58,12 +64,18 @@ class Video:
         return (times - times[0]) * float(self.packets.base)
 
 
-def open_video(path: Path, max_frames: int = DEFAULT_RULES.max_frames) -> Video:
+def open_video(source: Path | PartFile, max_frames: int = DEFAULT_RULES.max_frames) -> Video:
     """Look into an mp4 or QuickTime file without decoding its frames.
 
     Raises RowError: "no such file: ...", "not an mp4: ...", "truncated: ...", "encrypted: ...", "no video stream",
     "damaged: ...", and what `accept` refuses. What was found is kept for a while, as long as the file stays the same.
     """
+    if isinstance(source, PartFile):
+        try:
+            return replace(_look(source.path, max_frames), parts=source)
+        except RowError:
+            return open_video(source.whole(), max_frames)
+    path = source
     if not path.exists():
         raise RowError(f"no such file: {path.name}")
     found = path.stat()
@@ -78,10 +90,14 @@ def inspect_video(path: Path, max_frames: int = DEFAULT_RULES.max_frames) -> Vid
 @lru_cache(maxsize=32)
 def _open(path: Path, max_frames: int, identity: tuple[int, ...]) -> Video:
     """`open_video` of a file whose content `identity` (device, inode, size, time of change) stands for."""
+    return _look(path, max_frames)
+
+
+def _look(path: Path, max_frames: int) -> Video:
     check_container(path)
     streams = describe(path)
     stream = default_stream(streams)
-    packets = packets_of(path, stream, max_frames)
+    packets = packets_of(path, stream.track, stream.codec, max_frames)
     info, treatment = accept(streams, stream, packets)
     return Video(path, info, packets, treatment)
 
@@ -126,6 +142,15 @@ def each_frame(video: Video, indices: Sequence[int], on_frame: OnFrame) -> Video
     """
     if not indices:
         return video.info
+    if video.parts is not None:
+        try:
+            return _each_frame(_with_parts(video, video.parts, indices), indices, on_frame)
+        except RowError:
+            video = open_video(video.parts.whole(), sys.maxsize)
+    return _each_frame(video, indices, on_frame)
+
+
+def _each_frame(video: Video, indices: Sequence[int], on_frame: OnFrame) -> VideoInfo:
     found = _read(video, video.treatment, indices, on_frame)
     if not found.fields or video.treatment.deinterlace:
         return video.info
@@ -164,13 +189,27 @@ class _NotExactError(Exception):
     """The frames may not be those of a full decode."""
 
 
+def _with_parts(video: Video, parts: PartFile, indices: Sequence[int]) -> Video:
+    """With all that those frames are decoded from, and what can be known since of where decoding can begin."""
+    track, codec, total = video.info.track, video.info.codec, video.info.frames
+    first, last = max(indices[0] - _NEIGHBOURS, 0), min(indices[-1] + _NEIGHBOURS, total - 1)
+    begun = parts.bring(video.packets, track, first, last)
+    if begun is None:
+        raise RowError("what these frames are decoded from is most of the file")
+    packets = packets_of(video.path, track, codec, sys.maxsize)
+    entries = np.intersect1d(packets.entries, packets.decoded[begun:])
+    if begun and not (entries <= packets.times[first]).any():
+        raise RowError("the key frame before them is none to begin with")
+    return replace(video, packets=replace(packets, entries=entries))
+
+
 def _read(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: OnFrame) -> _Log:
     """In the cheapest way that is exact."""
     packets = video.packets
     if packets.are_distinct:
         entries = packets.entries[packets.entries <= _exact_from(video, treatment, indices)]
         begin = int(np.searchsorted(packets.times, entries[-1])) if len(entries) else 0
-        for start in dict.fromkeys((begin, 0)):
+        for start in dict.fromkeys((begin, 0) if video.parts is None else (begin,)):
             try:
                 return _by_time(video, treatment, indices, start, on_frame)
             except _NotExactError:
@@ -178,6 +217,8 @@ def _read(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: 
             except FfmpegFailed as error:
                 if not start:
                     raise _damaged(video, error) from error
+    if video.parts is not None:
+        raise RowError("what was fetched is not enough")
     try:
         return _counted(video, treatment, indices, on_frame)
     except FfmpegFailed as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
-from cosmos_ray.clip.info import Stream, input_arguments, too_slow
+from cosmos_ray.clip.info import input_arguments, too_slow
 from cosmos_ray.errors import RowError
 from cosmos_ray.words import counted
 
@@ -35,12 +35,14 @@ class Packets:
     """Times of a stream's frames in the order they are shown, and where decoding can begin, in units of `base` seconds.
 
     times: int64 [frames], ascending. entries: int64, ascending. last_duration: of the last frame, 0 if unknown.
+    decoded: int64, the time of each packet in the order of decoding, those of hidden frames too.
     """
 
     times: np.ndarray
     entries: np.ndarray
     base: Fraction
     last_duration: int
+    decoded: np.ndarray
 
     @property
     def fps(self) -> float:
@@ -62,21 +64,21 @@ class Packets:
         return bool((np.diff(self.times) > 0).all())
 
 
-def packets_of(path: Path, stream: Stream, max_frames: int) -> Packets:
+def packets_of(path: Path, track: int, codec: str, max_frames: int) -> Packets:
     """When each frame of the stream is shown. Raises RowError for damage, no frames, or more than `max_frames`."""
     try:
-        return _packets(path, stream, max_frames, _ENTRY_UNITS.get(stream.codec))
+        return _packets(path, track, max_frames, _ENTRY_UNITS.get(codec))
     except FfmpegFailed:
         pass
     try:  # the filter that looks into packets may not bear what a decoder does
-        return _packets(path, stream, max_frames, "")
+        return _packets(path, track, max_frames, "")
     except FfmpegFailed as error:
         raise RowError(f"damaged: {first_error(error.errors, path)}") from error
 
 
-def _packets(path: Path, stream: Stream, max_frames: int, entry_units: str | None) -> Packets:
+def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) -> Packets:
     """entry_units: the units that a packet to begin with holds; None: key frames will do; "": no packet will."""
-    track: tuple[str, ...] = ("-map", f"0:{stream.track}")
+    track: tuple[str, ...] = ("-map", f"0:{number}")
     copy: tuple[str, ...] = ("-c", "copy", "-copyinkf", "-copypriorss", "1", "-f", "framecrc", "pipe:1")
     if entry_units:  # a second stream beside the first, of those packets alone, without waiting for one another
         copy = ("-bsf:v:1", f"filter_units=pass_types={entry_units}", "-max_interleave_delta", "1", *copy)
@@ -97,15 +99,15 @@ def _packets(path: Path, stream: Stream, max_frames: int, entry_units: str | Non
     if not found.shown:
         said = first_error(errors, path) if errors else "the video stream has no frame that can be decoded"
         raise RowError(f"damaged: {said}")
-    times = np.sort(np.frombuffer(found.shown, np.int64))
-    return Packets(times, np.unique(np.frombuffer(found.entries, np.int64)), found.base, found.last_duration)
+    times, entries, decoded = (np.frombuffer(of, np.int64) for of in (found.shown, found.entries, found.decoded))
+    return Packets(np.sort(times), np.unique(entries), found.base, found.last_duration, decoded)
 
 
 class _Found:
     """What the lines have told so far."""
 
     def __init__(self, max_frames: int) -> None:
-        self.shown, self.entries = array("q"), array("q")
+        self.shown, self.entries, self.decoded = array("q"), array("q"), array("q")
         self.base = Fraction(1)
         self.last_duration = 0
         self._last = -(2**63)
@@ -120,6 +122,7 @@ class _Found:
         if stream == b"1":
             self.entries.append(shown)
             return
+        self.decoded.append(shown)
         if keys_are_entries and marks & _KEY:
             self.entries.append(shown)
         if marks & _HIDDEN:

@@ -17,16 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.store import storage
 from cosmos_ray.store.faults import BucketMissingError, explain, retrying
-from cosmos_ray.store.storage import Stat, fetch_to_file
+from cosmos_ray.store.storage import Stat, fetch_to_file, read_bytes, stat_of
 from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 T = TypeVar("T")
 
 #: Most inputs of a clip that are fetched at a time.
 _AT_ONCE = 16
+#: Videos of so many bytes and more are read in parts.
+LARGE = 4 * 2**20
 #: What a store says of an object that lies in an archive: Amazon's and Azure's names.
 _ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived|not valid for the object's storage class", re.IGNORECASE)
 _OWN = {
@@ -48,9 +51,32 @@ def fetch_inputs(column: str, uris: Sequence[str], folder: Path, witness: str = 
     column: of the row, for messages. witness: URI of something else that can be read, the manifest.
     Raises RowError for an object that can never be read, OSError for a store that does not answer.
     """
+    return _fetched(column, uris, folder, witness, _fetch)
+
+
+def fetch_videos(
+    column: str, uris: Sequence[str], folder: Path, witness: str = ""
+) -> list[tuple[Path | PartFile, Stat]]:
+    """As `fetch_inputs`, but of large files only the index and the beginning; what else is needed is fetched later.
+
+    Then it may be another file: `check_unchanged`.
+    """
+    return _fetched(column, uris, folder, witness, _fetch_parts)
+
+
+def check_unchanged(uris: Sequence[str], found: Sequence[tuple[object, Stat]]) -> None:
+    """After files were read in parts. Raises OSError if one was replaced; another attempt sees the new one."""
+    for uri, (source, before) in zip(uris, found, strict=True):
+        if isinstance(source, PartFile) and stat_of(uri) != before:
+            raise OSError(f"{uri} was replaced while it was read")
+
+
+def _fetched(
+    column: str, uris: Sequence[str], folder: Path, witness: str, fetch: Callable[[str, Path], tuple[T, Stat]]
+) -> list[tuple[T, Stat]]:
     named = list(enumerate(uris))
     with ThreadPoolExecutor(max(1, min(len(named), _AT_ONCE))) as pool:
-        fetched = list(pool.map(lambda one: _try(lambda: _fetch(one[1], folder / f"{one[0]}.input")), named))
+        fetched = list(pool.map(lambda one: _try(lambda: fetch(one[1], folder / f"{one[0]}.input")), named))
     for (_, uri), result in zip(named, fetched, strict=True):
         if isinstance(result, OSError) and (expected := own_fault(result, uri, witness)):
             raise column_error(column, uri, expected) from None
@@ -101,6 +127,17 @@ def _fetch(uri: str, path: Path) -> tuple[Path, Stat]:
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
     _read_before[_store(uri)] = uri
     return path, found
+
+
+def _fetch_parts(uri: str, path: Path) -> tuple[Path | PartFile, Stat]:
+    _check(uri)
+    found = stat_of(uri)
+    if found.size >= LARGE:
+        parts = PartFile(path, found.size, lambda start, stop: read_bytes(uri, start, stop), lambda: _fetch(uri, path))
+        if parts.lay():
+            _read_before[_store(uri)] = uri
+            return parts, found
+    return _fetch(uri, path)
 
 
 def _size(uri: str) -> int:

@@ -19,7 +19,7 @@ from cosmos_ray.clip.pictures import read_pictures
 from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
-from cosmos_ray.gang.inputs import check_size, fetch_inputs
+from cosmos_ray.gang.inputs import check_size, check_unchanged, fetch_inputs, fetch_videos
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
@@ -125,7 +125,7 @@ def _from_videos(
     clip: Clip, size: tuple[int, int], rules: InputRules, witness: str, folder: Path
 ) -> tuple[tuple[InputFile, ...], Conditioning]:
     column = clip.input_column
-    fetched = fetch_inputs(column, clip.inputs, folder, witness)
+    fetched = fetch_videos(column, clip.inputs, folder, witness)
     paths = [path for path, _ in fetched]
     source = paths[0] if column == "input_video" else paths
     named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, clip.inputs, strict=False)}
@@ -134,6 +134,7 @@ def _from_videos(
     except RowError as error:
         shown = clip.inputs[0] if len(paths) == 1 else _named(error, named) or counted(len(paths), "video")
         raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
+    check_unchanged(clip.inputs, fetched)
     taken = [tuple(sorted(sum(found.taken, ())))] if len(paths) == 1 else found.taken
     files = [
         _video_file(uri, stat, of, info)

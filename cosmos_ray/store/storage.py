@@ -96,20 +96,32 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
     return stat
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole object at `uri`."""
+def read_bytes(uri: str, start: int | None = None, stop: int | None = None) -> bytes:
+    """The object at `uri`; its bytes from number `start` on, up to before `stop`, where those are given."""
+    data = bytes(_asked(uri, lambda fs, path: fs.cat_file(path, start=start, end=stop), "reading"))
+    traffic.count(read=len(data))
+    return data
+
+
+def stat_of(uri: str) -> Stat:
+    """Raises FileNotFoundError if there is nothing, IsADirectoryError if it is a folder."""
+    info = _asked(uri, lambda fs, path: fs.info(path), "looking at")
+    if info.get("type") == "directory":
+        raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
+    return _stat(info)
+
+
+def _asked(uri: str, ask: Callable[[Any, str], Any], doing: str) -> Any:
     fs, path = filesystem_of(uri)
 
-    def read() -> bytes:
+    def once() -> Any:
         try:
-            return bytes(fs.cat_file(path))
+            return ask(fs, path)
         except FileNotFoundError:
             _check_bucket(fs, uri)
             raise
 
-    data = retrying(read, f"reading {uri}")
-    traffic.count(read=len(data))
-    return data
+    return retrying(once, f"{doing} {uri}")
 
 
 def _check_bucket(fs: Any, uri: str) -> None:

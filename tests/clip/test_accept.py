@@ -212,7 +212,7 @@ def stream(**facts: object) -> Stream:
     return replace(Stream(0, "h264", "yuv420p", 48, 64), **facts)  # type: ignore[arg-type]
 
 
-PACKETS = Packets(np.arange(3), np.arange(1), Fraction(1, 10), 1)
+PACKETS = Packets(np.arange(3), np.arange(1), Fraction(1, 10), 1, np.arange(3))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""A large video of which only what matters is fetched: its index, its beginning, and the packets of the frames wanted.
+
+A local file of the same size stands for it, with holes where nothing was fetched, which take no room on the disk.
+ffmpeg reads it as any file; what it makes of a hole is never believed (`frames`): whatever goes wrong, the whole is
+fetched and everything begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cosmos_ray.clip.packets import Packets
+from cosmos_ray.clip.samples import samples_of
+
+#: Bytes that are fetched of a file's beginning, and from each place where a box of its top level is looked for.
+_HEAD = 256 * 2**10
+#: Largest index that is fetched apart, and most boxes that are looked for.
+_MAX_INDEX, _MAX_BOXES = 64 * 2**20, 32
+#: Most bytes that are in memory at a time, of the packets.
+_PIECE = 16 * 2**20
+#: Packets after those wanted: a decoder reads ahead, by a frame a thread and those that it puts in order.
+_AHEAD = 64
+#: Where more than this share of a file is needed, all of it comes in one go.
+_MOST_OF_IT = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class PartFile:
+    """path: the local file. size: of the whole, bytes. read: bytes from the first number on, up to before the second.
+    fetch: write the whole into `path`."""
+
+    path: Path
+    size: int
+    read: Callable[[int, int], bytes]
+    fetch: Callable[[], object]
+
+    def whole(self) -> Path:
+        """The local file, complete from here on."""
+        self.fetch()
+        return self.path
+
+    def lay(self) -> bool:
+        """Make the local file, with index and beginning. False for one that is not an index and one piece of data."""
+        with self.path.open("wb") as file:
+            file.truncate(self.size)
+        head, at = self._fill(0, min(_HEAD, self.size)), 0
+        kinds: list[bytes] = []
+        while at < self.size and len(kinds) < _MAX_BOXES:
+            found = head[at : at + 16] if at + 16 <= len(head) else self._fill(at, min(at + _HEAD, self.size))
+            size, kind = int.from_bytes(found[:4], "big"), found[4:8]
+            if size == 1:
+                size = int.from_bytes(found[8:16], "big")
+            if size < 8 or at + size > self.size or (kind == b"moov" and size > _MAX_INDEX):
+                return False
+            if kind != b"mdat":
+                self._fill(at, at + size)
+            kinds.append(kind)
+            at += size
+        return at == self.size and kinds.count(b"moov") == kinds.count(b"mdat") == 1 and b"moof" not in kinds
+
+    def bring(self, packets: Packets, track: int, first: int, last: int) -> int | None:
+        """Fetch what frames `first` to `last` (as they are shown) are decoded from: from which packet on.
+
+        None if that is most of the file, or it cannot be said where it lies.
+        """
+        samples = samples_of(self._index(), track)
+        if samples is None or len(samples.offsets) != len(packets.decoded):
+            return None
+        begins, ends = packets.times[first], packets.times[last]
+        wanted = np.flatnonzero((packets.decoded >= begins) & (packets.decoded <= ends))
+        syncs = samples.syncs[(samples.syncs <= wanted[0]) & (packets.decoded[samples.syncs] <= begins)]
+        begun = int(syncs[-1]) if len(syncs) else 0
+        span = slice(begun, int(wanted[-1]) + 1 + _AHEAD)
+        start = int(samples.offsets[span].min())
+        stop = min(int((samples.offsets + samples.sizes)[span].max()), self.size)
+        if stop - start > _MOST_OF_IT * self.size:
+            return None
+        for piece in range(start, stop, _PIECE):
+            self._fill(piece, min(piece + _PIECE, stop))
+        return begun
+
+    def _fill(self, start: int, stop: int) -> bytes:
+        data = self.read(start, stop)
+        with self.path.open("r+b") as file:
+            file.seek(start)
+            file.write(data)
+        return data
+
+    def _index(self) -> bytes:
+        """The body of the box `moov`, which is there."""
+        at = 0
+        with self.path.open("rb") as file:
+            while True:
+                file.seek(at)
+                found = file.read(16)
+                size, header = int.from_bytes(found[:4], "big"), 8
+                if size == 1:
+                    size, header = int.from_bytes(found[8:16], "big"), 16
+                if found[4:8] == b"moov" or size < header:
+                    file.seek(at + header)
+                    return file.read(max(size - header, 0))
+                at += size

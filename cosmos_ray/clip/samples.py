@@ -1,0 +1,92 @@
+"""Where each sample of a track lies in an mp4: its own tables (ISO 14496-12, 8.6.2 and 8.7), as numbers.
+
+They say which bytes to fetch and nothing else: times, order and what can be decoded are ffmpeg's to say. A file whose
+tables are odd in any way has None here, and is fetched whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Most samples of a track that are looked at.
+_MOST = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """offsets, sizes: int64 [samples], bytes, in the order of decoding. syncs: int64, numbers of the key frames."""
+
+    offsets: np.ndarray
+    sizes: np.ndarray
+    syncs: np.ndarray
+
+
+def samples_of(index: bytes, track: int) -> Samples | None:
+    """index: the body of the box `moov`. track: its number among all, from 0. None where it has no such tables."""
+    tracks = [place for kind, place in _boxes(index, slice(0, len(index))) if kind == b"trak"]
+    if track >= len(tracks):
+        return None
+    tables = _descend(index, tracks[track], (b"mdia", b"minf", b"stbl"))
+    if tables is None or not {b"stsz", b"stsc"} <= tables.keys() or not {b"stco", b"co64"} & tables.keys():
+        return None
+    try:
+        return _samples(tables)
+    except ValueError:  # a table that ends before it says so
+        return None
+
+
+def _samples(tables: dict[bytes, bytes]) -> Samples | None:
+    fixed, count = _numbers(tables[b"stsz"], 4, 2)
+    if not 0 < count <= _MOST:
+        return None
+    sizes = np.full(count, fixed, np.int64) if fixed else _numbers(tables[b"stsz"], 12, count)
+    wide = b"co64" in tables
+    chunks = _counted(tables[b"co64" if wide else b"stco"], 8 if wide else 4)
+    runs = _counted(tables[b"stsc"], 4, columns=3).reshape(-1, 3)
+    lengths = np.diff(np.append(runs[:, 0], len(chunks) + 1))
+    if not len(runs) or runs[0, 0] != 1 or (lengths < 0).any() or int((lengths * runs[:, 1]).sum()) != count:
+        return None
+    in_chunk = np.repeat(runs[:, 1], lengths)
+    chunk = np.repeat(np.arange(len(chunks)), in_chunk)
+    before = np.cumsum(sizes) - sizes
+    first = np.cumsum(in_chunk) - in_chunk
+    offsets = chunks[chunk] + before - before[first[chunk]]
+    syncs = _counted(tables[b"stss"], 4) - 1 if b"stss" in tables else np.arange(count)
+    return Samples(offsets, sizes, np.sort(syncs))
+
+
+def _counted(table: bytes, width: int, columns: int = 1) -> np.ndarray:
+    """Entries of a table: version and flags, their number, and they."""
+    (count,) = _numbers(table, 4, 1)
+    return _numbers(table, 8, int(count) * columns, width)
+
+
+def _numbers(table: bytes, at: int, count: int, width: int = 4) -> np.ndarray:
+    """int64 [count]. Raises ValueError if there are not so many."""
+    return np.frombuffer(table, f">u{width}", count, at).astype(np.int64)
+
+
+def _descend(data: bytes, place: slice, path: tuple[bytes, ...]) -> dict[bytes, bytes] | None:
+    """Bodies of the boxes in that box; None if it is not there."""
+    for name in path:
+        found = next((inner for kind, inner in _boxes(data, place) if kind == name), None)
+        if found is None:
+            return None
+        place = found
+    return {kind: data[inner] for kind, inner in _boxes(data, place)}
+
+
+def _boxes(data: bytes, place: slice) -> Iterator[tuple[bytes, slice]]:
+    """(kind, where its body is) of each box there."""
+    at = place.start
+    while at + 8 <= place.stop:
+        size, header = int.from_bytes(data[at : at + 4], "big"), 8
+        if size == 1:
+            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        if size < header or at + size > place.stop:
+            return
+        yield data[at + 4 : at + 8], slice(at + header, at + size)
+        at += size
