@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.approximations import Approximations
@@ -144,6 +145,29 @@ class GenerateConfig(_Settings):
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()
+
+    _table: Any = PrivateAttr(default=None)
+
+    @property
+    def table(self) -> Any:
+        """The pandas DataFrame that was given as manifest; None if that is a URI."""
+        return self._table
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_table(cls, given: Any, validate: Callable[[Any], GenerateConfig]) -> GenerateConfig:
+        """A DataFrame is a manifest too: the job keeps it in its output."""
+        table = given.get("manifest") if isinstance(given, Mapping) else None
+        if not hasattr(table, "to_parquet"):
+            return validate(given)
+        config = validate({**given, "manifest": "a DataFrame"})
+        config._table = table
+        return config
+
+    @field_validator("manifest", "output", mode="before")
+    @classmethod
+    def _take_path(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("manifest", "output")
     @classmethod

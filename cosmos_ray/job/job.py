@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -12,7 +11,10 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
+from cosmos_ray.job.in_loop import run
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
+from cosmos_ray.job.say import say
+from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
@@ -33,7 +35,6 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
 
-log = logging.getLogger(__name__)
 _FAILURES_SHOWN = 20
 Say = Callable[[str], None]
 
@@ -68,8 +69,11 @@ class _Job:
     work: tuple[RowGroup, ...]
 
 
-def generate(config: GenerateConfig, say: Say = log.info) -> Summary:
+def generate(config: GenerateConfig, say: Say = say) -> Summary:
     """Make every clip that the manifest asks for and the ledger has not settled; resumes by itself.
+
+    The manifest is a URI or a pandas DataFrame. Works in a notebook too, and says what the command line says (`say`: to
+    whom; standard error if not given); `print(summary)` tells how it ended.
 
     Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
@@ -118,7 +122,9 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     storage = Storage(config.output)
     ledger = Ledger(storage)
     defaults = row_defaults(bundle, config.sampling)
-    config = config.model_copy(update={"manifest": normalise_uri(config.manifest)})
+    table = config.table
+    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, config.lease.life_s)
+    config = config.model_copy(update={"manifest": manifest_uri})
     try:
         state, known = ledger.state(), read_run(storage)
     except OSError as error:
@@ -193,7 +199,8 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
         lease.describe = pool.describe
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
-            asyncio.run(stop.unless_stopped(pool.run(_in_thread(itertools.islice(stream, config.limit)))))
+            work = pool.run(_in_thread(itertools.islice(stream, config.limit)))
+            run(stop.unless_stopped(work), stop.interrupt)
         finally:
             progress.say_warnings()
             compactor.close()

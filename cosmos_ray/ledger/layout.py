@@ -2,6 +2,7 @@
 
 clips/ID/<attempt>/<view>.mp4, clip.json          CLIPS, SIDECAR     the clip's videos and its sidecar
 _cosmos_ray/run.json                              RUN                what the output is made from
+_cosmos_ray/manifest.parquet                      TABLE              the manifest, where that was given as a table
 _cosmos_ray/lease/                                LEASE              who owns it
 _cosmos_ray/attempts/ID.N                         ATTEMPTS           written before attempt N starts
 _cosmos_ray/steps/ID.<request hash>.safetensors   STEPS              the clip in flight, if it is to be stored
@@ -17,6 +18,7 @@ CLIPS = "clips"
 SIDECAR = "clip.json"
 
 RUN = "_cosmos_ray/run.json"
+TABLE = "_cosmos_ray/manifest.parquet"
 LEASE = "_cosmos_ray/lease"
 ATTEMPTS = "_cosmos_ray/attempts"
 STEPS = "_cosmos_ray/steps"

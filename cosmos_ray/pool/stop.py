@@ -24,6 +24,14 @@ class Stop:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._set, LeaseLost("another job has taken this output over"))
 
+    def interrupt(self) -> None:
+        """Called from a thread that waits for the job, when a person stops it there."""
+        from cosmos_ray.pool.health import JobFailedError
+
+        if self._loop is not None:
+            stopped = JobFailedError("interrupted; the same call goes on from here")
+            self._loop.call_soon_threadsafe(self._set, stopped)
+
     def _set(self, reason: BaseException) -> None:
         if self._reason is not None and not self._reason.done():
             self._reason.set_result(reason)

@@ -1,0 +1,73 @@
+"""A clip in memory, as Python gets it from `Generator.generate`: its frames, files of them, and a look at them.
+
+Legend: T frames, H/W height/width in pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.errors import UsageError
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri, parent_uri
+
+Layout = Literal["grid", "stack", "views"]
+#: As the cameras look: to the front above, to the back below, the tele camera last.
+_GRID = (("cross_left", "front_wide", "cross_right"), ("rear_left", "rear", "rear_right"), ("front_tele",))
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """frames: uint8 [T, H, W, 3] by view, in the rig's order. fps: of files. warnings: what was doubtful in inputs."""
+
+    request: ClipRequest
+    frames: Mapping[str, np.ndarray]
+    fps: int
+    warnings: tuple[str, ...] = ()
+
+    def save(self, path: str | os.PathLike[str], layout: Layout = "grid") -> str:
+        """Write an mp4: the views as they look (`grid`), or from top to bottom as published (`stack`); or, into the
+        folder `path`, an mp4 a view (`views`). A path or a URI; the place that was written.
+        """
+        uri = normalise_uri(os.fspath(path))
+        if layout == "views":
+            folder = Storage(uri)
+            for view, video in self.frames.items():
+                folder.write(f"{view}.mp4", encode_mp4(video, self.fps))
+            return uri
+        Storage(parent_uri(uri)).write(posixpath.basename(uri), encode_mp4(self.together(layout), self.fps))
+        return uri
+
+    def together(self, layout: Layout = "grid") -> np.ndarray:
+        """All views in one picture, uint8 [T, H, W, 3]; cells of the grid without a view are black."""
+        if layout == "stack":
+            return np.concatenate(list(self.frames.values()), axis=1)
+        if layout != "grid":
+            raise UsageError(f"layout: found {layout!r}, expected one of {', '.join(get_args(Layout))}")
+        rows = [row for row in _GRID if set(row) & set(self.frames)]
+        used = [column for column in range(3) if any(column < len(row) and row[column] in self.frames for row in rows)]
+        black = np.zeros_like(next(iter(self.frames.values())))
+        cells = [[row[column] if column < len(row) else "" for column in used] for row in rows]
+        pictures = [np.concatenate([self.frames.get(view, black) for view in row], axis=2) for row in cells]
+        return np.concatenate(pictures, axis=1)
+
+    def show(self, layout: Layout = "grid") -> None:
+        """Play it in the notebook that this is called in."""
+        try:
+            from IPython.display import Video, display
+        except ImportError as error:
+            raise UsageError("clip.show() needs a notebook (IPython); clip.save(PATH) writes a file") from error
+        data = encode_mp4(self.together(layout), self.fps)
+        display(Video(data=data, embed=True, mimetype="video/mp4", html_attributes="controls loop autoplay muted"))
+
+
+def in_order(frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {view: frames[view] for view in VIEWS if view in frames}

@@ -1,0 +1,121 @@
+"""One clip in Python: the manifest's columns as keywords, its files, and what is refused. With the tiny model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cosmos_ray import Generator, load_bundle
+from cosmos_ray.clip.frames import inspect_video
+from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.errors import CosmosRayError, RowError, UsageError
+from cosmos_ray.job.generator import clip_of
+from cosmos_ray.job.made import MadeClip
+
+TINY = load_bundle("tiny")
+
+
+def made(*views: str) -> MadeClip:
+    """Frames of one grey a view, in pictures of 4 x 6."""
+    request = ClipRequest("a", ("p",), "", len(views), 0, 0, 3.0, 1)
+    frames = {view: np.full((2, 4, 6, 3), 10 + 20 * VIEWS.index(view), np.uint8) for view in views}
+    return MadeClip(request, frames, 10)
+
+
+def greys(picture_HWC: np.ndarray) -> list[list[int]]:
+    """Of the grid's cells: the view's number, -1 for black."""
+    return [[(int(cell) - 10) // 20 if cell else -1 for cell in row] for row in picture_HWC[::4, ::6, 0]]
+
+
+@pytest.mark.slow
+def test_a_clip_by_keywords_is_the_one_by_request(tmp_path: Path) -> None:
+    """Loaded by name; defaults are the model's. Its frames are those of the request that says the same."""
+    generator = Generator.load("tiny")
+    clip = generator.generate(prompt="A clear day.", n_views=2, num_steps=1, seed=3)
+    request = ClipRequest("a", ("A clear day.",), TINY.sampling.negative_prompt, 2, 0, 3, TINY.sampling.guidance, 1)
+    again = generator.generate(request)
+    assert list(clip.frames) == list(again) == ["front_wide", "cross_right"]
+    for view, video in again.items():
+        np.testing.assert_array_equal(clip.frames[view], video)
+    assert clip.request.num_steps == 1
+    place = clip.save(tmp_path / "a.mp4")
+    found = inspect_video(Path(place))
+    assert (found.frames, found.height, found.width) == (29, 64, 2 * 112)
+    with pytest.raises(UsageError, match="a request says everything: found seed beside it"):
+        generator.generate(request, seed=3)  # type: ignore[call-overload]
+
+
+def test_the_grid_shows_the_views_as_they_look() -> None:
+    """Left, front, right above; behind below; the tele camera last. Rows and columns without a view are left out."""
+    assert greys(made(*VIEWS).together()[0]) == [[5, 0, 1], [4, 3, 2], [6, -1, -1]]
+    assert greys(made("front_wide").together()[0]) == [[0]]
+    assert greys(made("front_wide", "rear").together()[0]) == [[0], [3]]
+    assert greys(made("front_wide", "rear_left").together()[0]) == [[-1, 0], [4, -1]]
+    assert greys(made("front_wide", "rear").together("stack")[0]) == [[0], [3]]
+    assert made("front_wide", "cross_right").together("stack").shape == (2, 8, 6, 3)
+
+
+def test_views_are_files_in_a_folder(tmp_path: Path) -> None:
+    assert made("front_wide", "rear").save(str(tmp_path / "clip"), layout="views") == str(tmp_path / "clip")
+    assert {path.name for path in (tmp_path / "clip").iterdir()} == {"front_wide.mp4", "rear.mp4"}
+    assert inspect_video(tmp_path / "clip" / "rear.mp4").fps == 10
+    with pytest.raises(UsageError, match="layout: found 'row', expected one of grid, stack, views"):
+        made("rear").save(tmp_path / "a.mp4", layout="row")  # type: ignore[arg-type]
+
+
+def test_a_clip_is_shown_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    made("front_wide").show()
+    assert "video/mp4;base64," in shown[0]._repr_html_()
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    with pytest.raises(UsageError, match=r"needs a notebook .*clip\.save"):
+        made("front_wide").show()
+
+
+def test_columns_are_those_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths start from the current folder; paths are paths; `video` names a file or a file a camera."""
+    monkeypatch.chdir(tmp_path)
+    defaults = clip_of({"prompt": "p"}, TINY)
+    assert (defaults.num_steps, defaults.n_views, defaults.fps) == (TINY.sampling.num_steps, 7, 10)
+    one = clip_of({"prompt": ["p", "q"], "n_views": 2, "video": "in.mp4", "seed": 4}, TINY)
+    assert (one.prompts, one.inputs, one.num_conditional_frames, one.seed) == (
+        ("p", "q"),
+        (f"{tmp_path}/in.mp4",),
+        1,
+        4,
+    )
+    each = clip_of({"prompt": "p", "views": ["rear"], "video": {"rear": Path("r.mp4")}}, TINY)
+    assert (each.inputs, each.cameras) == ((f"{tmp_path}/r.mp4",), ("rear",))
+    assert clip_of({"prompt": "p", "n_views": 1, "video": [Path("r.mp4")]}, TINY).inputs == each.inputs
+    assert clip_of({"prompt": "p", "n_views": 1, "input_video": Path("r.mp4")}, TINY).inputs == each.inputs
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"prompt": "p", "steps": 3}, "there is no column `steps`; `num_steps` is near"),
+        ({"prompt": "p", "colour": 3}, "there is no column `colour`: expected prompt,"),
+        ({"seed": 3}, "neither `prompt` nor `prompt_embedding`"),
+        ({"prompt": "p", "seed": "three"}, "column `seed`: found type string, expected an integer"),
+        ({"prompt": "p", "seed": -1}, "column `seed`: found -1, expected an integer from 0"),
+        ({"prompt": "p", "num_samples": 2}, "num_samples: one clip a call"),
+        ({"prompt": "p", "video": "a.mp4", "input_video": "b.mp4"}, "found `video` and `input_video`"),
+        ({"prompt": "p", "num_conditional_frames": 5}, "0, because the row has no input video"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_refused(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(CosmosRayError) as caught:
+        clip_of(columns, TINY)
+    assert words in str(caught.value)
+    assert isinstance(caught.value, UsageError | RowError)
+
+
+def test_a_generator_of_test_patterns_is_no_model() -> None:
+    with pytest.raises(UsageError, match="`fake` makes test patterns"):
+        Generator.load("fake")

@@ -1,0 +1,73 @@
+"""`results`: the index and the failures as one DataFrame, and rows of it by a condition in SQL's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.job_runs import write_manifest
+from support.outcomes import ROWS, clips, run_of, settle
+
+from cosmos_ray import results
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.run import open_run, row_defaults_of
+from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.output.index import write_index
+from cosmos_ray.output.where import filtered
+from cosmos_ray.store.storage import Storage
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    """Two clips made and one failed; the index knows the first of them."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{**row, "status": "mine"} for row in ROWS])
+    storage = Storage(str(tmp_path / "out"))
+    run = run_of(manifest)
+    open_run(storage, run)
+    known = clips(manifest)
+    settle(storage, known["a"])
+    write_index(storage, open_manifest(manifest), row_defaults_of(run), Ledger(storage).state())
+    settle(storage, known["e"])
+    settle(storage, known["d.s001"], "oom")
+    return storage
+
+
+def test_every_settled_clip_has_a_row(output: Storage, tmp_path: Path) -> None:
+    table = results(tmp_path / "out").set_index("id")
+    assert dict(table["status"]) == {"a": "ok", "e": "ok", "d.s001": "failed"}
+    assert table.loc["d.s001", "failure_class"] == "oom"
+    assert table.loc["d.s001", "error"]
+    assert table.loc["a", "manifest_status"] == "mine", "the manifest's own column is another"
+    assert "seed" in table.columns
+
+
+def test_a_condition_chooses_rows(output: Storage) -> None:
+    assert list(results(output.uri, where="status = 'failed'")["id"]) == ["d.s001"]
+    assert list(results(output.uri, where="status = 'ok' and seed is not null")["id"]) == ["a"]
+    for where, word in (("colour = 3", "colour"), ("status =", "syntax")):
+        with pytest.raises(UsageError, match=f"where '{where}': .*{word}"):
+            results(output.uri, where=where)
+
+
+def test_a_condition_reads_no_files(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.parquet"
+    pq.write_table(pa.table({"x": [1]}), secret)
+    with pytest.raises(UsageError, match="secret"):
+        filtered(pa.table({"id": ["a"]}), f"id in (select 'a' from '{secret}')")
+
+
+def test_there_are_no_results_without_a_job(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no run"):
+        results(tmp_path)
+
+
+def test_before_the_first_index_there_are_rows_too(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ROWS)
+    storage = Storage(str(tmp_path / "out"))
+    open_run(storage, run_of(manifest))
+    assert list(results(storage.uri).columns)[:2] == ["id", "status"]
+    settle(storage, clips(manifest)["a"])
+    assert list(results(storage.uri)["id"]) == ["a"]
