@@ -7,13 +7,14 @@ clips cost, how far they are, and after which steps they can be gone on with, fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 
 #: How two answers become one, w being the row's guidance. `beyond_caption`: caption + w (caption - other).
-GuidanceForm = Literal["beyond_caption"]
+#: `from_other`: other + w (caption - other), so that 0 is the negative prompt alone and 1 is no guidance.
+GuidanceForm = Literal["beyond_caption", "from_other"]
 
 
 @dataclass(frozen=True)
@@ -23,27 +24,34 @@ class Family:
     views: the cameras that its networks know, by their number. latent_frames: pixel frames a clip may start from, and
     the latent frames that they fill.
     text_encoder: what makes embeddings of captions. empty_text: what is encoded for a view without a caption; None:
-    nothing, such a view has no text, and its window is zeros.
-    solver: `ab2`, second-order Adams-Bashforth from noise of 200, and one evaluation more for the clean clip.
+    nothing, such a view has no text, and its window is zeros. negative_everywhere: with a caption a view, the negative
+    prompt is every view's; else it is the captioned one's. no_negative: what is weighed against is raw text of zeros.
+    solver: `ab2`, second-order Adams-Bashforth from noise of 200, and one evaluation more for the clean clip; or
+    `unipc`, UniPC of a rectified flow, from noise as it is drawn.
     guidance: how the evaluations under the caption and under the negative prompt are weighed.
     state: names of the tensors that a run between two steps consists of, beside its step.
     takes: which frames of an input a clip starts from, at the row's rate. fit: what is done to pictures of another
     shape, where a job does not say. fps: of the files written, where a row does not say.
-    rope_uses_fps: time positions are stretched by the model's frame rate.
+    truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
+    has_control: each camera has a second video, which steers it.
     """
 
     name: str
     views: tuple[str, ...] = VIEWS
     latent_frames: Mapping[int, int] = field(default_factory=lambda: dict(LATENT_FRAMES))
-    text_encoder: Literal["t5"] = "t5"
+    text_encoder: Literal["t5", "reason1"] = "t5"
     empty_text: str | None = None
-    solver: Literal["ab2"] = "ab2"
+    negative_everywhere: bool = False
+    no_negative: bool = False
+    solver: Literal["ab2", "unipc"] = "ab2"
     guidance: GuidanceForm = "beyond_caption"
     state: tuple[str, ...] = ("sample", "previous_x0")
-    takes: Literal["last"] = "last"
+    takes: Literal["last", "first"] = "last"
     fit: Literal["crop", "stretch"] = "crop"
     fps: int = 10
-    rope_uses_fps: bool = True
+    truncates: bool = False
+    network: Mapping[str, bool] = field(default_factory=dict)
+    has_control: bool = False
 
     def passes(self, num_steps: int) -> int:
         """How often a clip of so many steps is looked at by the network, once under each text."""
@@ -51,9 +59,27 @@ class Family:
 
     def is_guided(self, negative_prompt: str) -> bool:
         """Whether there is a second text for guidance to weigh against."""
-        return bool(negative_prompt)
+        return self.no_negative or bool(negative_prompt)
 
 
 PREDICT2 = Family("predict2-multiview")
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (PREDICT2,)}
+PREDICT25 = Family(
+    "predict2.5-multiview",
+    text_encoder="reason1",
+    empty_text=" ",
+    negative_everywhere=True,
+    solver="unipc",
+    guidance="from_other",
+    state=("sample", "corrected", "previous_x0", "earlier_x0"),
+    takes="first",
+    fit="stretch",
+    fps=30,
+    truncates=True,
+    network={"rope_enable_fps_modulation": False, "use_wan_fp32_strategy": True},
+)
+#: As its code and its checkpoint were in October 2025.
+PREDICT25_2025_10 = replace(PREDICT25, name="predict2.5-multiview-2025-10", guidance="beyond_caption", no_negative=True)
+TRANSFER25 = replace(PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (PREDICT2, PREDICT25, PREDICT25_2025_10, TRANSFER25)}

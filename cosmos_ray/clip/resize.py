@@ -30,6 +30,14 @@ def fit_frame(frame_HWC: np.ndarray, size_hw: tuple[int, int], fit: str) -> np.n
     return out
 
 
+def stretch_frame(frame_HWC: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """One picture as `size_hw`, its shape not kept, and bytes rounded to the nearest: as Predict2.5 takes its input."""
+    if frame_HWC.shape[:2] == size_hw:
+        return frame_HWC
+    image = _scaled(frame_HWC.astype(np.float32), size_hw, size_hw)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
 def crop_warning(height: int, width: int, size_hw: tuple[int, int]) -> str | None:
     """What is said of a picture that loses much by being cropped to `size_hw`; None if it does not."""
     scale = max(size_hw[0] / height, size_hw[1] / width)
@@ -77,12 +85,15 @@ def conditioning_frames(video_THWC: np.ndarray, n_views: int, num_frames: int, s
 
 def _resize(frame_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
     """One picture scaled to `scaled_hw`, of which the `size_hw` in the middle are computed."""
-    rows = _crop_taps(frame_HWC.shape[0], scaled_hw[0], size_hw[0])
-    columns = _crop_taps(frame_HWC.shape[1], scaled_hw[1], size_hw[1])
-    image = frame_HWC.astype(np.float32) / np.float32(255)
-    image = _apply_taps(image.swapaxes(0, 1), columns).swapaxes(0, 1)
-    image = _apply_taps(image, rows)
+    image = _scaled(frame_HWC.astype(np.float32) / np.float32(255), scaled_hw, size_hw)
     return np.clip(image * np.float32(255), 0, 255).astype(np.uint8)  # which truncates
+
+
+def _scaled(image_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
+    """`_resize` of float32, whatever its range."""
+    rows = _crop_taps(image_HWC.shape[0], scaled_hw[0], size_hw[0])
+    columns = _crop_taps(image_HWC.shape[1], scaled_hw[1], size_hw[1])
+    return _apply_taps(_apply_taps(image_HWC.swapaxes(0, 1), columns).swapaxes(0, 1), rows)
 
 
 def _crop_taps(size: int, scaled: int, target: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,24 @@ def take_frames(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames:
     return taken
 
 
+def first_frames(total: int, name: str, num_frames: int, rate: float, fps: float) -> np.ndarray:
+    """Indices int64 [num_frames] of every so manieth frame from the first on: `rate` / `fps`, which has to be whole.
+
+    Raises RowError if it is not, or if there are too few frames.
+    """
+    every = rate / fps
+    if abs(every - round(every)) > _SAME_RATE * every or round(every) < 1:
+        raise RowError(
+            f"view {name}: found {rate:.4g} frames a second, expected a multiple of the row's {fps:g} (`fps`), as the "
+            "published pipeline does (inputs.rate: resample takes the nearest frames)"
+        )
+    taken = round(every) * np.arange(num_frames)
+    if taken[-1] >= total:
+        needed = f"{taken[-1] + 1}, for {num_frames} at the row's {fps:g} a second"
+        raise RowError(f"view {name}: found {counted(total, 'frame')}, expected at least {needed} (`fps`)")
+    return taken
+
+
 def are_last(taken: np.ndarray, total: int) -> bool:
     """Whether ascending indices [n] are the last ones as they are."""
     return bool((taken == np.arange(total - len(taken), total)).all())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from cosmos_ray.models.ab2 import (
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
+from cosmos_ray.models.unipc import UniPC
 
 __all__ = [
     "SIGMA_CONDITIONAL", "SIGMA_MAX", "Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "guide",
@@ -94,7 +95,7 @@ class Solver(Protocol):
 
 
 def solver_of(family: Family, num_steps: int) -> Solver:
-    return AdamsBashforth(num_steps)
+    return AdamsBashforth(num_steps) if family.solver == "ab2" else UniPC(num_steps)
 
 
 def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
@@ -117,6 +118,8 @@ def denoise(
     model_fps: float,
     parallel: ContextParallel,
     family: Family = PREDICT2,
+    control_VlP: Tensor | None = None,
+    control_weight: float = 1.0,
     view_ids: Sequence[int] | None = None,
     noise_CVTHW: Tensor | None = None,
     approximations: Approximations = EXACT,
@@ -129,7 +132,8 @@ def denoise(
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
     each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
     a negative there is one text and nothing for guidance to act on. guidance: weighs the caption against the negative
-    prompt, in the family's form. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
+    prompt, in the family's form. control: latents of the control videos of a network that takes them, this rank's
+    share, and how much they weigh. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
     where it was drawn from the seed ahead. approximations: among others, where guidance acts; elsewhere the positive
     branch is computed alone. on_step(done, total): after each of the family's passes.
     on_state: the state before the first pass and after each one but the last; given back as `resume`, on the network's
@@ -153,6 +157,9 @@ def denoise(
     if view_ids is not None:
         cameras_1VT = torch.tensor(view_ids, device=device)[None, :, None].expand(1, grid.views, grid.frames)
 
+    steered: dict[str, Any] = {}
+    if control_VlP is not None:
+        steered = {"control_BVlP": control_VlP[None].to(device), "control_weight": control_weight}
     needs_noise = resume is None or (solver.reads_noise and num_condition_latents > 0)
     noise_VlP = _noise(network, seed, grid, parallel, noise_CVTHW) if needs_noise else nothing
 
@@ -167,6 +174,7 @@ def denoise(
             share,
             view_indices_BVT=cameras_1VT,
             fp8_blocks=approximations.fp8_blocks(number, solver.passes, network.config.num_blocks),
+            **steered,
         ).float()
         return solver.prediction(x_VlP, answer_RVlP, number, is_given_l1, given_VlP, noise_VlP)
 
@@ -199,7 +207,8 @@ def denoise(
 
 def guide(family: Family, caption_VlP: Tensor, other_VlP: Tensor, guidance: float) -> Tensor:
     """The two answers weighed, in the family's form."""
-    return caption_VlP + guidance * (caption_VlP - other_VlP)
+    beyond_VlP = guidance * (caption_VlP - other_VlP)
+    return (other_VlP if family.guidance == "from_other" else caption_VlP) + beyond_VlP
 
 
 def _noise(

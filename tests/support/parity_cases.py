@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,42 +17,19 @@ from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS
 from cosmos_ray.clip.resize import conditioning_frames
-from cosmos_ray.models.bundle.bundle import fitting_world_sizes
-from cosmos_ray.models.bundle.checkpoint import select_dit
-from cosmos_ray.models.bundle.shapes import dit_shapes
-from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT, Share, patchify, unpatchify
+from cosmos_ray.models.network.dit import patchify, unpatchify
 from cosmos_ray.models.network.rope import RopeAxes, angle_table, axis_angles
 from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
 from cosmos_ray.models.sampler import SIGMA_MAX, SamplerState, ab2_step, denoise, initial_noise, sigma_schedule
 from cosmos_ray.models.text.text import encode_ids
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, to_uint8
-from support.parity_case import Case, Check, Skip, largest
+from support.parity_case import Case, Check, largest
+from support.parity_cases25 import KINDS25, NETWORK_KINDS25
+from support.parity_network import Recorder, grid_of, network_of
 
 BFLOAT16_ULP = 2.0**-7  # of a number in [1, 2)
 
 # ---------------------------------------------------------------------------------------------------- the network
-
-
-def network_of(case: Case, parallel: ContextParallel, grid: Grid) -> MultiviewDiT:
-    """The case's network in the case's dtype; `Skip` where this gang does not fit it."""
-    known = {key: value for key, value in case.info["dit_config"].items() if key in DiTConfig.model_fields}
-    config = DiTConfig(**known)
-    fitting = fitting_world_sizes(config.num_heads, grid.tokens_per_view)
-    if parallel.world_size not in fitting:
-        raise Skip(f"{config.num_heads} heads and {grid.tokens_per_view} tokens a view fit ranks {fitting}")
-    network = MultiviewDiT(config)
-    weights = case.under("weights.")
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    selection = select_dit(found, (), dit_shapes(config), "net.")
-    if selection.faults:
-        raise ValueError("; ".join(selection.faults))
-    network.load({name: weights[entry] for name, entry in selection.names.items()})
-    return network
-
-
-def grid_of(latent_BCFHW: Tensor, frames: int) -> Grid:
-    _, _, all_frames, height, width = latent_BCFHW.shape
-    return Grid(all_frames // frames, frames, height // 2, width // 2)
 
 
 def run_dit_forward(case: Case, parallel: ContextParallel) -> Iterator[Check]:
@@ -78,24 +54,6 @@ def run_dit_forward(case: Case, parallel: ContextParallel) -> Iterator[Check]:
 
 
 # ---------------------------------------------------------------------------------------------------- the sampler
-
-
-class Recorder(torch.nn.Module):
-    """A network that remembers what the sampler asked of it and what it answered for each text (this rank's share)."""
-
-    def __init__(self, network: MultiviewDiT) -> None:
-        super().__init__()
-        self.network = network
-        self.config, self.dtype, self.device = network.config, network.dtype, network.device
-        self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def share(self, grid: Grid, fps: float, parallel: ContextParallel, given_frames: int) -> Share:
-        return self.network.share(grid, fps, parallel)  # the reference answers for given frames too
-
-    def forward_tokens(self, x: Tensor, mask: Tensor, timesteps: Tensor, *others: Any, **named: Any) -> Tensor:
-        out = self.network.forward_tokens(x, mask, timesteps, *others, **named)
-        self.calls.append((x[0], timesteps[0], out))
-        return out
 
 
 @dataclass(frozen=True)
@@ -242,8 +200,10 @@ def run_scheduler(case: Case, _: ContextParallel) -> Iterator[Check]:
 
 def run_noise(case: Case, _: ContextParallel) -> Iterator[Check]:
     for spec in case.info["specs"]:
-        i = spec["index"]
+        i = spec.get("index")
         noise = initial_noise(spec["seed"], tuple(spec["shape"]))
+        if (whole := f"s{spec['seed']}.noise") in case:
+            yield largest(whole, noise, case[whole], 0)
         flat = noise.flatten()
         stride = flat[:: max(1, flat.numel() // 997)][:997]
         for name, found in {"full": noise, "first64": flat[:64], "last64": flat[-64:], "stride": stride}.items():
@@ -350,7 +310,8 @@ KINDS: dict[str, Callable[[Case, ContextParallel], Iterator[Check]]] = {
     "video_preprocess": run_video_preprocess,
     "t5_encode": run_t5_encode,
     "vae": run_vae,
+    **KINDS25,
 }
 
 #: Kinds that run over the ranks of a gang.
-NETWORK_KINDS = frozenset({"dit_forward", "denoise_loop", "denoise_loop_cp", "end_to_end"})
+NETWORK_KINDS = frozenset({"dit_forward", "denoise_loop", "denoise_loop_cp", "end_to_end"}) | NETWORK_KINDS25

@@ -37,6 +37,8 @@ BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
 #: Pixels a latent cell spans, and pixels a patch token spans, in height and width.
 PIXELS_PER_LATENT = 8
 PIXELS_PER_TOKEN = 16
+#: Channels that each kind of control video has in a control token: 16 of its latents, 7 that are not used.
+_CONTROL_CHANNELS = 23
 
 #: Half of a repository's id, as the hub has them.
 _NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
@@ -128,6 +130,25 @@ class NetworkDims(_Strict):
     rope_h_extrapolation_ratio: float = 3.0
     rope_w_extrapolation_ratio: float = 3.0
     rope_t_extrapolation_ratio: float = 8 / 24
+    #: Width of raw text, where the checkpoint has a layer that makes crossattn_emb_channels of it.
+    crossattn_proj_in_channels: Positive | None = None
+    #: A control block steers the network after each so manieth of its blocks, from the first on; None: there are none.
+    vace_block_every_n: Positive | None = None
+    num_max_modalities: Positive = 8
+
+    @property
+    def num_control_blocks(self) -> int:
+        every = self.vace_block_every_n
+        return 0 if every is None else -(-self.num_blocks // every)
+
+    @property
+    def control_channels(self) -> int:
+        """Channels of a control token's latents, all kinds of control videos side by side."""
+        return _CONTROL_CHANNELS * self.num_max_modalities
+
+    def is_steered(self, block: int) -> bool:
+        """Whether what a control block says is added after this block."""
+        return self.vace_block_every_n is not None and block % self.vace_block_every_n == 0
 
 
 class VaeDims(_Strict):
@@ -159,6 +180,7 @@ class Sampling(_Strict):
 
 #: Fields of a bundle that earlier releases did not have.
 _NEWER = ("family",)
+_NEWER_OF_NETWORK = ("crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities")
 
 
 class Bundle(_Strict):
@@ -245,6 +267,9 @@ class Bundle(_Strict):
         for name in _NEWER:  # bundles that do not use them keep the fingerprint that they had before
             if facts[name] == type(self).model_fields[name].default:
                 del facts[name]
+        for name in _NEWER_OF_NETWORK:
+            if facts["network"][name] == NetworkDims.model_fields[name].default:
+                del facts["network"][name]
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -26,8 +26,18 @@ def dit_shapes(network: NetworkDims) -> Shapes:
         "final_layer.adaln_modulation.2.weight": (2 * width, rank),
         "final_layer.linear.weight": (patch * network.out_channels, width),
     }
-    for index in range(network.num_blocks):
-        block = f"blocks.{index}"
+    if network.crossattn_proj_in_channels is not None:
+        shapes["crossattn_proj.0.weight"] = (context, network.crossattn_proj_in_channels)
+        shapes["crossattn_proj.0.bias"] = (context,)
+    if network.num_control_blocks:
+        channels = network.control_channels + 2 + network.view_condition_dim
+        shapes["control_embedder.proj.1.weight"] = (width, patch * channels)
+        biased = [f"input_hint_block.{2 * layer}" for layer in range(7)] + ["control_blocks.0.before_proj"]
+        biased += [f"control_blocks.{index}.after_proj" for index in range(network.num_control_blocks)]
+        for name in biased:
+            shapes |= {f"{name}.weight": (width, width), f"{name}.bias": (width,)}
+    blocks = [f"blocks.{index}" for index in range(network.num_blocks)]
+    for block in blocks + [f"control_blocks.{index}" for index in range(network.num_control_blocks)]:
         for branch, source in (("self_attn", width), ("cross_attn", context)):
             shapes[f"{block}.{branch}.q_proj.weight"] = (width, width)
             shapes[f"{block}.{branch}.k_proj.weight"] = (width, source)

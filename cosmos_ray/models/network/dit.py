@@ -13,10 +13,10 @@ P = 64 values a token (channel, row, column; channel slowest).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from einops import rearrange
@@ -26,19 +26,11 @@ from torch import Tensor, nn
 from cosmos_ray.models.bundle.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
 from cosmos_ray.models.bundle.weights import load_strictly
 from cosmos_ray.models.network.attention import attention
+from cosmos_ray.models.network.block import Block, FinalLayer, at_segments
+from cosmos_ray.models.network.control import control_hints, control_modules
 from cosmos_ray.models.network.fp8 import fp8_attention
 from cosmos_ray.models.network.launches import LaunchedAhead
-from cosmos_ray.models.network.layers import (
-    MLP,
-    CrossAttention,
-    RMSNorm,
-    SelfAttention,
-    Sinusoid,
-    TimestepMLP,
-    adaln,
-    linear,
-)
-from cosmos_ray.models.network.passes import add_gated, modulated_norm
+from cosmos_ray.models.network.layers import RMSNorm, Sinusoid, TimestepMLP, linear
 from cosmos_ray.models.network.rope import RopeAxes, angle_table
 from cosmos_ray.models.network.shortcuts import attend_for_wanted, attend_under_texts
 from cosmos_ray.models.parallel import (
@@ -55,9 +47,16 @@ NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "flo
 
 
 class DiTConfig(NetworkDims):
-    """Dimensions of the network, and how many latent frames a view has."""
+    """Dimensions of the network, how many latent frames a view has, and what its family does in its own way.
+
+    rope_enable_fps_modulation: positions in time are stretched by the frame rate, and angles are rounded to the
+    network's dtype at each step; else a latent frame is a unit of time, and only the exponents are rounded.
+    use_wan_fp32_strategy: the timestep's path and the final layer are computed in float32, whatever the dtype.
+    """
 
     state_t: Positive
+    rope_enable_fps_modulation: bool = True
+    use_wan_fp32_strategy: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,6 +114,10 @@ class Share:
     places_PVl: Tensor
     given_frames: int
 
+    @property
+    def views(self) -> int:
+        return self.grid.views
+
 
 def patchify(x_CTHW: Tensor, patch: int = 2) -> Tensor:
     """Latents [..., channels, T, H, W] -> tokens [..., T*h*w, channels*patch*patch], channel slowest in a token."""
@@ -143,6 +146,9 @@ class MultiviewDiT(nn.Module):
         self.t_embedding_norm = RMSNorm(width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.final_layer = FinalLayer(width, rank, patch_area * config.out_channels)
+        self._control = control_modules(config) if config.num_control_blocks else {}
+        for name, module in self._control.items():
+            self.add_module(name, module)
         self.requires_grad_(False)
 
     @property
@@ -183,7 +189,9 @@ class MultiviewDiT(nn.Module):
         # Segments that never cross a frame, so that a frame's modulation is one vector a segment.
         segment = math.gcd(mine.stop - mine.start, grid.tokens_per_frame)
         frame_S = torch.arange(mine.start, mine.stop, segment, device=self.device) // grid.tokens_per_frame
-        angles_l1k = angle_table(config.rope_axes, *extent, fps, self.dtype)[mine, None].to(self.device)
+        stretched = config.rope_enable_fps_modulation
+        angles_LK = angle_table(config.rope_axes, *extent, fps if stretched else None, self.dtype)
+        angles_l1k = angles_LK[mine, None].to(self.device)
         places_PVl = torch.arange(grid.views * tokens, device=self.device).view(size, grid.views, -1)
         return Share(grid, parallel, frame_S, angles_l1k.cos(), angles_l1k.sin(), places_PVl, given_frames)
 
@@ -196,13 +204,16 @@ class MultiviewDiT(nn.Module):
         share: Share,
         view_indices_BVT: Tensor | None = None,
         fp8_blocks: Collection[int] = (),
+        control_BVlP: Tensor | None = None,
+        control_weight: float = 1.0,
     ) -> Tensor:
-        """Velocity [B, V, l, 64] of this rank's tokens, in the network's dtype. Collective.
+        """Velocity [B, V, l, 64] of this rank's tokens, in the network's dtype or wider. Collective.
 
         mask: 1 on conditional tokens, [B, V, l, 4] (a value for each latent pixel of the patch). timesteps: in 0..1,
-        for every frame of the whole clip. context: 512 text tokens a view, zero padded; the padding takes part in the
-        softmax. view_indices: camera of each frame; 0..V-1 by default. fp8_blocks: those whose
-        self-attention is in 8 bits.
+        for every frame of the whole clip, or [B, 1, 1] for one that they share. context: 512 text tokens a view, zero
+        padded; the padding takes part in the softmax. view_indices: camera of each frame; 0..V-1 by default.
+        fp8_blocks: those whose self-attention is in 8 bits. control: latents of the control videos, for a network with
+        a control branch; control_weight: of what that says.
 
         One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
         """
@@ -214,14 +225,14 @@ class MultiviewDiT(nn.Module):
         camera_BVTE = self.view_embeddings(view_indices_BVT.clamp(max=config.n_cameras_emb - 1))
 
         # A token's values, channel slowest: each camera value fills its 2 x 2 patch.
-        camera_BVS1e = _at_segments(camera_BVTE.repeat_interleave(config.patch_spatial**2, dim=-1), share)
+        camera_BVS1e = at_segments(camera_BVTE.repeat_interleave(config.patch_spatial**2, dim=-1), share)
         x_BVSsP, mask_BVSsm = (x.unflatten(2, (len(share.frame_S), -1)) for x in (x_BVlP, mask_BVlm))
         camera_BVSse = camera_BVS1e.expand(-1, -1, -1, x_BVSsP.shape[3], -1)
         tokens = torch.cat((x_BVSsP, mask_BVSsm, torch.zeros_like(mask_BVSsm), camera_BVSse), dim=-1)
         x_BVSsD = self.x_embedder["proj"](tokens)
 
         # The embedding is the normalised sinusoid itself; the MLP's output is added to every modulation instead.
-        sinusoid_BVTD = self.t_embedder[0](timesteps_BVT.to(dtype))
+        sinusoid_BVTD = self.t_embedder[0](timesteps_BVT.to(torch.float32 if config.use_wan_fp32_strategy else dtype))
         lora_BVT3D = self.t_embedder[1](sinusoid_BVTD)
         embedding_BVTD = self.t_embedding_norm(sinusoid_BVTD)
 
@@ -229,18 +240,40 @@ class MultiviewDiT(nn.Module):
         has_text_V = context_BVMC.ne(0).any(dim=3).any(dim=2).any(dim=0)
         views_with_text = has_text_V.nonzero().flatten()
         context_BvMC = context_BVMC[:, views_with_text]
-        attends = self._attends(has_text_V, len(context_BvMC) > batch, fp8_blocks, share)
+        same_V = context_BVMC.eq(context_BVMC[:1]).all(dim=3).all(dim=2).all(dim=0)
+        attends = self._attends(same_V, len(context_BvMC) > batch, fp8_blocks, share)
         launched = LaunchedAhead(x_BVSsD.device)
-        for block, attend in zip(self.blocks, attends, strict=True):
-            x_BVSsD = block(x_BVSsD, embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share, attend)
+        rest = (embedding_BVTD, lora_BVT3D, context_BvMC, views_with_text, share)
+        hints = self._hints(tokens, x_BVSsD, control_BVlP, rest)
+        for number, (block, attend) in enumerate(zip(self.blocks, attends, strict=True)):
+            x_BVSsD = block(x_BVSsD, *rest, attend)
+            if config.is_steered(number):
+                x_BVSsD = x_BVSsD + next(hints) * control_weight
             launched.one_more()
         out_BVlQ = self.final_layer(x_BVSsD, embedding_BVTD, lora_BVT3D, share).flatten(2, 3)
         # The output has the channel fastest; tokens everywhere else have it slowest.
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
         return rearrange(out_BVlQ, "b v l (m n c) -> b v l (c m n)", **sizes)
 
+    def _hints(
+        self,
+        tokens_BVSsP: Tensor,
+        x_BVSsD: Tensor,
+        control_BVlP: Tensor | None,
+        rest: tuple[Any, ...],
+    ) -> Iterator[Tensor]:
+        """What the control branch adds after the blocks that it steers, one after the other; each when it is needed."""
+        if not self._control:
+            return iter(())
+        if control_BVlP is None:
+            raise ValueError("the network has a control branch: expected latents of control videos")
+        attend = partial(attend_over_ranks, attention, parallel=rest[-1].parallel)
+        values = self.config.in_channels * self.config.patch_spatial**2
+        latents_BVlP = control_BVlP.to(self.dtype)
+        return control_hints(self._control, tokens_BVSsP, values, x_BVSsD, latents_BVlP, (*rest, attend))
+
     def _attends(
-        self, has_text_V: Tensor, under_texts: bool, fp8_blocks: Collection[int], share: Share
+        self, same_V: Tensor, under_texts: bool, fp8_blocks: Collection[int], share: Share
     ) -> list[SharedAttention]:
         """How each block's tokens attend to those of all ranks. `under_texts`: one clip is asked for under several."""
         places_PVl, given = share.places_PVl, share.given_frames
@@ -257,9 +290,9 @@ class MultiviewDiT(nn.Module):
             places_VL = places_PVl.transpose(0, 1).flatten(1)
             wanted = places_VL[:, given * share.grid.tokens_per_frame :].flatten()
             attends[last] = over_ranks(partial(attend_for_wanted, wanted_w=wanted))
-        if under_texts and last > 0 and 1 not in fp8_blocks and 0 < has_text_V.sum() < len(has_text_V):
-            # Views that have no text of their own hear of the texts in this block at the earliest.
-            same, other = (places_PVl[:, views].flatten() for views in (~has_text_V, has_text_V))
+        if under_texts and last > 0 and 1 not in fp8_blocks and 0 < same_V.sum() < len(same_V):
+            # Views that have the same text, or none, hear of the others' in this block at the earliest.
+            same, other = (places_PVl[:, views].flatten() for views in (same_V, ~same_V))
             attends[1] = over_ranks(partial(attend_under_texts, same_s=same, other_o=other))
         return attends
 
@@ -272,6 +305,8 @@ class MultiviewDiT(nn.Module):
         fps: float,
         view_indices_BF: Tensor | None = None,
         parallel: ContextParallel | None = None,
+        control_BCFHW: Tensor | None = None,
+        control_weight: float = 1.0,
     ) -> Tensor:
         """One network call in the published layout: latents [B, 16, V*T, H, W] in and out, on every rank whole.
 
@@ -289,73 +324,19 @@ class MultiviewDiT(nn.Module):
         share = self.share(grid, fps, parallel)
         mine = share_slice(grid.tokens_per_view, parallel)
         to_views = "b c (v t) h w -> b v c t h w"
-        x_BVlP = patchify(rearrange(x_BCFHW, to_views, v=views), patch)[:, :, mine]
-        mask_BVlm = patchify(rearrange(cond_mask_B1FHW, to_views, v=views), patch)[:, :, mine]
-        timesteps_BVT = timesteps_BF.expand(-1, frames).unflatten(1, (views, -1))
+
+        def to_share(whole_BCFHW: Tensor) -> Tensor:
+            return patchify(rearrange(whole_BCFHW, to_views, v=views), patch)[:, :, mine]
+
+        x_BVlP, mask_BVlm = to_share(x_BCFHW), to_share(cond_mask_B1FHW)
+        control_BVlP = None if control_BCFHW is None else to_share(control_BCFHW)
+        is_shared = timesteps_BF.shape[1] == 1
+        timesteps_BVT = timesteps_BF[..., None] if is_shared else timesteps_BF.unflatten(1, (views, -1))
         context_BVMC = context_BMC.unflatten(1, (views, -1))
         cameras_BVT = None if view_indices_BF is None else view_indices_BF.unflatten(1, (views, -1))
-        out_BVlP = self.forward_tokens(x_BVlP, mask_BVlm, timesteps_BVT, context_BVMC, share, cameras_BVT)
+        out_BVlP = self.forward_tokens(
+            x_BVlP, mask_BVlm, timesteps_BVT, context_BVMC, share, cameras_BVT,
+            control_BVlP=control_BVlP, control_weight=control_weight,
+        )  # fmt: skip
         out_BVLP = gather_all(out_BVlP.flatten(0, 1), parallel).unflatten(0, (batch, views))
         return rearrange(unpatchify(out_BVLP, grid, patch), "b v c t h w -> b c (v t) h w")
-
-
-class Block(nn.Module):
-    """Self-attention, cross-attention and MLP, each modulated by the timestep and added through a gate."""
-
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        width, rank = config.model_channels, config.adaln_lora_dim
-        self.self_attn = SelfAttention(width, width, config.num_heads)
-        self.cross_attn = CrossAttention(width, config.crossattn_emb_channels, config.num_heads)
-        self.mlp = MLP(width)
-        self.adaln_modulation_self_attn = adaln(width, rank, 3)
-        self.adaln_modulation_cross_attn = adaln(width, rank, 3)
-        self.adaln_modulation_mlp = adaln(width, rank, 3)
-
-    def forward(
-        self,
-        x_BVSsD: Tensor,
-        embedding_BVTD: Tensor,
-        lora_BVT3D: Tensor,
-        context_BvMC: Tensor,
-        views_with_text: Tensor,
-        share: Share,
-        attend: SharedAttention,
-    ) -> Tensor:
-        def parts(modulation: nn.Module) -> tuple[Tensor, ...]:
-            return _at_segments(modulation(embedding_BVTD) + lora_BVT3D, share).chunk(3, dim=-1)
-
-        shift, scale, gate = parts(self.adaln_modulation_self_attn)
-        y_BVSsD = modulated_norm(x_BVSsD, shift, scale)
-        attended_BVSsD = self.self_attn(y_BVSsD, share.cos_l1k, share.sin_l1k, attend)
-        x_BVSsD = add_gated(x_BVSsD, gate, attended_BVSsD)
-
-        # One clip under several texts parts here, in the first block: until now no text has been seen.
-        x_BVSsD = x_BVSsD.expand(len(context_BvMC), -1, -1, -1, -1).contiguous()
-        if len(views_with_text):
-            shift, scale, gate = (part[:, views_with_text] for part in parts(self.adaln_modulation_cross_attn))
-            x_BvSsD = x_BVSsD[:, views_with_text]
-            read_BvSsD = self.cross_attn(modulated_norm(x_BvSsD, shift, scale), context_BvMC)
-            x_BVSsD.index_copy_(1, views_with_text, add_gated(x_BvSsD, gate, read_BvSsD))
-
-        shift, scale, gate = parts(self.adaln_modulation_mlp)
-        return add_gated(x_BVSsD, gate, self.mlp(modulated_norm(x_BVSsD, shift, scale)))
-
-
-class FinalLayer(nn.Module):
-    """Tokens to velocities; takes the first two thirds of the timestep MLP's output, as shift and scale."""
-
-    def __init__(self, width: int, rank: int, values: int) -> None:
-        super().__init__()
-        self.adaln_modulation = adaln(width, rank, 2)
-        self.linear = linear(width, values)
-
-    def forward(self, x_BVSsD: Tensor, embedding_BVTD: Tensor, lora_BVT3D: Tensor, share: Share) -> Tensor:
-        lora_BVT2D = lora_BVT3D[..., : 2 * x_BVSsD.shape[-1]]
-        shift, scale = _at_segments(self.adaln_modulation(embedding_BVTD) + lora_BVT2D, share).chunk(2, dim=-1)
-        return self.linear(modulated_norm(x_BVSsD, shift, scale))
-
-
-def _at_segments(x_BVTD: Tensor, share: Share) -> Tensor:
-    """A vector a frame -> the vector of each segment's frame, [B, V, S, 1, D]."""
-    return x_BVTD[:, :, share.frame_S].unsqueeze(3)

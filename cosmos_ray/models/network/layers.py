@@ -22,9 +22,20 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
 
 
+class _LinearAsInput(nn.Linear):
+    """A Linear that computes in its input's dtype, whatever its weights are stored in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+def linear_as_input(inputs: int, outputs: int) -> nn.Linear:
+    return _LinearAsInput(inputs, outputs, bias=False)
+
+
 def adaln(width: int, rank: int, parts: int) -> nn.Sequential:
     """Timestep embedding [..., D] -> `parts` modulation vectors, one after the other [..., parts*D]."""
-    return nn.Sequential(nn.SiLU(), linear(width, rank), linear(rank, parts * width))
+    return nn.Sequential(nn.SiLU(), linear_as_input(width, rank), linear_as_input(rank, parts * width))
 
 
 class RMSNorm(nn.Module):
@@ -53,8 +64,8 @@ class Sinusoid(nn.Module):
 class TimestepMLP(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.linear_1 = linear(width, width)
-        self.linear_2 = linear(width, 3 * width)
+        self.linear_1 = linear_as_input(width, width)
+        self.linear_2 = linear_as_input(width, 3 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))

@@ -42,32 +42,38 @@ class RopeAxes:
 
 
 def axis_angles(
-    axes: RopeAxes, frames: int, height: int, width: int, fps: float, dtype: torch.dtype
+    axes: RopeAxes, frames: int, height: int, width: int, fps: float | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Angles of each axis: [T, dim_t/2], [H, dim_space/2], [W, dim_space/2], float32.
 
     dtype: float32, or bfloat16 for the numbers of the published pipeline, which casts its position and frequency
     buffers (and the frame rate) with the rest of the module: up to 0.19 rad away from the float32 angles. Every step
-    then rounds, so the order of operations here is part of the model. Always computed on the CPU, so that one table
+    then rounds, so the order of operations here is part of the model. fps None: a latent frame is a unit of time, and
+    only the frequencies' exponents are rounded to dtype, all else being float32: that is how models from Predict2.5 on
+    have it (0.05 rad away from float32). Always computed on the CPU, so that one table
     serves every device.
     """
 
+    wide = torch.float32 if fps is None else dtype
+
     def frequencies(dim: int, ratio: float) -> Tensor:
         theta = BASE_THETA * ratio ** (dim / (dim - 2))
-        exponents = (torch.arange(0, dim, 2, dtype=torch.float32) / dim).to(dtype)
+        exponents = (torch.arange(0, dim, 2, dtype=torch.float32) / dim).to(dtype).to(wide)
         return 1.0 / (theta**exponents)
 
     def positions(count: int) -> Tensor:
-        return torch.arange(count, dtype=torch.float32).to(dtype)
+        return torch.arange(count, dtype=torch.float32).to(wide)
 
-    seconds = positions(frames) / torch.tensor(fps, dtype=torch.float32).to(dtype)
-    angles_t = torch.outer(seconds * BASE_FPS, frequencies(axes.dim_t, axes.ratio_t))
+    times = positions(frames)
+    if fps is not None:
+        times = times / torch.tensor(fps, dtype=torch.float32).to(dtype) * BASE_FPS
+    angles_t = torch.outer(times, frequencies(axes.dim_t, axes.ratio_t))
     angles_h = torch.outer(positions(height), frequencies(axes.dim_space, axes.ratio_h))
     angles_w = torch.outer(positions(width), frequencies(axes.dim_space, axes.ratio_w))
     return angles_t.float(), angles_h.float(), angles_w.float()
 
 
-def angle_table(axes: RopeAxes, frames: int, height: int, width: int, fps: float, dtype: torch.dtype) -> Tensor:
+def angle_table(axes: RopeAxes, frames: int, height: int, width: int, fps: float | None, dtype: torch.dtype) -> Tensor:
     """Angles [L, K/2] float32 of one view's tokens, each row time | height | width. The second half of a head turns
     by the same angles as the first, so it is not stored."""
     angles_t, angles_h, angles_w = axis_angles(axes, frames, height, width, fps, dtype)

@@ -5,8 +5,6 @@ Legend: N texts, M text tokens of one text, D text width.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5EncoderModel
 
 from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.text.cache import TextCache
 
 #: T5's special tokens, under the ids that its encoder is configured with.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -28,8 +27,7 @@ class TextEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: T5EncoderModel) -> None:
         self.tokenizer = tokenizer
         self.encoder = encoder.eval().requires_grad_(False)
-        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache = TextCache(_CACHED_TEXTS)
 
     @property
     def width(self) -> int:
@@ -44,21 +42,11 @@ class TextEncoder:
 
         The forward pass is padded to 512 tokens and masked; longer texts are cut.
         """
-        return [self._encode_one(text) for text in texts]
+        return [self._cache.get(text, self._forward) for text in texts]
 
     def tokens_of(self, text: str) -> int:
         """How many tokens the whole text has, the end-of-text token included; `encode` reads TEXT_TOKENS of them."""
         return len(self.tokenizer(text, verbose=False).input_ids)
-
-    def _encode_one(self, text: str) -> np.ndarray:
-        with self._lock:
-            if text not in self._cache:
-                # One text a forward: what a caption becomes must not depend on what it is encoded with.
-                self._cache[text] = self._forward(text)
-                if len(self._cache) > _CACHED_TEXTS:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(text)
-            return self._cache[text]
 
     def _forward(self, text: str) -> np.ndarray:
         tokens = self.tokenizer(
@@ -67,7 +55,6 @@ class TextEncoder:
         length = int(tokens.attention_mask.sum())
         embedding_1MD = encode_ids(self.encoder, tokens.input_ids, tokens.attention_mask)
         embedding_MD: np.ndarray = embedding_1MD[0, :length].float().cpu().numpy()
-        embedding_MD.flags.writeable = False
         return embedding_MD
 
 

@@ -186,6 +186,11 @@ def signed_to_uint8(video: Tensor) -> Tensor:
     return _to_bytes((video + 1.0) / 2.0)
 
 
+def truncated_to_uint8(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A video in [-1, 1] as bytes, rounded down, as the models from Predict2.5 on are written. dtype: of the sums."""
+    return (((video.to(dtype) + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0).to(torch.uint8)
+
+
 def to_uint8(video: Tensor) -> Tensor:
     """The reference's rule for a whole clip: below -0.5 anywhere, it is taken for [-1, 1], else for [0, 1].
 

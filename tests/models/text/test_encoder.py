@@ -12,7 +12,6 @@ import torch
 from support import published_weights as published
 
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
-from cosmos_ray.models.text import text as text_module
 from cosmos_ray.models.text.t5 import load_encoder, random_encoder
 from cosmos_ray.models.text.text import TextEncoder, load_tokenizer
 
@@ -48,7 +47,7 @@ def test_the_texts_used_last_are_kept(
     encoder: TextEncoder, forwards: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative prompt of all clips is used again and again between captions that are used once."""
-    monkeypatch.setattr(text_module, "_CACHED_TEXTS", 2)
+    monkeypatch.setattr(encoder._cache, "most", 2)
     for text in ("night", "one", "night", "two", "night", "three", "night"):
         encoder.encode([text])
     assert forwards == ["night", "one", "two", "three"]
