@@ -11,6 +11,7 @@ import typer
 from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import Assignments, Config, Model
 from cosmos_ray.errors import UsageError
+from cosmos_ray.words import counted
 
 app = typer.Typer()
 
@@ -24,7 +25,10 @@ def inspect(
     fps: Annotated[int, typer.Option(help="Frames a second of the clip, at which its first ones are taken.")] = 10,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write the frames as the model would see them: STEM.VIEW.NUMBER.png."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the frames as the model would see them: STEM.VIEW.NUMBER.png, from 0, the oldest first.",
+        ),
     ] = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -50,6 +54,12 @@ def inspect(
         raise UsageError(f"--n-views {n_views}: expected 1 to {bundle.n_views}, as the model {bundle.name} has them")
     if not 1 <= fps <= 120:
         raise UsageError(f"--fps {fps}: expected 1 to 120")
+    stems = [Path(video).stem for video in videos]
+    if to is not None and (twice := next((stem for stem in stems if stems.count(stem) > 1), None)) is not None:
+        raise UsageError(
+            f"--to {to}: found {counted(stems.count(twice), 'video')} named {twice!r}, whose frames would be named "
+            "alike; look at them one at a time"
+        )
     refused = False
     for video in videos:
         line = inspect_video(

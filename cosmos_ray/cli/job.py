@@ -91,11 +91,11 @@ def plan(
     state = Ledger(storage).state() if storage else LedgerState.empty()
     bundle = load_bundle(settings.model)
     clips = _clips_left(settings, bundle, state)
+    found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
     if as_list:
         for clip in clips:
             print(json.dumps(clip_line(clip)))
         return
-    found = plan_for(settings, bundle, state)
     look = None
     if inputs is not None:
         look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, _how_many(inputs))
@@ -107,7 +107,7 @@ def plan(
         costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
         print(json.dumps(asdict(found) | costs_json | inputs_json))
         return
-    for line in _plan_lines(found):
+    for line in _plan_lines(found, has_look=look is not None):
         tell(line)
     for line in look.lines() if look else ["inputs were not looked at: --inputs does that"]:
         tell(line)
@@ -132,7 +132,8 @@ def _clips_left(settings: GenerateConfig, bundle: Bundle, state: LedgerState) ->
             yield clip
 
 
-def _plan_lines(found: Plan) -> Iterator[str]:
+def _plan_lines(found: Plan, has_look: bool) -> Iterator[str]:
+    """has_look: what is doubtful is told with the inputs."""
     from cosmos_ray.job.plan import carried_line, unguided_line
     from cosmos_ray.output.status import removed_line
 
@@ -144,7 +145,7 @@ def _plan_lines(found: Plan) -> Iterator[str]:
         yield f"  {clip_id}: {error}"
     if found.unguided:
         yield unguided_line(found.unguided)
-    for warning in found.warnings:
+    for warning in () if has_look else found.warnings:
         yield warning.in_words()
     if found.carried:
         yield carried_line(found.carried)

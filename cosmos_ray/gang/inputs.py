@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -20,14 +20,18 @@ from typing import TypeVar
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.store import storage
-from cosmos_ray.store.faults import BucketMissingError, explain, retrying
-from cosmos_ray.store.storage import Stat, fetch_to_file, read_bytes, stat_of
+from cosmos_ray.store.faults import BucketMissingError, explain
+from cosmos_ray.store.storage import Stat, beside, fetch_to_file, read_bytes, stat_of
 from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 T = TypeVar("T")
 
 #: Most inputs of a clip that are fetched at a time.
 _AT_ONCE = 16
+#: Longest name of an object, bytes of UTF-8: Amazon's and Google's; Azure counts characters.
+_LONGEST_KEY = 1024
+#: Objects in the same folder that are tried where one is forbidden.
+_BESIDE = 10
 #: Videos of so many bytes and more are read in parts.
 LARGE = 4 * 2**20
 #: What a store says of an object that lies in an archive: Amazon's and Azure's names.
@@ -115,7 +119,7 @@ def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
     if _ARCHIVED.search(said) or (error.__cause__ is not None and _ARCHIVED.search(str(error.__cause__))):
         return "an object that can be read: it lies in an archive (restore it first)"
     is_unclear = isinstance(error, PermissionError) or number in _UNCLEAR
-    if is_unclear and any(_answers(other) for other in _others(uri, witness)):
+    if is_unclear and any(_answers(other) for other in (*_others(uri, witness), *_beside(uri))):
         return f"an object that can be read: its store gives others, but of this one says {said}"
     return None
 
@@ -142,26 +146,27 @@ def _fetch_parts(uri: str, path: Path) -> tuple[Path | PartFile, Stat]:
 
 def _size(uri: str) -> int:
     _check(uri)
-    if scheme_of(uri) == "file":
-        found = os.stat(uri)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
-        return found.st_size
-    fs, path = storage.filesystem_of(uri)
-    info = retrying(lambda: fs.info(path), f"looking at {uri}")
-    if info.get("type") == "directory":
-        raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
-    return int(info.get("size") or 0)
+    found = stat_of(uri)
+    if found.is_archived:  # which it still is after it was restored
+        read_bytes(uri, 0, 1)
+    return found.size
 
 
 def _check(uri: str) -> None:
-    """Raises RowError for what must not even be opened: a pipe or a device would never end."""
+    """Raises RowError for what must not even be opened (a pipe or a device would never end), and OSError for what a
+    store could only answer in words that say less."""
     if scheme_of(uri) not in SCHEMES:
         raise RowError(f"{uri}: scheme {scheme_of(uri)!r} is not one of {', '.join(sorted(SCHEMES))}")
     if scheme_of(uri) == "file":
         mode = os.stat(uri).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise RowError(f"{uri} is not a regular file")
+        return
+    key = uri.partition("://")[2].partition("/")[2].strip("/")
+    if not key:
+        raise IsADirectoryError(errno.EISDIR, "is a bucket", uri)
+    if len(key.encode(errors="replace")) > _LONGEST_KEY:
+        raise OSError(errno.ENAMETOOLONG, "name too long", uri)
 
 
 def _try(operation: Callable[[], T]) -> T | OSError | RowError:
@@ -181,6 +186,14 @@ def _others(uri: str, witness: str) -> list[str]:
     """Other objects of the same store, of which one was read before."""
     known = [_read_before.get(_store(uri), ""), witness]
     return [other for other in known if other and other != uri and _store(other) == _store(uri)]
+
+
+def _beside(uri: str) -> Iterator[str]:
+    """Some of the same folder; none where it cannot be listed."""
+    try:
+        yield from beside(uri, _BESIDE)
+    except OSError:
+        return
 
 
 def _answers(uri: str) -> bool:

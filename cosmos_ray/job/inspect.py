@@ -13,6 +13,7 @@ from cosmos_ray.foreign import shown_uri
 from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.store.faults import explain
 from cosmos_ray.words import counted
 
 #: What a line says of a file that is taken; null where it is refused.
@@ -35,7 +36,7 @@ def inspect_video(
 
     taken: numbers of the conditioning frames in the file, from 0. assumed: facts of colour that the file does not say.
     to: folder that the conditioning frames are written into as the model sees them, `STEM.VIEW.NUMBER.png`, the oldest
-    first. What is wrong with the file is in `error`, in the words of a failed row; OSError: its store does not answer.
+    first. What is wrong with the file is in `error`, in the words of a failed row, or of the store.
     """
     clip = Clip(
         id="inspected",
@@ -53,6 +54,8 @@ def inspect_video(
         refuse_doubtful(found.warnings, config.strict)
     except RowError as error:
         return {"file": uri, "ok": False, "error": str(error), **nothing}
+    except OSError as error:
+        return {"file": uri, "ok": False, "error": f"{uri} cannot be read: {explain(error)}", **nothing}
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
         for view, frames in zip(VIEWS, found.frames, strict=False):

@@ -42,6 +42,8 @@ _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES,
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
 #: Time-out, a conflict with another writer of this moment, too many requests.
 _PASSING_4XX = frozenset({408, 409, 429})
+#: A client's own refusals: what was asked for cannot be asked of any store.
+_UNASKABLE = frozenset({"ParamValidationError"})
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
 
 
@@ -103,6 +105,8 @@ def _as_os_error(error: Exception) -> Exception:
         return PermissionError(said)
     if status == 404:
         return FileNotFoundError(said)
+    if name in _UNASKABLE:
+        return OSError(errno.EINVAL, " ".join(str(error).split()))
     if status is not None and 400 <= status < 500 and status not in _PASSING_4XX:
         return OSError(errno.EINVAL, said)
     return OSError(said)

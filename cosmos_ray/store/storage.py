@@ -40,16 +40,22 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "ab
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
 #: Ceph's gateway ignores it when a multipart upload is completed).
 MAX_CREATE_BYTES = 64 * 2**20
+#: Amazon's storage classes from which nothing is read before it is restored.
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: What `check_writable` writes and removes at once; left only by a process that was killed in between.
 PROBES = "_cosmos_ray/probes"
 
 
 @dataclass(frozen=True)
 class Stat:
-    """size in bytes; version: what changes when the content does (ETag, or mtime where there is none)."""
+    """size in bytes; version: what changes when the content does (ETag, or mtime where there is none).
+
+    is_archived: kept where it has to be restored before it can be read; it stays so afterwards.
+    """
 
     size: int
     version: str
+    is_archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,10 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
 
     def get() -> Stat:
         try:
-            found = _stat(fs.info(path))
+            info = fs.info(path)
+            if info.get("type") == "directory":
+                raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
+            found = _stat(info)
             fs.get_file(path, str(target))
         except FileNotFoundError:
             _check_bucket(fs, uri)
@@ -111,6 +120,23 @@ def stat_of(uri: str) -> Stat:
     return _stat(info)
 
 
+def beside(uri: str, most: int) -> list[str]:
+    """URIs of some other objects in the same folder, of a store that can be asked for a few; each may be forbidden too.
+
+    Raises OSError.
+    """
+    if scheme_of(uri) not in ("s3", "s3a"):
+        return []
+    fs, path = filesystem_of(uri)
+    bucket, _, key = path.partition("/")
+    folder = key[: key.rfind("/") + 1]
+    page = retrying(
+        lambda: fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=folder, MaxKeys=most), f"listing beside {uri}"
+    )
+    keys = [found["Key"] for found in page.get("Contents", ())]
+    return [f"{scheme_of(uri)}://{bucket}/{found}" for found in keys if found != key]
+
+
 def _asked(uri: str, ask: Callable[[Any, str], Any], doing: str) -> Any:
     fs, path = filesystem_of(uri)
 
@@ -135,7 +161,8 @@ def _check_bucket(fs: Any, uri: str) -> None:
 
 def _stat(info: dict[str, Any]) -> Stat:
     version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
-    return Stat(size=int(info["size"] or 0), version=str(version).strip('"'))
+    tier = info.get("StorageClass")
+    return Stat(int(info["size"] or 0), str(version).strip('"'), tier in _ARCHIVES)
 
 
 class Storage:

@@ -42,8 +42,11 @@ def _local_path(uri: str) -> str:
     path, match = uri, _SCHEME.match(uri)
     if match:
         rest = uri[match.end() :]
+        host, slash, below = rest.partition("/")
+        if host and host.lower() != "localhost":
+            raise ValueError(f"a file:// URI with {host!r} where a host stands: file:///PATH names a file of this one")
         try:
-            path = unquote(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest, errors="strict")
+            path = unquote(slash + below, errors="strict")
         except UnicodeDecodeError:
             raise ValueError("a file:// URI whose percent-encoding is no UTF-8") from None
     if not path or "\x00" in path:

@@ -86,6 +86,36 @@ def test_a_file_that_is_refused_says_why_as_a_row_would_and_the_others_are_told(
     assert good["ok"]
 
 
+def test_a_store_that_does_not_answer_is_told_of_its_file_alone(
+    cosmos_ray: Any, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cosmos_ray.gang import inputs
+
+    real = inputs.stat_of
+
+    def stat_of(uri: str) -> Any:
+        if uri.startswith("s3:"):
+            raise PermissionError("Forbidden")
+        return real(uri)
+
+    monkeypatch.setattr(inputs, "stat_of", stat_of)
+    answer = cosmos_ray("inspect", "s3://b/a.mp4", video, "--model", "tiny", "--json")
+    away, good = lines_of(answer)
+    assert (answer.code, away["ok"], good["ok"]) == (1, False, True)
+    assert away["error"] == "s3://b/a.mp4 cannot be read: PermissionError: Forbidden"
+
+
+def test_frames_of_two_videos_of_one_name_do_not_overwrite_each_other(
+    cosmos_ray: Any, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "drive.mp4").write_bytes(video.read_bytes())
+    both = ("inspect", video, tmp_path / "other" / "drive.mp4", "--model", "tiny")
+    assert cosmos_ray(*both).code == 0
+    assert_one_line(cosmos_ray(*both, "--to", tmp_path / "seen"), 2, "found 2 videos named 'drive'")
+    assert not (tmp_path / "seen").exists()
+
+
 def test_for_people(cosmos_ray: Any, video: Path) -> None:
     answer = cosmos_ray("inspect", video, "--model", "tiny", "--num-conditional-frames", 5)
     for part in ("h264", "14 frames, 30 a second", "112x64", "matrix bt709", "taken: 1, 4, 7, 10, 13", "warning:"):

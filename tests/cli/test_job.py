@@ -107,6 +107,20 @@ def test_plan_as_json(cosmos_ray: Any, manifest: str, output: Path) -> None:
     assert "about 0.1 GB are left to write, 42.0 MB a clip as so far" in answer.out
 
 
+def test_a_list_of_clips_is_refused_where_the_job_would_be(cosmos_ray: Any, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "p"}] * 2)
+    assert_one_line(cosmos_ray("plan", "--manifest", manifest, "--model", "fake", "--list"), 2, "found 'a'")
+
+
+def test_what_is_doubtful_in_a_row_is_told_once(cosmos_ray: Any, tmp_path: Path) -> None:
+    """By the plan, and by the look at the inputs where there is one."""
+    rows = [{"id": "a", "prompt": "car " * 600}, {"id": "b", "prompt": "p", "input_video": "x.mp4"}]
+    manifest = write_manifest(tmp_path / "m.parquet", [{**row, "num_conditional_frames": 0} for row in rows])
+    for flags in ((), ("--inputs",)):
+        told = cosmos_ray("plan", "--manifest", manifest, "--model", "tiny", *flags).out
+        assert (told.count("and cut") + told.count("caption cut"), told.count("the input is not used")) == (1, 1), told
+
+
 def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
     """For the model whose times were measured, without its files."""
     words = ("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview", "--gpu", "h200")

@@ -104,6 +104,14 @@ def _free_port() -> int:
         return min(probe.getsockname()[1], 65_400)
 
 
+@functools.cache
+def imitation() -> S3Server:
+    """moto's, beside the session's server: it has what Ceph has not."""
+    started = _start_moto()
+    atexit.register(started.stop)
+    return started
+
+
 def _start_moto() -> S3Server:
     from moto.server import ThreadedMotoServer
 
