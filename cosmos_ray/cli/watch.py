@@ -24,7 +24,7 @@ def watch(look: Callable[[], tuple[list[str], bool]], every_s: float = EVERY_S) 
         while True:
             lines, goes_on = _printable(look())
             if lines != said:
-                print("\n".join(map(shown, lines)), flush=True)
+                print("\n".join(lines), flush=True)
             said = lines
             if not goes_on:
                 return
@@ -32,7 +32,7 @@ def watch(look: Callable[[], tuple[list[str], bool]], every_s: float = EVERY_S) 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             lines, goes_on = _printable(look())
-            live.update(Text("\n".join(map(shown, lines))), refresh=True)
+            live.update(Text("\n".join(lines)), refresh=True)
             if not goes_on:
                 return
             time.sleep(every_s)
