@@ -125,6 +125,10 @@ class GenerateConfig(_Settings):
     """URI of the output; a job goes on from what is there. Required."""
     model: str = "cosmos-predict2-2b-multiview"
     """Name of a model, or URI of a bundle's folder."""
+    dit: str | None = None
+    """Checkpoint of one's own (.pt, .safetensors; path or URI) in place of the model's network; also as model.dit."""
+    ema: bool = False
+    """Of that checkpoint, the running average (net_ema.) in place of the weights (net.); also as model.ema."""
     gang_size: int | None = Field(None, ge=1)
     """GPUs (or CPU ranks) that share one clip, on one node; null: the largest that fits every node with GPUs."""
     gangs: str = "1"
@@ -225,6 +229,8 @@ def failed_allowed(max_failed: str, clips: int) -> int:
 
 
 _REQUIRED = ("manifest", "output")
+#: As people name them who think of the checkpoint as the model's.
+_ALIASES = {"model.dit": "dit", "model.ema": "ema"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -316,6 +322,7 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
     key, equals, value = assignment.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {assignment}: expected key=value")
+    key = _ALIASES.get(key, key)
     *folders, name = key.split(".")
     target = settings
     for folder in folders:

@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray model fetch cosmos-predict2-2b-multiview",
         "cosmos-ray model fetch nvidia/Cosmos-Predict2-2B-Multiview",
     ),
+    "model derive": (
+        "cosmos-ray model derive --from cosmos-predict2-2b-multiview --dit iter_000001000.pt --ema --to mine",
+        "cosmos-ray model derive --from tiny --dit s3://bucket/dit.safetensors --to s3://bucket/mine",
+    ),
     "config": ("cosmos-ray config > job.yaml", "cosmos-ray config | grep deadline"),
     "inspect": (
         "cosmos-ray inspect video.mp4",

@@ -80,16 +80,16 @@ def plan(
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
     from cosmos_ray.job.cost import estimates, lines
     from cosmos_ray.job.inputs import look_at_inputs
+    from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.plan import clip_line, plan_for
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
-    from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.store.storage import Storage
 
     settings = _settings(config, assignments, output_optional=True, manifest=manifest, output=output, model=model)
     storage = None if settings.output == NO_OUTPUT else Storage(settings.output)
     state = Ledger(storage).state() if storage else LedgerState.empty()
-    bundle = load_bundle(settings.model)
+    bundle = bundle_of(settings)
     clips = _clips_left(settings, bundle, state)
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
     if as_list:

@@ -15,7 +15,9 @@ from cosmos_ray.words import counted
 if TYPE_CHECKING:
     from cosmos_ray.models.bundle.bundle import Bundle
 
-app = typer.Typer(no_args_is_help=True, help="See which models there are, check one, fetch its files.")
+app = typer.Typer(
+    no_args_is_help=True, help="See which models there are, check one, fetch its files, make one of yours."
+)
 
 Named = Annotated[str, typer.Argument(metavar="NAME|URI", help=f"{MODELS}.")]
 
@@ -87,3 +89,21 @@ def fetch(model: Named) -> None:
 
     for kind, path in fetch_bundle(load_bundle(model)):
         tell(f"{kind}: {path}")
+
+
+@app.command()
+def derive(
+    source: Annotated[str, typer.Option("--from", metavar="NAME|URI", help=f"The model beside it: {MODELS}.")],
+    dit: Annotated[str, typer.Option(metavar="FILE|URI", help="Your checkpoint: .pt, .pth or .safetensors.")],
+    to: Annotated[str, typer.Option(metavar="DIR", help="Folder (or URI) of the new bundle, for --model.")],
+    ema: Annotated[
+        bool, typer.Option("--ema", help="Take the running average (net_ema.), not the weights (net.).")
+    ] = False,
+) -> None:
+    """Make a bundle of your own checkpoint beside the other parts of a known model."""
+    from cosmos_ray.models.bundle.bundle import load_bundle
+    from cosmos_ray.models.bundle.derive import derive as write_bundle
+    from cosmos_ray.models.bundle.derive import with_dit
+
+    bundle = write_bundle(with_dit(load_bundle(source), dit, ema), to)
+    tell(f"{bundle.name}: --model {bundle.root}")

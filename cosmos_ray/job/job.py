@@ -12,6 +12,7 @@ from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
 from cosmos_ray.job.in_loop import run
+from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
 from cosmos_ray.job.say import say
 from cosmos_ray.job.table import keep
@@ -22,7 +23,7 @@ from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
 from cosmos_ray.ledger.run import Run, check_same, open_run, read_run
 from cosmos_ray.manifest.files import Manifest, open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults
-from cosmos_ray.models.bundle.bundle import Bundle, check_world_size, load_bundle
+from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.index import write_index
@@ -111,7 +112,7 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
 def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
     check_ffmpeg()
-    bundle = load_bundle(config.model).with_numerics(config.sampling.numerics)
+    bundle = bundle_of(config).with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
     if problems:

@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.layout import REPRODUCED
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.names import BUILT_IN
 from cosmos_ray.store.storage import Storage
 
@@ -124,12 +124,15 @@ def _model_of(sidecar: dict[str, Any]) -> str:
     """A name that comes with this package: a sidecar knows no folders, and would not be believed."""
     name: str = sidecar["model"]["name"]
     if name not in BUILT_IN:
-        raise UsageError(f"the clip was made by a bundle named `{name}`: --model must say in which folder it is")
+        raise UsageError(
+            f"the clip was made by a bundle named `{name}`: --model must say in which folder it is (or which model it "
+            "is but for the checkpoint that `--set model.dit=FILE` names)"
+        )
     return name
 
 
 def _check_model(config: GenerateConfig, sidecar: dict[str, Any]) -> None:
-    bundle = load_bundle(config.model).with_numerics(config.sampling.numerics)
+    bundle = bundle_of(config).with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     if bundle.fingerprint != sidecar["model"]["fingerprint"]:
         raise UsageError(

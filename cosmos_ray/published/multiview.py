@@ -32,6 +32,7 @@ from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.models.bundle.derive import with_dit
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -80,7 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model_size", choices=["2B"], default="2B", help="size of the published multiview model")
     add("--resolution", choices=["720"], default="720", help="720: the model's native size")
     add("--fps", type=int, choices=[FPS], default=FPS, help="frame rate of the files; the model's own time scale stays")
-    add("--dit_path", default="", help="not available: name your weights in a bundle, and give --model its folder")
+    add(
+        "--dit_path",
+        default="",
+        help="a checkpoint of your own (.pt, .safetensors; path or URI) of the model",
+    )
+    add("--load_ema", action="store_true", help="of --dit_path, the running average (net_ema.), not the weights (net.)")
     add(
         "--prompt",
         default="",
@@ -142,6 +148,8 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
 
     _check_flags(flags, say)
     bundle = load_bundle(flags.model)
+    if flags.dit_path:
+        bundle = with_dit(bundle, flags.dit_path, flags.load_ema)
     if flags.n_views > bundle.n_views:
         raise UsageError(f"--n_views: found {flags.n_views}, expected at most the {bundle.n_views} of {bundle.name}")
     items = read_items(flags, say)
@@ -157,6 +165,8 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
         manifest=manifest,
         output=work,
         model=flags.model,
+        dit=flags.dit_path or None,
+        ema=flags.load_ema,
         gang_size=flags.num_gpus,
         max_failed="0",
         device=flags.device,
@@ -215,11 +225,8 @@ def _item(found: dict[str, Any], number: int, where: str) -> Item:
 
 
 def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
-    if flags.dit_path:
-        raise UsageError(
-            f"--dit_path {flags.dit_path}: weights come in bundles: write a bundle.json that names this file under "
-            "files.dit (docs/bundle.md), and give --model its folder"
-        )
+    if flags.load_ema and not flags.dit_path:
+        raise UsageError("--load_ema: found without --dit_path, expected the checkpoint that it is taken of")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError("start this with python, not torchrun: --num_gpus is the size of the gang, and Ray starts it")
     given = [f"--{flag}: {reason}" for flag, reason in NO_EFFECT.items() if getattr(flags, flag)]

@@ -55,3 +55,15 @@ def test_a_folder_of_ones_own_wins_over_the_hubs_name(tmp_path: Path, monkeypatc
     (folder / "bundle.json").write_bytes((BUILT_IN_FOLDER / "fake" / "bundle.json").read_bytes())
     monkeypatch.chdir(tmp_path)
     assert load_bundle("nvidia/Cosmos-Predict2-2B-Multiview").generator == "fake"
+
+
+def test_a_bundle_of_ones_own_checkpoint_in_one_command(cosmos_ray: Any, tmp_path: Path) -> None:
+    """What it prints is what `--model` takes."""
+    own = BUILT_IN_FOLDER / "tiny" / "dit.safetensors"
+    answer = cosmos_ray("model", "derive", "--from", "tiny", "--dit", own, "--to", tmp_path / "mine")
+    assert answer.code == 0
+    name, _, folder = answer.out.strip().partition(": --model ")
+    assert (name.startswith("tiny."), folder) == (True, str(tmp_path / "mine"))
+    assert cosmos_ray("model", "check", folder).code == 0
+    again = cosmos_ray("model", "derive", "--from", "tiny", "--dit", own, "--to", tmp_path / "mine")
+    assert_one_line(again, 2, "is there already")

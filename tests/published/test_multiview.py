@@ -25,7 +25,8 @@ from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, load_bundle
+from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.published.multiview import NO_EFFECT, build_parser, main, make, read_items, rows_of, work_folder
 
 FAKE = ("--model", "fake", "--device", "cpu", "--n_views", "7")
@@ -36,6 +37,7 @@ GUIDE = {
     "resolution": "720",
     "fps": 10,
     "dit_path": "",
+    "load_ema": False,
     "prompt": "",
     "input_path": "assets/multiview/input1.mp4",
     "aspect_ratio": "16:9",
@@ -109,9 +111,36 @@ def test_a_value_that_is_not_available_is_refused(
     assert reason in capsys.readouterr().err
 
 
-def test_weights_without_a_bundle_are_refused_with_the_way_to_give_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FAKE, "--prompt", "A street.", "--dit_path", "iter_000001000.pt"]) == 2
-    assert "--dit_path iter_000001000.pt: weights come in bundles" in capsys.readouterr().err
+def test_a_checkpoint_of_ones_own_is_the_jobs(
+    tmp_path: Path, drive: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--dit_path`, and `--load_ema` for its running average; another checkpoint is another work folder."""
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
+    shapes = dit_shapes(load_bundle("tiny").network).items()
+    for number in (1, 2):
+        state = {f"{lead}{name}": torch.full(shape, number) for lead in DIT_PREFIXES for name, shape in shapes}
+        torch.save(state, tmp_path / f"{number}.pt")
+    asked: list[Any] = []
+
+    def generate(config: Any, say: Any) -> Any:
+        asked.append(config)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr("cosmos_ray.job.job.generate", generate)
+    words = ["--model", "tiny", "--prompt", "A street.", "--input_path", drive, "--n_views", "7"]
+    words += ["--save_path", str(tmp_path / "out.mp4"), "--dit_path"]
+    assert main([*words, str(tmp_path / "1.pt")]) == 2
+    assert main([*words, str(tmp_path / "1.pt"), "--load_ema"]) == 2
+    assert main([*words, str(tmp_path / "2.pt")]) == 2
+    assert [(config.dit, config.ema) for config in asked] == [
+        (str(tmp_path / "1.pt"), False), (str(tmp_path / "1.pt"), True), (str(tmp_path / "2.pt"), False),
+    ]  # fmt: skip
+    assert len({config.output for config in asked}) == 3
+    capsys.readouterr()
+    assert main([*words, "iter_000001000.pt"]) == 2
+    assert "checkpoint iter_000001000.pt: there is no such file" in capsys.readouterr().err
+    assert main([*words[:-1], "--load_ema"]) == 2
+    assert "--load_ema: found without --dit_path" in capsys.readouterr().err
 
 
 def test_flags_without_effect_are_accepted_and_named_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.fetch import open_store
 from cosmos_ray.models.bundle.names import BUILT_IN, built_in_name
+from cosmos_ray.models.bundle.words import faults_in_words
 from cosmos_ray.store.storage import retrying
 from cosmos_ray.store.uris import normalise_uri
 
@@ -206,6 +207,8 @@ class Bundle(_Strict):
     files: Files | None = None
 
     _root: str = PrivateAttr(default="")
+    _built_in: str = PrivateAttr(default="")  # whose folder it is, where that is not the name's
+    _dit_root: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check(self) -> Bundle:
@@ -246,7 +249,19 @@ class Bundle(_Strict):
     @property
     def root(self) -> str:
         """Folder (path or URI) that relative files lie in. A built-in bundle's is this package's, on whatever node."""
-        return self._root or str(BUILT_IN_FOLDER / self.name)
+        return self._root or str(BUILT_IN_FOLDER / (self._built_in or self.name))
+
+    def root_of(self, kind: FileKind) -> str:
+        """Folder that one part's relative file lies in: a checkpoint of one's own may lie elsewhere than the rest."""
+        return self._dit_root if kind == "dit" and self._dit_root is not None else self.root
+
+    def with_dit(self, file: FileRef, prefix: DitPrefix, root: str, name: str) -> Bundle:
+        """Another network's weights, `file` of the folder `root`, and with them another name (another fingerprint)."""
+        assert self.files is not None
+        files = self.files.model_copy(update={"dit": file})
+        found = self.model_copy(update={"files": files, "dit_prefix": prefix, "name": name})
+        found._built_in, found._dit_root = self._built_in or self.name, root
+        return found
 
     @property
     def text_width(self) -> int:
@@ -323,7 +338,7 @@ def parse_bundle(data: bytes | str, root: str) -> Bundle:
     try:
         bundle = Bundle.model_validate_json(data)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'bundle'}: {e['msg']}" for e in error.errors())
+        faults = faults_in_words(error, Bundle, data)
         raise UsageError(f"{root or 'built-in'}/{BUNDLE_FILE}: {faults}") from error
     bundle._root = root
     return bundle

@@ -73,7 +73,7 @@ def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     try:
         path = local_path(bundle, kind) if reference.hub() else path
         findings = [_check_sha256(reference, kind, path)]
-        if findings[0].level == "problem" and "://" in bundle.root:
+        if findings[0].level == "problem" and "://" in bundle.root_of(kind):
             return _check_remote(bundle, kind, reference)  # no longer what was fetched: to be fetched again
     except (UsageError, OSError) as error:
         return [Finding("problem", kind, str(error))]
@@ -86,8 +86,8 @@ def _check_remote(bundle: Bundle, kind: FileKind, reference: FileRef) -> list[Fi
     if hub_file is not None:
         answer = hub.ask(hub_file, kind)
         return [Finding(answer.level, kind, answer.message)]
-    uri = f"{bundle.root}/{reference.uri}"
-    if "://" not in bundle.root:
+    uri = f"{bundle.root_of(kind)}/{reference.uri}"
+    if "://" not in bundle.root_of(kind):
         return [Finding("problem", kind, f"bundle `{bundle.name}`: files.{kind} not found at {uri}")]
     try:
         size = size_of(uri)

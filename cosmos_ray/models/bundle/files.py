@@ -22,9 +22,10 @@ def local_path(bundle: Bundle, kind: FileKind) -> Path:
     hub_file = reference.hub()
     if hub_file is not None:
         return hub.fetch(hub_file, kind)
-    path = _place(bundle, reference)
-    if "://" in bundle.root:
-        fetch.fetch(f"{bundle.root}/{reference.uri}", path, str(reference.sha256))
+    path = _place(bundle, kind, reference)
+    root = bundle.root_of(kind)
+    if "://" in root:
+        fetch.fetch(f"{root}/{reference.uri}", path, str(reference.sha256))
     elif not path.exists():
         raise UsageError(f"bundle `{bundle.name}`: files.{kind} not found at {path}")
     elif (found := content_sha256(path)) != reference.sha256:
@@ -38,7 +39,7 @@ def cached_path(bundle: Bundle, kind: FileKind) -> Path | None:
     hub_file = reference.hub()
     if hub_file is not None:
         return hub.cached(hub_file, kind)
-    path = _place(bundle, reference)
+    path = _place(bundle, kind, reference)
     return path if path.exists() else None
 
 
@@ -55,11 +56,12 @@ def source_key(bundle: Bundle, kind: FileKind) -> str:
     return reference.sha256 or reference.uri
 
 
-def _place(bundle: Bundle, reference: FileRef) -> Path:
+def _place(bundle: Bundle, kind: FileKind, reference: FileRef) -> Path:
     """Remote files are cached under their sha256, so that a changed one is never taken for the old one."""
-    if "://" in bundle.root:
+    root = bundle.root_of(kind)
+    if "://" in root:
         return cache_root() / "bundles" / str(reference.sha256) / Path(reference.uri).name
-    return Path(bundle.root, reference.uri)
+    return Path(root, reference.uri)
 
 
 def _file_reference(bundle: Bundle, kind: FileKind) -> FileRef:

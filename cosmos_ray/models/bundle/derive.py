@@ -1,0 +1,97 @@
+"""A model with the network of one's own checkpoint, beside everything else of a known one. No torch, no Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from pathlib import Path
+from typing import get_args
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, DitPrefix, FileKind, FileRef, load_bundle
+from cosmos_ray.models.bundle.cache import content_sha256
+from cosmos_ray.models.bundle.checkpoint import select_dit
+from cosmos_ray.models.bundle.fetch import open_store, size_of
+from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
+from cosmos_ray.models.bundle.shapes import dit_shapes
+from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri, parent_uri
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+def with_dit(bundle: Bundle, dit: str, ema: bool = False) -> Bundle:
+    """`bundle` with the network of the checkpoint `dit` (`.pt`, `.pth`, `.safetensors`; a path or a URI).
+
+    Its parameters are under `net.`, or without any prefix; with `ema`, their running average under `net_ema.` is taken.
+    The file stays where it is, and every node reads it from there. It is read once, for its hash, which is part of the
+    new bundle's name. UsageError if it is not there or is no checkpoint of this network.
+    """
+    if bundle.files is None:
+        raise UsageError(f"model `{bundle.name}` has no network that a checkpoint could be of")
+    prefix: DitPrefix = "net_ema." if ema else "net."
+    uri = normalise_uri(dit)
+    suffix = posixpath.splitext(uri)[1]
+    if suffix not in WEIGHT_SUFFIXES:
+        raise UsageError(f"checkpoint {dit}: found suffix `{suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
+    try:
+        header, sha256 = _read(uri)
+    except FileNotFoundError:
+        raise UsageError(f"checkpoint {dit}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"checkpoint {dit}: {explain_store(error)}") from error
+    selection = select_dit(header.shapes, header.others, dit_shapes(bundle.network), prefix)
+    if selection.faults:
+        raise UsageError(f"checkpoint {dit} is none of `{bundle.name}`: {'; '.join(selection.faults)}")
+    file = FileRef(uri=posixpath.basename(uri), sha256=sha256)
+    return bundle.with_dit(file, prefix, parent_uri(uri), f"{bundle.name}.{sha256[:8]}")
+
+
+def derive(bundle: Bundle, to: str) -> Bundle:
+    """Write a folder (a path or a URI) that holds `bundle.json` and all files that lie in the bundle's own folders.
+
+    What comes from the hub stays there. Returns the bundle as it is loaded from the folder.
+    """
+    storage = Storage(to)
+    if storage.exists(BUNDLE_FILE):
+        raise UsageError(f"{storage.uri_of(BUNDLE_FILE)} is there already: --to takes another folder")
+    for kind in get_args(FileKind) if bundle.files else ():
+        reference = bundle.file(kind)
+        if isinstance(reference, FileRef) and reference.hub() is None:
+            _copy(local_path(bundle, kind), storage, reference.uri)
+    text = json.dumps(bundle.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
+    storage.write(BUNDLE_FILE, text.encode() + b"\n")
+    return load_bundle(storage.uri)
+
+
+def _read(uri: str) -> tuple[Header, str]:
+    """What the file says it holds, and its sha256."""
+    if "://" not in uri:
+        file = Path(uri)
+        return read_header(file), content_sha256(file)
+    filesystem, path = open_store(uri)
+    size, suffix = size_of(uri), posixpath.splitext(uri)[1]
+
+    def header() -> Header:
+        with filesystem.open(path, "rb") as opened:
+            return parse_header(opened, size, suffix)
+
+    def sha256() -> str:
+        digest = hashlib.sha256()
+        with filesystem.open(path, "rb", block_size=_CHUNK_BYTES) as opened:
+            while chunk := opened.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    return retrying(header, f"reading {uri}"), retrying(sha256, f"reading {uri}")
+
+
+def _copy(source: Path, storage: Storage, name: str) -> None:
+    files = {name: source} if source.is_file() else {}
+    if source.is_dir():
+        files = {f"{name}/{one.relative_to(source).as_posix()}": one for one in source.rglob("*") if one.is_file()}
+    for path, file in files.items():
+        storage.write_file(path, file)

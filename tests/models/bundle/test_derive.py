@@ -1,0 +1,146 @@
+"""One's own checkpoint in place of a known model's network: where it lies, which weights, what is no checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+
+from cosmos_ray.config import build_config
+from cosmos_ray.errors import UsageError
+from cosmos_ray.job.model import bundle_of
+from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.check import check_bundle
+from cosmos_ray.models.bundle.convert import load_dit_state
+from cosmos_ray.models.bundle.derive import derive, with_dit
+from cosmos_ray.models.bundle.files import local_path, source_key
+from cosmos_ray.models.bundle.shapes import dit_shapes
+
+TINY = load_bundle("tiny")
+NAME = "t_embedding_norm.weight"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As training writes it: weights of 1, their running average of 2, and a counter."""
+    path = tmp_path_factory.mktemp("training") / "iter_000001000.pt"
+    shapes = dit_shapes(TINY.network)
+    state = {
+        f"{prefix}{name}": torch.full(shape, value, dtype=torch.bfloat16)
+        for prefix, value in (("net.", 1.0), ("net_ema.", 2.0))
+        for name, shape in shapes.items()
+    }
+    torch.save({**state, "net.accum_iteration": torch.tensor(1000)}, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
+
+
+def weight(bundle: Bundle) -> float:
+    """Of the network that a rank would load."""
+    path, shapes = local_path(bundle, "dit"), dit_shapes(bundle.network)
+    state = load_dit_state(path, source_key(bundle, "dit"), shapes, bundle.dit_prefix, None)
+    return float(state[NAME][0])
+
+
+def test_a_checkpoint_takes_the_place_of_the_network_alone(checkpoint: Path) -> None:
+    """Also on another node, which gets the bundle and neither its name's folder nor a copy."""
+    mine = pickle.loads(pickle.dumps(with_dit(TINY, str(checkpoint))))
+    assert mine.name == f"tiny.{file_sha256(checkpoint)[:8]}"
+    assert local_path(mine, "dit") == checkpoint
+    assert local_path(mine, "vae") == local_path(TINY, "vae")
+    assert [finding.level for finding in check_bundle(mine)] == ["ok"] * len(check_bundle(mine))
+    assert mine.fingerprint != TINY.fingerprint
+    assert weight(mine) == 1.0
+    assert weight(with_dit(TINY, str(checkpoint), ema=True)) == 2.0
+    again = with_dit(mine.with_numerics("reference"), str(checkpoint), ema=True)
+    assert local_path(again, "vae") == local_path(TINY, "vae")
+
+
+def test_a_relative_path_starts_from_here(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    assert local_path(with_dit(TINY, checkpoint.name), "dit") == checkpoint
+
+
+def test_a_checkpoint_in_a_store_is_fetched_by_its_hash(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec's in-memory store stands for any."""
+    monkeypatch.setattr("cosmos_ray.models.bundle.derive.normalise_uri", lambda uri: uri)
+    fsspec.filesystem("memory").pipe("/training/mine.pt", checkpoint.read_bytes())
+    mine = with_dit(TINY, "memory://training/mine.pt")
+    assert weight(mine) == 1.0
+    assert local_path(mine, "tokenizer") == local_path(TINY, "tokenizer")
+
+
+def test_a_bundle_in_one_command(checkpoint: Path, tmp_path: Path) -> None:
+    """A folder with all that it needs; what it makes is what the checkpoint in its place makes."""
+    in_place = with_dit(TINY, str(checkpoint), ema=True)
+    made = derive(in_place, str(tmp_path / "mine"))
+    loaded = load_bundle(str(tmp_path / "mine"))
+    assert made == loaded
+    assert loaded.fingerprint == in_place.fingerprint
+    assert {finding.level for finding in check_bundle(loaded)} == {"ok"}
+    assert {path.name for path in (tmp_path / "mine").iterdir()} >= {"bundle.json", checkpoint.name, "vae.safetensors"}
+    assert weight(loaded) == 2.0
+    with pytest.raises(UsageError, match=r"bundle\.json is there already"):
+        derive(in_place, str(tmp_path / "mine"))
+
+
+def test_published_parts_stay_on_the_hub(tmp_path: Path) -> None:
+    """Beside the published model there is the checkpoint alone; it is not looked into here, no real one being small."""
+    published = load_bundle("cosmos-predict2-2b-multiview")
+    file = tmp_path / "mine.pt"
+    file.write_bytes(b"not opened")
+    found = published.with_dit(
+        TINY.files.dit.model_copy(update={"uri": "mine.pt", "sha256": file_sha256(file)}),  # type: ignore[union-attr]
+        "net.",
+        str(tmp_path),
+        "mine",
+    )
+    derive(found, str(tmp_path / "bundle"))
+    assert {path.name for path in (tmp_path / "bundle").iterdir()} == {"bundle.json", "mine.pt"}
+    assert load_bundle(str(tmp_path / "bundle")).file("vae") == published.file("vae")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing.pt", "there is no such file"),
+        ("notes.txt", "found suffix `.txt`, expected .safetensors, .pt, .pth"),
+        ("torn.pt", "torn.pt"),
+        ("other.pt", "is none of `tiny`"),
+    ],
+)
+def test_what_is_no_checkpoint(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "torn.pt").write_bytes(b"PK\x03\x04 torn")
+    torch.save({"net.x": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(UsageError) as caught:
+        with_dit(TINY, str(tmp_path / name))
+    assert words in str(caught.value)
+
+
+def test_weights_that_the_file_does_not_have(tmp_path: Path) -> None:
+    torch.save(
+        {f"net.{name}": torch.zeros(shape) for name, shape in dit_shapes(TINY.network).items()}, tmp_path / "a.pt"
+    )
+    with pytest.raises(UsageError, match=r"no parameter has the prefix `net_ema\.`"):
+        with_dit(TINY, str(tmp_path / "a.pt"), ema=True)
+    with pytest.raises(UsageError, match="`fake` has no network"):
+        with_dit(load_bundle("fake"), str(tmp_path / "a.pt"))
+
+
+def test_a_job_takes_it_as_a_setting(checkpoint: Path, tmp_path: Path) -> None:
+    flags = {"manifest": "m", "output": "o", "model": "tiny"}
+    config = build_config(flags, None, [f"model.dit={checkpoint}", "model.ema=true"])
+    assert (config.dit, config.ema) == (str(checkpoint), True)
+    assert bundle_of(config) == with_dit(TINY, str(checkpoint), ema=True)
+    assert bundle_of(build_config(flags)) == TINY
+    with pytest.raises(UsageError, match="ema: found true without dit"):
+        bundle_of(build_config(flags, None, ["model.ema=true"]))
