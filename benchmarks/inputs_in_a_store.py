@@ -3,10 +3,10 @@
     eval "$(tests/tools/s3-server start DIR 9000 >/dev/null; tests/tools/s3-server env DIR)"
     python benchmarks/inputs_in_a_store.py --to s3://BUCKET/PREFIX [--inputs 10000] [--taken 100]
 
-Makes the bucket if there is none, writes that many small videos, each with bytes of its own, and a manifest of them, then
-runs `cosmos-ray plan --inputs TAKEN` in a process of its own: every input is asked for, TAKEN rows are taken as a gang
-takes them. One line of JSON: seconds from the process's start to its end, CPU seconds of it and its ffmpegs, and for
-comparison the store's own limit: the same number of bare HEAD requests, as many at a time, by the store's client alone.
+Makes the bucket if there is none, writes that many small videos, each with bytes of its own, and a manifest of them,
+then runs `cosmos-ray plan --inputs TAKEN` in a process of its own: every input is asked for, TAKEN rows are taken as a
+gang takes them. One line of JSON: seconds from the process's start to its end, CPU seconds of it and its ffmpegs, and
+for comparison the store's own limit: the same number of bare HEAD requests, as many at a time, by its client alone.
 """
 
 from __future__ import annotations

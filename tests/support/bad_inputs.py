@@ -1,0 +1,119 @@
+"""Rows with inputs that no job can take, one of each kind, and what is said of them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmos_ray.clip.encode import encode_mp4, encode_png
+from cosmos_ray.clip.request import VIEWS
+
+CASES = Path(__file__).parents[1] / "clip" / "data"
+
+
+class RunsCode:
+    """Unpickling this would leave a folder behind."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (self.marker,)
+
+
+def movie(frames: int) -> bytes:
+    return encode_mp4(np.full((frames, 64, 112, 3), 90, np.uint8), 10)
+
+
+def pictures(name: str, count: int) -> dict[str, Any]:
+    return {"input_frames": {view: [name] * count for view in VIEWS}}
+
+
+def with_noise(video: bytes) -> bytes:
+    """With its pictures' bytes overwritten."""
+    at = video.index(b"mdat") + 8
+    size = int.from_bytes(video[at - 12 : at - 8], "big") - 8
+    return video[:at] + b"\x55" * size + video[at + size :]
+
+
+def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str, str, str]]]:
+    """(rows, with `good`, `good-too` and `pictures`, which are; (column, found, expected) of the others, by id)."""
+    whole = movie(14)
+    (folder / "good.mp4").write_bytes(whole)
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (folder / "text.mp4").write_text("#EXTM3U\n/etc/hostname\n")
+    (folder / "odd.mp4").write_bytes(movie(13))
+    np.save(folder / "narrow.npy", np.zeros((1, 7 * 512, 3), np.float32))
+    (folder / "evil.pkl").write_bytes(pickle.dumps(RunsCode(folder / "was-run")))
+    (folder / "mkv.mp4").write_bytes((CASES / "mkv.mp4").read_bytes())
+    (folder / "picture.png").write_bytes(encode_png(np.full((64, 112, 3), 90, np.uint8)))
+    (folder / "fragments.mp4").write_bytes((CASES / "fragdash_trunc2.mp4").read_bytes())
+    (folder / "pointer.mp4").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (folder / "empty.mp4").touch()
+    (folder / "noise.mp4").write_bytes(with_noise(whole))
+    (folder / "drm.mp4").write_bytes(whole.replace(b"avc1", b"encv"))
+    cameras = ["good.mp4"] * 7
+    rows: list[dict[str, Any]] = [
+        {"id": "good", "prompt": ["a road"], "input_video": "good.mp4"},
+        {"id": "missing", "prompt": ["a road"], "input_video": "nowhere.mp4"},
+        {"id": "http", "prompt": ["a road"], "input_video": "http://example.com/a.mp4"},
+        {"id": "climbs", "prompt": ["a road"], "input_video": "../outside.mp4"},
+        {"id": "truncated", "prompt": ["a road"], "input_video": "cut.mp4"},
+        {"id": "playlist", "prompt": ["a road"], "input_video": "text.mp4"},
+        {"id": "uneven", "prompt": ["a road"], "input_video": "odd.mp4"},
+        {"id": "short", "prompt": ["a road"], "input_video": "good.mp4", "num_conditional_frames": 5},
+        {"id": "three-captions", "prompt": ["a", "b", "c"], "input_video": "good.mp4"},
+        {"id": "six-cameras", "prompt": ["a road"], "input_videos": cameras[:6]},
+        {"id": "narrow", "prompt_embedding": "narrow.npy"},
+        {"id": "evil", "prompt_embedding": "evil.pkl"},
+        {"id": "matroska", "prompt": ["a road"], "input_video": "mkv.mp4"},
+        {"id": "folder", "prompt": ["a road"], "input_video": str(folder)},
+        {"id": "below-a-file", "prompt": ["a road"], "input_video": "good.mp4/a.mp4"},
+        {"id": "long-name", "prompt": ["a road"], "input_video": "x" * 300},
+        {"id": "slow", "prompt": ["a road"], "input_videos": cameras, "num_conditional_frames": 5, "fps": 60},
+        {"id": "few-pictures", "prompt": ["a road"], **pictures("picture.png", 4), "num_conditional_frames": 5},
+        {"id": "no-picture", "prompt": ["a road"], **pictures("good.mp4", 1)},
+        {"id": "pictures", "prompt": ["a road"], **pictures("picture.png", 5), "num_conditional_frames": 5},
+        {"id": "no-frames", "prompt": ["a road"], "num_conditional_frames": 5},
+        {"id": "fragments", "prompt": ["a road"], "input_video": "fragments.mp4"},
+        {"id": "pointer", "prompt": ["a road"], "input_video": "pointer.mp4"},
+        {"id": "empty", "prompt": ["a road"], "input_video": "empty.mp4"},
+        {"id": "noise", "prompt": ["a road"], "input_video": "noise.mp4"},
+        {"id": "drm", "prompt": ["a road"], "input_video": "drm.mp4"},
+        {"id": "picture", "prompt": ["a road"], "input_video": "picture.png"},
+        {"id": "other-host", "prompt": ["a road"], "input_video": "file://nas/good.mp4"},
+        {"id": "good-too", "prompt": ["a road"], "input_videos": cameras, "num_conditional_frames": 5},
+    ]
+    expected = {
+        "missing": ("input_video", "nowhere.mp4", "a file that exists"),
+        "http": ("input_video", "http://example.com/a.mp4", "scheme 'http'"),
+        "climbs": ("input_video", "../outside.mp4", "'..'"),
+        "truncated": ("input_video", "cut.mp4", "truncated"),
+        "playlist": ("input_video", "text.mp4", "not an mp4"),
+        "uneven": ("input_video", "13", "7"),
+        "short": ("input_video", "2", "5"),
+        "three-captions": ("prompt", "['a', 'b', 'c']", "one caption or 7"),
+        "six-cameras": ("input_videos", "good.mp4", "7 URIs"),
+        "narrow": ("prompt_embedding", "3584, 3", "3584, 1"),
+        "evil": ("prompt_embedding", ".pkl file", "array"),
+        "matroska": ("input_video", "mkv.mp4", "`ffmpeg -i FILE -c copy OUT.mp4`"),
+        "folder": ("input_video", str(folder), "a file, not a folder"),
+        "below-a-file": ("input_video", "good.mp4/a.mp4", "is a file, not a folder"),
+        "long-name": ("input_video", "xxx", "too long"),
+        "slow": ("input_videos", "14 frames", "at the row's 60 a second"),
+        "few-pictures": ("input_frames", "picture.png", "at least 5 pictures"),
+        "no-picture": ("input_frames", "an mp4 or QuickTime video", "`input_video`"),
+        "fragments": ("input_video", "fragments.mp4", "truncated"),
+        "pointer": ("input_video", "pointer.mp4", "`git lfs pull`"),
+        "empty": ("input_video", "empty.mp4", "an empty file"),
+        "noise": ("input_video", "noise.mp4", "damaged"),
+        "drm": ("input_video", "drm.mp4", "encrypted"),
+        "picture": ("input_video", "picture.png", "`input_frames`"),
+        "other-host": ("input_video", "file://nas/good.mp4", "'nas' where a host stands"),
+        "no-frames": ("num_conditional_frames", "5", "no input video"),
+    }
+    return rows, expected
