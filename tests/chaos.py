@@ -39,7 +39,15 @@ CLIPS_IN_FLIGHT = 3
 #: In the environment of every process of this process's clusters.
 _MARK = "COSMOS_RAY_CHAOS"
 #: What a job says when it has noticed.
-NOTICED = (" broke: ", "FAILED", "is silent: taking over", "taken over", "living job", "no commit record")
+NOTICED = (
+    " broke: ",
+    "FAILED",
+    "is silent: taking over",
+    "has ended: taking over",
+    "taken over",
+    "living job",
+    "no commit record",
+)
 os.environ[_MARK] = uuid.uuid4().hex
 
 

@@ -30,11 +30,12 @@ from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
-from cosmos_ray.gang.rank import process_start, rank_actor
+from cosmos_ray.gang.rank import rank_actor
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.process import process_start
 from cosmos_ray.ledger.record import now
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage

@@ -29,6 +29,7 @@ from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.ledger.ledger import FileEntry
+from cosmos_ray.ledger.process import process_start
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
 
@@ -218,17 +219,6 @@ rank_actor: Any = ray.remote(
     max_restarts=0,
     concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 2},
 )(Rank)
-
-
-def process_start(pid: int) -> str:
-    """Start time of a process in clock ticks since boot (proc(5), field 22); "" if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    fields = text.rpartition(")")[2].split()
-    return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie holds nothing any more
 
 
 def _cores_of_gang(resource: str, gang_size: int) -> float:

@@ -2,8 +2,9 @@
 
 Owners are numbered by epochs. `lease/<epoch>.json` is created only if absent, so an epoch has one owner; its sibling
 `<epoch>.beat` is rewritten every few seconds. A newcomer watches the newest epoch for one lifetime by its own clock: a
-beat that moves means a living owner (`LeaseHeld`), silence or a farewell means that the next epoch may be taken. An
-owner that was only asleep finds the next epoch there (`lost`, `check`) and stops before it commits.
+beat that moves means a living owner (`LeaseHeld`), silence or a farewell means that the next epoch may be taken. Where
+the owner was a process of the newcomer's own machine that has ended (`process.py`), there is nothing to watch. An owner
+that was only asleep finds the next epoch there (`lost`, `check`) and stops before it commits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from cosmos_ray.errors import LeaseHeld, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.process import has_ended, this_process
 from cosmos_ray.store.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,15 @@ def check_epoch(storage: Storage, epoch: int) -> None:
 def _newest_epoch(storage: Storage) -> int:
     names = (path.rsplit("/", 1)[1] for path in storage.list(LEASE))
     return max((int(name[:8]) for name in names if name.endswith(".json")), default=0)
+
+
+def _has_ended(storage: Storage, epoch: int) -> bool:
+    """Was its owner a process of this machine that is no more?"""
+    try:
+        claim = json.loads(storage.read(_epoch_path(epoch)))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(claim, dict) and has_ended(claim.get("process"))
 
 
 def _read_beat(storage: Storage, epoch: int) -> dict[str, Any] | None:
@@ -160,16 +171,18 @@ def acquire(
     on_lost: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = log.info,
 ) -> Lease:
-    """Become the owner of `storage`. Waits up to one lifetime for a silent owner; raises LeaseHeld for a beating one.
+    """Become the owner of `storage`. Waits up to one lifetime for a silent owner, not at all for one that was a process
+    of this machine and has ended; raises LeaseHeld for a beating one.
 
     on_lost: called from the lease's thread if another owner takes over later.
     """
-    owner = _own_name()
+    owner, process = _own_name(), this_process()
     while True:
         newest = _newest_epoch(storage)
         if newest:
             _watch(storage, newest, times, say)
-        claim = json.dumps({"owner": owner, "time": time.time()}).encode()
+        said = {"owner": owner, "time": time.time(), "process": process and process.to_dict()}
+        claim = json.dumps(said).encode()
         if storage.write_if_absent(_epoch_path(newest + 1), claim):
             return Lease(storage, newest + 1, owner, times, on_lost)
         # Another newcomer was quicker: it is the owner to watch now.
@@ -181,6 +194,9 @@ def _watch(storage: Storage, epoch: int, times: LeaseTimes, say: Callable[[str],
     if first and first["released"]:
         return
     name = first["owner"] if first else "an owner that has not beaten yet"
+    if _has_ended(storage, epoch):
+        say(f"{storage.uri} belonged to {name}, a process of this machine that has ended: taking over")
+        return
     say(f"{storage.uri} belongs to {name}: watching it for up to {times.life_s:.0f} s")
     pause_s = min(1.0, times.life_s / 10)
     for _ in range(math.ceil(times.life_s / pause_s)):  # looks, not a clock: what was not looked at was not silent

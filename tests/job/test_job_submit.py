@@ -268,7 +268,7 @@ def test_a_job_whose_cluster_dies_goes_on_on_another_from_its_output(head: Head,
     assert 0 < len(before) < 5
     code, log = head.submit(manifest, output)
     assert code == 0, log
-    assert "is silent: taking over" in log
+    assert "has ended: taking over" in log
     after = records(output)
     assert {clip_id: record.status for clip_id, record in after.items()} == {f"clip-{n}": "ok" for n in range(5)}
     assert {clip_id: after[clip_id] for clip_id in before} == before

@@ -191,12 +191,32 @@ def test_of_many_newcomers_to_a_dead_owners_output_one_takes_over(storage: Stora
 
 
 @pytest.mark.slow
-def test_a_killed_owner_is_succeeded_after_one_lifetime(storage: Storage, start_job: Callable[[], Job]) -> None:
-    """SIGKILL: no farewell. The newcomer watches for a lifetime, not less."""
+def test_a_killed_owner_of_this_machine_is_succeeded_at_once(storage: Storage, start_job: Callable[[], Job]) -> None:
+    """SIGKILL: no farewell, but its process is gone, and nobody watches for what cannot move any more."""
     job = start_job()
     assert job.ask() == "owner 1"
     job.process.send_signal(signal.SIGKILL)
     job.process.wait()
+    said: list[str] = []
+    lease = take(storage, say=said.append)
+    assert [line for line in said if "a process of this machine that has ended" in line] == said
+    assert lease.epoch == 2
+    lease.release()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["boot", "space", "host"])
+def test_a_killed_owner_of_another_machine_is_succeeded_after_one_lifetime(
+    storage: Storage, start_job: Callable[[], Job], part: str
+) -> None:
+    """Also one of another container of this machine: its pids count there alone. Watched for a lifetime, not less."""
+    job = start_job()
+    assert job.ask() == "owner 1"
+    job.process.send_signal(signal.SIGKILL)
+    job.process.wait()
+    claim = json.loads(storage.read(f"{LEASE}/00000001.json"))
+    claim["process"][part] = "another"
+    storage.write(f"{LEASE}/00000001.json", json.dumps(claim).encode())
     began = time.monotonic()
     lease = take(storage, times=SHORT)
     assert time.monotonic() - began >= SHORT.life_s

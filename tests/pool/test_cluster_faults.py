@@ -2,7 +2,7 @@
 
 * A node that dies takes no clip with it; the other node's gang goes on.
 * A node that breaks gangs is avoided.
-* A driver killed with SIGKILL: the same command, at once, waits for the dead owner and goes on.
+* A driver killed with SIGKILL: the same command, at once, sees that it is dead and goes on.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
 def test_a_killed_driver_is_resumed_by_the_same_command(
     start: Start, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """SIGKILL half way, the same command at once: it waits for the dead owner's lease, then every row ends once."""
+    """SIGKILL half way, the same command at once: the dead owner's lease is taken, and every row ends once."""
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 6 else "a road"} for n in range(7)]
     rows.append({**SMALL, "id": "bad", "prompt": "a road", "num_conditional_frames": 1})
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
@@ -140,8 +140,8 @@ def test_a_killed_driver_is_resumed_by_the_same_command(
     second = start(_command(manifest, output), environment)
     _, said = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 3, said  # one of eight failed: more than the default 5 %
-    assert "watching it for up to 3 s" in said
-    assert "is silent: taking over" in said
+    assert "watching it" not in said
+    assert "a process of this machine that has ended: taking over" in said
     found = records(output)
     assert {clip: one.status for clip, one in found.items()} == {"bad": "failed", **{f"r{n}": "ok" for n in range(7)}}
     assert {one.epoch for one in found.values()} == {1, 2}
