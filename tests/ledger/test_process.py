@@ -13,7 +13,12 @@ import pytest
 
 from cosmos_ray.ledger.process import has_ended, this_process
 
-_NAME = "import json; from cosmos_ray.ledger.process import this_process as t; print(json.dumps(t().to_dict()), flush=True); input()"
+_NAME = """
+import json
+from cosmos_ray.ledger.process import this_process
+print(json.dumps(this_process().to_dict()), flush=True)
+input()
+"""
 
 
 @pytest.fixture(scope="module")
