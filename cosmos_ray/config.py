@@ -17,6 +17,8 @@ from pydantic_core import ErrorDetails
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import UsageError
+from cosmos_ray.store.reach import Reach
+from cosmos_ray.store.uris import normalise_uri
 
 
 class _Settings(BaseModel):
@@ -60,6 +62,21 @@ class InputsConfig(InputRules):
 
     strict: bool = False
     """Whatever is worth a warning fails its row."""
+    allow: tuple[str, ...] | None = None
+    """Places (files, folders, buckets) that rows may name beside the manifest's own folder, and none else; links in
+    that folder may lead there. null: whatever the job can read, and no links out of that folder."""
+
+    @field_validator("allow")
+    @classmethod
+    def _check_allow(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            return None if value is None else tuple(normalise_uri(place) for place in value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    def reach(self, home: str) -> Reach:
+        """home: URI of the manifest's folder."""
+        return Reach(home, self.allow)
 
     @property
     def rules(self) -> InputRules:

@@ -84,6 +84,7 @@ def plan(
     from cosmos_ray.job.plan import clip_line, plan_for
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
+    from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.store.storage import Storage
 
     settings = _settings(config, assignments, output_optional=True, manifest=manifest, output=output, model=model)
@@ -98,7 +99,8 @@ def plan(
         return
     look = None
     if inputs is not None:
-        look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, _how_many(inputs))
+        home = open_manifest(settings.manifest).home
+        look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, _how_many(inputs), home)
     costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)

@@ -25,6 +25,7 @@ from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.seams import runs_on, seam_frames, shrink
 from cosmos_ray.clip.taken import are_last, how_taken, take_frames, timing_warnings
 from cosmos_ray.errors import RowError
+from cosmos_ray.limits import in_this_limit
 from cosmos_ray.words import counted
 
 A = TypeVar("A")
@@ -133,7 +134,7 @@ def _stacked(
 def side_by_side(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
     """`function` of each item, as many at once as there are cores; the first item's fault of those that failed."""
     with ThreadPoolExecutor(max(1, min(len(items), os.cpu_count() or 1))) as pool:
-        return list(pool.map(function, items))
+        return list(pool.map(in_this_limit(function), items))
 
 
 def of_view(name: str, read: Callable[[], B]) -> B:

@@ -19,7 +19,7 @@ from cosmos_ray.clip.samples import samples_of
 #: Bytes that are fetched of a file's beginning, and from each place where a box of its top level is looked for.
 _HEAD = 256 * 2**10
 #: Largest index that is fetched apart, and most boxes that are looked for.
-_MAX_INDEX, _MAX_BOXES = 64 * 2**20, 32
+_MAX_INDEX, _MAX_BOXES = 16 * 2**20, 32
 #: Most bytes that are in memory at a time, of the packets.
 _PIECE = 16 * 2**20
 #: Packets after those wanted: a decoder reads ahead, by a frame a thread and those that it puts in order.
@@ -45,7 +45,8 @@ class PartFile:
 
     def lay(self) -> bool:
         """Make the local file, with index and beginning. False for one that is not an index and one piece of data."""
-        with self.path.open("wb") as file:
+        self.path.unlink(missing_ok=True)
+        with self.path.open("xb") as file:
             file.truncate(self.size)
         head, at = self._fill(0, min(_HEAD, self.size)), 0
         kinds: list[bytes] = []
@@ -85,6 +86,8 @@ class PartFile:
 
     def _fill(self, start: int, stop: int) -> bytes:
         data = self.read(start, stop)
+        if self.path.is_symlink():  # the whole is here already, under a second name, and nobody's to write to
+            return data
         with self.path.open("r+b") as file:
             file.seek(start)
             file.write(data)

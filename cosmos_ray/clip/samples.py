@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Most samples of a track that are looked at.
-_MOST = 4_000_000
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)

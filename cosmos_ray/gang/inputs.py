@@ -9,20 +9,23 @@ same store gives another one at the same moment, one that this process has read 
 from __future__ import annotations
 
 import errno
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.foreign import shown_uri
+from cosmos_ray.limits import in_this_limit, time_left
 from cosmos_ray.store import storage
 from cosmos_ray.store.faults import BucketMissingError, explain
+from cosmos_ray.store.reach import ANYWHERE, PlaceError, Reach
+from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import Stat, beside, fetch_to_file, read_bytes, stat_of
-from cosmos_ray.store.uris import SCHEMES, scheme_of
+from cosmos_ray.store.uris import scheme_of
 
 T = TypeVar("T")
 
@@ -34,6 +37,8 @@ _LONGEST_KEY = 1024
 _BESIDE = 10
 #: Videos of so many bytes and more are read in parts.
 LARGE = 4 * 2**20
+#: Largest input, bytes. Files of a store come to the node's disk.
+MAX_BYTES = 32 * 2**30
 #: What a store says of an object that lies in an archive: Amazon's and Azure's names.
 _ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived|not valid for the object's storage class", re.IGNORECASE)
 _OWN = {
@@ -45,44 +50,70 @@ _OWN = {
 }
 _UNCLEAR = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM})
 
+
+@dataclass(frozen=True)
+class Source:
+    """Whose inputs these are. witness: URI of something else that can be read, the manifest. reach: where they may
+    lie."""
+
+    witness: str = ""
+    reach: Reach = ANYWHERE
+
+
+NO_SOURCE = Source()
+
 #: An object of each store that this process has read, newest.
 _read_before: dict[str, str] = {}
 
 
-def fetch_inputs(column: str, uris: Sequence[str], folder: Path, witness: str = "") -> list[tuple[Path, Stat]]:
+def fetch_inputs(
+    column: str, uris: Sequence[str], folder: Path, source: Source = NO_SOURCE, max_bytes: int = MAX_BYTES
+) -> list[tuple[Path, Stat]]:
     """Download the URIs into `folder`; (local file, the store's size and version) of each.
 
-    column: of the row, for messages. witness: URI of something else that can be read, the manifest.
+    column: of the row, for messages. max_bytes: of each; more is refused unread.
     Raises RowError for an object that can never be read, OSError for a store that does not answer.
     """
-    return _fetched(column, uris, folder, witness, _fetch)
+
+    def fetch(place: str, path: Path) -> tuple[Path, Stat]:
+        return _fetch(place, path, max_bytes)
+
+    return _fetched(column, uris, folder, source, fetch)
 
 
 def fetch_videos(
-    column: str, uris: Sequence[str], folder: Path, witness: str = ""
+    column: str, uris: Sequence[str], folder: Path, source: Source = NO_SOURCE
 ) -> list[tuple[Path | PartFile, Stat]]:
     """As `fetch_inputs`, but of large files only the index and the beginning; what else is needed is fetched later.
 
     Then it may be another file: `check_unchanged`.
     """
-    return _fetched(column, uris, folder, witness, _fetch_parts)
+    return _fetched(column, uris, folder, source, _fetch_parts)
 
 
 def check_unchanged(uris: Sequence[str], found: Sequence[tuple[object, Stat]]) -> None:
     """After files were read in parts. Raises OSError if one was replaced; another attempt sees the new one."""
     for uri, (source, before) in zip(uris, found, strict=True):
         if isinstance(source, PartFile) and stat_of(uri) != before:
-            raise OSError(f"{uri} was replaced while it was read")
+            raise OSError(f"{shown_uri(uri)} was replaced while it was read")
 
 
 def _fetched(
-    column: str, uris: Sequence[str], folder: Path, witness: str, fetch: Callable[[str, Path], tuple[T, Stat]]
+    column: str, uris: Sequence[str], folder: Path, source: Source, fetch: Callable[[str, Path], tuple[T, Stat]]
 ) -> list[tuple[T, Stat]]:
     named = list(enumerate(uris))
+
+    def fetch_one(one: tuple[int, str]) -> tuple[T, Stat] | OSError | RowError:
+        number, uri = one
+        try:
+            return _try(lambda: fetch(_check(column, uri, source.reach), folder / f"{number}.input"))
+        except TooLargeError as error:
+            return _too_large(column, uri, error.size, error.most)
+
     with ThreadPoolExecutor(max(1, min(len(named), _AT_ONCE))) as pool:
-        fetched = list(pool.map(lambda one: _try(lambda: fetch(one[1], folder / f"{one[0]}.input")), named))
+        fetched = list(pool.map(in_this_limit(fetch_one), named))
     for (_, uri), result in zip(named, fetched, strict=True):
-        if isinstance(result, OSError) and (expected := own_fault(result, uri, witness)):
+        if isinstance(result, OSError) and (expected := own_fault(result, uri, source.witness)):
             raise column_error(column, uri, expected) from None
     for result in fetched:
         if isinstance(result, Exception):
@@ -90,21 +121,25 @@ def _fetched(
     return [result for result in fetched if not isinstance(result, Exception)]
 
 
-def check_size(column: str, uri: str, max_bytes: int, witness: str = "") -> None:
+def check_size(column: str, uri: str, max_bytes: int, source: Source = NO_SOURCE) -> None:
     """Before anything is read: is it a file, and no larger than it can be? Raises like `fetch_inputs`."""
-    size = input_size(column, uri, witness)
+    size = input_size(column, uri, source)
     if size > max_bytes:
-        raise RowError(f"column `{column}`: {uri}: found a file of {size} bytes, expected at most {max_bytes}")
+        raise _too_large(column, uri, size, max_bytes)
 
 
-def input_size(column: str, uri: str, witness: str = "") -> int:
+def input_size(column: str, uri: str, source: Source = NO_SOURCE) -> int:
     """Bytes of an input, asked without reading it. Raises like `fetch_inputs`."""
-    size = _try(lambda: _size(uri))
-    if isinstance(size, OSError) and (expected := own_fault(size, uri, witness)):
+    size = _try(lambda: _size(column, uri, source.reach))
+    if isinstance(size, OSError) and (expected := own_fault(size, uri, source.witness)):
         raise column_error(column, uri, expected) from None
     if isinstance(size, Exception):
         raise size
     return size
+
+
+def _too_large(column: str, uri: str, size: int, max_bytes: int) -> RowError:
+    return RowError(f"column `{column}`: {shown_uri(uri)}: found a file of {size} bytes, expected at most {max_bytes}")
 
 
 def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
@@ -124,54 +159,59 @@ def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
     return None
 
 
-def _fetch(uri: str, path: Path) -> tuple[Path, Stat]:
-    _check(uri)
-    found = fetch_to_file(uri, path)
+def _fetch(place: str, path: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, Stat]:
+    found = fetch_to_file(place, path, max_bytes)
     if not path.is_file():  # fsspec makes a folder of a folder
-        raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
-    _read_before[_store(uri)] = uri
+        raise IsADirectoryError(errno.EISDIR, "is a folder", place)
+    _read_before[_store(place)] = place
     return path, found
 
 
-def _fetch_parts(uri: str, path: Path) -> tuple[Path | PartFile, Stat]:
-    _check(uri)
-    found = stat_of(uri)
-    if found.size >= LARGE:
-        parts = PartFile(path, found.size, lambda start, stop: read_bytes(uri, start, stop), lambda: _fetch(uri, path))
+def _fetch_parts(place: str, path: Path) -> tuple[Path | PartFile, Stat]:
+    found = stat_of(place)
+    if LARGE <= found.size <= MAX_BYTES:
+        parts = PartFile(path, found.size, lambda start, stop: _piece(place, start, stop), lambda: _fetch(place, path))
         if parts.lay():
-            _read_before[_store(uri)] = uri
+            _read_before[_store(place)] = place
             return parts, found
-    return _fetch(uri, path)
+    return _fetch(place, path)
 
 
-def _size(uri: str) -> int:
-    _check(uri)
-    found = stat_of(uri)
+def _piece(place: str, start: int, stop: int) -> bytes:
+    time_left(1, f"fetching {shown_uri(place)}")
+    return read_bytes(place, start, stop)
+
+
+def _size(column: str, uri: str, reach: Reach) -> int:
+    place = _check(column, uri, reach)
+    found = stat_of(place)
     if found.is_archived:  # which it still is after it was restored
-        read_bytes(uri, 0, 1)
+        read_bytes(place, 0, 1)
     return found.size
 
 
-def _check(uri: str) -> None:
-    """Raises RowError for what must not even be opened (a pipe or a device would never end), and OSError for what a
-    store could only answer in words that say less."""
-    if scheme_of(uri) not in SCHEMES:
-        raise RowError(f"{uri}: scheme {scheme_of(uri)!r} is not one of {', '.join(sorted(SCHEMES))}")
+def _check(column: str, uri: str, reach: Reach) -> str:
+    """What to open. RowError for what must not even be opened, before any client is made; OSError for what a store
+    could only answer in words that say less."""
+    try:
+        place = reach.check(uri)
+    except PlaceError as error:
+        raise column_error(column, uri, str(error)) from None
     if scheme_of(uri) == "file":
-        mode = os.stat(uri).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise RowError(f"{uri} is not a regular file")
-        return
+        return place
     key = uri.partition("://")[2].partition("/")[2].strip("/")
     if not key:
         raise IsADirectoryError(errno.EISDIR, "is a bucket", uri)
     if len(key.encode(errors="replace")) > _LONGEST_KEY:
         raise OSError(errno.ENAMETOOLONG, "name too long", uri)
+    return place
 
 
 def _try(operation: Callable[[], T]) -> T | OSError | RowError:
     try:
         return operation()
+    except TooLargeError:
+        raise
     except (OSError, RowError) as error:
         return error
 

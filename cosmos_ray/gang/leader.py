@@ -37,6 +37,7 @@ from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.ledger.process import process_start
 from cosmos_ray.ledger.record import now
+from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
@@ -256,13 +257,16 @@ class GangLeader:
             seconds[phase] = time.monotonic() - began
 
     async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
-        limit_s = self._spec.settings.deadline_first_s
+        spec, limit_s = self._spec, self._spec.settings.deadline_first_s
+
+        def work() -> Prepared:
+            with time_limit(limit_s):  # inside, so that no thread goes on with what is given up
+                return prepare(clip, spec.bundle, attempt, spec.inputs.rules, spec.source)
+
         try:
-            spec = self._spec
-            work = asyncio.to_thread(prepare, clip, spec.bundle, attempt, spec.inputs.rules, spec.manifest)
-            return await asyncio.wait_for(work, limit_s)
-        except TimeoutError:
-            raise OSError(f"fetching the inputs took more than {limit_s:.0f} s") from None
+            return await asyncio.to_thread(work)
+        except TimeIsUp as error:
+            raise OSError(f"fetching the inputs took more than {limit_s:.0f} s: {error}") from None
 
     def _warnings(self, prepared: Prepared, request: ClipRequest) -> tuple[str, ...]:
         """What is doubtful in a clip before it is made; with `inputs.strict` a RowError."""
@@ -357,7 +361,8 @@ async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
     except RayTaskError as error:
         if not isinstance(error.cause, RowError):
-            log.warning("%s failed on a rank:\n%s", method, error)  # with the rank's own traceback
+            for line in f"{method} failed on a rank: {error}".splitlines():  # with the rank's own traceback
+                log.warning("%s", line)
         raise error.cause from None
 
 

@@ -15,14 +15,15 @@ from typing import Any
 
 from cosmos_ray.clip.conditioning import Conditioning, read_conditioning
 from cosmos_ray.clip.info import VideoInfo
-from cosmos_ray.clip.pictures import read_pictures
+from cosmos_ray.clip.pictures import MAX_BYTES, read_pictures
 from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
-from cosmos_ray.gang.inputs import check_size, check_unchanged, fetch_inputs, fetch_videos
+from cosmos_ray.gang.inputs import NO_SOURCE, Source, check_size, check_unchanged, fetch_inputs, fetch_videos
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
+from cosmos_ray.store.regular import read_regular
 from cosmos_ray.store.storage import Stat
 from cosmos_ray.words import counted
 
@@ -75,13 +76,15 @@ class Prepared:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def prepare(clip: Clip, bundle: Bundle, attempt: int, rules: InputRules = DEFAULT_RULES, witness: str = "") -> Prepared:
-    """rules: how inputs are taken. witness: URI of the manifest, to tell a row's fault from its store's.
+def prepare(
+    clip: Clip, bundle: Bundle, attempt: int, rules: InputRules = DEFAULT_RULES, source: Source = NO_SOURCE
+) -> Prepared:
+    """rules: how inputs are taken. source: what tells a row's fault from its store's, and where inputs may lie.
 
     Raises RowError for what the row is to blame for, OSError for a store that does not answer.
     """
-    files, found = take_inputs(clip, (bundle.height, bundle.width), rules, witness)
-    text, embedding = _embedding(clip, bundle, witness)
+    files, found = take_inputs(clip, (bundle.height, bundle.width), rules, source)
+    text, embedding = _embedding(clip, bundle, source)
     request = ClipRequest(
         id=clip.id,
         prompts=clip.prompts,
@@ -107,7 +110,7 @@ def refuse_doubtful(warnings: tuple[str, ...], is_strict: bool) -> None:
 
 
 def take_inputs(
-    clip: Clip, size: tuple[int, int], rules: InputRules = DEFAULT_RULES, witness: str = ""
+    clip: Clip, size: tuple[int, int], rules: InputRules = DEFAULT_RULES, source: Source = NO_SOURCE
 ) -> tuple[tuple[InputFile, ...], Conditioning | None]:
     """The clip's videos or pictures, and the conditioning frames in them; none for a clip from text alone.
 
@@ -117,20 +120,20 @@ def take_inputs(
         return (), None
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         if clip.frames:
-            return _from_pictures(clip, size, rules, witness, Path(folder))
-        return _from_videos(clip, size, rules, witness, Path(folder))
+            return _from_pictures(clip, size, rules, source, Path(folder))
+        return _from_videos(clip, size, rules, source, Path(folder))
 
 
 def _from_videos(
-    clip: Clip, size: tuple[int, int], rules: InputRules, witness: str, folder: Path
+    clip: Clip, size: tuple[int, int], rules: InputRules, source: Source, folder: Path
 ) -> tuple[tuple[InputFile, ...], Conditioning]:
     column = clip.input_column
-    fetched = fetch_videos(column, clip.inputs, folder, witness)
+    fetched = fetch_videos(column, clip.inputs, folder, source)
     paths = [path for path, _ in fetched]
-    source = paths[0] if column == "input_video" else paths
+    videos = paths[0] if column == "input_video" else paths
     named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, clip.inputs, strict=False)}
     try:
-        found = read_conditioning(source, clip.cameras, clip.num_conditional_frames, size, clip.fps, rules)
+        found = read_conditioning(videos, clip.cameras, clip.num_conditional_frames, size, clip.fps, rules)
     except RowError as error:
         shown = clip.inputs[0] if len(paths) == 1 else _named(error, named) or counted(len(paths), "video")
         raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
@@ -144,7 +147,7 @@ def _from_videos(
 
 
 def _from_pictures(
-    clip: Clip, size: tuple[int, int], rules: InputRules, witness: str, folder: Path
+    clip: Clip, size: tuple[int, int], rules: InputRules, source: Source, folder: Path
 ) -> tuple[tuple[InputFile, ...], Conditioning]:
     """The last pictures of each camera; they are at the row's rate."""
     column, count = "input_frames", clip.num_conditional_frames
@@ -154,7 +157,7 @@ def _from_pictures(
                 f"column `{column}`: view {view}: found {counted(len(given), 'picture')}, expected at least {count}"
             )
     uris = [uri for given in clip.frames for uri in given[-count:]]
-    fetched = fetch_inputs(column, uris, folder, witness)
+    fetched = fetch_inputs(column, uris, folder, source, MAX_BYTES)
     paths = [path for path, _ in fetched]
     try:
         found = read_pictures(
@@ -180,7 +183,7 @@ def _named(error: RowError, uris: dict[str, str]) -> str | None:
     return next((uri for beginning, uri in uris.items() if str(error).startswith(beginning)), None)
 
 
-def _embedding(clip: Clip, bundle: Bundle, witness: str) -> tuple[ClipText | None, tuple[InputFile, ...]]:
+def _embedding(clip: Clip, bundle: Bundle, source: Source) -> tuple[ClipText | None, tuple[InputFile, ...]]:
     uri = clip.prompt_embedding
     if uri is None:
         return None, ()
@@ -189,10 +192,11 @@ def _embedding(clip: Clip, bundle: Bundle, witness: str) -> tuple[ClipText | Non
 
     suffix = os.path.splitext(uri)[1]
     check_suffix(suffix, uri)
-    check_size("prompt_embedding", uri, 8 * clip.n_views * TEXT_TOKENS * bundle.text_width + _ROOM, witness)
+    most = 8 * clip.n_views * TEXT_TOKENS * bundle.text_width + _ROOM
+    check_size("prompt_embedding", uri, most, source)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), witness)
-        data = path.read_bytes()
+        ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), source, most)
+        data = read_regular(path, most)
     positive = load_embedding(data, suffix, clip.n_views, bundle.text_width)
     # The negative prompt is text even then; whoever has the text encoder fills it in.
     version = hashlib.sha256(data).hexdigest()

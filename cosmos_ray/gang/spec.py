@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.config import GangConfig, InputsConfig
+from cosmos_ray.gang.inputs import Source
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics
 
 
@@ -15,7 +16,8 @@ from cosmos_ray.models.bundle.bundle import Bundle, Numerics
 class GangSpec:
     """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch.
 
-    manifest: URI of a file of it, which can be read: that tells a row's fault from its store's.
+    manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
+    in which all of it lies.
     """
 
     bundle: Bundle
@@ -28,6 +30,12 @@ class GangSpec:
     approximations: Approximations = EXACT
     inputs: InputsConfig = field(default_factory=InputsConfig)
     manifest: str = ""
+    home: str = ""
+
+    @property
+    def source(self) -> Source:
+        """Of the rows' inputs."""
+        return Source(self.manifest, self.inputs.reach(self.home))
 
     @property
     def fingerprint(self) -> str:

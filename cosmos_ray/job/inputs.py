@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
-from cosmos_ray.gang.inputs import input_size
+from cosmos_ray.gang.inputs import Source, input_size
 from cosmos_ray.gang.prepare import prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -59,14 +59,15 @@ class InputsLook:
 
 
 def look_at_inputs(
-    clips: Iterable[Clip], bundle: Bundle, config: InputsConfig, manifest: str, taken: int | None
+    clips: Iterable[Clip], bundle: Bundle, config: InputsConfig, manifest: str, taken: int | None, home: str = ""
 ) -> InputsLook:
     """clips: in the manifest's order, those of one row together; of each row the first is looked at.
 
-    taken: of how many rows the inputs are read as a gang reads them; None for all. Which ones follows from their ids.
+    home: URI of the folder that all of the manifest lies in. taken: of how many rows the inputs are read as a gang
+    reads them; None for all. Which ones follows from their ids.
     Captions are counted where the model's tokenizer is on this machine. OSError: a store does not answer.
     """
-    look = _Look(bundle, config, manifest, sys.maxsize if taken is None else taken)
+    look = _Look(bundle, config, Source(manifest, config.reach(home)), sys.maxsize if taken is None else taken)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for batch in _batches(_first_of_each_row(clips)):
             look.ask(batch, pool)
@@ -76,8 +77,8 @@ def look_at_inputs(
 class _Look:
     """A look in the making."""
 
-    def __init__(self, bundle: Bundle, config: InputsConfig, manifest: str, taken: int) -> None:
-        self._bundle, self._config, self._manifest, self._most = bundle, config, manifest, taken
+    def __init__(self, bundle: Bundle, config: InputsConfig, source: Source, taken: int) -> None:
+        self._bundle, self._config, self._source, self._most = bundle, config, source, taken
         self._count = token_counter(bundle)
         self._faults, self._warnings = Kinds(), Kinds()
         self._rows = self._asked = self._size = self._kept = 0
@@ -118,13 +119,13 @@ class _Look:
 
     def _ask(self, column: str, uri: str) -> int | RowError:
         try:
-            return input_size(column, uri, self._manifest)
+            return input_size(column, uri, self._source)
         except RowError as error:
             return error
 
     def _prepare(self, clip: Clip) -> tuple[str, ...] | RowError:
         try:
-            return prepare(clip, self._bundle, 1, self._config.rules, self._manifest).warnings
+            return prepare(clip, self._bundle, 1, self._config.rules, self._source).warnings
         except RowError as error:
             return error
 

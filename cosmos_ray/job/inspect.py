@@ -10,6 +10,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.foreign import shown_uri
+from cosmos_ray.gang.inputs import Source
 from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -49,7 +50,7 @@ def inspect_video(
     )
     nothing = dict.fromkeys(_FACTS)
     try:
-        (file,), found = take_inputs(clip, (bundle.height, bundle.width), config.rules)
+        (file,), found = take_inputs(clip, (bundle.height, bundle.width), config.rules, Source(reach=config.reach("")))
         assert found is not None
         refuse_doubtful(found.warnings, config.strict)
     except RowError as error:

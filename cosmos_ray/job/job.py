@@ -177,6 +177,7 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
         spec = GangSpec(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
+            job.manifest.home,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,

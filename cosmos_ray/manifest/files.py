@@ -8,6 +8,7 @@ belongs to the next run. Relative references start from the folder of their row'
 from __future__ import annotations
 
 import hashlib
+import itertools
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,16 @@ class Manifest:
     @property
     def rows(self) -> int:
         return sum(sum(file.rows) for file in self.files)
+
+    @property
+    def home(self) -> str:
+        """URI of the folder that all files lie in: where the pattern or the folder begins that was asked for."""
+        bases = [file.base.split("/") for file in self.files]
+        first, last = min(bases, default=[]), max(bases, default=[])
+        common = [
+            part for part, other in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+        ]
+        return "/".join(common) or "/"
 
     @property
     def carried(self) -> tuple[str, ...]:

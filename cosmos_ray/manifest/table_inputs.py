@@ -15,9 +15,13 @@ from cosmos_ray.manifest.vectors import column_of, flat, is_there, matches, text
 from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 # Narrower than what a row may say; what they leave out is looked at row by row.
-_RELATIVE = r"\A[^/\\:\x00]+(?:/[^/\\:\x00]+)*\z"
+_RELATIVE = r"\A[^/\\:?\x00]+(?:/[^/\\:?\x00]+)*\z"
 _LOCAL = r"\A(?:/[^/\x00]+)+\z"
-_REMOTE = rf"\A(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[^/\x00][^\x00]*\z"
+_REMOTE = (
+    rf"\A(?:(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[A-Za-z0-9][A-Za-z0-9-]*"
+    r"|(?:s3|s3a|gs|gcs)://[A-Za-z0-9][A-Za-z0-9._-]*"
+    r"|(?:az|abfs|abfss)://[A-Za-z0-9][A-Za-z0-9-]*@[a-z0-9]+\.(?:blob|dfs)\.core\.windows\.net)/[^?\x00]*\z"
+)
 _DOTS = r"(?:\A|/)\.{1,2}(?:/|\z)"
 _PREFIXES = {VIEWS[:number]: number for number in range(1, len(VIEWS) + 1)}
 

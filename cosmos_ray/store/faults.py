@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cosmos_ray.foreign import shown
+from cosmos_ray.limits import TimeIsUp
 from cosmos_ray.store import traffic
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ _FINAL = (
     IsADirectoryError,
     NotADirectoryError,
     BucketMissingError,
+    TimeIsUp,
 )
-_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG})
+_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
 #: Time-out, a conflict with another writer of this moment, too many requests.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import posixpath
 import shutil
@@ -29,9 +28,13 @@ import fsspec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
+from cosmos_ray.store.accounts import check_connection
+from cosmos_ray.store.download import download, second_name
 from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
 from cosmos_ray.store.faults import explain as explain
 from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.regular import TooLargeError, read_regular
+from cosmos_ray.store.uploads import Removed, abort_uploads
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 
 _TEMPORARY = ".tmp-"
@@ -58,14 +61,6 @@ class Stat:
     is_archived: bool = False
 
 
-@dataclass(frozen=True)
-class Removed:
-    """size: in bytes, of all that was removed."""
-
-    objects: int
-    size: int
-
-
 def filesystem_of(uri: str) -> tuple[Any, str]:
     """(fsspec filesystem, path in it). Listings are never cached: other processes write here too."""
     scheme = scheme_of(uri)
@@ -75,6 +70,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     options = {} if scheme == "file" else {"use_listings_cache": False}
     try:
+        check_connection(uri)
         return fsspec.core.url_to_fs(normalise_uri(uri), **options)
     except ImportError as error:
         extra = EXTRAS.get(scheme, "")
@@ -84,8 +80,13 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         raise UsageError(f"{uri!r} cannot be reached: {explain_store(error)}") from error
 
 
-def fetch_to_file(uri: str, target: Path) -> Stat:
-    """Download `uri` into a local file; the store's own size and version of it."""
+def fetch_to_file(uri: str, target: Path, max_bytes: int | None = None) -> Stat:
+    """Download `uri` into a local file; the store's own size and version of it. A file of this machine gets a second
+    name (a symbolic link), whatever its size.
+
+    Raises TooLargeError for one of more than `max_bytes`, unread; TimeIsUp where `limits` says so, and then nothing
+    goes on.
+    """
     fs, path = filesystem_of(uri)
 
     def get() -> Stat:
@@ -94,7 +95,12 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
             if info.get("type") == "directory":
                 raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
             found = _stat(info)
-            fs.get_file(path, str(target))
+            if max_bytes is not None and found.size > max_bytes:
+                raise TooLargeError(found.size, max_bytes)
+            if scheme_of(uri) == "file":
+                second_name(path, target)
+            else:
+                download(fs, path, target, f"fetching {uri}")
         except FileNotFoundError:
             _check_bucket(fs, uri)
             raise
@@ -105,9 +111,21 @@ def fetch_to_file(uri: str, target: Path) -> Stat:
     return stat
 
 
-def read_bytes(uri: str, start: int | None = None, stop: int | None = None) -> bytes:
-    """The object at `uri`; its bytes from number `start` on, up to before `stop`, where those are given."""
-    data = bytes(_asked(uri, lambda fs, path: fs.cat_file(path, start=start, end=stop), "reading"))
+def read_bytes(uri: str, start: int | None = None, stop: int | None = None, max_bytes: int | None = None) -> bytes:
+    """The object at `uri`; its bytes from number `start` on, up to before `stop`, where those are given.
+
+    Raises TooLargeError, unread, for more than `max_bytes`; OSError for a local path that is no regular file: a pipe or
+    a device would have no end.
+    """
+
+    def read(fs: Any, path: str) -> bytes:
+        if scheme_of(uri) == "file" and start is None:
+            return read_regular(path, max_bytes)
+        if max_bytes is not None and (size := int(fs.info(path).get("size") or 0)) > max_bytes:
+            raise TooLargeError(size, max_bytes)
+        return bytes(fs.cat_file(path, start=start, end=stop))
+
+    data: bytes = _asked(uri, read, "reading")
     traffic.count(read=len(data))
     return data
 
@@ -346,7 +364,7 @@ class Storage:
         """
         if self.local:
             return self._remove_temporary_files()
-        return self._abort_uploads() if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
+        return abort_uploads(*self._at("any")) if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
 
     def _remove_temporary_files(self) -> Removed:
         objects = size = 0
@@ -358,27 +376,6 @@ class Storage:
                     os.unlink(path)
                     objects += 1
         return Removed(objects, size)
-
-    def _abort_uploads(self) -> Removed:
-        """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
-        fs, full = self._at("any")
-        bucket, _, prefix = full.removesuffix("any").partition("/")
-        objects = size = 0
-        marker: dict[str, str] = {}
-        while True:
-            page = retrying(
-                functools.partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marker),
-                "listing unfinished uploads",
-            )
-            for upload in page.get("Uploads", ()):
-                which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-                parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
-                retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")
-                size += sum(part["Size"] for part in parts)
-                objects += 1
-            if not page.get("IsTruncated"):
-                return Removed(objects, size)
-            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def check_writable(self) -> None:
         """Raises UsageError (with the store's own words) if this folder cannot be written, or will not last."""

@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.store.accounts import tells_secrets, wrong_form
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
@@ -34,6 +35,8 @@ def normalise_uri(uri: str) -> str:
         return os.path.abspath(path)
     if not _SCHEME.sub("", uri).strip("/"):
         raise UsageError(f"found {uri!r}, expected {scheme}://BUCKET or a folder in it")
+    if wrong := tells_secrets(uri):
+        raise UsageError(f"found {uri!r}, expected a URI that may be read, not {wrong}")
     return uri.rstrip("/")
 
 
@@ -58,7 +61,8 @@ def resolve_reference(reference: str, base: str) -> str:
     """The absolute URI of an input named in a manifest that lies in folder `base`.
 
     Raises ValueError (text for a person) for a scheme that is not allowed, a chained URI, a relative path that climbs
-    out of `base`, and a local path in a manifest that is not local itself: it would be read on whatever node gets it.
+    out of `base`, a local path in a manifest that is not local itself (it would be read on whatever node gets it), and
+    one that says more than where something lies: user, password, options, a host. Whose account it is: `reach`.
     """
     if not _SCHEME.sub("", reference).strip("/") or "\x00" in reference:
         raise ValueError("an empty or malformed URI")
@@ -74,7 +78,11 @@ def resolve_reference(reference: str, base: str) -> str:
             raise ValueError("a local path in a manifest that is not on a local disk")
         return normalise_uri(reference)
     if absolute:
-        return reference
+        if wrong := wrong_form(reference):
+            raise ValueError(wrong)
+        return scheme + reference[len(scheme) :]
+    if not base_is_local and (wrong := wrong_form(f"{base.rstrip('/')}/{reference}")):
+        raise ValueError(wrong)
     if ".." in reference.replace("\\", "/").split("/"):
         raise ValueError("a relative path with '..', which would leave the manifest's folder")
     return f"{base.rstrip('/')}/{posixpath.normpath(reference)}"

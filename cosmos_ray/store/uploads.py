@@ -1,0 +1,38 @@
+"""Uploads to S3 that nobody finished."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from cosmos_ray.store.faults import retrying
+
+
+@dataclass(frozen=True)
+class Removed:
+    """size: in bytes, of all that was removed."""
+
+    objects: int
+    size: int
+
+
+def abort_uploads(fs: Any, below: str) -> Removed:
+    """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
+    bucket, _, prefix = below.removesuffix("any").partition("/")
+    objects = size = 0
+    marker: dict[str, str] = {}
+    while True:
+        page = retrying(
+            functools.partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marker),
+            "listing unfinished uploads",
+        )
+        for upload in page.get("Uploads", ()):
+            which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+            parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
+            retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")
+            size += sum(part["Size"] for part in parts)
+            objects += 1
+        if not page.get("IsTruncated"):
+            return Removed(objects, size)
+        marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
