@@ -102,7 +102,7 @@ def test_a_job_is_refused_before_it_begins(fake: Path, tmp_path: Path) -> None:
 def test_a_run_that_fails_says_the_cause_without_names_and_addresses(tmp_path: Path) -> None:
     with pytest.raises(tool.FfmpegFailed) as caught, tool.piped(("-i", f"file:{tmp_path}/none.mp4")):
         pass
-    assert caught.value.errors[0].startswith("Error opening input")
+    assert "No such file or directory" in " ".join(caught.value.errors)
     assert not any("0x" in line for line in caught.value.errors)
 
 

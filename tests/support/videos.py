@@ -1,5 +1,8 @@
 """Videos that tests make: pictures that tell which frame they are, and ffmpeg to make files of any kind.
 
+They are made and compared by the binary of the package `imageio-ffmpeg`, also where IMAGEIO_FFMPEG_EXE names another
+for the code that is tested: `IMAGEIO_FFMPEG_EXE=/usr/bin/ffmpeg pytest tests/clip` shows what it makes of them.
+
 Legend: T frames, H/W height/width.
 """
 
@@ -12,6 +15,8 @@ import imageio_ffmpeg
 import numpy as np
 
 from cosmos_ray.clip.encode import encode_mp4
+
+_MAKER = str(next(Path(imageio_ffmpeg.__file__).parent.glob("binaries/ffmpeg-*"), "ffmpeg"))
 
 
 def moving_picture(frames: int = 12, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
@@ -39,7 +44,7 @@ def blocks(frame: np.ndarray) -> int:
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    command = [_MAKER, "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
 
 
@@ -47,7 +52,7 @@ def encode(path: Path, frames: np.ndarray, *arguments: str, fps: float = 10) -> 
     """A file of the frames, by ffmpeg with `arguments` between the input and the output."""
     height, width = frames.shape[1:3]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(fps)]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, "-i", "pipe:0", *arguments, str(path)]
+    command = [_MAKER, "-v", "error", "-y", *source, "-i", "pipe:0", *arguments, str(path)]
     subprocess.run(command, check=True, capture_output=True, input=np.ascontiguousarray(frames).tobytes())
     return path
 
@@ -59,7 +64,7 @@ def write(path: Path, frames: np.ndarray, fps: float = 10) -> Path:
 
 def whole_decode(path: Path, size_hw: tuple[int, int], stream: int = 0) -> np.ndarray:
     """Every frame, as plain ffmpeg gives it without being told where to look: uint8 [T, H, W, 3]."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-map", f"0:v:{stream}"]
+    command = [_MAKER, "-v", "error", "-i", str(path), "-map", f"0:v:{stream}"]
     command += ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
     raw = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, *size_hw, 3)
