@@ -1,16 +1,18 @@
 """What a guided denoising step costs, its parts, and how fast the attention kernels run. On the GPUs of one machine.
 
-    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline exact fp8] [--kernels 10]
+    python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline baseline-fa3 exact fp8]
     python benchmarks/denoise.py --blocks 4 --seconds 12 --without fused fa3 second-block given-frames views one-call
     python benchmarks/denoise.py --size small --seconds 1        # the same in miniature, also on a CPU
 
 A guided step is the network under the caption and under the negative prompt. Modes:
 
-    baseline   the work that the published pipeline does: one call a text, cuDNN attention, text in every view, answers
-               for every frame; of what is no matrix product only queries and keys are normalised and rotated by a fused
-               kernel (there it is TransformerEngine's), the rest is plain PyTorch
-    exact      what `denoise` does for a clip with text in view 0 and one given latent frame
-    fp8        that with self-attention in 8 bits, in a step and in the blocks where `attention: fp8` has it by default
+    baseline      the work that the published pipeline does: one call a text, cuDNN attention, text in every view,
+                  answers for every frame; of what is no matrix product only queries and keys are normalised and rotated
+                  by a fused kernel (there it is TransformerEngine's), the rest is plain PyTorch
+    baseline-fa3  that with FlashAttention-3, the published code's own first choice on Hopper
+    exact         what `denoise` does for a clip with text in view 0 and one given latent frame
+    fp8           that with self-attention in 8 bits, in a step and in the blocks where `attention: fp8` has it by
+                  default
 
 and for each word after --without, `exact` with that saving switched off:
 
@@ -27,11 +29,11 @@ Blocks are alike but for the first, second and last: a network of four shows in 
 Weights are random: no time depends on them. Every mode runs for `--seconds` and at least `--steps` steps after a first
 one, in the same process, so that ratios hold for one card in one state. A gang of 1 is measured on every GPU that the
 largest gang has, beside each other, for cards are not alike. Prints a line of JSON a mode and gang: seconds a step
-(median, least, most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to the
-baseline of the same gang, efficiency against the mean of its GPUs alone and against the slowest of them (a gang is
-never faster than its slowest rank), kernel time by kind in the first step, and peak memory. Then one a kernel, if
-`--kernels` says how many seconds each. Before all that, if `--all-to-all` says of how many MB a rank, one a gang size
-for the exchange between ranks alone.
+(median, least, most), TFLOP/s a GPU counted as the published pipeline's work whatever is saved of it, ratio to each
+baseline of the same gang measured before it, efficiency against the mean of its GPUs alone and against the slowest of
+them (a gang is never faster than its slowest rank), kernel time by kind in the first step, and peak memory. Then, if
+`--kernels` says how many seconds each, one a kernel. Before all that, if `--all-to-all` says of how many MB a rank, one
+a gang size for the exchange between ranks alone.
 """
 
 from __future__ import annotations
@@ -88,10 +90,12 @@ SIZES = {
         Grid(views=3, frames=2, height=2, width=4),
     ),
 }
+WHOLE_MODES = ("baseline", "baseline-fa3", "exact", "fp8")
 SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused", "modulation")
 #: The savings that each mode does without.
 MODES: dict[str, tuple[str, ...]] = {
     "baseline": tuple(saving for saving in SAVINGS if saving != "fused"),
+    "baseline-fa3": tuple(saving for saving in SAVINGS if saving not in ("fused", "fa3")),
     "exact": (),
     "fp8": (),
     **{f"without {saving}": (saving,) for saving in SAVINGS},
@@ -175,8 +179,9 @@ def measure(
     for mode in modes:
         figures = measure_mode(mode, network, size, parallel, seconds, steps)
         found[mode] = figures["step_s"]
-        if "baseline" in found:
-            figures["ratio"] = round(found[mode] / found["baseline"], 4)
+        for name, baseline in {"ratio": "baseline", "ratio_fa3": "baseline-fa3"}.items():
+            if baseline in found:
+                figures[name] = round(found[mode] / found[baseline], 4)
         if alone and parallel.world_size > 1:
             by_gpu = [gpu[mode] for gpu in alone[: parallel.world_size]]
             for name, one_gpu in {"efficiency": statistics.mean(by_gpu), "efficiency_slowest": max(by_gpu)}.items():
@@ -323,7 +328,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="2b")
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1])
     parser.add_argument("--blocks", type=int, help="of the network; as the size says if not given")
-    parser.add_argument("--modes", choices=("baseline", "exact", "fp8"), nargs="+", default=["baseline", "exact"])
+    parser.add_argument("--modes", choices=WHOLE_MODES, nargs="+", default=["baseline", "baseline-fa3", "exact"])
     parser.add_argument(
         "--without", choices=SAVINGS, nargs="+", default=[], help="exact again, one of these off at a time"
     )
