@@ -64,7 +64,7 @@ from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E
 from cosmos_ray.clip.approximations import Approximations  # noqa: E402
 from cosmos_ray.clip.request import TEXT_TOKENS  # noqa: E402
 from cosmos_ray.models.network import attention as kernels  # noqa: E402
-from cosmos_ray.models.network import dit, passes  # noqa: E402
+from cosmos_ray.models.network import block, dit, passes  # noqa: E402
 from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
 from cosmos_ray.models.network.fp8 import check_fp8, fp8_attention  # noqa: E402
 from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
@@ -157,7 +157,7 @@ def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
     with ExitStack() as patches:
         if "modulation" in off:
             for name in ("modulated_norm", "add_gated"):
-                patches.enter_context(mock.patch.object(dit, name, without_kernels(getattr(passes, name))))
+                patches.enter_context(mock.patch.object(block, name, without_kernels(getattr(passes, name))))
         if "fused" in off:
             patches.enter_context(mock.patch.object(passes, "fused_kernels", no_kernels))
         if "fa3" in off and device.type == "cuda":

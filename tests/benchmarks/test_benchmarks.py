@@ -33,8 +33,9 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
         assert line["steps"] >= 3
         assert 0 < line["least_s"] <= line["step_s"] <= line["most_s"]
         for name, baseline in {"ratio": "baseline", "ratio_fa3": "baseline-fa3"}.items():
-            of_it = line["step_s"] / found[baseline, line["gang_size"]]["step_s"]
-            assert line["mode"] == "baseline" or line[name] == pytest.approx(of_it, abs=1e-3)
+            if (line["mode"], name) != ("baseline", "ratio_fa3"):  # that is measured before the other
+                of_it = line["step_s"] / found[baseline, line["gang_size"]]["step_s"]
+                assert line[name] == pytest.approx(of_it, abs=1e-3)
     assert exchange["gang_size"] == 2
     assert 0 < exchange["least_ms"] <= exchange["ms"] <= exchange["most_ms"]
     assert exchange["gb_s_sent"] == pytest.approx(5 / exchange["ms"], abs=0.06)  # half of the 10 MB stays
