@@ -46,3 +46,10 @@ class Kinds:
     def found(self) -> tuple[Kind, ...]:
         """The most frequent first."""
         return tuple(Kind(count, tuple(self._examples[kind])) for kind, count in self._counts.most_common())
+
+
+def duration(seconds: float) -> str:
+    """`2h05m`, `3m07s`, `12s`: a time in two units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -14,7 +14,7 @@ from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import Assignments, Json, Output
 from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
-from cosmos_ray.words import counted
+from cosmos_ray.words import counted, duration
 
 if TYPE_CHECKING:
     from cosmos_ray.ledger.ledger import LedgerState
@@ -108,7 +108,7 @@ def _status_lines(found: Status) -> Iterator[str]:
     if found.removed:
         yield removed_line(found.removed)
     if found.left and found.clips_per_hour and found.eta_s is not None:
-        yield f"{found.clips_per_hour:.1f} clips an hour, {found.eta_s / 3600:.1f} hours to go"
+        yield f"{found.clips_per_hour:.1f} clips an hour, {duration(found.eta_s)} to go"
     if found.owner is not None:
         yield from owner_lines(found.owner)
 

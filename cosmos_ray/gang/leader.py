@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,16 +25,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
+from cosmos_ray.gang.at import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
+from cosmos_ray.gang.processes import RankProcess, await_end
 from cosmos_ray.gang.rank import rank_actor
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
-from cosmos_ray.ledger.process import process_start
 from cosmos_ray.ledger.record import now
 from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
@@ -46,14 +46,6 @@ log = logging.getLogger(__name__)
 
 #: After one rank failed: how long the others get to report the same before the gang counts as out of step.
 _AGREE_S = 5.0
-_GONE_S = 20.0
-
-
-@dataclass(frozen=True)
-class RankProcess:
-    node: str
-    pid: int
-    start: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +98,7 @@ class GangLeader:
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
         self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
+        self._denoised: tuple[Clip, float] | None = None  # that clip, and when it was begun
 
     async def node(self) -> str:
         """Node this leader was scheduled on; answers as soon as the gang has its GPUs."""
@@ -119,7 +112,7 @@ class GangLeader:
         began = time.monotonic()
         self._pace = pace
         self._broken = asyncio.get_running_loop().create_future()
-        await asyncio.to_thread(_await_end, [rank for rank in predecessors if rank.node == self._node])
+        await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
         for number, environment in enumerate(_rank_environments(self._spec)):
             options = {
                 "scheduling_strategy": NodeAffinitySchedulingStrategy(self._node, soft=False),
@@ -150,6 +143,14 @@ class GangLeader:
             "denoising": self._phases["denoise"],
             "publishing": self._phases["publish"],
         }
+
+    async def at(self) -> At | None:
+        """How far the clip is that is being denoised; None if there is none."""
+        if self._denoised is None:
+            return None
+        clip, began = self._denoised
+        ends = self._denoising_ends if self._pace.denoise else None
+        return at_of(clip, int(await _call(self._ranks[0], "step", ())), began, ends, time.monotonic())
 
     async def until_broken(self) -> str:
         """Returns, with the reason, when the gang breaks; else never."""
@@ -211,11 +212,12 @@ class GangLeader:
                 if self._leaving:
                     raise _LeavingError
                 self._denoising_ends = time.monotonic() + self._pace.denoise * work
+                self._denoised = clip, time.monotonic()
                 with self._in_phase("denoise", seconds):
                     deadline = self._pace.of_denoise(self._spec.settings, work)
                     reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
             finally:
-                self._denoising_ends = 0.0
+                self._denoising_ends, self._denoised = 0.0, None
                 self._denoising.release()
             working = max(report.seconds for report in reports)
             seconds["idle"] = max(report.idle_seconds for report in reports)
@@ -347,7 +349,7 @@ class GangLeader:
         log.error("the gang breaks (%s): %s", reason.failure_class, reason)
         for rank in self._ranks:
             ray.kill(rank, no_restart=True)
-        await asyncio.to_thread(_await_end, self._processes, 0.0)
+        await asyncio.to_thread(await_end, self._processes, 0.0)
 
 
 leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)
@@ -375,17 +377,3 @@ def _rank_environments(spec: GangSpec) -> list[dict[str, str]]:
         raise RuntimeError(f"the leader was given GPUs {ids}, expected {spec.gang_size}")
     shared = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     return [{"CUDA_VISIBLE_DEVICES": str(gpu), **shared} for gpu in ids]
-
-
-def _await_end(processes: list[RankProcess], patience_s: float = _GONE_S / 2) -> None:
-    """Return when the processes are gone; the ones that outlast `patience_s` (a stopped one does) are killed."""
-    began = time.monotonic()
-    while alive := [process for process in processes if process_start(process.pid) == process.start]:
-        waited = time.monotonic() - began
-        if waited > _GONE_S:
-            raise RuntimeError(f"processes {[process.pid for process in alive]} do not end")
-        if waited >= patience_s:
-            for process in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-        time.sleep(0.05)

@@ -60,6 +60,7 @@ class Rank:
         self._generator: Any = None
         self._store: Any = None
         self._decoding: dict[str, Any] = {}
+        self._step = 0  # of the clip that is being denoised, done
         self._in_the_middle = threading.Event()  # of a clip: its inputs are on the device, its steps are under way
 
     def process(self) -> tuple[int, str]:
@@ -163,7 +164,10 @@ class Rank:
     def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
         writer = None if checkpoint is None else Writer(self._storage, checkpoint)
 
+        self._step = 0
+
         def on_state(state: Any) -> None:
+            self._step = int(state.step)
             self._idle.work_begins()
             self._in_the_middle.set()
             if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
@@ -206,6 +210,11 @@ class Rank:
     def watch(self) -> None:
         """Never returns: the leader waits on this call to hear of the rank's death at once."""
         threading.Event().wait()
+
+    @ray.method(concurrency_group="watch")
+    def step(self) -> int:
+        """How many steps are done of the clip that is being denoised."""
+        return self._step
 
     @ray.method(concurrency_group="watch")
     def traffic(self) -> Traffic:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
@@ -14,7 +16,7 @@ from cosmos_ray.foreign import saying
 from cosmos_ray.job.in_loop import run
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
-from cosmos_ray.job.say import say
+from cosmos_ray.job.say import display_for, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
@@ -35,6 +37,9 @@ from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
+
+if TYPE_CHECKING:
+    from cosmos_ray.pool.live import Display
 
 _FAILURES_SHOWN = 20
 Say = Callable[[str], None]
@@ -79,7 +84,8 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
     Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
     """
-    say = saying(say)
+    display = display_for(say)
+    say = saying(say if display is None else display.say)
     job, plan = _check(config, say)
     stop = Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
@@ -100,7 +106,7 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
                 say(warning.in_words())
             if plan.carried:
                 say(carried_line(plan.carried))
-            _make_clips(job, plan, state, lease, stop, say)
+            _make_clips(job, plan, state, lease, stop, say, display)
             state = job.ledger.state()
         else:
             say(f"{plan.in_words()}: nothing to do")
@@ -160,7 +166,9 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
 
 
-def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: Stop, say: Say) -> None:
+def _make_clips(
+    job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: Stop, say: Say, display: Display | None
+) -> None:
     """Run the gangs until every clip is settled."""
     from cosmos_ray.gang.spec import GangSpec
     from cosmos_ray.job.pipeline import work_stream
@@ -198,22 +206,35 @@ def _make_clips(job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: S
 
         metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
         pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
-        lease.describe = pool.describe
+        progress.work = pool.work
+        lease.describe = lambda: pool.describe() | progress.facts()
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
             work = pool.run(_in_thread(itertools.islice(stream, config.limit)))
-            run(stop.unless_stopped(work), stop.interrupt)
+            with nullcontext() if display is None else display.shows(progress):
+                run(stop.unless_stopped(_with_heartbeat(work, progress, display)), stop.interrupt)
         finally:
             progress.say_warnings()
             compactor.close()
             stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 
 
+async def _with_heartbeat(work: Coroutine[None, None, None], progress: Progress, display: Display | None) -> None:
+    """A display that is looked at needs no lines that say that the job lives."""
+    beat = None if display else asyncio.create_task(progress.beat())
+    try:
+        await work
+    finally:
+        if beat:
+            beat.cancel()
+
+
 def _progress(limit: int | None, plan: Plan, say: Say) -> Progress:
     """Counts to the manifest's clips; with a limit that leaves some of them out, to the limit."""
     if limit is not None and limit < plan.left:
-        return Progress(limit, 0, say)
-    return Progress(plan.clips, plan.done + plan.failed, say)
+        return Progress(limit, 0, say)  # which of the rows with faults are within it, the stream will tell
+    invalid = plan.left - sum(group.clips for group in plan.work)
+    return Progress(plan.clips, plan.done + plan.failed, say, invalid)
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:

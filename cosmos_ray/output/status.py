@@ -17,7 +17,7 @@ from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.ledger.run import Run, read_run
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.store.storage import Storage
-from cosmos_ray.words import counted, node_name
+from cosmos_ray.words import counted, duration, node_name
 
 #: The rate is that of the last clips, so that it follows a job that grows.
 _RATE_CLIPS = 200
@@ -50,7 +50,11 @@ def read_status(output: str) -> tuple[Status, Run, LedgerState]:
     state = Ledger(storage).state()
     owner = read_owner(storage)
     status = summarise(storage.uri, run, state)
-    return replace(status, owner=None if owner is None or owner.released else owner), run, state
+    if owner is None or owner.released:
+        return status, run, state
+    # A job that runs knows its gangs; the ledger's last clips may be of a run before it, and of fewer gangs.
+    known = {name: owner.job[name] for name in ("eta_s", "clips_per_hour") if owner.job.get(name) is not None}
+    return replace(status, owner=owner, **known), run, state
 
 
 def _run_of(storage: Storage) -> Run:
@@ -105,6 +109,9 @@ def owner_lines(owner: Owner) -> Iterator[str]:
     gangs = owner.job.get("gangs", {})
     if gangs:
         yield "gangs: " + ", ".join(f"{name} on node {node_name(node)}" for name, node in sorted(gangs.items()))
+    for name, at in sorted(owner.job.get("at", {}).items()):
+        left = "" if at.get("left_s") is None else f", {duration(at['left_s'])} left"
+        yield f"  {name}: {at['clip']}, step {at['step']} of {at['steps']}{left}"
     if avoided := owner.job.get("avoided_nodes"):
         yield "avoided, because gangs broke on them: node " + ", ".join(node_name(node) for node in avoided)
     if draining := owner.job.get("draining_nodes"):

@@ -22,7 +22,8 @@ from ray.exceptions import RayError, RayTaskError
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import Fault, UsageError, first_line
 from cosmos_ray.gang.deadline import Pace, denoise_work
-from cosmos_ray.gang.leader import GangInfo, Outcome, RankProcess
+from cosmos_ray.gang.leader import GangInfo, Outcome
+from cosmos_ray.gang.processes import RankProcess
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.rows import Clip
@@ -32,7 +33,9 @@ from cosmos_ray.pool.gpu_time import GpuTime
 from cosmos_ray.pool.health import JobFailedError, JobHealth
 from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
+from cosmos_ray.pool.progress import AtWork
 from cosmos_ray.pool.settlement import Settlement
+from cosmos_ray.pool.steps import Steps
 from cosmos_ray.pool.watched import WatchedGang
 from cosmos_ray.pool.workload import OWN_FAULTS, Work, Workload
 from cosmos_ray.words import counted, node_name
@@ -81,6 +84,7 @@ class GangPool:
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
         self._nodes: dict[str, str] = {}  # of gangs that are placed, by name
         self._up: dict[str, WatchedGang] = {}  # gangs that are loaded
+        self._steps = Steps({})
         self._draining: dict[str, float] = {}
         self._dead_ranks: collections.deque[RankProcess] = collections.deque(maxlen=256)
 
@@ -89,6 +93,7 @@ class GangPool:
         watching = [
             asyncio.create_task(self._watch_draining()),
             asyncio.create_task(self._metrics.keep(self._levels)),
+            asyncio.create_task(self._steps.follow(lambda: self._up)),
         ]
         parts = [asyncio.create_task(self._feed(clips)), asyncio.create_task(self._scale())]
         try:
@@ -104,10 +109,15 @@ class GangPool:
         """For `status`: gangs and their nodes, nodes that are avoided, why the job pauses (None: it does not)."""
         return {
             "gangs": dict(self._nodes),
+            "at": self._steps.as_json(),
             "avoided_nodes": self._health.bad_nodes,
             "draining_nodes": sorted(self._draining),
             "pause": self._health.pause,
         }
+
+    def work(self) -> AtWork:
+        """What a person sees while the job goes on."""
+        return AtWork(len(self._serving), tuple(self._up), dict(self._steps.at), self._gpu_time.seconds)
 
     def _levels(self) -> Levels:
         stages = collections.Counter(waiting=self._load.queued, parked=self._load.parked)

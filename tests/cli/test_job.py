@@ -197,6 +197,6 @@ def test_a_store_that_refuses_points_at_its_variables(cosmos_ray: Any, manifest:
 )
 def test_progress_counts_to_the_limit_if_there_is_one_that_bites(limit: int | None, line: str) -> None:
     said: list[str] = []
-    plan: Any = SimpleNamespace(clips=10, done=5, failed=2, left=3)
+    plan: Any = SimpleNamespace(clips=10, done=5, failed=2, left=3, work=())
     _progress(limit, plan, said.append).count(Record("a", 0, "ok", None, 1, None, "h", 1))
     assert said[0].startswith(line)

@@ -176,3 +176,32 @@ def test_the_status_of_nothing(output: Storage) -> None:
         read_status(output.uri)
     with pytest.raises(UsageError, match=expected):
         list(record_lines(output.uri))
+
+
+def test_the_status_tells_where_each_gang_is_and_what_the_job_itself_expects(manifest: str, output: Storage) -> None:
+    """A job that runs knows its gangs: the ledger alone might tell of a run before it. After it, the ledger speaks."""
+    open_run(output, run_of(manifest))
+    known = clips(manifest)
+    settle(output, known["a"], finished="2026-01-01T00:00:00.000+00:00")
+    settle(output, known["e"], finished="2026-01-01T00:30:00.000+00:00")
+    lease = acquire(output, LeaseTimes(60.0, 180.0))
+    at = {"clip": "b.s000", "step": 12, "steps": 35, "left_s": 62.0}
+    lease.describe = lambda: {
+        "gangs": {"gang-0001": "b" * 40, "gang-0002": "a" * 40},
+        "at": {"gang-0002": {**at, "left_s": None}, "gang-0001": at},
+        "eta_s": 90.0,
+        "clips_per_hour": 40.0,
+    }
+    lease._beat()
+    found = read_status(output.uri)[0]
+    assert found.owner is not None
+    assert (found.eta_s, found.clips_per_hour) == (90.0, 40.0)
+    assert list(owner_lines(found.owner))[2:] == [
+        "  gang-0001: b.s000, step 12 of 35, 1m02s left",
+        "  gang-0002: b.s000, step 12 of 35",
+    ]
+    lease.describe = lambda: {"eta_s": None, "clips_per_hour": None}
+    lease._beat()
+    assert read_status(output.uri)[0].clips_per_hour == 2.0
+    lease.release()
+    assert read_status(output.uri)[0].clips_per_hour == 2.0
