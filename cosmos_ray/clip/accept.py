@@ -6,13 +6,16 @@ not say what its colours are they stay as the published reader has them: BT.601'
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from cosmos_ray.clip.colour import HDR, WIDE
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
-from cosmos_ray.clip.info import MAX_PIXELS, Stream, Tag, VideoInfo
+from cosmos_ray.clip.info import MAX_GIVEN, MAX_PIXELS, Stream, Tag, VideoInfo
+from cosmos_ray.clip.memory import LOOK, to_decode
 from cosmos_ray.clip.packets import Packets
 from cosmos_ray.errors import RowError
 
@@ -34,6 +37,7 @@ class Treatment:
 
     height, width: of the frames. deinterlace: filter before frames are chosen, or "". shape: filter after, or "".
     transfer, primaries: those that `colour.to_bt709` has to take away, or "" for a stream that is SDR and not wide.
+    memory: bytes that ffmpeg may take for it.
     """
 
     height: int
@@ -42,6 +46,7 @@ class Treatment:
     shape: str = ""
     transfer: str = ""
     primaries: str = ""
+    memory: int = field(default=LOOK, compare=False)
 
     @property
     def is_recoloured(self) -> bool:
@@ -68,6 +73,10 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
     height, width, shape = _squared(stream)
     if shape:
         conversions.append(f"pixels of {_ratio(stream.pixel_aspect)} made square: {width}x{height}")
+    given_height, given_width = _given(height, width)
+    if (given_height, given_width) != (height, width):
+        shape = f"scale={given_width}:{given_height}:{_SCALED}"
+        conversions.append(f"scaled to {given_width}x{given_height} first")
     transfer = stream.transfer if stream.transfer in HDR else ""
     primaries = stream.primaries if stream.primaries in WIDE else ""
     if transfer:
@@ -93,7 +102,7 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         tuple(conversions),
         tuple(warnings),
     )
-    return info, Treatment(height, width, deinterlace, shape, transfer, primaries)
+    return info, Treatment(given_height, given_width, deinterlace, shape, transfer, primaries, _memory(stream))
 
 
 def deinterlacer() -> str:
@@ -137,6 +146,19 @@ def _squared(stream: Stream) -> tuple[int, int, str]:
     if (height, width) == (stream.height, stream.width):
         return height, width, ""
     return height, width, f"scale={width}:{height}:{_SCALED}"
+
+
+def _given(height: int, width: int) -> tuple[int, int]:
+    """What leaves ffmpeg: of the same shape, of MAX_GIVEN pixels at most."""
+    scale = math.sqrt(MAX_GIVEN / (height * width))
+    return (height, width) if scale >= 1 else (max(int(scale * height), 1), max(int(scale * width), 1))
+
+
+def _memory(stream: Stream) -> int:
+    height, width, _ = _squared(stream)
+    is_deep = re.search(r"1[0-6](?:le|be)", stream.pixel_format) is not None
+    given = math.prod(_given(height, width)) * (2 if stream.transfer in HDR or stream.primaries in WIDE else 1)
+    return to_decode(stream.height * stream.width, given, is_deep)
 
 
 def _colours(stream: Stream) -> tuple[Tag, Tag, Tag]:

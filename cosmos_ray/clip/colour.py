@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from cosmos_ray.clip.resize import BAND
+
 #: Light that counts as white, and the brightest that is told apart, cd/m2.
 WHITE, PEAK = 203.0, 1000.0
 _GAMMA = 2.4
@@ -34,8 +36,16 @@ WIDE = {"bt2020": "BT.2020", "smpte432": "Display P3"}
 def to_bt709(picture_HWC: np.ndarray, transfer: str, primaries: str) -> np.ndarray:
     """uint8 [H, W, 3] of uint16 [H, W, 3], full-range RGB of that transfer and those primaries in ffmpeg's words.
 
-    Primaries that are not in WIDE are kept, and transfers that are not in HDR taken for an SDR display's.
+    Primaries that are not in WIDE are kept, and transfers that are not in HDR taken for an SDR display's. Some rows are
+    worked on at a time: each takes ten times its room meanwhile.
     """
+    out = np.empty(picture_HWC.shape, np.uint8)
+    for first in range(0, len(out), BAND):
+        out[first : first + BAND] = _to_bt709(picture_HWC[first : first + BAND], transfer, primaries)
+    return out
+
+
+def _to_bt709(picture_HWC: np.ndarray, transfer: str, primaries: str) -> np.ndarray:
     channels = [_linear(transfer)[picture_HWC[..., channel]] for channel in range(3)]
     if transfer == "arib-std-b67":
         gain = _system_gain()[_code(_weighted(channels, _LUMINANCE))]

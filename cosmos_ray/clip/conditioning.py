@@ -19,6 +19,7 @@ import numpy as np
 
 from cosmos_ray.clip.frames import each_frame, open_video
 from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.memory import AT_ONCE
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.clip.resize import crop_warning, fit_frame
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
@@ -132,8 +133,9 @@ def _stacked(
 
 
 def side_by_side(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    """`function` of each item, as many at once as there are cores; the first item's fault of those that failed."""
-    with ThreadPoolExecutor(max(1, min(len(items), os.cpu_count() or 1))) as pool:
+    """`function` of each item, as many at once as there are cores and memory for; the first item's fault of those that
+    failed."""
+    with ThreadPoolExecutor(max(1, min(len(items), os.cpu_count() or 1, AT_ONCE))) as pool:
         return list(pool.map(in_this_limit(function), items))
 
 

@@ -22,7 +22,9 @@ from typing import IO
 
 import imageio_ffmpeg
 
+from cosmos_ray.clip.memory import LOOK, hold_to, room_for
 from cosmos_ray.errors import UsageError
+from cosmos_ray.limits import time_left
 
 #: Longest time that one ffmpeg process may take, seconds.
 TIMEOUT_S = 300
@@ -36,6 +38,9 @@ _NEEDED = {
     "filter": frozenset({"format", "scale", "select", "setparams", "setpts", "settb", "showinfo", "vstack"}),
 }
 _COMMON = ("-hide_banner", "-nostdin", "-nostats", "-protocol_whitelist", "file,pipe")
+#: A thread takes memory, and one that decodes also that of the frames it is ahead. Else there is one a core.
+_FEW_THREADS = ("-filter_threads", "2", "-threads", "2")
+_NO_MEMORY = re.compile(r"allocate memory|pthread_create\(\) failed")
 #: Of ffmpeg's errors the first ones are kept: the cause, and what followed from it.
 _ERRORS_KEPT = 20
 _PREFIXES = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(\w+)\] (?:\[[^\]]* @ 0x[0-9a-f]+\] )*")
@@ -76,39 +81,52 @@ def ffmpeg_path() -> str:
         raise UsageError(f"there is no ffmpeg: {str(error).partition(chr(10))[0]}") from error
 
 
-def run(arguments: Sequence[str], data: bytes = b"") -> bytes:
-    """Run ffmpeg with `data` as its standard input; its standard output.
+def run(arguments: Sequence[str], data: bytes = b"", memory: int | None = None) -> bytes:
+    """Run ffmpeg with `data` as its standard input; its standard output. memory: bytes that it may have.
 
     Raises FfmpegFailed; TimeoutExpired after TIMEOUT_S; UsageError if the binary cannot be started.
     """
-    command = [ffmpeg_path(), *_COMMON, "-loglevel", "level+error", *arguments]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_S, check=False)
-    except OSError as error:
-        raise _cannot_start(command[0], error) from error
-    if done.returncode:
-        raise FfmpegFailed([text for _, text in map(log_line, done.stderr.decode(errors="replace").splitlines())])
-    return done.stdout
+    threads = () if memory is None else _FEW_THREADS
+    command = [ffmpeg_path(), *_COMMON, "-loglevel", "level+error", *threads, *arguments]
+    with contextlib.nullcontext() if memory is None else room_for(memory):
+        process = _start(command, subprocess.PIPE, memory)
+        with process:
+            try:
+                out, log = process.communicate(data, time_left(TIMEOUT_S, "ffmpeg"))
+            except BaseException:
+                process.kill()
+                raise
+    if process.returncode:
+        errors = [text for _, text in map(log_line, log.decode(errors="replace").splitlines())]
+        raise FfmpegFailed(_with_memory(errors, process.returncode, memory))
+    return out
 
 
 @contextlib.contextmanager
 def piped(
-    arguments: Sequence[str], errors: list[str] | None = None, on_log: Callable[[str], None] = lambda _: None
+    arguments: Sequence[str],
+    errors: list[str] | None = None,
+    on_log: Callable[[str], None] = lambda _: None,
+    memory: int = LOOK,
 ) -> Iterator[IO[bytes]]:
-    """Run ffmpeg and read its standard output as it comes; what is not read is never in memory.
+    """Run ffmpeg and read its standard output as it comes; what is not read is never in memory. memory: bytes that it
+    may have.
 
     errors: takes the first lines of errors, also of a run that ends well. on_log: called with each other line of the
     log, in a thread of its own. If the body ends early, by an exception or with output left, ffmpeg is ended. Else
     raises what `run` raises, once all is read.
     """
-    command = [ffmpeg_path(), *_COMMON, "-loglevel", "level+info", *arguments]
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except OSError as error:
-        raise _cannot_start(command[0], error) from error
+    command = [ffmpeg_path(), *_COMMON, "-loglevel", "level+info", *_FEW_THREADS, *arguments]
+    with room_for(memory):
+        process = _start(command, subprocess.DEVNULL, memory)
+        yield from _piped(process, command[0], memory, [] if errors is None else errors, on_log)
+
+
+def _piped(
+    process: subprocess.Popen[bytes], name: str, memory: int, errors: list[str], on_log: Callable[[str], None]
+) -> Iterator[IO[bytes]]:
     assert process.stdout is not None
     assert process.stderr is not None
-    errors = [] if errors is None else errors
     late = threading.Event()
 
     def give_up() -> None:
@@ -116,7 +134,7 @@ def piped(
         process.kill()
 
     reader = threading.Thread(target=_read_log, args=(process.stderr, errors, on_log), daemon=True)
-    watchdog = threading.Timer(TIMEOUT_S, give_up)
+    watchdog = threading.Timer(time_left(TIMEOUT_S, "ffmpeg"), give_up)
     watchdog.daemon = True
     reader.start()
     watchdog.start()
@@ -133,9 +151,28 @@ def piped(
         reader.join()
         process.stderr.close()
     if late.is_set():
-        raise subprocess.TimeoutExpired(command[0], TIMEOUT_S)
+        time_left(1, "ffmpeg")
+        raise subprocess.TimeoutExpired(name, TIMEOUT_S)
     if process.returncode and not ended_early:
-        raise FfmpegFailed(errors)
+        raise FfmpegFailed(_with_memory(errors, process.returncode, memory))
+
+
+def _start(command: list[str], stdin: int, memory: int | None) -> subprocess.Popen[bytes]:
+    time_left(1, "ffmpeg")
+    try:
+        process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise _cannot_start(command[0], error) from error
+    if memory is not None:
+        hold_to(process.pid, memory)
+    return process
+
+
+def _with_memory(errors: list[str], code: int, memory: int | None) -> list[str]:
+    """The cause first, if it is that ffmpeg wanted more than it may have: it says so, or dies of it."""
+    if memory is not None and (code < 0 or any(map(_NO_MEMORY.search, errors))):
+        return [f"it takes more than {memory // 2**20} MB to decode", *errors]
+    return errors
 
 
 def log_line(line: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from cosmos_ray.clip.accept import Treatment, accept, deinterlacer
 from cosmos_ray.clip.colour import to_bt709
 from cosmos_ray.clip.container import check_container
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
-from cosmos_ray.clip.info import VideoInfo, default_stream, describe, input_arguments, too_slow
+from cosmos_ray.clip.info import MAX_DECODED, VideoInfo, default_stream, describe, input_arguments, too_slow
 from cosmos_ray.clip.packets import Packets, packets_of
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.clip.rules import DEFAULT_RULES
@@ -233,6 +233,7 @@ def _exact_from(video: Video, treatment: Treatment, indices: Sequence[int]) -> i
 def _by_time(video: Video, treatment: Treatment, indices: Sequence[int], start: int, on_frame: OnFrame) -> _Log:
     """Decode from frame `start` on, which begins an entry (0: from the first packet on) and choose frames by their
     times. Raises _NotExactError, FfmpegFailed."""
+    _check_work(video, indices[-1] + 1 - start)
     packets, base = video.packets, float(video.packets.base)
     near = float(np.diff(packets.times).min(initial=2)) * base / 2
     seek: tuple[str, ...] = ("-copyts",)
@@ -262,6 +263,7 @@ def _by_time(video: Video, treatment: Treatment, indices: Sequence[int], start: 
 
 def _counted(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: OnFrame) -> _Log:
     """Decode all frames and choose by their numbers. Raises RowError, FfmpegFailed."""
+    _check_work(video, indices[-1] + 1)
     chosen = "+".join(f"between(n,{first},{last})" for first, last in _ranges(indices))
     log = _Log()
     filters = (treatment.deinterlace, _select(chosen), "showinfo=checksum=0")
@@ -269,6 +271,17 @@ def _counted(video: Video, treatment: Treatment, indices: Sequence[int], on_fram
     if count != len(indices):
         raise RowError(f"damaged: found {count} of the {counted(len(indices), 'frame')} asked for")
     return log
+
+
+def _check_work(video: Video, frames: int) -> None:
+    """Raises RowError before hours are decoded for a few frames."""
+    pixels = video.info.height * video.info.width
+    if frames * pixels > MAX_DECODED:
+        found = f"{counted(frames, 'frame')} of {video.info.width}x{video.info.height} from the last key frame on"
+        raise RowError(
+            f"too much to decode: {found}, expected at most {MAX_DECODED // pixels} (`ffmpeg -i FILE -g 250 OUT.mp4` "
+            "makes key frames more often)"
+        )
 
 
 def _decode(
@@ -287,7 +300,7 @@ def _decode(
     output = ("-fps_mode", "passthrough", "-frames:v", str(len(indices)), "-pix_fmt", depth, "-f", "rawvideo", "pipe:1")
     source = ("-xerror", *before, *input_arguments(video.path), "-map", f"0:{video.info.track}")
     try:
-        with piped((*source, "-vf", graph, *output), on_log=log.add) as stdout:
+        with piped((*source, "-vf", graph, *output), on_log=log.add, memory=treatment.memory) as stdout:
             count = 0
             for frame in _frames(stdout, (treatment.height, treatment.width), kind):
                 if treatment.is_recoloured:

@@ -24,6 +24,11 @@ from cosmos_ray.errors import RowError
 #: Largest input picture, pixels (8K): a header that claims more must not exhaust the memory of a gang.
 MAX_PIXELS = 7680 * 4320
 
+#: Pictures of more pixels (4K) are made smaller before they leave ffmpeg: 17 wait there, three bytes a pixel.
+MAX_GIVEN = 3840 * 2160
+#: Most pixels that are decoded for a clip's frames, of all frames from the key frame before them.
+MAX_DECODED = 10**11
+
 _STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)$")
 _ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+)", re.IGNORECASE)
 _DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)")

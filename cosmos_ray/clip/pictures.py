@@ -8,6 +8,7 @@ Legend: V views, n pictures a view, H/W height/width in pixels.
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +20,15 @@ from cosmos_ray.clip.conditioning import Conditioning, in_words, of_view, pictur
 from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
-from cosmos_ray.clip.resize import fit_frame
+from cosmos_ray.clip.memory import to_decode
+from cosmos_ray.clip.resize import BAND, fit_frame
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
 
 #: Largest file of one picture, bytes.
 MAX_BYTES = 512 * 2**20
+#: Most chunks or segments of a picture that are looked at: one of 8K, cut small, has some thousands.
+_MAX_PARTS = 100_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 
@@ -87,14 +91,14 @@ def look(path: Path) -> Picture:
     check_regular(path, "a picture")
     if path.stat().st_size > MAX_BYTES:
         raise RowError(f"too large: a file of {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
-    data = path.read_bytes()
-    if data.startswith(_PNG):
-        found = _png(data)
-    elif data.startswith(b"\xff\xd8\xff"):
-        found = _jpeg(data)
-    else:
-        name, way = kind_of(data[:560])
-        raise RowError(f"not a JPEG or PNG: {name}" + (f" ({way})" if way else ""))
+    with path.open("rb") as file:
+        head = file.read(560)
+        if not head.startswith((_PNG, b"\xff\xd8\xff")):
+            name, way = kind_of(head)
+            raise RowError(f"not a JPEG or PNG: {name}" + (f" ({way})" if way else ""))
+        # Mapped, not read: of a picture of hundreds of megabytes only what says something about it is looked at.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = _png(data) if head.startswith(_PNG) else _jpeg(data)
     if not found.height * found.width:
         raise RowError("damaged: a picture without pixels")
     if found.height * found.width > MAX_PIXELS:
@@ -112,7 +116,7 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
               "-f", demuxer, "-i", "pipe:0")  # fmt: skip
     output = ("-frames:v", "1", "-pix_fmt", pixels, "-f", "rawvideo", "pipe:1")
     try:
-        raw = run((*source, *output), path.read_bytes()[: found.end])
+        raw = run((*source, *output), _beginning(path, found.end), _memory(found))
     except subprocess.TimeoutExpired as error:
         raise too_slow(path) from error
     except FfmpegFailed as error:
@@ -124,13 +128,32 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
     if found.may_be_transparent:
         if picture[..., 3].min() < 255:
             warnings.append("transparent pixels, shown on black")
-        picture = (picture[..., :3].astype(np.uint16) * picture[..., 3:] // 255).astype(np.uint8)
+        picture = _on_black(picture)
     if found.bits > 8:
         conversions.append(f"{found.bits} bits a colour to 8")
     if found.orientation != 1:
         conversions.append(f"turned upright (EXIF orientation {found.orientation})")
         picture = _upright(picture, found.orientation)
     return picture, conversions, warnings
+
+
+def _beginning(path: Path, end: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(end)
+
+
+def _memory(found: Picture) -> int:
+    """Bytes that ffmpeg may take: the picture several times, with 8 bytes a pixel at most, and the file."""
+    return to_decode(found.height * found.width, found.height * found.width // 2, found.bits > 8) + 2 * found.end
+
+
+def _on_black(picture_HWC: np.ndarray) -> np.ndarray:
+    """RGB of RGBA, some rows at a time."""
+    out = np.empty((*picture_HWC.shape[:2], 3), np.uint8)
+    for first in range(0, len(out), BAND):
+        band = picture_HWC[first : first + BAND]
+        out[first : first + BAND] = band[..., :3].astype(np.uint16) * band[..., 3:] // 255
+    return out
 
 
 def _info(found: Picture, picture: np.ndarray, conversions: list[str]) -> VideoInfo:
@@ -152,12 +175,15 @@ def _upright(picture_HWC: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(turned)
 
 
-def _png(data: bytes) -> Picture:
+def _png(data: mmap.mmap) -> Picture:
     """From the chunks (PNG, 5.3)."""
     at, chunks = len(_PNG), dict[bytes, bytes]()
-    while at + 12 <= len(data):
-        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        chunks.setdefault(kind, data[at + 8 : at + 8 + min(size, 2**16)])
+    for _ in range(_MAX_PARTS):
+        if at + 12 > len(data):
+            break
+        size, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        if kind in (b"IHDR", b"tRNS", b"eXIf", b"IEND"):
+            chunks.setdefault(kind, bytes(data[at + 8 : at + 8 + min(size, 2**16)]))
         at += 12 + size
         if kind == b"IEND":
             break
@@ -169,10 +195,12 @@ def _png(data: bytes) -> Picture:
     return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at)
 
 
-def _jpeg(data: bytes) -> Picture:
+def _jpeg(data: mmap.mmap) -> Picture:
     """From the segments up to the first scan (ITU-T T.81, B.1)."""
     at, orientation = 2, 1
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    for _ in range(_MAX_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            break
         marker = data[at + 1]
         if marker == 0xFF:  # a filling byte
             at += 1
@@ -187,7 +215,7 @@ def _jpeg(data: bytes) -> Picture:
     raise RowError("damaged: a JPEG without a picture's header")
 
 
-def _jpeg_frame(data: bytes, at: int, marker: int, segment: bytes, orientation: int) -> Picture:
+def _jpeg_frame(data: mmap.mmap, at: int, marker: int, segment: bytes, orientation: int) -> Picture:
     bits, height, width, colours = (
         segment[0], int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"), segment[5],
     )  # fmt: skip

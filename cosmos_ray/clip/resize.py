@@ -11,6 +11,8 @@ import numpy as np
 
 from cosmos_ray.words import counted
 
+#: Rows of a picture that are worked on at a time.
+BAND = 64
 #: From this share of the rows or columns on, cropping is worth a warning.
 _MUCH = 0.1
 
@@ -34,7 +36,7 @@ def stretch_frame(frame_HWC: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray
     """One picture as `size_hw`, its shape not kept, and bytes rounded to the nearest: as Predict2.5 takes its input."""
     if frame_HWC.shape[:2] == size_hw:
         return frame_HWC
-    image = _scaled(frame_HWC.astype(np.float32), size_hw, size_hw)
+    image = _scaled(frame_HWC, size_hw, size_hw)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
@@ -85,15 +87,24 @@ def conditioning_frames(video_THWC: np.ndarray, n_views: int, num_frames: int, s
 
 def _resize(frame_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
     """One picture scaled to `scaled_hw`, of which the `size_hw` in the middle are computed."""
-    image = _scaled(frame_HWC.astype(np.float32) / np.float32(255), scaled_hw, size_hw)
+    image = _scaled(frame_HWC, scaled_hw, size_hw, 255)
     return np.clip(image * np.float32(255), 0, 255).astype(np.uint8)  # which truncates
 
 
-def _scaled(image_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
-    """`_resize` of float32, whatever its range."""
+def _scaled(
+    image_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int], divisor: int = 1
+) -> np.ndarray:
+    """`_resize` of numbers whatever their range, divided by `divisor` first. float32.
+
+    Rows are narrowed some at a time, so that a large picture is never in memory as float32.
+    """
     rows = _crop_taps(image_HWC.shape[0], scaled_hw[0], size_hw[0])
     columns = _crop_taps(image_HWC.shape[1], scaled_hw[1], size_hw[1])
-    return _apply_taps(_apply_taps(image_HWC.swapaxes(0, 1), columns).swapaxes(0, 1), rows)
+    narrow = np.empty((image_HWC.shape[0], size_hw[1], image_HWC.shape[2]), np.float32)
+    for first in range(0, len(narrow), BAND):
+        band = image_HWC[first : first + BAND].astype(np.float32) / np.float32(divisor)
+        narrow[first : first + BAND] = _apply_taps(band.swapaxes(0, 1), columns).swapaxes(0, 1)
+    return _apply_taps(narrow, rows)
 
 
 def _crop_taps(size: int, scaled: int, target: int) -> tuple[np.ndarray, np.ndarray]:
