@@ -181,6 +181,10 @@ def test_tables_that_do_not_fit_each_other_are_refused(data: DataSet) -> None:
     data.write()
     with pytest.raises(ManifestError, match="scene-0061 has no description: `--prompt` gives all clips a caption"):
         data.build()
+    data.tables["sample_data"] = [{"token": "a"}]
+    data.write()
+    with pytest.raises(ManifestError, match="a row has no 'calibrated_sensor_token', as nuScenes has it"):
+        data.build()
     data.tables["sample_data"] = []
     data.write()
     with pytest.raises(ManifestError, match="found pictures of no camera; missing front_wide, "):

@@ -21,7 +21,7 @@ from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import at_instants, back
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
-from cosmos_ray.manifest.builders.sources import list_folder, read_json
+from cosmos_ray.manifest.builders.sources import each_object, list_folder
 from cosmos_ray.manifest.builders.writing import Draft, reference, write
 from cosmos_ray.store.uris import normalise_uri
 
@@ -67,7 +67,10 @@ def from_nuscenes(
     if stride < 1 or not 1 <= fps <= 120:
         raise ManifestError(f"--stride, --fps: found {stride} and {fps}, expected 1 or more, and 1 to 120")
     root = normalise_uri(dataroot)
-    scenes = _scenes(f"{root}/{version}", rig, notes)
+    try:
+        scenes = _scenes(f"{root}/{version}", rig, notes)
+    except KeyError as error:
+        raise ManifestError(f"the tables in {root}/{version}: a row has no {error}, as nuScenes has it") from None
     there = _files(root, scenes)
     drafts: list[Draft] = []
     off: list[float] = []
@@ -182,11 +185,9 @@ def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
     }
 
 
-def _table(tables: str, name: str) -> list[dict[str, Any]]:
-    found = read_json(f"{tables}/{name}.json")
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise ManifestError(f"{tables}/{name}.json: expected a list of objects, as nuScenes has it")
-    return found
+def _table(tables: str, name: str) -> Iterator[dict[str, Any]]:
+    """Row after row: `sample_data` of the whole data set would be 5 GB."""
+    return each_object(f"{tables}/{name}.json")
 
 
 def _known(table: Mapping[str, Any], token: str, where: str, what: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,10 @@ _OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg
 _OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
+#: Bytes read at a time, and what may stand between two objects of a list.
+_PIECE = 2**20
+_LARGEST = 16 * _PIECE
+_BETWEEN = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,47 @@ def read_json_list(uri: str) -> list[Any]:
     if not isinstance(items, list) or not items:
         raise ManifestError(f"{uri}: found {type(found).__name__}, expected a list of objects that is not empty")
     return items
+
+
+def each_object(uri: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON list, one in memory at a time: tables have millions of them.
+
+    Raises ManifestError for anything else, once it is reached.
+    """
+    fs, path = filesystem_of(uri)
+    reader = codecs.getincrementaldecoder("utf-8-sig")()
+    decode, text, at, ended, begun = json.JSONDecoder().raw_decode, "", 0, False, False
+    try:
+        with fs.open(path, "rb") as file:
+            while not ended:
+                piece = file.read(_PIECE)
+                ended = not piece
+                text, at = text[at:] + reader.decode(piece, final=ended), 0
+                while True:
+                    at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+                    if not begun and text[at : at + 1] == "[":
+                        begun, at = True, at + 1
+                        continue
+                    if at == len(text) or text[at] == "]":
+                        break
+                    try:
+                        found, after = decode(text, at)
+                    except json.JSONDecodeError:
+                        if len(text) - at > _LARGEST:
+                            raise ManifestError(
+                                f"{uri} is no JSON list of objects, or has one without an end"
+                            ) from None
+                        break  # its end is not read yet
+                    if not begun or not isinstance(found, dict):
+                        raise ManifestError(f"{uri}: expected a list of objects, found {type(found).__name__}")
+                    yield found
+                    at = after
+    except OSError as error:
+        raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{uri} is no UTF-8 text: {error.reason}") from error
+    if not begun or text[at:].strip() != "]":
+        raise ManifestError(f"{uri} is no JSON list of objects, or ends too early")
 
 
 def read_captions(uri: str, count: int) -> str | list[str]:

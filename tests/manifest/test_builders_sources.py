@@ -1,0 +1,66 @@
+"""JSON tables are read an object at a time, whatever their size and however they are laid out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders import sources
+from cosmos_ray.manifest.builders.sources import each_object
+
+ROWS: list[dict[str, Any]] = [
+    {"name": "a", "nested": {"list": [1, 2, {"b": "]},{"}]}},
+    {},
+    {"text": 'ü "quoted" \\ and [brackets', "number": -1.5e3, "none": None},
+]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 2**20])
+@pytest.mark.parametrize("layout", [{}, {"indent": 2}, {"separators": (",", ":"), "ensure_ascii": False}])
+def test_objects_come_whole_wherever_the_pieces_end(
+    piece: int, layout: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_PIECE", piece)
+    for mark in ("", "\ufeff"):
+        (tmp_path / "t.json").write_text(f"{mark} {json.dumps(ROWS, **layout)}\n", encoding="utf-8")
+        assert list(each_object(str(tmp_path / "t.json"))) == ROWS
+    (tmp_path / "t.json").write_text(" [ ] ")
+    assert list(each_object(str(tmp_path / "t.json"))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no JSON list of objects, or ends too early"),
+        ('[{"a": 1}, {"b": 2', "no JSON list of objects, or ends too early"),
+        ('[{"a": 1}', "no JSON list of objects, or ends too early"),
+        ('[{"a": 1}] [', "no JSON list of objects, or ends too early"),
+        ("[{'a': 1}]", "no JSON list of objects"),
+        ('{"a": 1}', "expected a list of objects, found dict"),
+        ("[1, 2]", "expected a list of objects, found int"),
+        ("[" + "x" * 100, "no JSON list of objects, or has one without an end"),
+        (b"[\xff]", "is no UTF-8 text"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_refused(
+    text: str | bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_LARGEST", 60)
+    (tmp_path / "t.json").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ManifestError, match=said):
+        list(each_object(str(tmp_path / "t.json")))
+
+
+def test_a_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    import tracemalloc
+
+    row = json.dumps({"token": "x" * 400})
+    (tmp_path / "t.json").write_text(f"[{','.join([row] * 30_000)}]")
+    tracemalloc.start()
+    assert sum(1 for _ in each_object(str(tmp_path / "t.json"))) == 30_000
+    assert tracemalloc.get_traced_memory()[1] < 6 * sources._PIECE, "of 12 MB"
+    tracemalloc.stop()
