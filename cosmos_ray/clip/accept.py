@@ -22,6 +22,8 @@ from cosmos_ray.errors import RowError
 #: From this height on, untagged video is likelier BT.709 than BT.601.
 _HD = 720
 _WIDEST_PIXEL = 4
+#: Pixel formats with an alpha plane; of `pal8` nobody knows.
+_TRANSPARENT = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|ayuv|vuya")
 _SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr", ""})
 _SDR = frozenset(
@@ -86,6 +88,8 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
     matrix, levels, transfers = _colours(stream)
     if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
         warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
+    if _TRANSPARENT.match(stream.pixel_format):
+        warnings.append("transparency (alpha), which is not used: pixels have the colours that lie beneath it")
     info = VideoInfo(
         len(packets.times),
         height,

@@ -89,8 +89,8 @@ def kind_of(head: bytes) -> tuple[str, str]:
     return next(((name, way) for fits, name, way in _KINDS if fits(head)), ("no known kind of file", ""))
 
 
-def check_container(path: Path) -> None:
-    """Is this an mp4 (or QuickTime, .mov), is all of it there, and may it be read?
+def check_container(path: Path) -> str:
+    """Is this an mp4 (or QuickTime, .mov), is all of it there, and may it be read? `mp4` or `mov`.
 
     Raises RowError: "no such file: ...", "not an mp4: ...", "truncated: ...", "encrypted: ...".
     """
@@ -102,6 +102,7 @@ def check_container(path: Path) -> None:
             name, way = kind_of(head)
             raise RowError(f"not an mp4: {name}" + (f" ({way})" if way else ""))
         _walk(file, total)
+    return "mp4" if head[4:8] in (b"ftyp", b"styp") and head[8:12] != b"qt  " else "mov"
 
 
 def check_regular(path: Path, expected: str = "an mp4") -> None:

@@ -94,12 +94,12 @@ def _open(path: Path, max_frames: int, identity: tuple[int, ...]) -> Video:
 
 
 def _look(path: Path, max_frames: int) -> Video:
-    check_container(path)
+    container = check_container(path)
     streams = describe(path)
     stream = default_stream(streams)
     packets = packets_of(path, stream.track, stream.codec, max_frames)
     info, treatment = accept(streams, stream, packets)
-    return Video(path, info, packets, treatment)
+    return Video(path, replace(info, container=container), packets, treatment)
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> np.ndarray:

@@ -29,7 +29,8 @@ MAX_GIVEN = 3840 * 2160
 #: Most pixels that are decoded for a clip's frames, of all frames from the key frame before them.
 MAX_DECODED = 10**11
 
-_STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)$")
+#: Tracks that refer to each other (time codes, chapters, a telephone's notes) are described as a group, further right.
+_STREAM = re.compile(r"^(?:  )+Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)$")
 _ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+)", re.IGNORECASE)
 _DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)")
 _FIELDS = {
@@ -90,6 +91,7 @@ class VideoInfo:
     frames: what a decoder gives, edit lists obeyed. height, width: upright, of square pixels. fps: frames a second,
     mean. track: the stream's number in the file. pixel_aspect: of the file, upright, as `4:3`. field_order:
     progressive, top first, bottom first or unknown. conversions: what is done to its frames before a model sees them.
+    container: mp4 or mov.
     warnings: what is doubtful in it.
     """
 
@@ -107,6 +109,7 @@ class VideoInfo:
     transfer: Tag = Tag("bt709", False)
     conversions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    container: str = "mp4"
 
 
 def input_arguments(path: Path) -> tuple[str, ...]:
@@ -141,15 +144,19 @@ def too_slow(path: Path) -> RowError:
 
 
 def _streams(lines: Sequence[str]) -> Iterator[Stream]:
-    """Video streams of a description; attached pictures are none."""
+    """Video streams of a description in the order of the file, each once; attached pictures are none."""
     blocks: list[tuple[re.Match[str], list[str]]] = []
+    seen: set[str] = set()
     for line in lines:
         if found := _STREAM.match(line):
             blocks.append((found, []))
         elif blocks:
             blocks[-1][1].append(line)
-    for found, rest in blocks:
+    for found, rest in sorted(blocks, key=lambda block: int(block[0].group(1))):
         number, kind, text = found.groups()
+        if number in seen:  # it is in several groups
+            continue
+        seen.add(number)
         if kind == "Video" and "(attached pic)" not in text and "(timed thumbnails)" not in text:
             yield _stream(int(number), text, "\n".join(rest))
 

@@ -69,9 +69,19 @@ def _facts(file: InputFile) -> dict[str, Any]:
     info = file.facts
     assert info is not None
     colour = {"transfer": info.transfer, "matrix": info.matrix, "range": info.range}
-    plain = ("codec", "frames", "fps", "is_variable", "width", "height", "pixel_aspect", "field_order", "track")
+    plain = (
+        "container",
+        "codec",
+        "frames",
+        "fps",
+        "is_variable",
+        "width",
+        "height",
+        "pixel_aspect",
+        "field_order",
+        "track",
+    )
     return {
-        "container": "mp4",
         **{name: getattr(info, name) for name in plain},
         **{name: tag.value for name, tag in colour.items()},
         "assumed": [name for name, tag in colour.items() if not tag.is_tagged],

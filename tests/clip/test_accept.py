@@ -205,6 +205,32 @@ def test_untagged_video_of_hd_size_is_doubtful(tmp_path: Path) -> None:
     assert not inspect_video(encode(tmp_path / "b.mp4", moving_picture(1), *X264)).warnings
 
 
+def test_transparency_is_doubtful(tmp_path: Path) -> None:
+    for name, pixels, codec in (("a.mov", "yuva444p10le", "prores_ks"), ("b.mov", "rgba", "png")):
+        path = encode(tmp_path / name, moving_picture(2), "-c:v", codec, "-pix_fmt", pixels)
+        assert [text.partition(",")[0] for text in inspect_video(path).warnings] == ["transparency (alpha)"], name
+
+
+# --- tracks beside the pictures ---
+
+
+def test_time_codes_and_chapters_beside_a_video_do_not_hide_it(tmp_path: Path) -> None:
+    """Cameras, telephones and cutting tables write them: tracks that the video refers to."""
+    frames = moving_picture(6)
+    timed = encode(tmp_path / "timed.mov", frames, *X264, "-timecode", "01:00:00:00")
+    (tmp_path / "chapters").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/10\nSTART=0\nEND=3\ntitle=one\n")
+    ffmpeg(
+        "-i", timed, "-i", tmp_path / "chapters", "-map_metadata", "1", "-map", "0", "-c", "copy", tmp_path / "b.mov"
+    )
+    ffmpeg("-i", timed, "-i", tmp_path / "chapters", "-map_metadata", "1", "-map", "0:v", "-c", "copy",
+           tmp_path / "c.mp4")  # fmt: skip
+    for name in ("timed.mov", "b.mov", "c.mp4"):
+        info = inspect_video(tmp_path / name)
+        assert (info.frames, info.track, info.warnings) == (6, 0, ()), name
+        assert info.container == name[-3:]
+        assert np.array_equal(decode_mp4(tmp_path / name), decode_mp4(timed))
+
+
 # --- refused by name ---
 
 
