@@ -34,7 +34,8 @@ from support.networks import random_network  # noqa: E402
 from cosmos_ray import Generator  # noqa: E402
 from cosmos_ray.clip.approximations import EXACT, Approximations  # noqa: E402
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText  # noqa: E402
-from cosmos_ray.models.bundle.bundle import VaeDims, load_bundle  # noqa: E402
+from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
+from cosmos_ray.models.bundle.dims import VaeDims  # noqa: E402
 from cosmos_ray.models.network import attention as kernels  # noqa: E402
 from cosmos_ray.models.network.fp8 import check_fp8  # noqa: E402
 from cosmos_ray.models.parallel import ContextParallel  # noqa: E402

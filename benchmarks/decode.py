@@ -33,7 +33,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.network.passes import fused_kernels
 from cosmos_ray.models.vae import vae_whole
 from cosmos_ray.models.vae.vae import WanVAE

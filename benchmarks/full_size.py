@@ -59,9 +59,11 @@ def main() -> int:
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", default="2b", help="of the files to build: 2b or small")
+    parser.add_argument("--family", default="predict2", help="of the files to build: predict2 or predict2.5")
     arguments = parser.parse_args()
     if not (arguments.bundle / "bundle.json").exists():
         make = [sys.executable, ROOT / "benchmarks" / "make_published.py", arguments.bundle, "--size", arguments.size]
+        make += ["--family", arguments.family]
         subprocess.run(make, check=True, stdout=sys.stderr)
     folder = arguments.work / secrets.token_hex(4)
     steps = arguments.steps + (arguments.clips - len(arguments.steps)) * arguments.steps[-1:]

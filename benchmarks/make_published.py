@@ -1,6 +1,7 @@
 """A bundle whose files are like the published ones (names, shapes, prefixes, dtypes, extras), with random values.
 
     python benchmarks/make_published.py OUT --size 2b [--blocks 4] [--t5 11b|small] [--numerics reference|float32]
+    python benchmarks/make_published.py OUT --size 2b --family predict2.5|transfer2.5 [--reason1 7b|small]
 
 `2b`: the multiview DiT as a 3.9 GB bfloat16 `.pt`, the Wan 2.1 VAE as a 0.5 GB `.pth`; `small`: the same in miniature.
 `--blocks`: of the network (28 at full size), where what is round it is to be measured in less time.
@@ -27,26 +28,39 @@ from support import published_weights as published  # type: ignore[import-not-fo
 from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
 from cosmos_ray.models.bundle.cache import content_sha256  # noqa: E402
 
+#: The published model of each family.
+FAMILIES = {
+    "predict2": "cosmos-predict2-2b-multiview",
+    "predict2.5": "cosmos-predict2.5-2b-multiview",
+    "transfer2.5": "cosmos-transfer2.5-2b-multiview",
+}
 
-def make(out: Path, size: str, t5: str, numerics: str, blocks: int | None = None) -> Path:
-    """Writes the bundle; its `bundle.json`."""
-    like = load_bundle("cosmos-predict2-2b-multiview")
+
+def make(out: Path, size: str, text: str, numerics: str, blocks: int | None = None, family: str = "predict2") -> Path:
+    """Writes the bundle; its `bundle.json`. text: `11b`, `7b` or `small`, the size of the family's text encoder."""
+    like = load_bundle(FAMILIES[family])
     tiny = load_bundle("tiny")
     is_small = size == "small"
     network = published.SMALL_NETWORK if is_small else like.network
     network = network.model_copy(update={"num_blocks": blocks or network.num_blocks})
+    if like.recipe.text_encoder == "reason1":
+        dims = published.REASON1_7B if text == "7b" else published.SMALL_QWEN2
+        own = {"vace_block_every_n": like.network.vace_block_every_n}
+        raw = dims.num_hidden_layers * dims.hidden_size
+        network = network.model_copy(update={**own, "crossattn_proj_in_channels": raw})
     vae = published.SMALL_VAE if is_small else like.vae
-    dims = published.T5_11B if t5 == "11b" else published.SMALL_T5
     out.mkdir(parents=True, exist_ok=True)
     _timed("dit.pt", lambda: torch.save(published.dit_state(network), out / "dit.pt"))
     _timed("vae.pth", lambda: torch.save(published.vae_state(vae), out / "vae.pth"))
     tokenizer = Path(tiny.root, "tokenizer.json")
-    is_whole = t5 == "small"  # of the 11B model, the encoder alone is 9.7 GB in bfloat16
-    dtype = torch.float32 if is_whole else torch.bfloat16
-    width = network.crossattn_emb_channels
-    _timed("t5", lambda: published.write_t5_folder(out / "t5", dims, width, tokenizer, dtype, decoder=is_whole))
+    if like.recipe.text_encoder == "reason1":
+        folder = "reason1"
+        _timed(folder, lambda: published.write_reason1_folder(out / folder, dims, tokenizer))
+    else:
+        folder = "t5"
+        _timed(folder, lambda: _write_t5(out / folder, text, network.crossattn_emb_channels, tokenizer))
     shutil.copy(tokenizer, out / "tokenizer.json")
-    uris = {"dit": "dit.pt", "vae": "vae.pth", "text_encoder": "t5", "tokenizer": "tokenizer.json"}
+    uris = {"dit": "dit.pt", "vae": "vae.pth", "text_encoder": folder, "tokenizer": "tokenizer.json"}
     hashes: dict[str, str] = {}
     _timed("hashes", lambda: hashes.update({kind: content_sha256(out / uri) for kind, uri in uris.items()}))
     spec = like.model_dump(mode="json") | {
@@ -63,6 +77,13 @@ def make(out: Path, size: str, t5: str, numerics: str, blocks: int | None = None
     return path
 
 
+def _write_t5(folder: Path, text: str, width: int, tokenizer: Path) -> None:
+    is_whole = text == "small"  # of the 11B model, the encoder alone is 9.7 GB in bfloat16
+    dims = published.SMALL_T5 if is_whole else published.T5_11B
+    dtype = torch.float32 if is_whole else torch.bfloat16
+    published.write_t5_folder(folder, dims, width, tokenizer, dtype, decoder=is_whole)
+
+
 def _timed(what: str, work: Callable[[], object]) -> None:
     started = time.monotonic()
     work()
@@ -74,10 +95,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", choices=("small", "2b"), default="small")
     parser.add_argument("--t5", choices=("small", "11b"), default="small")
+    parser.add_argument("--reason1", choices=("small", "7b"), default="small")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default="predict2")
     parser.add_argument("--numerics", choices=("reference", "float32"), default="reference")
     parser.add_argument("--blocks", type=int)
     arguments = parser.parse_args()
-    print(make(arguments.out, arguments.size, arguments.t5, arguments.numerics, arguments.blocks))
+    text = arguments.t5 if arguments.family == "predict2" else arguments.reason1
+    found = make(arguments.out, arguments.size, text, arguments.numerics, arguments.blocks, arguments.family)
+    print(found)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from reporting import machine, report
 from torch import Tensor
 
 from cosmos_ray.clip.request import TEXT_TOKENS
-from cosmos_ray.models.bundle.bundle import T5Dims
+from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.text.t5 import random_encoder
 from cosmos_ray.models.text.text import encode_ids
 

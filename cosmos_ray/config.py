@@ -40,6 +40,9 @@ class SamplingConfig(Approximations):
     """Guidance of a clip whose row does not say; null: the model's own."""
     negative_prompt: str | None = None
     """Negative prompt of a clip whose row does not say; null: the model's own; "": none, at half the cost."""
+    camera_prefix: bool | None = None
+    """Each view's caption begins with where its camera looks, as Predict2.5's present checkpoint was trained, and the
+    negative prompt is every view's; null: as the model's bundle says, which is as published: no."""
 
     @property
     def approximations(self) -> Approximations:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, Bundle, parse_bundle
 from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.bundle.shapes import dit_shapes, t5_shapes, vae_shapes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -64,7 +65,7 @@ def export(carry: Path, out: Path, bundle: Bundle, judge: Path | None = None) ->
         if name.startswith("average.")
     }
     dims = bundle.text_encoder
-    if dims is None:
+    if not isinstance(dims, T5Dims):
         raise ValueError(f"bundle `{bundle.name}` says no dimensions of its text encoder")
     weights = {
         "dit": ({f"net.{n}": t for n, t in load_file(carry / "dit_average.safetensors").items()}, "net."),

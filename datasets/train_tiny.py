@@ -29,8 +29,9 @@ from tiny_state import State
 from tiny_vae import BATCHES, ViewSampler, normalise, round_weights, train_vae
 
 from cosmos_ray import Generator
-from cosmos_ray.models.bundle.bundle import Bundle, NetworkDims, T5Dims, VaeDims, load_bundle
+from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.cache import file_sha256
+from cosmos_ray.models.bundle.dims import NetworkDims, T5Dims, VaeDims
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.network.dit import DiTConfig, MultiviewDiT
 from cosmos_ray.models.text.t5 import build_encoder
@@ -199,7 +200,7 @@ class Training:
 
     def train_dit(self, clips: Clips) -> None:
         a, dims = self.arguments, self.bundle.text_encoder
-        assert dims is not None
+        assert isinstance(dims, T5Dims)
         torch.manual_seed(3 + self.progress.steps["dit"])
         network = MultiviewDiT(DiTConfig(state_t=self.bundle.state_t, **self.bundle.network.model_dump()))
         initialise(network)

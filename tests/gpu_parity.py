@@ -27,7 +27,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.network import attention as attention_module
 from cosmos_ray.models.network import fp8, passes
 from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT

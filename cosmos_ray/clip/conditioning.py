@@ -21,10 +21,19 @@ from cosmos_ray.clip.frames import each_frame, open_video
 from cosmos_ray.clip.info import VideoInfo
 from cosmos_ray.clip.memory import AT_ONCE
 from cosmos_ray.clip.parts import PartFile
-from cosmos_ray.clip.resize import crop_warning, fit_frame
+from cosmos_ray.clip.resize import crop_warning, fit_frame, stretch_frame, stretch_warning
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.seams import runs_on, seam_frames, shrink
-from cosmos_ray.clip.taken import are_last, how_taken, take_frames, timing_warnings
+from cosmos_ray.clip.taken import (
+    are_first,
+    are_last,
+    first_frames,
+    first_warnings,
+    how_taken,
+    take_first,
+    take_frames,
+    timing_warnings,
+)
 from cosmos_ray.errors import RowError
 from cosmos_ray.limits import in_this_limit
 from cosmos_ray.words import counted
@@ -59,30 +68,29 @@ def read_conditioning(
 
     fps: the row's. Only the frames needed leave the decoder. Raises RowError for what is wrong with the files.
     """
-    rate = None if rules.rate == "as_is" else fps
     if isinstance(source, Path | PartFile):
-        return _stacked(source, views, num_frames, size_hw, rate, rules)
+        return _stacked(source, views, num_frames, size_hw, fps, rules)
     if len(source) != len(views):
         raise RowError(f"found {counted(len(source), 'video')}, expected {len(views)}, one a view")
     named = list(zip(views, source, strict=True))
     videos = side_by_side(lambda one: of_view(one[0], lambda: open_video(one[1], rules.max_frames)), named)
     seconds, rates = [video.seconds for video in videos], [video.info.fps for video in videos]
-    taken = take_frames(seconds, views, num_frames, rate)
+    taken = _taken(seconds, rates, views, num_frames, fps, rules)
     frames = np.empty((len(views), num_frames, *size_hw, 3), np.uint8)
 
     def read(view: int) -> VideoInfo:
         wanted = taken[view].tolist()
 
         def keep(index: int, frame: np.ndarray) -> None:
-            frames[view, wanted.index(index)] = fit_frame(frame, size_hw, rules.fit)
+            frames[view, wanted.index(index)] = as_model_sees(frame, size_hw, rules)
 
         return of_view(views[view], lambda: each_frame(videos[view], wanted, keep))
 
     infos = tuple(
-        _converted(info, rate, are_last(of, info.frames), rules)
+        _converted(info, fps, of, info.frames, rules)
         for info, of in zip(side_by_side(read, range(len(views))), taken, strict=True)
     )
-    said = timing_warnings(seconds, taken, rates, views, rate)
+    said = _timing_warnings(seconds, taken, rates, views, fps, rules)
     for name, info in zip(views, infos, strict=True):
         said += [(name, text) for text in picture_warnings(info, size_hw, rules)]
     return Conditioning(frames, tuple(map(tuple, taken.tolist())), infos, in_words(said, views))
@@ -93,7 +101,7 @@ def _stacked(
     views: Sequence[str],
     num_frames: int,
     size_hw: tuple[int, int],
-    rate: float | None,
+    fps: float,
     rules: InputRules,
 ) -> Conditioning:
     video = open_video(path, rules.max_frames)
@@ -106,7 +114,7 @@ def _stacked(
     parts = [video.seconds[view * a_view : (view + 1) * a_view] for view in range(count)]
     parts = [part - part[0] for part in parts]
     try:
-        chosen = take_frames(parts, views, num_frames, rate)
+        chosen = _taken(parts, [video.info.fps] * count, views, num_frames, fps, rules)
     except RowError as error:
         raise RowError(f"{error}: {counted(total, 'frame')} / {counted(count, 'view')}", error.failure_class) from error
     taken = chosen + a_view * np.arange(count)[:, None]
@@ -117,13 +125,13 @@ def _stacked(
 
     def keep(index: int, frame: np.ndarray) -> None:
         if index in places:
-            frames[places[index]] = fit_frame(frame, size_hw, rules.fit)
+            frames[places[index]] = as_model_sees(frame, size_hw, rules)
         if index in seams:
             small[index] = shrink(frame)
 
     info = each_frame(video, sorted({*places, *seams}), keep)
-    info = _converted(info, rate, all(are_last(of, a_view) for of in chosen), rules)
-    said = timing_warnings(parts, chosen, [info.fps] * count, views, rate)
+    info = _converted(info, fps, chosen, a_view, rules)
+    said = _timing_warnings(parts, chosen, [info.fps] * count, views, fps, rules)
     said += [("", text) for text in picture_warnings(info, size_hw, rules)]
     if seams and runs_on(small, total, count):
         its_views = counted(count, "view")
@@ -147,19 +155,59 @@ def of_view(name: str, read: Callable[[], B]) -> B:
         raise RowError(f"view {name}: {error}", error.failure_class) from error
 
 
-def _converted(info: VideoInfo, rate: float | None, are_as_is: bool, rules: InputRules) -> VideoInfo:
-    """With what is done to the frames of this clip. are_as_is: they are the last ones."""
+def as_model_sees(frame_HWC: np.ndarray, size_hw: tuple[int, int], rules: InputRules) -> np.ndarray:
+    """One picture in a model's shape."""
+    if rules.fitted == "stretch" and rules.takes_first:
+        return stretch_frame(frame_HWC, size_hw)
+    return fit_frame(frame_HWC, size_hw, rules.fitted)
+
+
+def _taken(
+    seconds: Sequence[np.ndarray],
+    rates: Sequence[float],
+    views: Sequence[str],
+    num_frames: int,
+    fps: float,
+    rules: InputRules,
+) -> np.ndarray:
+    """Indices int64 [V, num_frames] by the job's rules. Raises RowError."""
+    if not rules.takes_first:
+        return take_frames(seconds, views, num_frames, None if rules.rate == "as_is" else fps)
+    if rules.rate == "resample":
+        return take_first(seconds, views, num_frames, fps)
+    named = zip(seconds, views, rates, strict=True)
+    return np.stack([first_frames(len(times), name, num_frames, rate, fps) for times, name, rate in named])
+
+
+def _timing_warnings(
+    seconds: Sequence[np.ndarray],
+    taken: np.ndarray,
+    rates: Sequence[float],
+    views: Sequence[str],
+    fps: float,
+    rules: InputRules,
+) -> list[tuple[str, str]]:
+    if rules.takes_first:
+        return first_warnings(rates, views, fps) if taken.shape[1] > 1 else []
+    return timing_warnings(seconds, taken, rates, views, None if rules.rate == "as_is" else fps)
+
+
+def _converted(info: VideoInfo, fps: float, taken: np.ndarray, total: int, rules: InputRules) -> VideoInfo:
+    """With what is done to the frames of this clip. taken: of one view, or of each; total: frames of a view."""
     done = list(info.conversions)
-    if rate is not None and not are_as_is:
-        done.append(how_taken(info.fps, rate))
-    if rules.fit != "crop":
+    views = np.atleast_2d(taken)
+    are_as_is = all(are_first(of) if rules.takes_first else are_last(of, total) for of in views)
+    if (rules.rate == "resample" or rules.takes_first) and not are_as_is:
+        done.append(how_taken(info.fps, fps))
+    if rules.fit in ("pad", "stretch"):
         done.append({"pad": "padded", "stretch": "stretched"}[rules.fit])
     return replace(info, conversions=tuple(done))
 
 
 def picture_warnings(info: VideoInfo, size_hw: tuple[int, int], rules: InputRules) -> list[str]:
-    cropped = crop_warning(info.height, info.width, size_hw) if rules.fit == "crop" else None
-    return [*info.warnings, *([cropped] if cropped else [])]
+    about = {"crop": crop_warning, "stretch": stretch_warning}.get(rules.fitted if rules.fit != "stretch" else "")
+    said = about(info.height, info.width, size_hw) if about else None
+    return [*info.warnings, *([said] if said else [])]
 
 
 def in_words(said: Sequence[tuple[str, str]], views: Sequence[str]) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Family:
     shape, where a job does not say. fps: of the files written, where a row does not say.
     truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
     has_control: each camera has a second video, which steers it.
+    chunk_seed: whether longer videos are made, chunk by chunk, and of which noise: the `same` for each chunk, as
+    published, or that of the seed + the chunk's number (`next`).
     """
 
     name: str
@@ -52,10 +54,15 @@ class Family:
     truncates: bool = False
     network: Mapping[str, bool] = field(default_factory=dict)
     has_control: bool = False
+    chunk_seed: Literal["same", "next"] | None = None
 
     def passes(self, num_steps: int) -> int:
         """How often a clip of so many steps is looked at by the network, once under each text."""
         return num_steps + 1 if self.solver == "ab2" else num_steps
+
+    def frames(self, chunk_frames: int, num_chunks: int) -> int:
+        """Of a view of so many chunks: each later one begins with a frame of the one before."""
+        return num_chunks * (chunk_frames - 1) + 1
 
     def is_guided(self, negative_prompt: str) -> bool:
         """Whether there is a second text for guidance to weigh against."""
@@ -76,10 +83,13 @@ PREDICT25 = Family(
     fit="stretch",
     fps=30,
     truncates=True,
+    chunk_seed="same",
     network={"rope_enable_fps_modulation": False, "use_wan_fp32_strategy": True},
 )
 #: As its code and its checkpoint were in October 2025.
 PREDICT25_2025_10 = replace(PREDICT25, name="predict2.5-multiview-2025-10", guidance="beyond_caption", no_negative=True)
-TRANSFER25 = replace(PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True)
+TRANSFER25 = replace(
+    PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True, chunk_seed="next"
+)
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (PREDICT2, PREDICT25, PREDICT25_2025_10, TRANSFER25)}

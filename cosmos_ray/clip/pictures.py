@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_ray.clip.conditioning import Conditioning, in_words, of_view, picture_warnings, side_by_side
+from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, in_words, of_view, picture_warnings, side_by_side
 from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
 from cosmos_ray.clip.memory import to_decode
-from cosmos_ray.clip.resize import BAND, fit_frame
+from cosmos_ray.clip.resize import BAND
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
 
@@ -72,7 +72,7 @@ def read_pictures(
                 picture, conversions, warnings = _decode(path, found)
             except RowError as error:
                 raise RowError(f"picture {number + 1} of {count}: {error}", error.failure_class) from error
-            frames[view, number] = fit_frame(picture, size_hw, rules.fit)
+            frames[view, number] = as_model_sees(picture, size_hw, rules)
             info = _info(found, picture, conversions)
             return info, [*warnings, *picture_warnings(info, size_hw, rules)]
 

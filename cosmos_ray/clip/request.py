@@ -44,6 +44,9 @@ class ClipRequest:
     text: embeddings, once somebody has made them (`Generator.embed`).
     noise: what `models.noise.clip_noise` draws from the seed, where it was drawn ahead; None: when it is needed.
     chosen_views: n_views names of VIEWS, each once, in any order; empty for the first n_views.
+    controls: frames of the control videos, uint8 [V, num_chunks * (F - 1) + 1, H, W, 3] with F frames a chunk, for a
+        family that has them; control_weight: of what they say.
+    num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frame of the one before.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
     """
 
@@ -60,6 +63,9 @@ class ClipRequest:
     noise: np.ndarray | None = None
     attempt: int = 1
     chosen_views: tuple[str, ...] = ()
+    controls: np.ndarray | None = None
+    control_weight: float = 1.0
+    num_chunks: int = 1
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -50,6 +50,15 @@ def crop_warning(height: int, width: int, size_hw: tuple[int, int]) -> str | Non
     return f"cropped by {100 * lost[side]:.0f} % of its {side} to fit {size_hw[1]}x{size_hw[0]} (inputs.fit)"
 
 
+def stretch_warning(height: int, width: int, size_hw: tuple[int, int]) -> str | None:
+    """What is said of a picture whose shape changes much by being stretched to `size_hw`; None if it does not."""
+    wider = (size_hw[1] / width) / (size_hw[0] / height)
+    if max(wider, 1 / wider) <= 1 + _MUCH:
+        return None
+    what = f"{wider:.2f} times wider" if wider > 1 else f"{1 / wider:.2f} times taller"
+    return f"stretched to {size_hw[1]}x{size_hw[0]}, {what} than it was (inputs.fit)"
+
+
 def resize_crop(frames_THWC: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Scale uint8 [T, h, w, 3] to cover `size_hw`, then crop the centre: uint8 [T, H, W, 3].
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from cosmos_ray.clip.family import PREDICT2, Family
 
 
 class InputRules(BaseModel):
@@ -15,16 +17,35 @@ class InputRules(BaseModel):
     rate: Literal["resample", "as_is"] = "resample"
     """`resample`: frames at the row's `fps`, back from the last instant that all cameras have; `as_is`: the last frames
     as they are, as the published example takes them."""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    """What is done to pictures of another shape than the model's: their centre, black borders, or stretched."""
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    """What is done to pictures of another shape than the model's: their centre, black borders, or stretched; if left
+    out, what the model's published pipeline does: `crop` for Predict2, `stretch` for Predict2.5."""
     max_frames: int = Field(100_000, ge=1)
     """A video with more frames is refused, unread."""
 
+    _family: Family = PrivateAttr(default=PREDICT2)
+
+    def of(self, family: Family) -> InputRules:
+        """The same rules for clips of this family, which knows what to do where they say nothing."""
+        rules = InputRules(**{name: getattr(self, name) for name in InputRules.model_fields})
+        rules._family = family
+        return rules
+
+    @property
+    def fitted(self) -> Literal["crop", "pad", "stretch"]:
+        return self.fit or self._family.fit
+
+    @property
+    def takes_first(self) -> bool:
+        """Whether frames are counted from the first one on, else back from the last."""
+        return self._family.takes == "first"
+
     @property
     def chosen(self) -> dict[str, Any]:
-        """What decides a clip and is not the default, as JSON has it."""
-        names = {name for name in ("rate", "fit") if getattr(self, name) != InputRules.model_fields[name].default}
-        return self.model_dump(include=names)
+        """What decides a clip and is not what the family does anyway, as JSON has it."""
+        found = {"rate": self.rate, "fit": self.fitted}
+        usual = {"rate": InputRules.model_fields["rate"].default, "fit": self._family.fit}
+        return {name: value for name, value in found.items() if value != usual[name]}
 
 
 #: As a job has them that says nothing.

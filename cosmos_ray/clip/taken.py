@@ -32,6 +32,33 @@ def take_frames(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames:
     return taken
 
 
+def take_first(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames: int, fps: float) -> np.ndarray:
+    """As `take_frames`, a frame every 1/fps seconds from the first one on."""
+    instants = np.arange(num_frames) / fps
+    taken = []
+    for times, name in zip(seconds, names, strict=True):
+        nearest = _nearest_indices(times, instants, fps)
+        usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+        if instants[-1] > times[-1] + usual / 2 or len(np.unique(nearest)) < num_frames:
+            found = f"found {counted(len(times), 'frame')} ({len(times) * usual:.3g} s at {1 / usual:.4g} a second)"
+            raise RowError(
+                f"view {name}: {found}, expected at least {num_frames} at the row's {fps:g} a second, over "
+                f"{instants[-1]:.3g} s from the first on, none twice (`fps`, inputs.rate)"
+            )
+        taken.append(nearest)
+    return np.stack(taken)
+
+
+def first_warnings(rates: Sequence[float], names: Sequence[str], fps: float) -> list[tuple[str, str]]:
+    """(view, what is said of it): cameras whose rate is no multiple of the row's, of which nearest frames are taken."""
+    said = []
+    for name, rate in zip(names, rates, strict=True):
+        every = rate / fps
+        if every < 1 - _SAME_RATE or abs(every - round(every)) > _SAME_RATE * every:
+            said.append((name, f"{how_taken(rate, fps)} (inputs.rate)"))
+    return said
+
+
 def first_frames(total: int, name: str, num_frames: int, rate: float, fps: float) -> np.ndarray:
     """Indices int64 [num_frames] of every so manieth frame from the first on: `rate` / `fps`, which has to be whole.
 
@@ -48,6 +75,11 @@ def first_frames(total: int, name: str, num_frames: int, rate: float, fps: float
         needed = f"{taken[-1] + 1}, for {num_frames} at the row's {fps:g} a second"
         raise RowError(f"view {name}: found {counted(total, 'frame')}, expected at least {needed} (`fps`)")
     return taken
+
+
+def are_first(taken: np.ndarray) -> bool:
+    """Whether indices [n] are the first ones as they are."""
+    return bool((taken == np.arange(len(taken))).all())
 
 
 def are_last(taken: np.ndarray, total: int) -> bool:
@@ -99,13 +131,17 @@ def _last(times: np.ndarray, name: str, num_frames: int) -> np.ndarray:
     return np.arange(len(times) - num_frames, len(times))
 
 
-def _nearest(times: np.ndarray, name: str, instants: np.ndarray, fps: float) -> np.ndarray:
-    """Frames of one view nearest to the instants, each another one."""
+def _nearest_indices(times: np.ndarray, instants: np.ndarray, fps: float) -> np.ndarray:
     later = np.clip(np.searchsorted(times, instants), min(1, len(times) - 1), len(times) - 1)
     earlier = np.maximum(later - 1, 0)
     # Times are rounded to the file's clock: a thousandth of a frame is no distance.
     is_later = times[later] - instants < instants - times[earlier] - 1e-3 / fps
-    taken = np.where(is_later, later, earlier)
+    return np.where(is_later, later, earlier)
+
+
+def _nearest(times: np.ndarray, name: str, instants: np.ndarray, fps: float) -> np.ndarray:
+    """Frames of one view nearest to the instants, each another one."""
+    taken = _nearest_indices(times, instants, fps)
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
     is_short = instants[0] < times[0] - usual / 2
     if is_short or len(np.unique(taken)) < len(taken):

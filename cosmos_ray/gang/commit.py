@@ -96,7 +96,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
         "attempt": made.attempt,
         "first_step": made.first_step,
         "inputs": [asdict(file) for file in made.prepared.inputs],
-        "input_rules": spec.inputs.rules.chosen,
+        "input_rules": spec.inputs.rules.of(spec.bundle.recipe).chosen,
         "warnings": list(made.warnings),
         "request_hash": request_hash,
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},

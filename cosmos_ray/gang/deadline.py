@@ -19,7 +19,7 @@ def denoise_work(clip: Clip, bundle: Bundle, guided_share: float = 1.0) -> float
     family = bundle.recipe
     calls = family.passes(clip.num_steps) * (1 + guided_share if family.is_guided(clip.negative_prompt) else 1)
     tokens = clip.n_views * bundle.tokens_per_view
-    return calls * tokens * (tokens + 7.0 * bundle.network.model_channels)
+    return clip.num_chunks * calls * tokens * (tokens + 7.0 * bundle.network.model_channels)
 
 
 @dataclass

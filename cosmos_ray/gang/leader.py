@@ -204,7 +204,7 @@ class GangLeader:
             resume = None if packed is None else ray.put(packed)  # once for all ranks
             done = 0 if packed is None else int(packed["step"])
             work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
-                1 - done / self._spec.bundle.recipe.passes(clip.num_steps)
+                1 - done / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
             )
             with self._in_phase("wait", seconds):
                 await self._denoising.acquire()
@@ -285,7 +285,7 @@ class GangLeader:
         return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
 
     async def _embed(self, request: ClipRequest) -> ClipRequest:
-        words = dataclasses.replace(request, frames=None, noise=None)  # embedding needs neither
+        words = dataclasses.replace(request, frames=None, noise=None, controls=None)  # embedding needs none of it
         (text,) = await self._on_ranks(
             self._ranks[:1], "embed", words, deadline_s=self._pace.of_rest(self._spec.settings)
         )

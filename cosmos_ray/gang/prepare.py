@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cosmos_ray.clip.info import VideoInfo
 from cosmos_ray.clip.pictures import MAX_BYTES, read_pictures
 from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
-from cosmos_ray.errors import RowError
+from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.gang.inputs import NO_SOURCE, Source, check_size, check_unchanged, fetch_inputs, fetch_videos
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -83,6 +84,13 @@ def prepare(
 
     Raises RowError for what the row is to blame for, OSError for a store that does not answer.
     """
+    rules, family = rules.of(bundle.recipe), bundle.recipe
+    if clip.num_chunks > 1 and family.chunk_seed is None:
+        raise column_error("num_chunks", clip.num_chunks, f"1, because model `{bundle.name}` makes no longer videos")
+    if family.no_negative and clip.negative_prompt:
+        expected = f"null or empty: model `{bundle.name}` weighs the caption against no text at all"
+        raise column_error("negative_prompt", clip.negative_prompt, expected)
+    controls, steering = take_controls(clip, bundle, rules, source)
     files, found = take_inputs(clip, (bundle.height, bundle.width), rules, source)
     text, embedding = _embedding(clip, bundle, source)
     request = ClipRequest(
@@ -98,15 +106,37 @@ def prepare(
         text=text,
         noise=clip_noise(clip.seed, bundle, clip.n_views),  # here it costs no GPU time
         chosen_views=clip.views,
+        controls=None if steering is None else steering.frames,
+        control_weight=clip.control_weight,
+        num_chunks=clip.num_chunks,
         attempt=attempt,
     )
-    return Prepared(request, files + embedding, clip.warnings + (found.warnings if found else ()), rules)
+    warnings = clip.warnings + tuple(text for one in (found, steering) if one for text in one.warnings)
+    return Prepared(request, files + controls + embedding, warnings, rules)
 
 
 def refuse_doubtful(warnings: tuple[str, ...], is_strict: bool) -> None:
     """`inputs.strict`: whatever is worth a warning is a fault of the row."""
     if warnings and is_strict:
         raise RowError(f"doubtful, and inputs.strict is set: {'; '.join(warnings)}")
+
+
+def take_controls(
+    clip: Clip, bundle: Bundle, rules: InputRules, source: Source = NO_SOURCE
+) -> tuple[tuple[InputFile, ...], Conditioning | None]:
+    """The clip's control videos, and the frames of all its chunks in them; none for a family without. Raises like
+    `prepare`."""
+    if not bundle.recipe.has_control:
+        if clip.controls:
+            raise column_error("control_videos", clip.controls[0], f"null: model `{bundle.name}` has no control branch")
+        return (), None
+    if not clip.controls:
+        raise column_error("control_videos", None, f"a video a camera, which model `{bundle.name}` follows")
+    count = bundle.recipe.frames(bundle.num_frames, clip.num_chunks)
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+        return _one_a_view(
+            "control_videos", clip.controls, clip, count, (bundle.height, bundle.width), rules, source, Path(folder)
+        )
 
 
 def take_inputs(
@@ -127,21 +157,35 @@ def take_inputs(
 def _from_videos(
     clip: Clip, size: tuple[int, int], rules: InputRules, source: Source, folder: Path
 ) -> tuple[tuple[InputFile, ...], Conditioning]:
-    column = clip.input_column
-    fetched = fetch_videos(column, clip.inputs, folder, source)
+    count = clip.num_conditional_frames
+    return _one_a_view(clip.input_column, clip.inputs, clip, count, size, rules, source, folder)
+
+
+def _one_a_view(
+    column: str,
+    uris: Sequence[str],
+    clip: Clip,
+    count: int,
+    size: tuple[int, int],
+    rules: InputRules,
+    source: Source,
+    folder: Path,
+) -> tuple[tuple[InputFile, ...], Conditioning]:
+    """The videos of a column, one a view (or, in `input_video`, one of all), and `count` frames of each view."""
+    fetched = fetch_videos(column, uris, folder, source)
     paths = [path for path, _ in fetched]
     videos = paths[0] if column == "input_video" else paths
-    named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, clip.inputs, strict=False)}
+    named = {f"view {view}: ": uri for view, uri in zip(clip.cameras, uris, strict=False)}
     try:
-        found = read_conditioning(videos, clip.cameras, clip.num_conditional_frames, size, clip.fps, rules)
+        found = read_conditioning(videos, clip.cameras, count, size, clip.fps, rules)
     except RowError as error:
-        shown = clip.inputs[0] if len(paths) == 1 else _named(error, named) or counted(len(paths), "video")
+        shown = uris[0] if len(paths) == 1 else _named(error, named) or counted(len(paths), "video")
         raise RowError(f"column `{column}`: {shown}: {error}", error.failure_class) from error
-    check_unchanged(clip.inputs, fetched)
+    check_unchanged(uris, fetched)
     taken = [tuple(sorted(sum(found.taken, ())))] if len(paths) == 1 else found.taken
     files = [
         _video_file(uri, stat, of, info)
-        for uri, (_, stat), of, info in zip(clip.inputs, fetched, taken, found.infos, strict=True)
+        for uri, (_, stat), of, info in zip(uris, fetched, taken, found.infos, strict=True)
     ]
     return tuple(files), found
 
@@ -149,14 +193,14 @@ def _from_videos(
 def _from_pictures(
     clip: Clip, size: tuple[int, int], rules: InputRules, source: Source, folder: Path
 ) -> tuple[tuple[InputFile, ...], Conditioning]:
-    """The last pictures of each camera; they are at the row's rate."""
+    """The last pictures of each camera, or the first, as the family takes them; they are at the row's rate."""
     column, count = "input_frames", clip.num_conditional_frames
     for view, given in zip(clip.cameras, clip.frames, strict=True):
         if len(given) < count:
             raise RowError(
                 f"column `{column}`: view {view}: found {counted(len(given), 'picture')}, expected at least {count}"
             )
-    uris = [uri for given in clip.frames for uri in given[-count:]]
+    uris = [uri for given in clip.frames for uri in (given[:count] if rules.takes_first else given[-count:])]
     fetched = fetch_inputs(column, uris, folder, source, MAX_BYTES)
     paths = [path for path, _ in fetched]
     try:

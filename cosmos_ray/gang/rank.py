@@ -152,7 +152,7 @@ class Rank:
             self._idle.work_begins()  # with encoding them
         try:
             latents = self._denoise(request, resume, checkpoint)
-            self._decoding[request.id] = self._generator.collect(latents, request.views)
+            self._decoding[request.id] = self._generator.collect(latents, request.views), request.num_chunks
         finally:
             idle_seconds = self._idle.work_ends()
             self._in_the_middle.clear()
@@ -186,12 +186,13 @@ class Rank:
         self._in_the_middle.wait(_NEXT_CLIP_S)
         seconds = {"decode": 0.0, "encode": 0.0, "put": 0.0}
         marks = [time.monotonic()]
-        frames = self._generator.decode(self._decoding.pop(clip_id))
+        collected, num_chunks = self._decoding.pop(clip_id)
+        frames = self._generator.decode(collected)
         marks.append(time.monotonic())
         seconds["decode"] = marks[1] - marks[0]
         entries = []
         bundle = self._spec.bundle
-        expected = (bundle.num_frames, bundle.height, bundle.width, 3)
+        expected = (bundle.recipe.frames(bundle.num_frames, num_chunks), bundle.height, bundle.width, 3)
         for view in sorted(frames, key=VIEWS.index):
             if frames[view].shape != expected:
                 raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")

@@ -45,6 +45,8 @@ MEASURED = {
     "h100": Measured({1: 13.06, 2: 6.60, 4: 3.40}, "benchmarks/results/2026-11-27-four-gpus.md"),
     "h200": Measured({1: 13.27, 2: 6.76}, "benchmarks/results/2026-11-25-step.md"),
 }
+#: What those times are of: another family's are modelled from them, by their arithmetic.
+_MEASURED_FAMILY = PREDICT2
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
 #: What a block with 8-bit attention takes off a call: 21.97 of 26.16 s a step with 26 such blocks, one H100.
@@ -94,7 +96,9 @@ def estimates(
         found.append(
             Estimate(
                 gang_size=size,
-                is_measured=size in MEASURED[gpu].call_s and approximations.attention == "exact",
+                is_measured=bundle.recipe == _MEASURED_FAMILY
+                and size in MEASURED[gpu].call_s
+                and approximations.attention == "exact",
                 clip_seconds=total_s / clips,
                 longest_seconds=max(seconds),
                 clips_a_gpu_hour=3600 * clips / (total_s * size),
@@ -138,8 +142,10 @@ def clip_seconds(
     """Of its gang: one clip of this group, its conditioning frames encoded and its views decoded."""
     pixels = bundle.height * bundle.width * bundle.num_frames / (704 * 1280 * 29)
     views_a_rank = math.ceil(group.n_views / gang_size)
-    tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + _ENCODE_SHARE[group.num_conditional_frames])
+    encoded = _ENCODE_SHARE[group.num_conditional_frames] + bundle.recipe.has_control  # of control videos, every frame
+    tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + encoded)
     scale = _arithmetic(group.n_views * bundle.tokens_per_view) / _arithmetic(_VIEWS * _TOKENS)
+    scale *= 1 + bundle.network.num_control_blocks / bundle.network.num_blocks
     return exact_calls(group, approximations, bundle.recipe) * scale * call_seconds(gpu, gang_size) + tokenizer_s
 
 
@@ -148,7 +154,7 @@ def exact_calls(group: ClipGroup, approximations: Approximations, family: Family
     passes = family.passes(group.num_steps)
 
     def calls(number: int) -> float:
-        texts = 2 if group.guided and approximations.is_guided(number, passes) else 1
+        texts = 2 if (group.guided or family.no_negative) and approximations.is_guided(number, passes) else 1
         return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(number, passes, _BLOCKS)))
 
     return sum(map(calls, range(passes)))

@@ -18,7 +18,7 @@ from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.manifest.table import CheckedRows
 from cosmos_ray.manifest.vectors import flat
-from cosmos_ray.models.text.tokens import READ_ASCII_BYTES, READ_BYTES
+from cosmos_ray.models.text.tokens import READ_ASCII_BYTES
 from cosmos_ray.words import counted
 
 #: Of all captions that are counted: a few seconds' work.
@@ -41,7 +41,9 @@ class PlanWarning:
 class LongCaptions:
     """The longest captions of a manifest, each with the number of clips that have it and a row of theirs."""
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES, overhead: int = 0) -> None:
+        """overhead: tokens beside a caption's own (`tokens.overhead_of`)."""
+        self._ascii_bytes = READ_ASCII_BYTES - overhead
         self._room = most_bytes
         self._order = itertools.count()
         self._longest: list[tuple[int, int, str, int, str]] = []  # a heap: bytes, order, caption, clips, row
@@ -64,7 +66,7 @@ class LongCaptions:
     def _add(self, texts: pa.StringArray, clips: np.ndarray, rows: pa.StringArray) -> None:
         """texts: captions, may be null."""
         size = pc.fill_null(pc.binary_length(texts), 0)
-        is_short = pc.less_equal(size, pc.if_else(pc.string_is_ascii(texts), READ_ASCII_BYTES, READ_BYTES))
+        is_short = pc.less_equal(size, pc.if_else(pc.string_is_ascii(texts), self._ascii_bytes, self._ascii_bytes // 6))
         places = np.flatnonzero(~pc.fill_null(is_short, True).to_numpy(zero_copy_only=False) & (clips > 0))
         if not len(places):
             return

@@ -156,6 +156,8 @@ def references_of(clip: Clip) -> Iterator[tuple[str, str]]:
     if clip.num_conditional_frames:
         for uri in clip.inputs:
             yield clip.input_column, uri
+        for uri in clip.controls:
+            yield "control_videos", uri
         for uris in clip.frames:
             for uri in uris[-clip.num_conditional_frames :]:
                 yield "input_frames", uri

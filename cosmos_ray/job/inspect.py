@@ -50,7 +50,9 @@ def inspect_video(
     )
     nothing = dict.fromkeys(_FACTS)
     try:
-        (file,), found = take_inputs(clip, (bundle.height, bundle.width), config.rules, Source(reach=config.reach("")))
+        (file,), found = take_inputs(
+            clip, (bundle.height, bundle.width), config.of(bundle.recipe), Source(reach=config.reach(""))
+        )
         assert found is not None
         refuse_doubtful(found.warnings, config.strict)
     except RowError as error:

@@ -120,6 +120,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     check_ffmpeg()
     bundle = bundle_of(config).with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
+    bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
     if problems:
         raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
@@ -137,7 +138,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     manifest = open_manifest(config.manifest)
-    found = survey(manifest, defaults, state)
+    found = survey(manifest, defaults, state, family=bundle.recipe)
     plan = found.plan
     run = Run(
         manifest=config.manifest,
@@ -150,7 +151,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         sampling=asdict(defaults),
         removed=plan.removed,
         approximations=config.sampling.approximations.chosen,
-        inputs=config.inputs.chosen,
+        inputs=config.inputs.of(bundle.recipe).chosen,
     )
     if known is not None:
         check_same(storage, known, run)

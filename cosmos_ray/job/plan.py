@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
@@ -22,7 +23,7 @@ from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row
 from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
-from cosmos_ray.models.text.tokens import token_counter
+from cosmos_ray.models.text.tokens import overhead_of, token_counter
 from cosmos_ray.words import counted
 
 _EXAMPLES = 20
@@ -136,17 +137,22 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     defaults = row_defaults(bundle, config.sampling)
-    return survey(open_manifest(config.manifest), defaults, state, token_counter(bundle)).plan
+    return survey(open_manifest(config.manifest), defaults, state, token_counter(bundle), bundle.recipe).plan
 
 
 def survey(
-    manifest: Manifest, defaults: RowDefaults, state: LedgerState, tokens: Callable[[str], int] | None = None
+    manifest: Manifest,
+    defaults: RowDefaults,
+    state: LedgerState,
+    tokens: Callable[[str], int] | None = None,
+    family: Family = PREDICT2,
 ) -> Survey:
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
+    family: of the model.
     """
-    counts = _Counts(state, LongCaptions() if tokens else None)
+    counts = _Counts(state, LongCaptions(overhead=overhead_of(family)) if tokens else None, family)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -176,8 +182,8 @@ class _Place:
 class _Counts:
     """A plan in the making."""
 
-    def __init__(self, state: LedgerState, captions: LongCaptions | None) -> None:
-        self._state = state
+    def __init__(self, state: LedgerState, captions: LongCaptions | None, family: Family) -> None:
+        self._state, self._family = state, family
         self._captions = captions
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
         self._doubted: dict[str, str] = {}  # the first row of each
@@ -264,7 +270,9 @@ class _Counts:
         for place in np.flatnonzero(left & ~right).tolist():
             clip = doubtful[int(fan.rows[place])][int(fan.samples[place])]
             if clip.error is None:
-                self._groups[clip.n_views, clip.num_steps, bool(clip.negative_prompt), clip.num_conditional_frames] += 1
+                self._groups[clip.n_views, clip.num_steps, bool(clip.negative_prompt), clip.num_conditional_frames] += (
+                    clip.num_chunks  # each costs as a clip does
+                )
 
     def _find_changed(
         self,
@@ -329,7 +337,7 @@ class _Counts:
             clips - done - failed,
             tuple(self._changed),
             tuple(self._examples),
-            self._unguided,
+            0 if self._family.no_negative else self._unguided,
             counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
             tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
         )

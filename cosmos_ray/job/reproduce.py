@@ -134,6 +134,7 @@ def _model_of(sidecar: dict[str, Any]) -> str:
 def _check_model(config: GenerateConfig, sidecar: dict[str, Any]) -> None:
     bundle = bundle_of(config).with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
+    bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
     if bundle.fingerprint != sidecar["model"]["fingerprint"]:
         raise UsageError(
             f"model {config.model} is not the one that made the clip: found fingerprint {bundle.fingerprint}, expected "
@@ -152,6 +153,9 @@ def _manifest_of(clip: Clip) -> bytes:
         "input_video": clip.inputs[0] if column == "input_video" else None,
         "input_videos": list(clip.inputs) if clip.inputs and column == "input_videos" else None,
         "input_frames": dict(zip(clip.cameras, map(list, clip.frames), strict=True)) if clip.frames else None,
+        "control_videos": list(clip.controls) or None,
+        "control_weight": clip.control_weight if clip.controls else None,
+        "num_chunks": clip.num_chunks if clip.num_chunks > 1 else None,
         "views": list(clip.views) or None,
         **{
             name: getattr(clip, name)

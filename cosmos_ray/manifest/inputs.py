@@ -39,6 +39,14 @@ def inputs_of(row: Mapping[str, Any], cameras: Sequence[str], base: str) -> tupl
     return tuple(reference("input_videos", uri, base) for uri in _in_order("input_videos", many, cameras))
 
 
+def controls_of(row: Mapping[str, Any], cameras: Sequence[str], base: str) -> tuple[str, ...]:
+    """URIs of the control videos, one a camera; () for a row without. Raises RowError."""
+    found = _given(row.get("control_videos"))
+    if found is None:
+        return ()
+    return tuple(reference("control_videos", uri, base) for uri in _in_order("control_videos", found, cameras))
+
+
 def frames_of(row: Mapping[str, Any], cameras: Sequence[str], base: str) -> tuple[tuple[str, ...], ...]:
     """URIs of the pictures, in order of time, a tuple a camera; () for a row without. Raises RowError."""
     found = _given(row.get("input_frames"))

@@ -19,6 +19,9 @@ OURS = (
     "input_video",
     "input_videos",
     "input_frames",
+    "control_videos",
+    "control_weight",
+    "num_chunks",
     "views",
     "n_views",
     "num_conditional_frames",
@@ -42,6 +45,7 @@ _ALIASES: dict[tuple[str, ...], str] = {
     "frame_paths",
     ("num_conditional_frames",): "num_frames n_frames num_input_frames num_cond_frames num_conditioning_frames "
     "num_latent_conditional_frames conditional_frames conditioning_frames cond_frames inference_type",
+    ("control_videos",): "control_video control_path control_paths control_video_path hdmap_videos hdmap_video",
     ("num_steps",): "steps num_inference_steps inference_steps sampling_steps num_sampling_steps denoising_steps "
     "n_steps sample_steps diffusion_steps",
     ("guidance",): "guidance_scale cfg cfg_scale guidance_strength guidance_weight true_cfg_scale",
@@ -50,7 +54,19 @@ _ALIASES: dict[tuple[str, ...], str] = {
     ("views", "n_views"): "camera cameras camera_names view_names camera_views",
     ("n_views", "views"): "num_views n_cameras num_cameras view_count",
 }
-_NUMBERS = frozenset({"n_views", "num_conditional_frames", "num_steps", "num_samples", "guidance", "seed", "fps"})
+_NUMBERS = frozenset(
+    {
+        "n_views",
+        "num_conditional_frames",
+        "num_steps",
+        "num_samples",
+        "num_chunks",
+        "control_weight",
+        "guidance",
+        "seed",
+        "fps",
+    }
+)
 _JOINED = {ours.replace("_", ""): ours for ours in OURS}
 _OURS_OF = {_alias.replace("_", ""): _ours for _ours, _aliases in _ALIASES.items() for _alias in _aliases.split()}
 

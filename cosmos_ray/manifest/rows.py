@@ -20,11 +20,12 @@ import pyarrow as pa
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
 from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of
-from cosmos_ray.manifest.inputs import frames_of, inputs_of, reference, views_of
+from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, reference, views_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
+MAX_CHUNKS = 100
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
 #: A warning: what the row gives and nothing takes.
 UNUSED_INPUT = "the input is not used: num_conditional_frames is 0"
@@ -50,6 +51,7 @@ class Clip:
     views: what the row names, in the order of everything else here; empty where that is the first n_views.
     frames: instead of inputs, URIs of pictures in order of time, a tuple a view.
     row_hash: of everything that decides the video. error: why it cannot be made.
+    controls: URIs of control videos, one a view. num_chunks: how often the clip is gone on with.
     warnings: what is doubtful in the row, and decides nothing. is_stacked: the input is one video of all views.
     """
 
@@ -72,6 +74,9 @@ class Clip:
     frames: tuple[tuple[str, ...], ...] = ()
     warnings: tuple[str, ...] = ()
     is_stacked: bool = False
+    controls: tuple[str, ...] = ()
+    control_weight: float = 1.0
+    num_chunks: int = 1
 
     @property
     def input_column(self) -> str:
@@ -92,7 +97,7 @@ class Clip:
     @staticmethod
     def from_json(text: str) -> Clip:
         fields = json.loads(text)
-        for name in ("prompts", "inputs", "views", "frames", "warnings"):
+        for name in ("prompts", "inputs", "views", "frames", "warnings", "controls"):
             fields[name] = tuple(fields.get(name, ()))  # clips of 0.1.0 have fewer
         return Clip(**{**fields, "frames": tuple(map(tuple, fields["frames"]))})
 
@@ -100,7 +105,7 @@ class Clip:
 def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Plain dicts; maps of cameras become dicts too, unless they name one twice."""
     rows: list[dict[str, Any]] = batch.to_pylist()
-    for column in ("input_videos", "input_frames"):
+    for column in ("input_videos", "input_frames", "control_videos"):
         if column in batch.schema.names and pa.types.is_map(batch.schema.field(column).type):
             for row in rows:
                 pairs = row[column]
@@ -174,6 +179,9 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             views=() if cameras == VIEWS[:n_views] else cameras,
             frames=frames,
             is_stacked=row.get("input_video") is not None,
+            controls=controls_of(row, cameras, base),
+            control_weight=_number(row, "control_weight", 1.0, 0.0, 1.0),
+            num_chunks=_integer(row, "num_chunks", 1, 1, MAX_CHUNKS),
             warnings=(UNUSED_INPUT,) if (inputs or frames) and not conditional_frames else (),
         )
     )
@@ -187,6 +195,9 @@ def _hashed(clip: Clip) -> Clip:
         del fields[not_deciding]
     for newer in ("views", "frames"):  # rows that do not use them keep the hash that they had before
         if not fields[newer]:
+            del fields[newer]
+    for newer, usual in (("controls", ()), ("control_weight", 1.0), ("num_chunks", 1)):
+        if fields[newer] == usual:
             del fields[newer]
     return replace(clip, row_hash=_hash(fields))
 

@@ -154,7 +154,7 @@ def check_batch(batch: pa.RecordBatch, defaults: RowDefaults, base: str) -> Chec
     prompts, found = _prompts(batch, n_views, is_there(embeddings))
     right &= found
     inputs, found = table_inputs.inputs(batch, n_views, cameras.rig, base)
-    right &= found & ~table_inputs.has_frames(batch)
+    right &= found & ~table_inputs.has_frames(batch) & table_inputs.is_usual(batch)
     has_input = np.any([is_there(one) for one in inputs], axis=0)
     frames = integer("num_conditional_frames", has_input.astype(np.int64), 0, max(LATENT_FRAMES))
     right &= np.isin(frames, list(LATENT_FRAMES)) & (has_input | (frames == 0))

@@ -84,6 +84,12 @@ def has_frames(batch: pa.RecordBatch) -> np.ndarray:
     return np.any([np.zeros(batch.num_rows, bool), *fields], axis=0)
 
 
+def is_usual(batch: pa.RecordBatch) -> np.ndarray:
+    """bool, one a row: it asks for neither control videos nor more than one chunk, which are looked at row by row."""
+    said = [column_of(batch, name) for name in ("control_videos", "control_weight", "num_chunks")]
+    return ~np.any([np.zeros(batch.num_rows, bool), *(is_there(one) for one in said if one is not None)], axis=0)
+
+
 def inputs(
     batch: pa.RecordBatch, n_views: np.ndarray, rig: Sequence[str], base: str
 ) -> tuple[tuple[pa.StringArray, ...], np.ndarray]:

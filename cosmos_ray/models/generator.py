@@ -21,19 +21,18 @@ from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.request import TEXT_TOKENS, VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import sampler
-from cosmos_ray.models.bundle.bundle import Bundle, Numerics, RandomWeights, check_world_size
-from cosmos_ray.models.bundle.convert import load_dit_state, load_vae_state
-from cosmos_ray.models.bundle.files import local_path, source_key
-from cosmos_ray.models.bundle.shapes import dit_shapes, vae_shapes
-from cosmos_ray.models.bundle.weights import random_state_dict
-from cosmos_ray.models.network.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT, patchify, unpatchify
+from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
+from cosmos_ray.models.chunks import DONE, Chunks
+from cosmos_ray.models.network.dit import NUMERICS_DTYPE, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.network.fp8 import check_fp8
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
+from cosmos_ray.models.parts import load_network, load_text_encoder, load_vae
 from cosmos_ray.models.sampler import Grid, SamplerState
-from cosmos_ray.models.text import t5, text
-from cosmos_ray.models.text.tokens import cut_captions, texts_of
+from cosmos_ray.models.text import reason1, text
+from cosmos_ray.models.text.layout import caption_texts, negative_texts
+from cosmos_ray.models.text.tokens import cut_captions, overhead_of, texts_of
 from cosmos_ray.models.timing import timed
-from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8
+from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8, truncated_to_uint8
 from cosmos_ray.words import counted
 
 #: Views decoded in one call on a CPU, where small models gain from it; a GPU is full with one.
@@ -48,7 +47,7 @@ class Generator:
     parallel: ContextParallel
     network: MultiviewDiT
     vae: WanVAE
-    text_encoder: text.TextEncoder | None
+    text_encoder: text.TextEncoder | reason1.Reason1Encoder | None
     approximations: Approximations = EXACT
 
     @classmethod
@@ -78,13 +77,14 @@ class Generator:
         text_device = "cpu" if bundle.text_encoder_device == "cpu" else device
         seconds = {} if seconds is None else seconds
         with timed(seconds, "network"):
-            network = _load_network(bundle).to(device, dtype)
+            network, of_text = load_network(bundle)
+            network = network.to(device, dtype)
         with timed(seconds, "vae"):
-            vae = _load_vae(bundle).to(device, dtype)
+            vae = load_vae(bundle).to(device, dtype)
         text_encoder = None
         if parallel.rank == 0:
             with timed(seconds, "text encoder"):
-                text_encoder = _load_text_encoder(bundle).to(text_device)
+                text_encoder = load_text_encoder(bundle, of_text).to(text_device)
         return cls(bundle, parallel, network, vae, text_encoder, approximations)
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
@@ -98,18 +98,32 @@ class Generator:
     def embed(self, request: ClipRequest) -> ClipRequest:
         """The request with its captions, and its negative prompt, as embeddings. Local; unchanged if it has them.
 
-        One caption goes to view 0, as the published model expects; a list captions each view. The negative prompt
-        goes to view 0; an empty one leaves no unconditional branch.
+        One caption goes to the view that looks ahead, as the published models expect; a list captions each view. What
+        an empty view's text is, and where the negative prompt goes, is the family's to say (`text.layout`).
         """
-        if is_embedded(request):
+        if self._is_embedded(request):
             return request
         if self.text_encoder is None:
             raise UsageError(f"clip `{request.id}` has no text embeddings, and only rank 0 has the text encoder")
-        views = request.n_views
-        positive = request.text.positive if request.text else self._encode_views(request.prompts, views)
-        negative = self._encode_views([request.negative_prompt], views) if request.negative_prompt else None
+        family, prefix = self.bundle.recipe, self.bundle.sampling.camera_prefix
+        captions, views = request.prompts, request.views
+        if request.text:
+            positive = request.text.positive
+        elif len(captions) in (1, len(views)):
+            positive = self._encoded(caption_texts(captions, views, family, prefix))
+        else:
+            expected = f"1, or one for each of {counted(len(views), 'view')}"
+            raise column_error("prompt", counted(len(captions), "caption"), expected)
+        negative = None
+        if family.no_negative and isinstance(self.text_encoder, reason1.Reason1Encoder):
+            negative = (self.text_encoder.no_text(),) * len(views)
+        elif request.negative_prompt:
+            negative = self._encoded(negative_texts(request.negative_prompt, captions, views, family, prefix))
         named = texts_of(request.views, () if request.text else request.prompts, request.negative_prompt)
-        return replace(request, text=ClipText(positive, negative, cut_captions(named, self.text_encoder.tokens_of)))
+        return replace(
+            request,
+            text=ClipText(positive, negative, cut_captions(named, self.text_encoder.tokens_of, overhead_of(family))),
+        )
 
     def denoise(
         self,
@@ -118,7 +132,8 @@ class Generator:
         resume: SamplerState | None = None,
         on_state: Callable[[SamplerState], None] | None = None,
     ) -> Tensor:
-        """This rank's share [V, l, 64] float32 of the clip's latents, on its device. Collective.
+        """This rank's share [V, l, 64] float32 of the clip's latents, on its device; of several chunks, side by side in
+        the last axis. Collective.
 
         on_step(done, total) follows each pass of the family; on_state gets the run's state at its
         start and after each pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every
@@ -127,32 +142,52 @@ class Generator:
         self._check(request)
         if self.parallel.world_size == 1:
             request = self.embed(request)
-        if request.text is None or not is_embedded(request):
+        if request.text is None or not self._is_embedded(request):
             # All ranks raise alike: rank 0 going on alone would hang in its first exchange.
             raise UsageError(f"clip `{request.id}` has no text embeddings: in a gang, rank 0 must embed it first")
-        negative = request.text.negative
-        latents_VlP = sampler.denoise(
+        chunks = Chunks(self.bundle.recipe.passes(request.num_steps), request.num_chunks, on_step, on_state, resume)
+        while (number := len(chunks.done_VlP)) < request.num_chunks:
+            if number:
+                request = self._next_chunk(request, number, chunks.done_VlP[-1])
+            chunks.add(self._denoise_chunk(request, number, chunks))
+        latents_VlP = chunks.together()
+        self._check_finite(latents_VlP)
+        return latents_VlP
+
+    def _denoise_chunk(self, request: ClipRequest, number: int, chunks: Chunks) -> Tensor:
+        assert request.text is not None
+        negative, family = request.text.negative, self.bundle.recipe
+        return sampler.denoise(
             self.network,
             grid=self._grid(request.n_views),
             view_ids=request.view_ids,
             condition_VlP=self._encode_conditioning(request),
-            num_condition_latents=self.bundle.recipe.latent_frames[request.num_conditional_frames],
+            num_condition_latents=family.latent_frames[request.num_conditional_frames],
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
             approximations=self.approximations,
             num_steps=request.num_steps,
-            seed=request.seed,
+            seed=request.seed + number if family.chunk_seed == "next" else request.seed,
             noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),
             model_fps=self.bundle.model_fps,
             parallel=self.parallel,
-            family=self.bundle.recipe,
-            on_step=on_step,
-            on_state=on_state,
-            resume=resume,
+            family=family,
+            control_VlP=self._encode_controls(request, number),
+            control_weight=request.control_weight,
+            on_step=chunks.on_step,
+            on_state=chunks.on_state,
+            resume=chunks.take_resume(),
         )
-        self._check_finite(latents_VlP)
-        return latents_VlP
+
+    def _next_chunk(self, request: ClipRequest, number: int, before_VlP: Tensor) -> ClipRequest:
+        """What the next chunk is made from: the last frame of the one before, as it is decoded on each view's owner."""
+        shape = (request.n_views, 1, self.bundle.height, self.bundle.width, 3)
+        frames = np.zeros(shape, np.uint8)
+        for view, video_THWC in self.decode(self.collect(before_VlP, request.views)).items():
+            frames[request.views.index(view), 0] = video_THWC[-1]
+        noise = None if self.bundle.recipe.chunk_seed == "next" else request.noise
+        return replace(request, frames=frames, num_conditional_frames=1, noise=noise)
 
     def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
         """What `on_state` got, whole: step, and the state's tensors [V, L, P] float32; {} beside rank 0. Collective."""
@@ -168,17 +203,21 @@ class Generator:
             return shard(torch.from_numpy(np.array(packed[name])), self.parallel).to(self.network.device)
 
         return SamplerState(
-            int(packed["step"]), {name: share(name) for name in self.bundle.recipe.state if name in packed}
+            int(packed["step"]), {name: share(name) for name in (*self.bundle.recipe.state, DONE) if name in packed}
         )
 
-    def collect(self, latents_VlP: Tensor, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
-        """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks). Collective.
+    def collect(self, latents: Tensor, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
+        """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks); of several chunks,
+        [chunks, C, t, H/8, W/8]. Collective.
 
         views: the request's, where they are not the first ones of the rig.
         """
-        grid = self._grid(latents_VlP.shape[0])
-        owned = gather_views_to_owners(latents_VlP, self.parallel)
-        return {views[view]: unpatchify(tokens_LP, grid) for view, tokens_LP in owned.items()}
+        grid = self._grid(latents.shape[0])
+        values = self.bundle.vae.z_dim * self.bundle.network.patch_spatial**2
+        owners = [gather_views_to_owners(part, self.parallel) for part in latents.split(values, dim=-1)]
+        chunks = [{view: unpatchify(tokens_LP, grid) for view, tokens_LP in of.items()} for of in owners]
+        owned = chunks[0] if len(chunks) == 1 else {v: torch.stack([one[v] for one in chunks]) for v in chunks[0]}
+        return {views[view]: latents_CTHW for view, latents_CTHW in owned.items()}
 
     def decode(self, latents: Tensor | Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Frames uint8 [T, H, W, 3] of the views this rank owns.
@@ -187,15 +226,17 @@ class Generator:
         other rank, so it can run while the gang denoises the next clip).
         """
         collected = self.collect(latents) if isinstance(latents, Tensor) else latents
-        names = list(collected)
+        parts = [(name, one) for name, found in collected.items() for one in found.view(-1, *found.shape[-4:])]
         at_once = _CPU_DECODE_VIEWS if self.vae.device.type == "cpu" else 1
-        frames: dict[str, np.ndarray] = {}
-        for start in range(0, len(names), at_once):
-            batch = names[start : start + at_once]
-            video_VCTHW = self.vae.decode(torch.stack([collected[name] for name in batch]))
-            frames_VTHWC = signed_to_uint8(video_VCTHW).permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
-            frames.update(zip(batch, frames_VTHWC, strict=True))
-        return frames
+        to_bytes = truncated_to_uint8 if self.bundle.recipe.truncates else signed_to_uint8
+        frames: dict[str, list[np.ndarray]] = {name: [] for name in collected}
+        for start in range(0, len(parts), at_once):
+            batch = parts[start : start + at_once]
+            video_VCTHW = self.vae.decode(torch.stack([latents_CTHW for _, latents_CTHW in batch]))
+            frames_VTHWC = to_bytes(video_VCTHW).permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
+            for (name, _), frames_THWC in zip(batch, frames_VTHWC, strict=True):
+                frames[name].append(frames_THWC[1:] if frames[name] else frames_THWC)
+        return {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in frames.items()}
 
     def _grid(self, views: int) -> Grid:
         patch = 8 * self.bundle.network.patch_spatial
@@ -216,6 +257,7 @@ class Generator:
         if request.text and len(request.text.positive) != request.n_views:
             given = counted(len(request.text.positive), "view")
             raise column_error("prompt_embedding", given, counted(request.n_views, "view"))
+        self._check_controls(request)
         if request.num_conditional_frames:
             expected_shape = (request.n_views, request.num_conditional_frames, bundle.height, bundle.width, 3)
             frames = request.frames
@@ -223,14 +265,27 @@ class Generator:
                 found = "no frames" if frames is None else f"{frames.dtype} frames {list(frames.shape)}"
                 raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
 
-    def _encode_views(self, captions: Sequence[str], views: int) -> tuple[np.ndarray, ...]:
-        """[M, D] a view: one caption for view 0 and none for the others, or one each. An empty caption is no text."""
-        if len(captions) not in (1, views) or self.text_encoder is None:
-            expected = f"1, or one for each of {counted(views, 'view')}"
-            raise column_error("prompt", counted(len(captions), "caption"), expected)
-        every = [*captions, *[""] * (views - len(captions))]
+    def _check_controls(self, request: ClipRequest) -> None:
+        bundle, family = self.bundle, self.bundle.recipe
+        if request.num_chunks != 1 and (family.chunk_seed is None or request.num_chunks < 1):
+            raise column_error("num_chunks", request.num_chunks, "1" if family.chunk_seed is None else "at least 1")
+        frames = family.frames(bundle.num_frames, request.num_chunks)
+        expected = (request.n_views, frames, bundle.height, bundle.width, 3) if family.has_control else None
+        found = None if request.controls is None else request.controls.shape
+        if found != expected:
+            words = "null: the model has no control branch" if expected is None else f"uint8 frames {list(expected)}"
+            raise column_error("control_videos", found and list(found), words)
+
+    def _is_embedded(self, request: ClipRequest) -> bool:
+        """Whether nothing is left for the text encoder to do: rows with embeddings may lack the negative prompt's."""
+        is_guided = self.bundle.recipe.is_guided(request.negative_prompt)
+        return request.text is not None and (request.text.negative is not None or not is_guided)
+
+    def _encoded(self, texts: Sequence[str | None]) -> tuple[np.ndarray, ...]:
+        """[M, D] a view; none for a view without text."""
+        assert self.text_encoder is not None
         empty = np.zeros((0, self.bundle.text_width), np.float32)
-        return tuple(self.text_encoder.encode([caption])[0] if caption.strip() else empty for caption in every)
+        return tuple(empty if text is None else self.text_encoder.encode([text])[0] for text in texts)
 
     def _text_windows(self, embeddings: Sequence[np.ndarray]) -> Tensor:
         """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to.
@@ -244,26 +299,38 @@ class Generator:
         return windows_VMD
 
     def _encode_conditioning(self, request: ClipRequest) -> Tensor | None:
-        """This rank's share [V, l, P] of the conditioning latents, zero after the conditional frames. Collective.
+        """This rank's share [V, l, P] of the conditioning latents, zero after the conditional frames. Collective."""
+        if request.frames is None or request.num_conditional_frames == 0:
+            return None
+        return self._encode(request.frames, self.bundle.recipe.latent_frames[request.num_conditional_frames])
+
+    def _encode_controls(self, request: ClipRequest, number: int) -> Tensor | None:
+        """This rank's share [V, l, P] of the latents of a chunk's control frames. Collective."""
+        if request.controls is None:
+            return None
+        frames = self.bundle.num_frames
+        first = number * (frames - 1)
+        return self._encode(request.controls[:, first : first + frames], self.bundle.state_t)
+
+    def _encode(self, frames_VTHWC: np.ndarray, latent_frames: int) -> Tensor:
+        """This rank's share [V, l, P] of the latents of frames that each view begins with, then zeros. Collective.
 
         Each view is encoded by the rank that owns it and by no other, so that all ranks hold the same bits.
         """
-        if request.frames is None or request.num_conditional_frames == 0:
-            return None
-        grid = self._grid(request.n_views)
-        latents = self.bundle.recipe.latent_frames[request.num_conditional_frames]
-        size = (self.bundle.vae.z_dim, latents, 2 * grid.height, 2 * grid.width)
+        views = len(frames_VTHWC)
+        grid = self._grid(views)
+        size = (self.bundle.vae.z_dim, latent_frames, 2 * grid.height, 2 * grid.width)
         ranks, rank = self.parallel.world_size, self.parallel.rank
-        encoded_vCkHW = torch.zeros(-(-request.n_views // ranks), *size, device=self.vae.device)
-        for slot, view in enumerate(range(rank, request.n_views, ranks)):
-            frames_THWC = torch.from_numpy(np.ascontiguousarray(request.frames[view])).to(self.vae.device)
+        encoded_vCkHW = torch.zeros(-(-views // ranks), *size, device=self.vae.device)
+        for slot, view in enumerate(range(rank, views, ranks)):
+            frames_THWC = torch.from_numpy(np.ascontiguousarray(frames_VTHWC[view])).to(self.vae.device)
             video_1CTHW = normalise_frames(frames_THWC.permute(3, 0, 1, 2)[None], self.vae.dtype)
             encoded_vCkHW[slot] = self.vae.encode(video_1CTHW)[0]
         # View v is in slot v // ranks of rank v % ranks.
         gathered_Pv = gather_all(encoded_vCkHW.flatten(1)[None], self.parallel).unflatten(1, (ranks, -1))[0]
-        latents_VCkHW = gathered_Pv.transpose(0, 1).flatten(0, 1)[: request.n_views].unflatten(1, size)
+        latents_VCkHW = gathered_Pv.transpose(0, 1).flatten(0, 1)[:views].unflatten(1, size)
         given_VLP = patchify(latents_VCkHW)
-        tokens_VLP = given_VLP.new_zeros(request.n_views, grid.tokens_per_view, given_VLP.shape[-1])
+        tokens_VLP = given_VLP.new_zeros(views, grid.tokens_per_view, given_VLP.shape[-1])
         tokens_VLP[:, : given_VLP.shape[1]] = given_VLP
         return shard(tokens_VLP, self.parallel)
 
@@ -273,50 +340,3 @@ class Generator:
             dist.all_reduce(is_bad, op=dist.ReduceOp.MAX, group=self.parallel.group)
         if is_bad.item():
             raise RowError("the model's latents are not finite (NaN or infinity)", "model")
-
-
-def is_embedded(request: ClipRequest) -> bool:
-    """Whether nothing is left for the text encoder to do: rows with embeddings may still lack the negative prompt's."""
-    return request.text is not None and (request.text.negative is not None or not request.negative_prompt)
-
-
-def _load_network(bundle: Bundle) -> MultiviewDiT:
-    config = DiTConfig(state_t=bundle.state_t, **bundle.network.model_dump())
-    with torch.device("meta"):
-        network = MultiviewDiT(config)
-    source = bundle.file("dit")
-    if isinstance(source, RandomWeights):
-        shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-        network.load(random_state_dict(shapes, source.random_seed))
-    else:
-        try:
-            stored = torch.bfloat16 if bundle.numerics == "reference" else None
-            path, shapes = local_path(bundle, "dit"), dit_shapes(bundle.network)
-            network.load(load_dit_state(path, source_key(bundle, "dit"), shapes, bundle.dit_prefix, stored))
-        except (ValueError, UsageError) as error:
-            raise UsageError(f"bundle `{bundle.name}`, files.dit: {error}") from error
-    return network.eval()
-
-
-def _load_vae(bundle: Bundle) -> WanVAE:
-    source = bundle.file("vae")
-    if isinstance(source, RandomWeights):
-        return WanVAE.random(bundle.vae, source.random_seed)
-    stored = torch.bfloat16 if bundle.numerics == "reference" else None
-    path, shapes = local_path(bundle, "vae"), vae_shapes(bundle.vae)
-    return WanVAE.from_published(
-        load_vae_state(path, source_key(bundle, "vae"), shapes, stored), **bundle.vae.model_dump()
-    )
-
-
-def _load_text_encoder(bundle: Bundle) -> text.TextEncoder:
-    reference = bundle.file("text_encoder")
-    dtype = getattr(torch, bundle.text_encoder_dtype)
-    if isinstance(reference, RandomWeights):
-        if bundle.text_encoder is None:
-            raise UsageError(f"bundle `{bundle.name}`: random text encoder without dimensions")
-        encoder = t5.random_encoder(bundle.text_encoder, bundle.text_width, reference.random_seed).to(dtype)
-    else:
-        path, source = local_path(bundle, "text_encoder"), source_key(bundle, "text_encoder")
-        encoder = t5.load_encoder(path, bundle.text_encoder, bundle.text_width, dtype, source)
-    return text.TextEncoder(text.load_tokenizer(local_path(bundle, "tokenizer")), encoder)

@@ -15,7 +15,7 @@ from tiny_scores import Setting, sample
 
 from cosmos_ray import Generator
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.models.bundle.bundle import NetworkDims, T5Dims, VaeDims
+from cosmos_ray.models.bundle.dims import NetworkDims, T5Dims, VaeDims
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from tiny_vae import normalise, round_weights
 
 from cosmos_ray import Generator
 from cosmos_ray.models import sampler
-from cosmos_ray.models.bundle.bundle import T5Dims, VaeDims, load_bundle
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.bundle.dims import T5Dims, VaeDims
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.parallel import ContextParallel

@@ -15,14 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_ray.models.bundle.bundle import NetworkDims, T5Dims, VaeDims
-from cosmos_ray.models.bundle.shapes import dit_shapes, t5_shapes, vae_shapes
+from cosmos_ray.models.bundle.convert import write_safetensors
+from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims, VaeDims
+from cosmos_ray.models.bundle.shapes import dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
 
 _BLOCK = 1 << 22
 #: Small sizes at which every name of the published files is there.
 SMALL_NETWORK = NetworkDims(model_channels=48, num_blocks=2, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16)
 SMALL_VAE = VaeDims(dim=4, num_res_blocks=2)
 SMALL_T5 = T5Dims(vocab_size=198, d_kv=4, d_ff=32, num_layers=2, num_heads=2)
+SMALL_QWEN2 = Qwen2Dims(
+    vocab_size=198, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+    intermediate_size=32,
+)  # fmt: skip
+#: The text tower of nvidia/Cosmos-Reason1-7B.
+REASON1_7B = Qwen2Dims(
+    vocab_size=152064, hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+    intermediate_size=18944,
+)  # fmt: skip
 #: google-t5/t5-11b, of width 1024.
 T5_11B = T5Dims(vocab_size=32128, d_kv=128, d_ff=65536, num_layers=24, num_heads=128)
 
@@ -139,3 +149,29 @@ def write_t5_folder(
     )
     state = t5_state(dims, width, dtype, decoder)
     torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+
+def write_reason1_folder(folder: Path, dims: Qwen2Dims, tokenizer: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """As nvidia/Cosmos-Reason1-7B: config.json, shards with more than the text tower, and a tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = dims.model_dump() | {
+        "model_type": "qwen2_5_vl",
+        "vision_config": {"depth": 1},
+        "tie_word_embeddings": False,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    block = random_block(4)
+    shapes = {f"model.{name}": shape for name, shape in qwen2_shapes(dims).items()}
+    others = {"visual.patch_embed.proj.weight": (8, 8), "lm_head.weight": (dims.vocab_size, 8)}
+    names = sorted(shapes)
+    where: dict[str, str] = {}
+    halves = (names[: len(names) // 2], [*names[len(names) // 2 :], *others])
+    for number, part in enumerate(halves, start=1):
+        file = f"model-{number:05d}-of-00002.safetensors"
+        tensors = {name: random_tensor(name, (shapes | others)[name], dtype, block) for name in part}
+        write_safetensors(folder / file, tensors, dtype)
+        where |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))

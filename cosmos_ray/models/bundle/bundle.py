@@ -12,11 +12,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.dims import NetworkDims, Positive, Qwen2Dims, Strict, T5Dims, VaeDims, family_problems
 from cosmos_ray.models.bundle.fetch import open_store
 from cosmos_ray.models.bundle.names import BUILT_IN, built_in_name
 from cosmos_ray.models.bundle.words import faults_in_words
@@ -38,22 +39,15 @@ BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
 #: Pixels a latent cell spans, and pixels a patch token spans, in height and width.
 PIXELS_PER_LATENT = 8
 PIXELS_PER_TOKEN = 16
-#: Channels that each kind of control video has in a control token: 16 of its latents, 7 that are not used.
-_CONTROL_CHANNELS = 23
 
 #: Half of a repository's id, as the hub has them.
 _NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
 _HF_URI = re.compile(
     rf"hf://(?P<repo>{_NAME}/{_NAME})@(?P<revision>[0-9a-f]{{40}})(?:/(?P<path>[^\s/]+(?:/[^\s/]+)*))?"
 )
-Positive = Annotated[int, Field(gt=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HubFile(_Strict):
+class HubFile(Strict):
     """A file (or, without `path`, a whole repository) of the Hugging Face hub at one revision."""
 
     repo: str
@@ -65,7 +59,7 @@ class HubFile(_Strict):
         return f"https://huggingface.co/{self.repo}"
 
 
-class FileRef(_Strict):
+class FileRef(Strict):
     """A file or folder: relative to the bundle's folder, or `hf://owner/repo@<40 hex revision>[/path]`.
 
     sha256: of the file; of a folder, `folder_sha256`. Required for relative URIs, since nothing else pins them.
@@ -99,84 +93,26 @@ class FileRef(_Strict):
         return HubFile(repo=match["repo"], revision=match["revision"], path=match["path"])
 
 
-class RandomWeights(_Strict):
+class RandomWeights(Strict):
     """Weights drawn from `numpy.random.RandomState(random_seed)`: the same with every version of torch."""
 
     random_seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class Files(_Strict):
+class Files(Strict):
     dit: FileRef | RandomWeights
     vae: FileRef | RandomWeights
     text_encoder: FileRef | RandomWeights
     tokenizer: FileRef
 
 
-class NetworkDims(_Strict):
-    """Dimensions of the multiview DiT under the names of its published configuration."""
-
-    model_channels: Positive
-    num_blocks: Positive
-    num_heads: Positive
-    adaln_lora_dim: Positive
-    crossattn_emb_channels: Positive
-    in_channels: Positive = 16
-    out_channels: Positive = 16
-    patch_spatial: Literal[2] = 2
-    n_cameras_emb: Positive = 7
-    view_condition_dim: Positive = 7
-    max_img_h: Positive = 240
-    max_img_w: Positive = 240
-    max_frames: Positive = 128
-    rope_h_extrapolation_ratio: float = 3.0
-    rope_w_extrapolation_ratio: float = 3.0
-    rope_t_extrapolation_ratio: float = 8 / 24
-    #: Width of raw text, where the checkpoint has a layer that makes crossattn_emb_channels of it.
-    crossattn_proj_in_channels: Positive | None = None
-    #: A control block steers the network after each so manieth of its blocks, from the first on; None: there are none.
-    vace_block_every_n: Positive | None = None
-    num_max_modalities: Positive = 8
-
-    @property
-    def num_control_blocks(self) -> int:
-        every = self.vace_block_every_n
-        return 0 if every is None else -(-self.num_blocks // every)
-
-    @property
-    def control_channels(self) -> int:
-        """Channels of a control token's latents, all kinds of control videos side by side."""
-        return _CONTROL_CHANNELS * self.num_max_modalities
-
-    def is_steered(self, block: int) -> bool:
-        """Whether what a control block says is added after this block."""
-        return self.vace_block_every_n is not None and block % self.vace_block_every_n == 0
-
-
-class VaeDims(_Strict):
-    """Dimensions of the Wan video autoencoder: width, latent channels, width factor a level, blocks a level."""
-
-    dim: Positive
-    z_dim: Positive = 16
-    dim_mult: tuple[Positive, ...] = (1, 2, 4, 4)
-    num_res_blocks: Positive = 2
-
-
-class T5Dims(_Strict):
-    """Dimensions of a T5 encoder whose weights come without a `config.json` of their own."""
-
-    vocab_size: Positive
-    d_kv: Positive
-    d_ff: Positive
-    num_layers: Positive
-    num_heads: Positive
-
-
-class Sampling(_Strict):
-    """What a manifest row that says nothing gets."""
+class Sampling(Strict):
+    """What a manifest row that says nothing gets. camera_prefix: captions are told which way their camera faces."""
 
     num_steps: Positive
     guidance: float
     negative_prompt: str
+    camera_prefix: bool = False
 
 
 #: Fields of a bundle that earlier releases did not have.
@@ -184,7 +120,7 @@ _NEWER = ("family",)
 _NEWER_OF_NETWORK = ("crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities")
 
 
-class Bundle(_Strict):
+class Bundle(Strict):
     """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second."""
 
     format: Literal[1] = 1
@@ -200,7 +136,7 @@ class Bundle(_Strict):
     sampling: Sampling
     network: NetworkDims
     vae: VaeDims
-    text_encoder: T5Dims | None = None
+    text_encoder: T5Dims | Qwen2Dims | None = None
     text_encoder_dtype: TextDtype = "bfloat16"
     text_encoder_device: TextDevice = "gang"
     dit_prefix: DitPrefix = "net."
@@ -230,6 +166,9 @@ class Bundle(_Strict):
             problems.append("files: required for generator `cosmos`")
         if self.files and isinstance(self.files.text_encoder, RandomWeights) and self.text_encoder is None:
             problems.append("text_encoder: its dimensions are required for random weights")
+        problems += family_problems(self.recipe, self.n_views, network, self.text_encoder)
+        if self.sampling.camera_prefix and self.recipe.text_encoder != "reason1":
+            problems.append(f"sampling.camera_prefix: family {self.family} was not trained with it")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -285,6 +224,8 @@ class Bundle(_Strict):
         for name in _NEWER_OF_NETWORK:
             if facts["network"][name] == NetworkDims.model_fields[name].default:
                 del facts["network"][name]
+        if not facts["sampling"]["camera_prefix"]:
+            del facts["sampling"]["camera_prefix"]
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -301,6 +242,14 @@ class Bundle(_Strict):
         found = {"text_encoder_device": device, "text_encoder_dtype": dtype}
         changed = {name: value for name, value in found.items() if value not in (None, getattr(self, name))}
         return self.model_copy(update=changed) if changed else self
+
+    def with_camera_prefix(self, is_on: bool | None) -> Bundle:
+        """The same bundle with captions that are told their camera, or not (another fingerprint); None: its own."""
+        if is_on in (None, self.sampling.camera_prefix):
+            return self
+        if self.recipe.text_encoder != "reason1":
+            raise UsageError(f"sampling.camera_prefix: model `{self.name}` was not trained with it")
+        return self.model_copy(update={"sampling": self.sampling.model_copy(update={"camera_prefix": is_on})})
 
     def file(self, kind: FileKind) -> FileRef | RandomWeights:
         """Where one part's weights come from. UsageError if the bundle has none (generator `fake`)."""

@@ -15,12 +15,14 @@ from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.bundle import Bundle, FileKind, FileRef, RandomWeights, fitting_world_sizes
 from cosmos_ray.models.bundle.cache import content_sha256
 from cosmos_ray.models.bundle.checkpoint import select_dit, select_exactly
+from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.fetch import open_store, size_of
 from cosmos_ray.models.bundle.files import cached_path, local_path
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
 from cosmos_ray.models.bundle.memory import parameters
-from cosmos_ray.models.bundle.shapes import dit_shapes, vae_shapes
-from cosmos_ray.models.bundle.t5_files import encoder_shapes, read_config, read_t5
+from cosmos_ray.models.bundle.qwen2_files import Qwen2Files, read_dims, read_qwen2
+from cosmos_ray.models.bundle.shapes import dit_shapes, qwen2_shapes, vae_shapes
+from cosmos_ray.models.bundle.t5_files import T5Files, encoder_shapes, read_config, read_t5
 from cosmos_ray.store.storage import explain
 from cosmos_ray.words import counted
 
@@ -58,6 +60,8 @@ def text_encoder_parameters(bundle: Bundle) -> int | None:
     if folder is None or not folder.is_dir():
         return None
     try:
+        if bundle.recipe.text_encoder == "reason1":
+            return parameters(qwen2_shapes(read_dims(folder)))
         return parameters(encoder_shapes(read_config(folder)))
     except ValueError:
         return None
@@ -136,7 +140,7 @@ def _check_content(
         elif kind == "vae":
             selection = select_exactly(header_of(path).shapes, vae_shapes(bundle.vae))
         elif kind == "text_encoder":
-            selection = read_t5(path, bundle.text_encoder, bundle.text_width).selection
+            selection = read_text_encoder(bundle, path).selection
         else:
             _check_tokenizer(path)
             return []
@@ -146,6 +150,15 @@ def _check_content(
         return [Finding("problem", kind, fault) for fault in selection.faults]
     ignored = f"; {selection.ignored_text()}" if selection.ignored else ""
     return [Finding("ok", kind, f"{counted(len(selection.names), 'tensor')}, names and shapes as expected{ignored}")]
+
+
+def read_text_encoder(bundle: Bundle, path: Path) -> T5Files | Qwen2Files:
+    """What the family's encoder consists of. Raises ValueError."""
+    dims = bundle.text_encoder
+    if bundle.recipe.text_encoder == "reason1":
+        own = dims if isinstance(dims, Qwen2Dims) else None
+        return read_qwen2(path, own, bundle.network.crossattn_proj_in_channels)
+    return read_t5(path, dims if isinstance(dims, T5Dims) else None, bundle.text_width)
 
 
 def _check_tokenizer(path: Path) -> None:

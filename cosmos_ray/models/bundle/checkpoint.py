@@ -97,6 +97,24 @@ def select_t5_encoder(found: Mapping[str, tuple[int, ...]], expected: Shapes) ->
     return Selection(names, ignored, tuple(faults))
 
 
+def select_text_tower(found: Mapping[str, tuple[int, ...]], expected: Shapes) -> Selection:
+    """The text tower in a checkpoint of a model of language and pictures, whatever its names begin with."""
+    leads = ("model.language_model.", "language_model.model.", "model.", "")
+    lead = next((lead for lead in leads if f"{lead}embed_tokens.weight" in found), "")
+    names = {name: lead + name for name in expected}
+    used = set(names.values())
+    others = re.compile(r"(model\.)?visual\.|(language_model\.)?lm_head\.")
+    ignored = _by_kind(
+        (name for name in found if name not in used),
+        lambda name: "weights for pictures and words" if others.match(name) else _UNKNOWN,
+    )
+    missing = [names[name] for name in expected if names[name] not in found]
+    faults = [_listed(f"{len(missing)} of {counted(len(expected), 'parameter')} missing", missing)] if missing else []
+    if misshapen := _misshapen(found, expected, names):
+        faults.append(_listed(f"{counted(len(misshapen), 'parameter')} of another shape", misshapen))
+    return Selection(names, ignored, tuple(faults))
+
+
 def _misshapen(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Mapping[str, str]) -> list[str]:
     """`NAME found [..], expected [..]` for each entry of another shape than expected."""
     return [

@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass
 
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
-from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, t5_shapes, vae_shapes
+from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
+from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
 
 #: Memory of the GPUs that the plan is compared with (H100, H200).
 GPU_BYTES = {"80 GB": 80_000_000_000, "141 GB": 141_000_000_000}
@@ -24,6 +25,8 @@ WHOLE_DECODE_SHARE = 1 / 3
 _SMALL_MODEL = 512 * 12
 #: T5-11B's encoder: assumed where the dimensions come with the weights and those are not at hand.
 T5_11B_ENCODER_PARAMETERS = 4_864_791_552
+#: Of the text tower of Cosmos-Reason1-7B.
+REASON1_7B_PARAMETERS = 7_070_619_136
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,16 @@ def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = No
     item = 2 if bundle.numerics == "reference" else 4
     text_item = 2 if bundle.text_encoder_dtype == "bfloat16" else 4
     on_gpu = bundle.text_encoder_device == "gang"
-    if bundle.text_encoder is not None:
+    if isinstance(bundle.text_encoder, T5Dims):
         text_parameters = parameters(t5_shapes(bundle.text_encoder, bundle.text_width))
+    elif isinstance(bundle.text_encoder, Qwen2Dims):
+        text_parameters = parameters(qwen2_shapes(bundle.text_encoder))
+    assumed = REASON1_7B_PARAMETERS if bundle.recipe.text_encoder == "reason1" else T5_11B_ENCODER_PARAMETERS
     return MemoryPlan(
         gang_size=gang_size,
         network=parameters(dit_shapes(bundle.network)) * item,
         vae=parameters(vae_shapes(bundle.vae)) * item,
-        text_encoder=(text_parameters or T5_11B_ENCODER_PARAMETERS) * text_item if on_gpu else 0,
+        text_encoder=(text_parameters or assumed) * text_item if on_gpu else 0,
         activations=activation_bytes(bundle, gang_size, item),
         latents=_latent_bytes(bundle, gang_size),
         decode=decode_bytes(bundle, gang_size, item),
@@ -96,9 +102,11 @@ def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
       receive buffers (3 + 3) take the place of the rotation's copies.
     * MLP, 11: residual stream, modulated input and its factors (3), hidden layer of 4 D before and after GELU (8).
 
+    A control branch has its own residual stream, and a hint (2).
+
     The rotary tables are 2 * 64 float32 a token.
     """
-    units = 14 if gang_size > 1 else 12
+    units = (14 if gang_size > 1 else 12) + (2 if bundle.recipe.has_control else 0)
     tokens = bundle.n_views * bundle.tokens_per_view // gang_size
     table = tokens // bundle.n_views * (bundle.network.model_channels // bundle.network.num_heads) * 4
     return 2 * units * tokens * bundle.network.model_channels * item + table

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-BUILT_IN = ("tiny", "fake", "cosmos-predict2-2b-multiview")
+BUILT_IN = (
+    "tiny", "tiny25", "fake", "cosmos-predict2-2b-multiview", "cosmos-predict2.5-2b-multiview",
+    "cosmos-predict2.5-2b-multiview-2025-10", "cosmos-transfer2.5-2b-multiview",
+)  # fmt: skip
 #: Names of the hub, for those who know a model by where it was published.
 ALIASES = {"nvidia/Cosmos-Predict2-2B-Multiview": "cosmos-predict2-2b-multiview"}
 _HUB = ("https://huggingface.co/", "hf://")

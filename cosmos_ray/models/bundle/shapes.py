@@ -5,7 +5,7 @@ Shapes are torch's: Linear [out, in], Conv3d [out, in, t, h, w].
 
 from __future__ import annotations
 
-from cosmos_ray.models.bundle.bundle import NetworkDims, T5Dims, VaeDims
+from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims, VaeDims
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -126,4 +126,23 @@ def t5_shapes(dims: T5Dims, width: int, gated: bool = False) -> Shapes:
         shapes[f"{block}.1.DenseReluDense.wo.weight"] = (width, dims.d_ff)
         for layer in (0, 1):
             shapes[f"{block}.{layer}.layer_norm.weight"] = (width,)
+    return shapes
+
+
+def qwen2_shapes(dims: Qwen2Dims) -> Shapes:
+    """A Qwen2 text tower's parameters, as transformers' `Qwen2Model` names them."""
+    width, head = dims.hidden_size, dims.hidden_size // dims.num_attention_heads
+    shared = head * dims.num_key_value_heads
+    shapes: Shapes = {"embed_tokens.weight": (dims.vocab_size, width), "norm.weight": (width,)}
+    for index in range(dims.num_hidden_layers):
+        layer = f"layers.{index}"
+        for part, outputs in (("q", width), ("k", shared), ("v", shared)):
+            shapes[f"{layer}.self_attn.{part}_proj.weight"] = (outputs, width)
+            shapes[f"{layer}.self_attn.{part}_proj.bias"] = (outputs,)
+        shapes[f"{layer}.self_attn.o_proj.weight"] = (width, width)
+        for part in ("gate", "up"):
+            shapes[f"{layer}.mlp.{part}_proj.weight"] = (dims.intermediate_size, width)
+        shapes[f"{layer}.mlp.down_proj.weight"] = (width, dims.intermediate_size)
+        for part in ("input", "post_attention"):
+            shapes[f"{layer}.{part}_layernorm.weight"] = (width,)
     return shapes

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_ray.models.bundle.bundle import T5Dims
 from cosmos_ray.models.bundle.checkpoint import Selection, select_t5_encoder
+from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.bundle.headers import Header, read_header
 from cosmos_ray.models.bundle.hub import weight_files
 from cosmos_ray.models.bundle.shapes import Shapes, t5_shapes

@@ -23,7 +23,8 @@ from einops import rearrange
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from cosmos_ray.models.bundle.bundle import NetworkDims, Numerics, Positive, fitting_world_sizes
+from cosmos_ray.models.bundle.bundle import Numerics, fitting_world_sizes
+from cosmos_ray.models.bundle.dims import NetworkDims, Positive
 from cosmos_ray.models.bundle.weights import load_strictly
 from cosmos_ray.models.network.attention import attention
 from cosmos_ray.models.network.block import Block, FinalLayer, at_segments

@@ -9,7 +9,8 @@ Legend: M text tokens, N layers, H hidden width, W = N*H raw width, D text width
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,18 +19,17 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.convert import load_selected
+from cosmos_ray.models.bundle.dims import Qwen2Dims
+from cosmos_ray.models.bundle.qwen2_files import read_qwen2
+from cosmos_ray.models.bundle.weights import fill_random
 from cosmos_ray.models.text.cache import TextCache
+from cosmos_ray.models.text.tokens import chat_text
 
-#: What the encoder is told before each caption.
-SYSTEM = "You are a helpful assistant who will provide prompts to an image generator."
 _TINY = 1e-8
 #: Of 2 MB each.
 _CACHED_TEXTS = 64
-
-
-def chat_text(caption: str) -> str:
-    """The conversation of which the encoder reads the tokens."""
-    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{caption}<|im_end|>\n"
 
 
 class Reason1Encoder:
@@ -39,11 +39,12 @@ class Reason1Encoder:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, encoder: Qwen2Model, weight_DW: Tensor, bias_D: Tensor, pad_id: int
+        self, tokenizer: PreTrainedTokenizerBase, encoder: Qwen2Model, weight_DW: Tensor, bias_D: Tensor
     ) -> None:
         self.tokenizer = tokenizer
         self.encoder = encoder.eval().requires_grad_(False)
-        self._weight_DW, self._bias_D, self._pad_id = weight_DW, bias_D, pad_id
+        self._weight_DW, self._bias_D = weight_DW, bias_D
+        self._pad_id = int(tokenizer.pad_token_id)
         self._cache = TextCache(_CACHED_TEXTS)
 
     @property
@@ -115,10 +116,39 @@ def projected(raw_MW: Tensor, weight_DW: Tensor, bias_D: Tensor) -> Tensor:
     return F.gelu(F.linear(raw_MW, weight_DW, bias_D))
 
 
-class TextEncoderLike(Protocol):
-    """What the generator asks of an encoder, whichever it is."""
+def random_tower(dims: Qwen2Dims | None, seed: int) -> Qwen2Model:
+    """UsageError without dimensions."""
+    if dims is None:
+        raise UsageError("a random text encoder without dimensions")
+    tower = build_encoder(dims.model_dump())
+    fill_random(tower, seed)
+    return tower
 
-    @property
-    def width(self) -> int: ...
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]: ...
-    def tokens_of(self, text: str) -> int: ...
+
+def load_tower(
+    path: Path, dims: Qwen2Dims | None, raw_width: int | None, dtype: torch.dtype, source: str
+) -> Qwen2Model:
+    """The text tower of a folder in Hugging Face layout, or of one weights file whose dimensions the bundle gives.
+
+    Files that have it in another dtype are converted into the node's cache once. source: what fixes their content.
+    UsageError lists missing and misshapen parameters.
+    """
+    try:
+        found = read_qwen2(path, dims, raw_width)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"text encoder {path}: {error}") from error
+    state = load_selected(
+        f"text encoder {path}", "text_encoder", found.files, source, found.header, found.selection, dtype
+    )
+    with torch.device("meta"):
+        tower = build_encoder(found.dims.model_dump())
+    tower.load_state_dict(state, strict=True, assign=True)
+    # Positions are no parameters: on the CPU, in float32, as they would have been made.
+    tower.rotary_emb = build_rotary(tower.config)
+    return tower
+
+
+def build_rotary(config: Qwen2Config) -> torch.nn.Module:
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
+
+    return Qwen2RotaryEmbedding(config)

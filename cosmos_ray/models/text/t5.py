@@ -9,8 +9,8 @@ import torch
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import T5Dims
 from cosmos_ray.models.bundle.convert import load_selected
+from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.bundle.t5_files import config_of, read_t5
 from cosmos_ray.models.bundle.weights import fill_random
 

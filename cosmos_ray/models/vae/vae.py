@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
-from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.bundle.memory import WHOLE_DECODE_SHARE, whole_decode_bytes
 from cosmos_ray.models.bundle.weights import fill_random, load_strictly
 from cosmos_ray.models.vae.vae_whole import decode_whole

@@ -106,7 +106,7 @@ def test_files_of_a_remote_bundle_are_fetched_once_and_verified(tmp_path, monkey
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"nowhere.*tiny, fake, cosmos-predict2-2b-multiview"):
+    with pytest.raises(UsageError, match=r"nowhere.*tiny, tiny25, fake, cosmos-predict2-2b-multiview"):
         load_bundle(str(tmp_path / "nowhere"))
 
 

@@ -186,7 +186,7 @@ CONVERT = """
 import sys, time
 from pathlib import Path
 import cosmos_ray.models.bundle.convert as convert
-from cosmos_ray.models.bundle.bundle import NetworkDims
+from cosmos_ray.models.bundle.dims import NetworkDims
 from cosmos_ray.models.bundle.shapes import dit_shapes
 real, (path, mark, network, mode) = convert.write_safetensors, sys.argv[1:]
 def write(target, *rest):

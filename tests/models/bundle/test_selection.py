@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from cosmos_ray.models.bundle.bundle import T5Dims
 from cosmos_ray.models.bundle.checkpoint import select_dit, select_exactly, select_t5_encoder
+from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.bundle.shapes import Shapes, t5_shapes
 
 EXPECTED: Shapes = {"a.weight": (4, 6), "b.weight": (3,), "c.weight": (2, 5, 1)}

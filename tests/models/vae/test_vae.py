@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from support.paths import GOLDEN
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.vae import vae as vae_module
 from cosmos_ray.models.vae import vae_whole
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8, to_uint8

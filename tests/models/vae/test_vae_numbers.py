@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosmos_ray.models.bundle.bundle import VaeDims
+from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.bundle.memory import whole_decode_bytes
 from cosmos_ray.models.vae import vae as vae_module
 from cosmos_ray.models.vae.vae import WanVAE

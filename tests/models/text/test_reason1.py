@@ -1,0 +1,91 @@
+"""Cosmos-Reason1's text tower: what it is told, out of published files, in any dtype. (Numbers: the golden cases.)"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from support.published_weights import SMALL_QWEN2, write_reason1_folder
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
+from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.text.reason1 import Reason1Encoder, build_encoder, load_tower, random_tower, raw_states
+from cosmos_ray.models.text.text import load_tokenizer
+from cosmos_ray.models.text.tokens import SYSTEM, chat_text, token_counter
+
+TOKENIZER = BUILT_IN_FOLDER / "tiny25" / "tokenizer.json"
+RAW = SMALL_QWEN2.num_hidden_layers * SMALL_QWEN2.hidden_size
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
+    write_reason1_folder(tmp_path / "reason1", SMALL_QWEN2, TOKENIZER)
+    return tmp_path / "reason1"
+
+
+@pytest.fixture
+def encoder() -> Reason1Encoder:
+    draw = torch.Generator().manual_seed(0)
+    layer = torch.randn(8, RAW, generator=draw), torch.randn(8, generator=draw)
+    return Reason1Encoder(load_tokenizer(TOKENIZER), random_tower(SMALL_QWEN2, 1), *layer)
+
+
+def test_the_caption_stands_in_a_conversation() -> None:
+    assert hashlib.sha256(SYSTEM.encode()).hexdigest().startswith("f81ef9ad1d04ddb3")
+    assert chat_text("A street.") == (
+        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\nA street.<|im_end|>\n"
+    )
+
+
+def test_the_tower_in_published_files_is_the_one_that_transformers_builds(folder: Path) -> None:
+    """Two shards, names under `model.`, and what is for pictures; positions are made anew."""
+    tower = load_tower(folder, None, RAW, torch.float32, "x")
+    whole = build_encoder(SMALL_QWEN2.model_dump())
+    state = {k: v for file in folder.glob("*.safetensors") for k, v in safetensors.torch.load_file(file).items()}
+    own = {name.removeprefix("model."): x.float() for name, x in state.items() if name.startswith("model.")}
+    whole.load_state_dict(own)
+    ids = list(range(3, 40))
+    found, expected = (raw_states(one.eval(), ids, 0) for one in (tower, whole))
+    assert found.shape == (512, RAW)
+    assert torch.equal(found, expected)
+    mapped = load_tower(folder, None, RAW, torch.bfloat16, "x")
+    assert mapped.dtype == torch.bfloat16
+    assert torch.isfinite(raw_states(mapped.eval(), ids, 0).float()).all()
+
+
+def test_files_of_another_width_or_model_are_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"2 layers of 16, expected 64 in all"):
+        load_tower(folder, None, 64, torch.float32, "x")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "t5"}))
+    with pytest.raises(UsageError, match=r"no readable config.json of a Qwen2"):
+        load_tower(folder, None, RAW, torch.float32, "x")
+
+
+def test_every_position_is_read_and_a_text_is_encoded_once(
+    encoder: Reason1Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = encoder.encode(["A street."])
+    assert (one.shape, one.dtype) == ((512, 8), np.float32)
+    assert one.any(axis=1).all(), "pads are read like any token"
+    monkeypatch.setattr(encoder, "_forward", None)
+    assert encoder.encode(["A street."])[0] is one
+    assert not one.flags.writeable
+
+
+def test_a_text_of_more_than_512_tokens_is_cut_and_counted(encoder: Reason1Encoder) -> None:
+    long = "a street " * 300
+    one, other = encoder.encode([long + "day", long + "night"])
+    assert np.array_equal(one, other)
+    assert encoder.tokens_of(long) > 512
+    count = token_counter(load_bundle("tiny25"))
+    assert count is not None
+    assert local_path(load_bundle("tiny25"), "tokenizer") == TOKENIZER
+    assert count("A street.") == encoder.tokens_of("A street.") > 20, "the conversation counts"
