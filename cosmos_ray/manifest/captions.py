@@ -12,6 +12,14 @@ MAX_PROMPT_CHARS = 20_000
 #: What stands in `prompt` where somebody took it for a reference.
 _FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
+#: What programs write as text for nothing: a video of the caption "nan" is nobody's wish.
+_NOTHING = re.compile(r"\s*(nan|none|null|nat|n/a|#n/a|<na>)\s*", re.IGNORECASE)
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is only a word that programs write where there is none."""
+    return bool(_NOTHING.fullmatch(text))
+
 
 def prompts_of(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
     """The captions; () for a row with an embedding. Raises RowError."""
@@ -25,6 +33,8 @@ def prompts_of(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
         raise column_error("prompt", found, f"one caption or {n_views}, one a view")
     if not any(text.strip() for text in prompts):
         raise column_error("prompt", found, "a caption that is not empty")
+    if any(map(says_nothing, prompts)):
+        raise column_error("prompt", found, "a caption, not a word that tables write for nothing")
     if any(_FILE_NAME.fullmatch(text.strip()) for text in prompts):
         raise column_error(
             "prompt", found, "a caption: `cosmos-ray manifest` reads .txt files, `prompt_embedding` takes embeddings"

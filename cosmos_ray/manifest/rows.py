@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
-from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of
+from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of, says_nothing
 from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, reference, views_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -232,6 +232,8 @@ def _text(row: Mapping[str, Any], column: str, default: str) -> str:
     found = row.get(column)
     if found is None:
         return default
+    if says_nothing(found):
+        raise column_error(column, found, "null for the model's own, or an empty text for none")
     if len(found) > MAX_PROMPT_CHARS:
         raise column_error(column, found, f"at most {MAX_PROMPT_CHARS} characters")
     return str(found)

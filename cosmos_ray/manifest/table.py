@@ -27,6 +27,8 @@ from cosmos_ray.manifest.vectors import column_of, flat, floats_of, integers_of,
 _SUFFIXES = pa.array(["", *(f".s{sample:03d}" for sample in range(MAX_SAMPLES))])
 _ID = rf"\A(?:{ID_PATTERN.pattern})\z"
 _VISIBLE = r"[\pL\pN!-~]"
+# Wider than what `captions` refuses, which looks at them again.
+_NOTHING = r"(?i)\A\W*(?:nan|none|null|nat|n/a|na)\W*\z"
 _FILE_NAME = r"(?i)\.(?:txt|pt|pkl|npy|safetensors)"
 
 
@@ -160,13 +162,18 @@ def check_batch(batch: pa.RecordBatch, defaults: RowDefaults, base: str) -> Chec
     right &= np.isin(frames, list(LATENT_FRAMES)) & (has_input | (frames == 0))
 
     negative = pc.fill_null(text_of(batch, "negative_prompt"), defaults.negative_prompt)
-    right &= ~is_there(text_of(batch, "negative_prompt")) | _is_short(negative)
+    right &= ~is_there(text_of(batch, "negative_prompt")) | (_is_short(negative) & ~matches(negative, _NOTHING))
     return CheckedRows(right, prompts, embeddings, inputs, integers, guidance, negative, cameras.chosen)
 
 
 def _is_short(texts: pa.StringArray) -> np.ndarray:
     length = pc.fill_null(pc.utf8_length(texts), 0)
     return np.asarray(pc.less_equal(length, MAX_PROMPT_CHARS).to_numpy(zero_copy_only=False))
+
+
+def _is_odd(texts: pa.StringArray) -> np.ndarray:
+    """Whether a caption may be a reference, or a word for nothing."""
+    return np.asarray(matches(texts, _FILE_NAME) | matches(texts, _NOTHING))
 
 
 def _prompts(batch: pa.RecordBatch, n_views: np.ndarray, has_embedding: np.ndarray) -> tuple[pa.Array, np.ndarray]:
@@ -179,7 +186,7 @@ def _prompts(batch: pa.RecordBatch, n_views: np.ndarray, has_embedding: np.ndarr
     )
     if not is_list:
         texts = column.cast(pa.string())
-        right = matches(texts, _VISIBLE) & ~matches(texts, _FILE_NAME) & _is_short(texts)
+        right = matches(texts, _VISIBLE) & ~_is_odd(texts) & _is_short(texts)
         return texts, np.where(has_embedding, ~is_there(texts), right)
     lists = column.cast(TEXT_LIST)
     texts, parents, lengths = flat(lists)
@@ -188,7 +195,7 @@ def _prompts(batch: pa.RecordBatch, n_views: np.ndarray, has_embedding: np.ndarr
         return np.bincount(parents[which], minlength=len(lists))
 
     right = (lengths == 1) | (lengths == n_views)
-    right &= count(~is_there(texts)) + count(matches(texts, _FILE_NAME)) + count(~_is_short(texts)) == 0
+    right &= count(~is_there(texts)) + count(_is_odd(texts)) + count(~_is_short(texts)) == 0
     right &= count(matches(texts, _VISIBLE)) > 0
     return lists, np.where(has_embedding, ~is_there(lists), right)
 

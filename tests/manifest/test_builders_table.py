@@ -62,6 +62,11 @@ def test_types_are_made_right(csv: Callable[..., Built], out: Path) -> None:
     assert len(clips(out)) == 2
 
 
+def test_numbers_beyond_64_bits_that_are_only_carried_stay_as_they_are(csv: Callable[..., Built], out: Path) -> None:
+    csv("id,prompt,hash,time\na,x,18446744073709551615,1\nb,x,,2\n")
+    assert [(row["hash"], row["time"]) for row in read(out)] == [("18446744073709551615", 1), (None, 2)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -103,6 +108,7 @@ def test_what_is_left_out_is_said(csv: Callable[..., Built], out: Path) -> None:
         ("id,prompt\na,x\nb,nan\n", r"row 2 of .*rows\.csv: `prompt` is 'nan', which tables write for nothing"),
         ("id,prompt,negative_prompt\na,x,None\n", "row 1 of .*: `negative_prompt` is 'None', which tables write"),
         ("id,prompt,seed\na,x,seven\n", "row 1 of .*: `seed` is 'seven', expected an integer"),
+        ("id,prompt,seed\na,x,9223372036854775808\n", "column `seed` has an integer beyond 64 bits"),
         ("id,prompt,seed\na,x,7.5\n", "row 1 of .*: `seed` is '7.5', expected an integer"),
         ("id,prompt,guidance\na,x,\"7,5\"\n", "`guidance` is '7,5', expected a number"),
         ("id,prompt,seed\na,x,-1\n", "row 1 of .*: column `seed`: found -1, expected an integer from 0"),

@@ -43,6 +43,12 @@ def clip_of(**row: Any) -> Clip:
     ("row", "message"),
     [
         ({"prompt": None}, "column `prompt`: found None, expected one caption or 7, one a view"),
+        ({"prompt": " NaN "}, "column `prompt`: found ' NaN ', expected a caption, not a word that tables write"),
+        ({"prompt": ["p", "None", "p", "p", "p", "p", "p"]}, "expected a caption, not a word that tables write"),
+        (
+            {"negative_prompt": "none"},
+            "column `negative_prompt`: found 'none', expected null for the model's own, or an",
+        ),
         ({"prompt": "  \n"}, "column `prompt`: found '  \\n', expected a caption that is not empty"),
         ({"prompt": ["p"] * 6}, "column `prompt`: found ['p', 'p', 'p', 'p', 'p', 'p'], expected one caption or 7"),
         ({"prompt": ["p"] * 8}, "expected one caption or 7, one a view"),

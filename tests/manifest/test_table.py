@@ -21,7 +21,8 @@ DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="b
 WAYMO = ["front_wide", "cross_right", "rear_right", "rear_left", "cross_left"]
 BASES = ("/data/set", "s3://bucket/set")
 
-CAPTIONS = ["a street", 'ünïcode \u2028 \\ "quoted"\t', "", "  \n", "\xa0", "\x1f", "a.txt", "b/a.PT\n", "at St. Paul"]
+CAPTIONS = ["a street", 'ünïcode \u2028 \\ "quoted"\t', "", "  \n", "\xa0", "\x1f", "a.txt", "b/a.PT\n", "at St. Paul",
+            "nan", "\xa0None ", "<NA>", "none of it"]  # fmt: skip
 PATHS = [
     "a.mp4",
     "in/a.mp4",

@@ -201,7 +201,11 @@ def _numbers(name: str, values: list[str | None]) -> pa.Array:
     texts = [value for value in values if value is not None]
     for form, kind, convert in ((_WHOLE, pa.int64(), int), (_DECIMAL, pa.float64(), float)):
         if texts and all(form.fullmatch(text) for text in texts):
-            return pa.array([None if value is None else convert(value) for value in values], kind)
+            numbers = [None if value is None else convert(value) for value in values]
+            try:
+                return pa.array(numbers, kind)
+            except (OverflowError, pa.ArrowInvalid):  # a hash, say: beyond 64 bits it stays a text
+                return pa.array(values, pa.string())
     return _array(name, values)
 
 

@@ -136,7 +136,9 @@ def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | N
     for name in names:
         try:
             columns[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        except OverflowError:
+            raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ManifestError(f"column `{name}` has values of different types: {error}") from error
     table = pa.table(columns)
     if carried is not None:
