@@ -63,8 +63,9 @@ def test_types_are_made_right(csv: Callable[..., Built], out: Path) -> None:
 
 
 def test_numbers_beyond_64_bits_that_are_only_carried_stay_as_they_are(csv: Callable[..., Built], out: Path) -> None:
-    csv("id,prompt,hash,time\na,x,18446744073709551615,1\nb,x,,2\n")
-    assert [(row["hash"], row["time"]) for row in read(out)] == [("18446744073709551615", 1), (None, 2)]
+    csv("id,prompt,hash,time,far\na,x,18446744073709551615,123456789012345678,1e30\nb,x,,2,2\n")
+    found = [(row["hash"], row["time"], row["far"]) for row in read(out)]
+    assert found == [("18446744073709551615", 123456789012345678, 1e30), (None, 2, 2.0)]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ _WAYS_OUT = {
 }
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+#: An identifier, a hash, a time in nanoseconds: a double would change its last digits.
+_LONG = re.compile(r"-?\d{16,}")
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,9 @@ def _numbers(name: str, values: list[str | None]) -> pa.Array:
     texts = [value for value in values if value is not None]
     for form, kind, convert in ((_WHOLE, pa.int64(), int), (_DECIMAL, pa.float64(), float)):
         if texts and all(form.fullmatch(text) for text in texts):
-            numbers = [None if value is None else convert(value) for value in values]
-            try:
-                return pa.array(numbers, kind)
-            except (OverflowError, pa.ArrowInvalid):  # a hash, say: beyond 64 bits it stays a text
-                return pa.array(values, pa.string())
+            if convert is float and any(map(_LONG.fullmatch, texts)):
+                break
+            return pa.array([None if value is None else convert(value) for value in values], kind)
     return _array(name, values)
 
 
