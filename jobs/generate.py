@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray.cli.main import main
+from cosmos_ray.__main__ import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["generate"]

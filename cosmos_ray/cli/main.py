@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from cosmos_ray import signals
 from cosmos_ray.cli import inputs, job, machine, manifest, model, output, settings
 from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
-from cosmos_ray.foreign import log_shown_only, shown
+from cosmos_ray.foreign import log_shown_only
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.version import VERSION
 
@@ -54,9 +56,14 @@ def _program(
 
 
 def main() -> None:
+    signals.hear()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     log_shown_only()
-    sys.exit(run(app))
+    code = run(app)
+    if signals.reason():  # nothing that a library still does at exit is waited for
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(command: Callable[..., Any]) -> int:
@@ -72,7 +79,7 @@ def run(command: Callable[..., Any]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        return _complain("interrupted", 1)
+        return _complain(signals.reason() or "interrupted", 1)
     except Exception as error:
         # Typer's own errors (an unknown flag, a missing argument) know how to show themselves, with exit code 2.
         if not hasattr(error, "show"):
@@ -95,5 +102,5 @@ def _setting_hint(error: Exception) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"cosmos-ray: {shown(message)}", file=sys.stderr)
+    signals.complain(message)
     return code

@@ -90,29 +90,35 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
     stop = Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
     say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
-    try:
-        state = job.ledger.state()  # again: an owner that was dying may have committed until now
-        compact(job.storage, lease.epoch, state.contents)
-        if plan.changed and config.redo_changed:
-            job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
-            state = job.ledger.state()
-        open_run(job.storage, job.run)
-        worked = plan.left > 0 or bool(plan.changed)
-        if worked:
-            say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
-            if plan.unguided:
-                say(unguided_line(plan.unguided))
-            for warning in plan.warnings:
-                say(warning.in_words())
-            if plan.carried:
-                say(carried_line(plan.carried))
-            _make_clips(job, plan, state, lease, stop, say, display)
-            state = job.ledger.state()
-        else:
-            say(f"{plan.in_words()}: nothing to do")
-        return _finish(job, plan, state, say, worked)
-    finally:
-        lease.release()
+    with stop.heeds_signals(lease.release):
+        try:
+            return _run(job, plan, lease, stop, say, display)
+        finally:
+            lease.release()
+
+
+def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Display | None) -> Summary:
+    """What the owner of the output does."""
+    state = job.ledger.state()  # again: an owner that was dying may have committed until now
+    compact(job.storage, lease.epoch, state.contents)
+    if plan.changed and job.config.redo_changed:
+        job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
+        state = job.ledger.state()
+    open_run(job.storage, job.run)
+    worked = plan.left > 0 or bool(plan.changed)
+    if worked:
+        say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
+        if plan.unguided:
+            say(unguided_line(plan.unguided))
+        for warning in plan.warnings:
+            say(warning.in_words())
+        if plan.carried:
+            say(carried_line(plan.carried))
+        _make_clips(job, plan, state, lease, stop, say, display)
+        state = job.ledger.state()
+    else:
+        say(f"{plan.in_words()}: nothing to do")
+    return _finish(job, plan, state, say, worked)
 
 
 def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
@@ -209,6 +215,7 @@ def _make_clips(
         pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
         progress.work = pool.work
         lease.describe = lambda: pool.describe() | progress.facts()
+        stop.on_stop = pool.say_in_flight
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
             work = pool.run(_in_thread(itertools.islice(stream, config.limit)))

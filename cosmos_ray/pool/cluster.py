@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 import ray
@@ -13,10 +16,16 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
 from ray.exceptions import RpcError
 
+from cosmos_ray import signals
 from cosmos_ray.config import GenerateConfig
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import runs_on_cpus
+from cosmos_ray.pool import own_ray
+from cosmos_ray.pool.health import JobFailedError
+
+#: A head may be about to start.
+_HEAD_S = 20.0
 
 
 @contextlib.contextmanager
@@ -31,16 +40,68 @@ def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) 
     finally:
         if ours:
             ray.shutdown()
+            own_ray.end_what_is_left()
 
 
 def _initialise(config: GenerateConfig) -> None:
+    """Raises JobFailedError, with nothing of Ray left behind, if it does not come up."""
+    try:
+        _start_or_join(config)
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        own_ray.end_what_is_left()
+        if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
+            raise signals.Interrupted(signals.reason() or "stopped by SIGTERM") from None
+        if not isinstance(error, Exception):
+            raise
+        raise JobFailedError(_why_not(error)) from error
+    finally:
+        signals.take_again()
+
+
+def _why_not(error: Exception) -> str:
+    """Why there is no Ray, and what to do."""
+    said = f"{type(error).__name__}: {first_line(error)}"
+    if "RAY_ADDRESS" in os.environ:
+        return (
+            f"the Ray cluster that RAY_ADDRESS names ({os.environ['RAY_ADDRESS']}) was not reached: {said}. "
+            "`ray status` says whether it is up; without RAY_ADDRESS a job starts a Ray of its own on this machine"
+        )
+    where = os.environ.get("RAY_TMPDIR", tempfile.gettempdir())
+    return (
+        f"Ray did not start on this machine: {said}. It needs room in {where} (RAY_TMPDIR names another folder, with a "
+        f"short name), memory, and free processes; what it wrote is in {where}/ray/session_latest/logs. The same "
+        "command goes on from here"
+    )
+
+
+def _start_or_join(config: GenerateConfig) -> None:
     options = {"log_to_driver": False, "logging_level": logging.WARNING, "include_dashboard": False}
     if "RAY_ADDRESS" in os.environ:
+        _await_head(os.environ["RAY_ADDRESS"])
         ray.init(**{**options, "include_dashboard": None})
         return
     # Gangs of CPU ranks ask for a CPU a rank; on a small machine they share them.
     cpus = max(os.cpu_count() or 1, (config.gang_size or 1) * config.max_gangs)
+    own_ray.mark()
     ray.init(address="local", num_cpus=cpus, **options)
+
+
+def _await_head(address: str) -> None:
+    """Raises OSError if nobody listens there: Ray would go on trying for many minutes, and say so at length."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    deadline = time.monotonic() + _HEAD_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_HEAD_S).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def nodes_with(resource: str, amount: int) -> list[str]:

@@ -119,6 +119,17 @@ class GangPool:
         """What a person sees while the job goes on."""
         return AtWork(len(self._serving), tuple(self._up), dict(self._steps.at), self._gpu_time.seconds)
 
+    def say_in_flight(self) -> None:
+        """Which clips a stop finds unfinished; each gang's once. From any thread."""
+        for gang in list(self._up.values()):
+            self._say_in_flight(gang)
+
+    def _say_in_flight(self, gang: WatchedGang) -> None:
+        if gang.running and not gang.is_stopped:
+            gang.is_stopped = True
+            clips = ", ".join(f"{work.clip.id} (attempt {work.past_attempt})" for work in list(gang.running.values()))
+            self._say(f"{gang.name} is stopped in the middle of {clips}")
+
     def _levels(self) -> Levels:
         stages = collections.Counter(waiting=self._load.queued, parked=self._load.parked)
         for gang in self._up.values():
@@ -285,9 +296,7 @@ class GangPool:
                     await self._give_up_all(gang, fault)
                     return
         except asyncio.CancelledError:
-            if gang.running:
-                clips = ", ".join(f"{work.clip.id} (attempt {work.past_attempt})" for work in gang.running.values())
-                self._say(f"{gang.name} is stopped in the middle of {clips}")
+            self._say_in_flight(gang)
             raise
         finally:
             for task in (gone, *gang.running):

@@ -20,7 +20,8 @@ _PING_TIMEOUT_S = 60.0
 @dataclass
 class WatchedGang:
     """since: when it was placed (monotonic). leaving: why it takes no more clips, "" if it does. stages: clips by
-    stage, as the leader answered last. running: its attempts that have not been dealt with.
+    stage, as the leader answered last. running: its attempts that have not been dealt with. is_stopped: it was said
+    what a stop has found it at.
     """
 
     name: str
@@ -30,6 +31,7 @@ class WatchedGang:
     leaving: str = ""
     stages: dict[str, int] = field(default_factory=dict)
     running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
+    is_stopped: bool = False
 
     def leave(self, why: str, notice_s: float | None) -> None:
         """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""

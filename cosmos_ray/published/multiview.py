@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cosmos_ray import signals
 from cosmos_ray.clip.encode import stack_views
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     try:
         return make(flags, _say)
+    except KeyboardInterrupt:
+        _say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
+        return 1
     except CosmosRayError as error:
         _say(f"{parser.prog}: {error}")
         return 2 if isinstance(error, UsageError) else 1

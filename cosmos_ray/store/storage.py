@@ -47,6 +47,8 @@ MAX_CREATE_BYTES = 64 * 2**20
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: What `check_writable` writes and removes at once; left only by a process that was killed in between.
 PROBES = "_cosmos_ray/probes"
+#: What the first objects of a job take, lease and settings, and some more.
+_PROBE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -382,7 +384,7 @@ class Storage:
         check_lasts(self.uri, "the output")
         probe = f"{PROBES}/{uuid.uuid4().hex}"
         try:
-            self.write(probe, b"")
+            self.write(probe, bytes(_PROBE_BYTES))  # an empty file finds room on a full disk
             self.delete(probe)
         except (OSError, ImportError) as error:
             raise UsageError(f"the output {self.uri} is not writable: {explain_store(error)}") from error

@@ -169,3 +169,15 @@ def test_a_scheme_without_create_if_absent() -> None:
     for uri in ("http://host/out", "memory://out", "ftp://host/out"):
         with pytest.raises(UsageError, match="is not one of"):
             Storage(uri).exists("x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own takes root to mount")
+def test_a_full_disk_is_not_writable_though_it_takes_an_empty_file(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path], check=True)
+    try:
+        with contextlib.suppress(OSError):
+            (tmp_path / "all").write_bytes(bytes(2 << 20))
+        with pytest.raises(UsageError, match="not writable.*No space left on device"):
+            Storage(str(tmp_path / "out")).check_writable()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

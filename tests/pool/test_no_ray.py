@@ -1,0 +1,52 @@
+"""A Ray that does not come up: one line with what to do, and nothing of it left."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from cosmos_ray.config import GenerateConfig
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.pool import cluster
+from cosmos_ray.pool.health import JobFailedError
+
+CONFIG = GenerateConfig(manifest="m.parquet", output="out", model="fake", device="cpu", gang_size=2)
+
+
+def connect() -> None:
+    with cluster.connect(load_bundle("fake"), CONFIG, lambda _: None):
+        pass
+
+
+def test_a_folder_that_ray_cannot_write_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/dev/null/x")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(JobFailedError, match=r"^Ray did not start on this machine: NotADirectoryError: .*RAY_TMPDIR"):
+        connect()
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"  # bound, but nobody listens
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(cluster, "_HEAD_S", 0.1)
+        monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+        with pytest.raises(
+            JobFailedError, match=rf"RAY_ADDRESS names \({address}\) was not reached: Conn.*`ray status`"
+        ):
+            connect()
+
+
+def test_what_ray_makes_of_a_signal_while_it_starts_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosmos_ray.signals import Interrupted
+
+    def start(config: GenerateConfig) -> None:
+        raise SystemExit(15)
+
+    monkeypatch.setattr(cluster, "_start_or_join", start)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(Interrupted, match="^stopped by SIGTERM$"):
+        connect()

@@ -1,0 +1,159 @@
+"""SIGTERM and SIGINT of a command, without Ray: heard wherever its main thread is, obeyed in time, once or twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.waiting import PATIENCE_S
+
+#: In C code that gives Python's lock away and waits for ever: no handler runs in its main thread.
+_DEAF = """
+import ctypes
+lock = ctypes.create_string_buffer(256)
+ctypes.CDLL(None).pthread_mutex_lock(lock)
+while True:
+    try:
+        there()
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+    except BaseException:
+        pass
+"""
+_SWALLOWS = """
+import time
+while True:
+    try:
+        there()
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+_POLITE = """
+import time
+try:
+    there()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("cleaned up", flush=True)
+    signals.complain(signals.reason())
+    raise SystemExit(1)
+"""
+_THERE = """
+once = ["there"]
+there = lambda: once and print(once.pop(), flush=True)
+"""
+_JOB = """
+import os
+say = lambda *words: os.write(1, (" ".join(words) + "\\n").encode())
+job = signals.job(lambda why: say("heard", why) and {in_order}, lambda: say("at last"), lambda: say("swept"))
+with job:
+    try:
+        exec(body)
+    except signals.Interrupted as error:
+        say("interrupted:", str(error))
+        raise SystemExit(1)
+"""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(body): a program that hears signals and has said that it is there."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(body: str, first: str = "") -> subprocess.Popen[str]:
+        code = f"from cosmos_ray import signals\nsignals.hear()\nbody = {body!r}\n{_THERE}"
+        code += first or "exec(body)"
+        program = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(program)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "there\n"
+        return program
+
+    yield start
+    for program in started:
+        program.kill()
+        program.wait()
+
+
+def end(program: subprocess.Popen[str]) -> tuple[int, list[str], list[str]]:
+    said, complained = program.communicate(timeout=PATIENCE_S)
+    return program.returncode, said.splitlines(), complained.splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_cleans_up_says_one_line_and_ends_with_1(start: Start, number: signal.Signals) -> None:
+    program = start(_POLITE)
+    program.send_signal(number)
+    assert end(program) == (1, ["cleaned up"], [f"cosmos-ray: stopped by {number.name}"])
+
+
+@pytest.mark.parametrize("body", [_DEAF, _SWALLOWS], ids=["in C code", "an exception that is swallowed"])
+def test_one_that_does_not_end_is_ended(start: Start, body: str) -> None:
+    program = start(body)
+    program.send_signal(signal.SIGTERM)
+    assert end(program) == (1, [], ["cosmos-ray: stopped by SIGTERM"])
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    program = start(_SWALLOWS, _JOB.format(in_order=True))
+    program.send_signal(signal.SIGINT)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "heard stopped by SIGINT\n"
+    while program.poll() is None:  # the first fifth of a second still counts as the first
+        program.send_signal(signal.SIGTERM)
+        try:
+            program.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    code, said, complained = end(program)
+    assert (code, complained) == (1, ["cosmos-ray: ended at once by a second SIGTERM"])
+    assert said[-1] == "swept"
+    assert "at last" not in said
+
+
+def test_a_stop_that_comes_twice_at_once_is_one(start: Start) -> None:
+    """As `timeout` sends it: to the process and to its group."""
+    program = start(_POLITE)
+    program.send_signal(signal.SIGTERM)
+    program.send_signal(signal.SIGTERM)
+    assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGTERM"])
+
+
+def test_a_job_that_ends_in_good_order_is_not_interrupted(start: Start) -> None:
+    body = "import time\nthere()\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    program = start(body, _JOB.format(in_order=True))
+    program.send_signal(signal.SIGTERM)
+    code, said, complained = end(program)
+    assert (code, complained) == (0, [])
+    assert set(said) == {"heard stopped by SIGTERM"}
+
+
+def test_a_job_that_has_no_loop_yet_is_interrupted(start: Start) -> None:
+    program = start("import time; there(); time.sleep(60)", _JOB.format(in_order=False))
+    program.send_signal(signal.SIGTERM)
+    code, said, _ = end(program)
+    assert code == 1
+    assert said[-1] == "interrupted: stopped by SIGTERM"
+
+
+def test_what_a_job_has_to_do_is_done_though_it_hangs(start: Start) -> None:
+    program = start(_SWALLOWS, _JOB.format(in_order=True))
+    program.send_signal(signal.SIGTERM)
+    code, said, complained = end(program)
+    assert (code, complained) == (1, ["cosmos-ray: stopped by SIGTERM; the same command goes on from here"])
+    assert said[-2:] == ["at last", "swept"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_library_that_takes_the_handlers_is_no_way_out(start: Start, number: signal.Signals) -> None:
+    program = start(f"import signal\nsignal.signal({int(number)}, lambda *_: print('taken', flush=True))\n{_SWALLOWS}")
+    program.send_signal(number)
+    code, _, complained = end(program)
+    assert (code, complained) == (1, [f"cosmos-ray: stopped by {number.name}"])
