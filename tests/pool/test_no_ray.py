@@ -48,5 +48,5 @@ def test_what_ray_makes_of_a_signal_while_it_starts_is_a_stop(monkeypatch: pytes
 
     monkeypatch.setattr(cluster, "_start_or_join", start)
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
-    with pytest.raises(Interrupted, match="^stopped by SIGTERM$"):
+    with pytest.raises(Interrupted, match=r"^stopped by SIGTERM$"):
         connect()
