@@ -8,6 +8,7 @@ from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.inference_specs import objects_of
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import VIDEOS, read_json_list, stem_of, suffix_of
@@ -19,6 +20,7 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri
 _INFERENCE_TYPES = {"text2world": 0, "image2world": 1, "video2world": 5}
 _LATENT_TO_PIXEL_FRAMES = {0: 0, 1: 1, 2: 5}
 _OF_A_CAMERA = ("video_path", "input_path")
+_CHUNKS = ("enable_autoregressive", "chunk_overlap")
 #: NVIDIA's older name of a camera; anywhere else it could be either front camera.
 _FRONT = {"front": "front_wide"}
 
@@ -26,18 +28,20 @@ _FRONT = {"front": "front_wide"}
 def from_multiview_json(sources: Sequence[str], out: str, *, rig: Rig | None = None, base: str | None = None) -> Built:
     """Manifest of files in that form, each an object or a list of objects.
 
-    An object has `prompt` or `prompt_path`, a {"video_path": ...} or {"input_path": ...} under each camera's name, and
-    how many frames to start from: `inference_type` (text2world, image2world, video2world), `num_input_frames` (0, 1, 2,
-    in latent frames) or `num_conditional_frames`. The id is `id` or `name`, else the file's stem (with the index
-    appended where a file holds several). Of all other keys our own parameters are taken over; the rest, and the control
-    videos of a camera, are not used, which is a warning. So are the cameras of a text2world object, as there.
+    An object has `prompt` or `prompt_path`, a {"video_path": ...} or {"input_path": ...} under each camera's name,
+    and how many frames to start from: `inference_type` (text2world, image2world, video2world), `num_input_frames` (0,
+    1, 2, in latent frames) or `num_conditional_frames`. The id is `id` or `name`, else the file's stem (with the
+    index appended where a file holds several). Cameras' `control_path`, if all have one, become `control_videos`;
+    with `enable_autoregressive` the clip has `num_chunks` chunks (2). Of all other keys our own parameters are taken
+    over; the rest is not used, which is a warning. So are the cameras of a text2world object, as there. `.jsonl` and
+    `.yaml` files are read too.
 
     base: folder that relative paths in the files start from (each file's own by default).
     """
     rig, notes = rig or rig_of(), Notes()
     drafts = []
     for source in sources:
-        items = read_json_list(source)
+        items = read_json_list(source) if suffix_of(source) == ".json" else objects_of(source)
         folder = normalise_uri(base) if base else parent_uri(source)
         for index, item in enumerate(items):
             where = f"item {index} of {source}" if len(items) > 1 else source
@@ -60,10 +64,10 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
     if not item.get("prompt"):
         raise ManifestError(f"{where} has no `prompt`")
     row = {key: item[key] for key in ("id", "prompt", *PARAMETERS) if item.get(key) is not None}
-    row |= _conditioning(item, where)
-    named, videos = _cameras(item, rig, where, notes)
+    row |= _conditioning(item, where) | _chunks(item, where)
+    named, videos, controls = _cameras(item, rig, where, notes)
     for key in item:
-        if key in ("id", "prompt", *PARAMETERS, "inference_type", "num_input_frames", *named):
+        if key in ("id", "prompt", *PARAMETERS, "inference_type", "num_input_frames", *_CHUNKS, *named):
             continue
         if (near := near_column(key, item)) is not None:
             raise ManifestError(f"{where}: `{key}` is no key of a spec, `{near}` is, which it nearly is")
@@ -71,15 +75,36 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
     used = bool(videos) and row.get("num_conditional_frames") != 0
     if videos and not used:
         notes.warn("clips from text alone, whose cameras' files are not used", where)
-    views = rig.views_of(row, {view for view in named.values() if view} if used else (), where)
+    is_used = used or bool(controls)
+    views = rig.views_of(row, {view for view in named.values() if view} if is_used else (), where)
     if used:
         chosen = in_order(videos, views or VIEWS, where, notes)
         row["input_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}
+    if controls:
+        chosen = in_order(controls, views or VIEWS, where, notes)
+        row["control_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}
     return with_prompt(row, folder, out, len(views or VIEWS), where)
 
 
-def _cameras(item: dict[str, Any], rig: Rig, where: str, notes: Notes) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """(view by key, of every key that names a camera; path by view, of those that name a file)."""
+def _chunks(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`num_chunks` of a longer video, in those releases' words or ours."""
+    if "enable_autoregressive" not in item:
+        return {}
+    if not item["enable_autoregressive"]:
+        return {"num_chunks": None}
+    if item.get("chunk_overlap", 1) != 1:
+        raise ManifestError(
+            f"{where}: `chunk_overlap` is {item['chunk_overlap']!r}, expected 1: chunks overlap by a frame"
+        )
+    return {"num_chunks": item.get("num_chunks", 2)}
+
+
+def _cameras(
+    item: dict[str, Any], rig: Rig, where: str, notes: Notes
+) -> tuple[dict[str, str | None], dict[str, Any], dict[str, Any]]:
+    """(view by key, of every key that names a camera; path by view, of those that name a file; of control files)."""
+    controls: dict[str, Any] = {}
+    keys: list[str] = []
     named: dict[str, str | None] = {}
     videos: dict[str, Any] = {}
     for key, found in item.items():
@@ -93,9 +118,17 @@ def _cameras(item: dict[str, Any], rig: Rig, where: str, notes: Notes) -> tuple[
         path = _path(found, f"{where}: `{key}`", notes)
         if view is None:
             notes.warn("cameras that are not used", f"`{key}` of {where}")
-        elif path is not None:
-            videos[view] = path
-    return named, videos
+        else:
+            if path is not None:
+                videos[view] = path
+            if isinstance(found, Mapping) and found.get("control_path"):
+                controls[view] = found["control_path"]
+                keys.append(key)
+    if any(view not in controls for view in named.values() if view):
+        for key in keys:
+            notes.warn("cameras' `control_path`, which is not used", f"{where}: `{key}`")
+        controls = {}
+    return named, videos, controls
 
 
 def _is_file_or_object(found: Any) -> bool:
@@ -127,7 +160,7 @@ def _path(found: str | Mapping[str, Any], where: str, notes: Notes) -> Any:
     if len(paths) > 1 and paths[0] != paths[1]:
         raise ManifestError(f"{where} has both `video_path` and `input_path`, expected one of them")
     for key, value in found.items():
-        if key not in _OF_A_CAMERA and value is not None:
+        if key not in (*_OF_A_CAMERA, "control_path") and value is not None:
             notes.warn(f"cameras' `{key}`, which is not used", where)
     return paths[0] if paths else None
 

@@ -33,7 +33,7 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
 
-_REFERENCES = (*INPUTS, "prompt_embedding")
+_REFERENCES = (*INPUTS, "control_videos", "prompt_embedding")
 _ROWS_A_BATCH = 1024
 
 

@@ -34,8 +34,10 @@ PARAMETERS = (
     "num_steps",
     "fps",
     "num_samples",
+    "num_chunks",
+    "control_weight",
 )
-COLUMNS = ("id", "prompt", "prompt_embedding", *INPUTS, *PARAMETERS)
+COLUMNS = ("id", "prompt", "prompt_embedding", *INPUTS, "control_videos", *PARAMETERS)
 #: Names that other Cosmos releases use for our columns.
 _ALIASES = {"name": "id", "input_path": "input_video", "prompt_path": "prompt"}
 #: The most that any model takes; whether a row fits one model is for `plan` to say.
@@ -101,7 +103,9 @@ def with_references(row: dict[str, Any], base: str, out: str, where: str) -> dic
             return [named(value) for value in found]
         return None if found is None else reference(found, base, out, where)
 
-    moved = {name: named(row[name]) for name in (*INPUTS, "prompt_embedding") if row.get(name) is not None}
+    moved = {
+        name: named(row[name]) for name in (*INPUTS, "control_videos", "prompt_embedding") if row.get(name) is not None
+    }
     return {**row, **moved}
 
 

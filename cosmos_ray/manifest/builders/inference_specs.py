@@ -1,0 +1,202 @@
+"""The specs of Cosmos-Predict2.5's and -Transfer2.5's multiview examples, as strictly as those take them.
+
+A spec is an object: alone in a `.json`, one a line of a `.jsonl`, or (of Predict2.5) a `.yaml`. Keys that the published
+programs do not know are refused as there; paths start from the file's own folder. `from_multiview_json` is the builder
+that takes what is only similar.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.notes import Notes
+from cosmos_ray.manifest.builders.sources import suffix_of
+from cosmos_ray.manifest.builders.writing import Draft, reference, with_prompt, write
+from cosmos_ray.store.storage import read_bytes
+from cosmos_ray.store.uris import parent_uri
+
+_FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
+_ONE_FRAME = "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PredictCamera(_Strict):
+    video_path: str
+
+
+class TransferCamera(_Strict):
+    control_path: str
+    input_path: str | None = None
+    num_conditional_frames_per_view: Literal[0, 1, 5] | None = None
+
+
+class Spec(_Strict):
+    """What both programs' specs have."""
+
+    name: str
+    prompt: str | None = None
+    prompt_path: str | None = None
+    seed: int = Field(0, ge=0)
+    guidance: int = Field(3, ge=0, le=7)
+    num_steps: int = Field(35, ge=1)
+    control_weight: float = Field(1.0, ge=0, le=1)
+    enable_autoregressive: bool = False
+    num_chunks: int = Field(2, ge=1)
+    chunk_overlap: int = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Spec:
+        if (self.prompt is None) == (self.prompt_path is None):
+            raise ValueError("expected one of `prompt` and `prompt_path`")
+        if self.enable_autoregressive and self.chunk_overlap != 1:
+            raise ValueError(f"chunk_overlap: found {self.chunk_overlap}, expected 1: {_ONE_FRAME}")
+        return self
+
+    @property
+    def chunks(self) -> int:
+        return self.num_chunks if self.enable_autoregressive else 1
+
+    def common(self) -> dict[str, Any]:
+        """Columns of a manifest."""
+        said = {name: getattr(self, name) for name in ("seed", "guidance", "num_steps", "fps")}
+        return {"id": self.name, "prompt": self.prompt or self.prompt_path, **said, "num_chunks": self.chunks}
+
+
+class PredictSpec(Spec):
+    """Of Predict2.5: all seven cameras, also where none of their frames is used."""
+
+    inference_type: Literal["text2world", "image2world", "video2world"]
+    fps: int = Field(30, ge=1)
+    stack_mode: Literal["time", "height"] = "time"
+    negative_prompt: None = None
+    front_wide: PredictCamera
+    cross_right: PredictCamera
+    rear_right: PredictCamera
+    rear: PredictCamera
+    rear_left: PredictCamera
+    cross_left: PredictCamera
+    front_tele: PredictCamera
+
+    def row(self) -> dict[str, Any]:
+        frames = _FRAMES[self.inference_type]
+        videos = {view: getattr(self, view).video_path for view in VIEWS}
+        return {**self.common(), "num_conditional_frames": frames, **({"input_videos": videos} if frames else {})}
+
+
+class TransferSpec(Spec):
+    """Of Transfer2.5: any cameras, at least one."""
+
+    fps: int = Field(10, ge=1)
+    num_conditional_frames: Literal[0, 1, 5] = 1
+    save_combined_views: bool = True
+    front_wide: TransferCamera | None = None
+    cross_right: TransferCamera | None = None
+    rear_right: TransferCamera | None = None
+    rear: TransferCamera | None = None
+    rear_left: TransferCamera | None = None
+    cross_left: TransferCamera | None = None
+    front_tele: TransferCamera | None = None
+
+    @property
+    def cameras(self) -> dict[str, TransferCamera]:
+        return {view: getattr(self, view) for view in VIEWS if getattr(self, view) is not None}
+
+    @model_validator(mode="after")
+    def _check_cameras(self) -> TransferSpec:
+        if not self.cameras:
+            raise ValueError(f"expected at least one of the cameras {', '.join(VIEWS)}")
+        lacking = [view for view, camera in self.cameras.items() if camera.input_path is None]
+        if self.num_conditional_frames and lacking:
+            raise ValueError(
+                f"no `input_path` of {', '.join(lacking)}, which num_conditional_frames other than 0 needs"
+            )
+        own = {camera.num_conditional_frames_per_view for camera in self.cameras.values()} - {None}
+        if own - {self.num_conditional_frames}:
+            raise ValueError("num_conditional_frames_per_view: all views of a clip start from as many frames here")
+        return self
+
+    def row(self) -> dict[str, Any]:
+        row = {**self.common(), "num_conditional_frames": self.num_conditional_frames, "views": list(self.cameras)}
+        row["control_videos"] = {view: camera.control_path for view, camera in self.cameras.items()}
+        row["control_weight"] = self.control_weight
+        if self.num_conditional_frames:
+            row["input_videos"] = {view: camera.input_path for view, camera in self.cameras.items()}
+        return row
+
+
+@dataclass(frozen=True)
+class Found:
+    """where: for messages. folder: URI that its paths start from."""
+
+    where: str
+    folder: str
+    spec: PredictSpec | TransferSpec
+
+
+def read_specs(
+    sources: Sequence[str], kind: type[PredictSpec] | type[TransferSpec], overrides: Mapping[str, Any]
+) -> list[Found]:
+    """The specs of files, with what the command line says instead. Raises ManifestError naming file, key and value."""
+    found: list[Found] = []
+    for source in sources:
+        objects = objects_of(source, takes_yaml=kind is PredictSpec)
+        for number, item in enumerate(objects):
+            where = source if len(objects) == 1 else f"line {number + 1} of {source}"
+            if not isinstance(item, dict):
+                raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
+            said = {**item, **overrides}
+            if "prompt" in overrides:
+                said.pop("prompt_path", None)
+            try:
+                found.append(Found(where, parent_uri(source), kind.model_validate(said)))
+            except ValidationError as error:
+                faults = "; ".join(
+                    f"{'.'.join(map(str, one['loc'])) or 'the spec'}: {one['msg']}" for one in error.errors()
+                )
+                raise ManifestError(f"{where}: {faults}") from None
+    names = [one.spec.name for one in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ManifestError(f"two specs have the name {twice[0]!r}: expected names that differ")
+    return found
+
+
+def write_specs(found: Sequence[Found], out: str) -> None:
+    """Their manifest."""
+    drafts = []
+    for one in found:
+        row = one.spec.row()
+        for column in ("input_videos", "control_videos"):
+            if column in row:
+                row[column] = {v: reference(path, one.folder, out, one.where) for v, path in row[column].items()}
+        drafts.append(Draft(one.where, with_prompt(row, one.folder, out, 1, one.where)))
+    write(drafts, out, Notes())
+
+
+def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
+    """What a spec's file holds: one object, or one a line of a `.jsonl`. Raises ManifestError."""
+    suffix = suffix_of(source)
+    known = (".json", ".jsonl", *((".yaml", ".yml") if takes_yaml else ()))
+    if suffix not in known:
+        raise ManifestError(f"{source}: found suffix {suffix!r}, expected one of {', '.join(known)}")
+    try:
+        text = read_bytes(source).decode("utf-8-sig")
+        if suffix == ".jsonl":
+            objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            objects = [json.loads(text) if suffix == ".json" else yaml.safe_load(text)]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
+    if not objects:
+        raise ManifestError(f"{source}: found nothing, expected a spec a line")
+    return objects

@@ -1,0 +1,144 @@
+"""Clips of spec files with the flags of Cosmos-Predict2.5's and -Transfer2.5's multiview examples, on our gangs.
+
+`-i FILES -o DIR` as there: each spec's clip becomes DIR/NAME.mp4, and DIR/NAME.json says what it was made from. The
+job's own output (an mp4 a view, sidecars, the report) is kept beside, in DIR/.work/; the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.config import GenerateConfig, InputsConfig
+from cosmos_ray.errors import CosmosRayError, ManifestError, UsageError
+from cosmos_ray.foreign import shown
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, TransferSpec, read_specs, write_specs
+from cosmos_ray.manifest.builders.writing import absolute
+from cosmos_ray.published.layouts import write_views
+from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri, parent_uri
+
+#: Flags of the published programs that change nothing here, and why.
+NO_EFFECT = {
+    "disable-guardrails": "there is no guardrail in the way",
+    "offload-guardrail-models": "there is no guardrail in the way",
+    "keep-going": "a clip that fails does not stop the others",
+    "profile": "the sidecar has the seconds of each phase",
+    "offload-diffusion-model": "the published program ignores it too",
+    "offload-tokenizer": "the published program ignores it too",
+    "offload-text-encoder": "`--set text_encoder.device=cpu` of `cosmos-ray generate` does that",
+}
+Say = Callable[[str], None]
+#: What the command line may say instead of a spec: key and type.
+COMMON: Mapping[str, type] = {
+    "prompt": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
+    "enable_autoregressive": bool, "num_chunks": int, "chunk_overlap": int,
+}  # fmt: skip
+
+
+def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, type]) -> argparse.ArgumentParser:
+    """published: the example's own name of the model."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("-i", "--input-files", nargs="+", required=True, metavar="FILE", help="spec files")
+    add("-o", "--output-dir", required=True, metavar="DIR", help="where NAME.mp4 and NAME.json of each spec go")
+    add("--model", default=model, help=f"name of a model, or a bundle's folder; `{published}` is {model}")
+    add("--checkpoint-path", default="", help="a checkpoint of your own (.pt, .safetensors; path or URI) of the model")
+    add("--context-parallel-size", type=int, default=None, help="GPUs that share a clip (no torchrun: Ray starts them)")
+    add("--device", choices=["auto", "cuda", "cpu"], default="auto", help="ours: what --context-parallel-size counts")
+    for key, kind in overrides.items():
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        add(f"--{key.replace('_', '-')}", dest=f"said_{key}", default=None, help="instead of each spec's own", **how)
+    for flag, reason in NO_EFFECT.items():
+        add(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
+    parser.set_defaults(aliases={published: model})
+    return parser
+
+
+def main(
+    parser: argparse.ArgumentParser,
+    kind: type[PredictSpec] | type[TransferSpec],
+    arguments: Sequence[str] | None,
+    say: Say,
+) -> int:
+    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
+    flags = parser.parse_args(arguments)
+    try:
+        return make(flags, kind, say)
+    except CosmosRayError as error:
+        say(shown(f"{parser.prog}: {error}"))
+        return 2 if isinstance(error, UsageError | ManifestError) else 1
+
+
+def make(flags: argparse.Namespace, kind: type[PredictSpec] | type[TransferSpec], say: Say) -> int:
+    """Make the clips of the specs and write them where they belong; the exit code."""
+    from cosmos_ray.job.job import generate
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("start this with python, not torchrun: --context-parallel-size is the size of the gang")
+    if ignored := [f"--{flag}: {why}" for flag, why in NO_EFFECT.items() if getattr(flags, flag.replace("-", "_"))]:
+        say("flags without effect here: " + "; ".join(ignored))
+    found = read_specs(flags.input_files, kind, overrides_of(flags))
+    work = work_folder(flags, found)
+    storage = Storage(work)
+    check_lasts(storage.uri, "the output")
+    manifest = storage.uri_of("manifest.parquet")
+    write_specs(found, manifest)
+    config = GenerateConfig(
+        manifest=manifest,
+        output=work,
+        model=flags.aliases.get(flags.model, flags.model),
+        dit=flags.checkpoint_path or None,
+        gang_size=flags.context_parallel_size,
+        max_failed="0",
+        device=flags.device,
+        inputs=InputsConfig(rate="as_is"),
+    )
+    code = generate(config, say).exit_code
+    records = {record.id: record for record in Ledger(storage).records()}
+    for one in found:
+        record = records.get(one.spec.name)
+        if record is None or record.status != "ok":
+            why = "not made" if record is None else f"not made ({record.failure_class}): {record.error}"
+            say(shown(f"{one.spec.name}: {why}"))
+            continue
+        paths = {entry.view: entry.path for entry in record.files}
+        videos = {view: storage.read(paths[view]) for view in VIEWS if view in paths}
+        files = write_views(one.spec, videos)
+        files[f"{one.spec.name}.json"] = json.dumps(one.spec.model_dump(mode="json"), indent=2).encode()
+        for name, data in files.items():
+            Storage(normalise_uri(flags.output_dir)).write(name, data)
+        say(shown(f"{one.spec.name}: {', '.join(files)}"))
+    return code
+
+
+def overrides_of(flags: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says instead of the specs."""
+    said = {name.removeprefix("said_"): value for name, value in vars(flags).items() if name.startswith("said_")}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def work_folder(flags: argparse.Namespace, found: Sequence[Found]) -> str:
+    """Its name is the hash of the specs and of the files that they name."""
+    facts: list[Any] = [flags.model, flags.checkpoint_path, os.getcwd()]
+    for one in found:
+        row = one.spec.row()
+        paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
+        versions = [_version(absolute(path, one.folder, one.where)) for path in paths]
+        facts.append([one.folder, one.spec.model_dump(mode="json"), versions])
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{normalise_uri(flags.output_dir)}/.work/{key}"
+
+
+def _version(path: str) -> list[Any] | None:
+    uri = normalise_uri(path)
+    found = Storage(parent_uri(uri)).stat(posixpath.basename(uri))
+    return [found.size, found.version] if found else None

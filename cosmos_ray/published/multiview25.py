@@ -1,0 +1,21 @@
+"""Clips of spec files with the flags of Cosmos-Predict2.5's multiview example: see `inference`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cosmos_ray.manifest.builders.inference_specs import PredictSpec
+from cosmos_ray.published import inference
+
+MODEL, PUBLISHED = "cosmos-predict2.5-2b-multiview", "2B/auto/multiview"
+OVERRIDES = {**inference.COMMON, "inference_type": str, "stack_mode": str}
+
+
+def parser() -> argparse.ArgumentParser:
+    return inference.build_parser("multiview25.py", MODEL, PUBLISHED, OVERRIDES)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return inference.main(parser(), PredictSpec, arguments, lambda text: print(text, file=sys.stderr, flush=True))

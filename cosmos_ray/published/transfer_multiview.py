@@ -1,0 +1,21 @@
+"""Clips of spec files with the flags of Cosmos-Transfer2.5's multiview example: see `inference`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cosmos_ray.manifest.builders.inference_specs import TransferSpec
+from cosmos_ray.published import inference
+
+MODEL, PUBLISHED = "cosmos-transfer2.5-2b-multiview", "2B/auto/multiview"
+OVERRIDES = {**inference.COMMON, "num_conditional_frames": int, "save_combined_views": bool}
+
+
+def parser() -> argparse.ArgumentParser:
+    return inference.build_parser("transfer_multiview.py", MODEL, PUBLISHED, OVERRIDES)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return inference.main(parser(), TransferSpec, arguments, lambda text: print(text, file=sys.stderr, flush=True))

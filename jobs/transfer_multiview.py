@@ -1,0 +1,17 @@
+"""Clips of spec files, as of Cosmos-Transfer2.5's example: `python jobs/transfer_multiview.py -i specs.jsonl -o clips`.
+
+Runs on the Ray cluster of RAY_ADDRESS, under `ray job submit --working-dir .`, or on this machine alone. See
+`cosmos_ray.published.inference`; the package need not be installed if this is started from the repository's root.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cosmos_ray.published.transfer_multiview import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""`jobs/multiview25.py` and `jobs/transfer_multiview.py`: the published specs in, the published files out.
+
+* keys, defaults and refusals are those of the published programs
+* a spec is a row; the command line wins over it; files of a spec's folder are found from anywhere
+* views one after the other in time, stacked, an mp4 each, or a grid
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support.videos import numbered, numbers
+
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.frames import decode_mp4
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSpec, read_specs, write_specs
+from cosmos_ray.manifest.builders.multiview_json import from_multiview_json
+from cosmos_ray.published import multiview25, transfer_multiview
+from cosmos_ray.published.inference import overrides_of, work_folder
+from cosmos_ray.published.layouts import write_views
+
+PREDICT = {"name": "a", "inference_type": "video2world", "prompt": "A street."} | {
+    view: {"video_path": f"in/{view}.mp4"} for view in VIEWS
+}
+TRANSFER = {"name": "a", "prompt": "A street."} | {
+    view: {"input_path": f"{view}.mp4", "control_path": f"{view}_map.mp4"} for view in ("rear", "front_wide")
+}
+
+
+def put(path: Path, *specs: dict[str, Any]) -> str:
+    text = {".jsonl": "\n".join(map(json.dumps, specs)), ".json": json.dumps(specs[0])}
+    path.write_text(text.get(path.suffix) or "\n".join(f"{k}: {json.dumps(v)}" for k, v in specs[0].items()))
+    return str(path)
+
+
+def rows(source: str, kind: Any, out: Path, **overrides: Any) -> list[dict[str, Any]]:
+    write_specs(read_specs([source], kind, overrides), str(out))
+    return pq.read_table(out).to_pylist()
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "yaml"])
+def test_a_spec_of_predict25_is_a_row(tmp_path: Path, suffix: str) -> None:
+    (row,) = rows(put(tmp_path / f"spec.{suffix}", PREDICT), PredictSpec, tmp_path / "m.parquet")
+    assert row["input_videos"] == {view: f"in/{view}.mp4" for view in VIEWS}
+    plain = ("num_conditional_frames", "seed", "guidance", "num_steps", "fps", "num_chunks")
+    assert [row[name] for name in plain] == [5, 0, 3, 35, 30, 1]
+
+
+def test_text2world_names_its_cameras_and_uses_none(tmp_path: Path) -> None:
+    spec = PREDICT | {"inference_type": "text2world"}
+    (row,) = rows(put(tmp_path / "s.json", spec), PredictSpec, tmp_path / "m.parquet")
+    assert "input_videos" not in row
+    del spec["rear"]
+    with pytest.raises(ManifestError, match="rear: Field required"):
+        read_specs([put(tmp_path / "s.json", spec)], PredictSpec, {})
+
+
+def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Path) -> None:
+    spec = TRANSFER | {"enable_autoregressive": True, "num_chunks": 3, "control_weight": 0.5}
+    (row,) = rows(put(tmp_path / "s.json", spec), TransferSpec, tmp_path / "m.parquet")
+    assert row["views"] == ["front_wide", "rear"]
+    assert row["control_videos"] == {"front_wide": "front_wide_map.mp4", "rear": "rear_map.mp4"}
+    assert [row[name] for name in ("fps", "num_chunks", "control_weight", "num_conditional_frames")] == [10, 3, 0.5, 1]
+    no_input = {"name": "b", "prompt": "p", "num_conditional_frames": 0, "rear": {"control_path": "r.mp4"}}
+    (row,) = rows(put(tmp_path / "s.json", no_input), TransferSpec, tmp_path / "m.parquet")
+    assert "input_videos" not in row
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "words"),
+    [
+        (PredictSpec, PREDICT | {"sead": 1}, "sead: Extra inputs are not permitted"),
+        (PredictSpec, PREDICT | {"negative_prompt": "ugly"}, "negative_prompt"),
+        (PredictSpec, PREDICT | {"guidance": 8}, "guidance: .*less than or equal to 7"),
+        (PredictSpec, PREDICT | {"front": {"video_path": "x"}}, "front: Extra inputs"),
+        (PredictSpec, PREDICT | {"prompt_path": "p.txt"}, "one of `prompt` and `prompt_path`"),
+        (
+            PredictSpec,
+            PREDICT | {"enable_autoregressive": True, "chunk_overlap": 2},
+            "chunk_overlap: found 2, expected 1",
+        ),
+        (TransferSpec, TRANSFER | {"inference_type": "text2world"}, "inference_type: Extra inputs"),
+        (TransferSpec, {"name": "a", "prompt": "p"}, "at least one of the cameras"),
+        (TransferSpec, TRANSFER | {"rear": {"control_path": "r.mp4"}}, "no `input_path` of rear"),
+        (TransferSpec, TRANSFER | {"rear": {"input_path": "r.mp4"}}, "rear.control_path: Field required"),
+    ],
+)
+def test_what_the_published_programs_refuse_is_refused_by_name(
+    tmp_path: Path, kind: Any, spec: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ManifestError, match=words):
+        read_specs([put(tmp_path / "s.json", spec)], kind, {})
+
+
+def test_two_clips_of_one_name_and_other_files_are_refused(tmp_path: Path) -> None:
+    source = put(tmp_path / "s.jsonl", PREDICT, PREDICT)
+    with pytest.raises(ManifestError, match="two specs have the name 'a'"):
+        read_specs([source], PredictSpec, {})
+    with pytest.raises(ManifestError, match=r"suffix '\.yaml', expected one of \.json, \.jsonl$"):
+        read_specs([put(tmp_path / "s.yaml", TRANSFER)], TransferSpec, {})
+
+
+def test_the_command_line_wins_over_the_specs(tmp_path: Path) -> None:
+    source = put(tmp_path / "s.json", PREDICT)
+    words = ["-i", source, "-o", str(tmp_path / "out"), "--seed", "7", "--enable-autoregressive", "--prompt", "Rain."]
+    flags = multiview25.parser().parse_args(words)
+    (row,) = rows(source, PredictSpec, tmp_path / "m.parquet", **overrides_of(flags))
+    assert [row[name] for name in ("seed", "num_chunks", "prompt")] == [7, 2, "Rain."]
+    plain = multiview25.parser().parse_args(words[:4])
+    assert overrides_of(plain) == {}
+    found = [read_specs([source], PredictSpec, overrides_of(one)) for one in (flags, plain)]
+    assert work_folder(flags, found[0]) != work_folder(plain, found[1]), "another clip, another work folder"
+
+
+def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = put(tmp_path / "s.json", TRANSFER | {"sead": 1})
+    assert transfer_multiview.main(["-i", source, "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith(f"transfer_multiview.py: {source}: sead")
+    assert not (tmp_path / "out").exists()
+
+
+def test_views_are_laid_out_as_published() -> None:
+    videos = {view: encode_mp4(numbered(2, first=10 * n), 30) for n, view in enumerate(("front_wide", "rear"))}
+    spec = PredictSpec.model_validate(PREDICT)
+    (whole,) = write_views(spec, videos).values()
+    assert numbers(decode_mp4(whole)) == [0, 1, 10, 11]
+    (stacked,) = write_views(spec.model_copy(update={"stack_mode": "height"}), videos).values()
+    assert decode_mp4(stacked).shape == (2, 64, 32, 3)
+    steered = TransferSpec.model_validate(TRANSFER | {"save_combined_views": False})
+    files = write_views(steered, videos)
+    assert list(files) == ["a_front_wide.mp4", "a_rear.mp4", "a_grid.mp4"]
+    grid = decode_mp4(files["a_grid.mp4"])
+    assert grid.shape == (2, 96, 96, 3)
+    assert numbers(grid[:1, :32, 32:64]) == [10]
+    assert np.all(grid[:, 32:] < 3)
+
+
+def test_the_manifest_builder_reads_the_same_files(tmp_path: Path) -> None:
+    specs = [put(tmp_path / "p.yaml", PREDICT | {"name": "p"}), put(tmp_path / "t.jsonl", TRANSFER | {"name": "t"})]
+    out = tmp_path / "m.parquet"
+    from_multiview_json(specs[:1], str(out))
+    assert pq.read_table(out).to_pylist()[0]["input_videos"]["rear"] == "in/rear.mp4"
+    built = from_multiview_json(specs[1:], str(out))
+    (row,) = pq.read_table(out).to_pylist()
+    assert row["control_videos"] == {"front_wide": "front_wide_map.mp4", "rear": "rear_map.mp4"}
+    assert row["views"] == ["front_wide", "rear"]
+    assert not built.warnings
