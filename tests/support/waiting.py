@@ -8,7 +8,7 @@ from typing import TypeVar
 
 #: What needs to happen has happened by then, on a machine that does thirty other things; after it, something hangs.
 PATIENCE_S = 300.0
-_POLL_S = 0.05
+_POLL_S = 0.1
 
 Found = TypeVar("Found")
 
