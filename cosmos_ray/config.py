@@ -18,13 +18,14 @@ from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.reach import Reach
+from cosmos_ray.store.regular import read_regular
 from cosmos_ray.store.uris import normalise_uri
 
 
 class _Settings(BaseModel):
     """The words under a setting are its description: `cosmos-ray config` prints them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SamplingConfig(Approximations):
@@ -161,6 +162,8 @@ class GenerateConfig(_Settings):
     """Denoise no further clip once gangs have held GPUs for so long in this run, loading included; then exit code 1."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """What a gang's ranks run on."""
+    max_clips: int = Field(10_000_000, ge=1)
+    """A manifest that asks for more clips, rows times their num_samples, is refused."""
     redo_changed: bool = False
     """Make clips again whose row was edited, instead of refusing the manifest."""
     sampling: SamplingConfig = SamplingConfig()
@@ -171,6 +174,14 @@ class GenerateConfig(_Settings):
     breaker: BreakerConfig = BreakerConfig()
 
     _table: Any = PrivateAttr(default=None)
+
+    def __init__(self, **settings: Any) -> None:
+        """Raises UsageError, naming the setting, for a value that it cannot have."""
+        _check_texts(settings)
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise _bad_settings(error) from None
 
     @property
     def table(self) -> Any:
@@ -254,9 +265,20 @@ _ALIASES = {"model.dit": "dit", "model.ema": "ema"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs."""
+    """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs.
+
+    And without names for parts of it: a page of them, each made of the ones before, would fill the memory.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"found the alias *{event.anchor}, expected the value itself")
+        return super().compose_node(parent, index)
 
 
+#: Largest file of settings.
+_MAX_CONFIG_BYTES = 2**20
 _NUMBERS = {
     "tag:yaml.org,2002:int": r"[-+]?(?:0|[1-9][0-9]*)$",
     "tag:yaml.org,2002:float": r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
@@ -286,7 +308,7 @@ def build_config(
     settings: dict[str, Any] = {}
     if config_file is not None:
         try:
-            settings = _load_yaml(config_file.read_text(encoding="utf-8")) or {}
+            settings = _load_yaml(read_regular(config_file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"--config {config_file}: {_one_line(error)}") from error
         if not isinstance(settings, dict):
@@ -297,9 +319,23 @@ def build_config(
     for assignment in assignments:
         _assign(settings, assignment)
     try:
-        return GenerateConfig.model_validate(settings)
+        return GenerateConfig.model_validate({str(name): value for name, value in settings.items()})
     except ValidationError as error:
-        raise UsageError(f"bad settings: {'; '.join(_problem(one) for one in error.errors())}") from error
+        raise _bad_settings(error) from error
+
+
+def _check_texts(settings: Mapping[Any, Any], group: str = "") -> None:
+    """Raises UsageError for a text with half a character in it, which no file and no store can have."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _check_texts(value, f"{group}{name}.")
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and any("\ud800" <= one <= "\udfff" for one in text):
+                raise UsageError(f"bad settings: {group}{name}: found {text!r}, expected a text of whole characters")
+
+
+def _bad_settings(error: ValidationError) -> UsageError:
+    return UsageError(f"bad settings: {'; '.join(_problem(one) for one in error.errors())}")
 
 
 def _problem(error: ErrorDetails) -> str:

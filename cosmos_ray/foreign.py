@@ -32,6 +32,8 @@ _QUERY = re.compile(r"(?:\?|%3[Ff])[^\s'\"<>?]{0,500}?(?:=|%3[Dd])[^\s'\"<>`]*")
 _BEGINS_QUERY = re.compile(r"(?:\?|%3[Ff])\S{0,500}?(?:=|%3[Dd])")
 _END = re.compile(r"[?#]|%3[Ff]|%23")
 _HOST = re.compile(r"[\w.*{}\[\]$-]*(?::\d+)?")
+#: What follows a URI in a sentence.
+_MARKS = ",;:.)!"
 #: Azure's form: a container, which is no secret, at an account.
 _CONTAINER = re.compile(r"[\w$*-]+@[\w.-]+")
 _AZURE = ("abfs://", "abfss://", "az://")
@@ -100,12 +102,17 @@ def _first(items: Iterable[T]) -> list[T]:
 
 def _text_without_secrets(text: str) -> str:
     if ":/" in text:
-        text = _URI.sub(lambda found: _without_secrets(found.group()), text)
+        text = _URI.sub(_in_a_sentence, text)
     if "@" in text:
         text = _USER.sub(f"{_CUT}@", text)
     if "?" in text or "%3" in text:
         text = _QUERY.sub("?" + _CUT, text)
     return text
+
+
+def _in_a_sentence(found: re.Match[str]) -> str:
+    uri = found.group().rstrip(_MARKS)
+    return _without_secrets(uri) + found.group()[len(uri) :]
 
 
 def _uri_without_secrets(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,30 @@ def test_how_many_may_fail(max_failed: str, clips: int, allowed: int) -> None:
 def test_settings_cannot_be_changed_later() -> None:
     with pytest.raises(ValueError, match="frozen"):
         build_config(FLAGS).limit = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("manifest", None), ("manifest", 3), ("output", math.nan), ("output", "\udc80"), ("model", None),
+        ("gang_size", "two"), ("gang_size", math.nan), ("limit", 0), ("max_gpu_hours", math.nan),
+        ("max_gpu_hours", math.inf), ("gangs", None), ("max_failed", []), ("max_clips", 0), ("redo_changed", "perhaps"),
+        ("inputs", None), ("inputs", {"allow": "/data"}), ("inputs", {"allow": [""]}), ("inputs", {"max_frames": None}),
+        ("gang", {"deadline_min_s": math.nan}), ("sampling", {"guidance": math.nan}), ("lease", "short"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_from_python_is_one_error_that_names_the_setting(field: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^bad settings: {field}") as caught:
+        GenerateConfig(**{"manifest": "m.parquet", "output": "out", field: value})
+    assert str(caught.value).isprintable()
+
+
+def test_a_page_of_names_for_names_is_not_unfolded(tmp_path: Path) -> None:
+    """Each of the ones before, nine times: 200 bytes that stand for a billion texts."""
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"found the alias \*a0"):
+        build_config({"manifest": "m", "output": "o"}, tmp_path / "c.yaml")
+    (tmp_path / "large.yaml").write_text("#" * 2**20 + "\n")
+    with pytest.raises(UsageError, match="expected at most"):
+        build_config({"manifest": "m", "output": "o"}, tmp_path / "large.yaml")

@@ -43,6 +43,8 @@ def test_what_is_no_secret_stays() -> None:
         "hf://owner/repo@0123/file", "http://host:8000/a", "/data/now?.mp4", "gs://bucket/*.parquet",
     ):  # fmt: skip
         assert shown_uri(uri) == shown(uri) == uri
+    for text in ("s3://bucket: not there", "(s3://bucket/a), gs://b; az://c.", "nosuch://x: no way to read it"):
+        assert shown(text) == text
     assert shown("found 3 clips, expected 4 (a: b): why? 3 = 4") == "found 3 clips, expected 4 (a: b): why? 3 = 4"
 
 

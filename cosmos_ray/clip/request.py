@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmos_ray.clip.request_fields import check_fields
+
 #: Camera names in the model's view order, clockwise from the front, the tele camera last.
 VIEWS = ("front_wide", "cross_right", "rear_right", "rear", "rear_left", "cross_left", "front_tele")
 
@@ -48,6 +50,8 @@ class ClipRequest:
         family that has them; control_weight: of what they say.
     num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frame of the one before.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
+
+    Raises UsageError, naming the field, for a value of another kind than these.
     """
 
     id: str
@@ -66,6 +70,9 @@ class ClipRequest:
     controls: np.ndarray | None = None
     control_weight: float = 1.0
     num_chunks: int = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     manifest = open_manifest(config.manifest)
-    found = survey(manifest, defaults, state, family=bundle.recipe)
+    found = survey(manifest, defaults, state, family=bundle.recipe, max_clips=config.max_clips)
     plan = found.plan
     run = Run(
         manifest=config.manifest,

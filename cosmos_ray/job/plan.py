@@ -21,7 +21,7 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
 from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults, check_id, clips_of_row, rows_of
-from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, fan_out, first_illegal_id
+from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, clips_a_row, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.text.tokens import overhead_of, token_counter
 from cosmos_ray.words import counted
@@ -137,7 +137,8 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     """`make_plan` with a job's settings. UsageError for those that the model's network cannot have."""
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     defaults = row_defaults(bundle, config.sampling)
-    return survey(open_manifest(config.manifest), defaults, state, token_counter(bundle), bundle.recipe).plan
+    manifest = open_manifest(config.manifest)
+    return survey(manifest, defaults, state, token_counter(bundle), bundle.recipe, config.max_clips).plan
 
 
 def survey(
@@ -146,13 +147,14 @@ def survey(
     state: LedgerState,
     tokens: Callable[[str], int] | None = None,
     family: Family = PREDICT2,
+    max_clips: int | None = None,
 ) -> Survey:
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
-    family: of the model.
+    family: of the model. max_clips: a manifest that asks for more is refused, before their ids are made.
     """
-    counts = _Counts(state, LongCaptions(overhead=overhead_of(family)) if tokens else None, family)
+    counts = _Counts(state, LongCaptions(overhead=overhead_of(family)) if tokens else None, family, max_clips)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -182,8 +184,11 @@ class _Place:
 class _Counts:
     """A plan in the making."""
 
-    def __init__(self, state: LedgerState, captions: LongCaptions | None, family: Family) -> None:
+    def __init__(
+        self, state: LedgerState, captions: LongCaptions | None, family: Family, max_clips: int | None
+    ) -> None:
         self._state, self._family = state, family
+        self._clips, self._max_clips = 0, max_clips
         self._captions = captions
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
         self._doubted: dict[str, str] = {}  # the first row of each
@@ -205,6 +210,7 @@ class _Counts:
             except ManifestError as error:
                 raise ManifestError(f"{place.of(illegal)}: {error}") from None
         try:
+            self._check_number(batch, place)
             fan, checked = fan_out(batch), check_batch(batch, defaults, file.base)
         except pa.ArrowInvalid as error:
             raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
@@ -223,6 +229,16 @@ class _Counts:
         unsettled[changed] = True
         self._count_work(fan, checked, doubtful, unsettled)
         return np.bincount(fan.rows[unsettled], minlength=batch.num_rows) > 0
+
+    def _check_number(self, batch: pa.RecordBatch, place: _Place) -> None:
+        counts = clips_a_row(batch)
+        self._clips += int(counts.sum())
+        if self._max_clips is not None and self._clips > self._max_clips:
+            asked = f"{counted(self._clips, 'clip')} so far, with `num_samples` of up to {int(counts.max())}"
+            raise ManifestError(
+                f"{place.of(0)} and the rows after it: the manifest asks for {asked}, expected at most "
+                f"{self._max_clips} (--set max_clips=N for more)"
+            )
 
     def _doubtful(
         self, batch: pa.RecordBatch, checked: CheckedRows, defaults: RowDefaults, base: str

@@ -23,6 +23,7 @@ from cosmos_ray.manifest.columns import COLUMNS, check_schema
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.regular import check_regular
 from cosmos_ray.store.storage import filesystem_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
@@ -31,6 +32,8 @@ _SUFFIX = ".parquet"
 _BUILDERS = {".csv": "from-table", ".tsv": "from-table", ".jsonl": "from-table", ".json": "from-batch-json"}
 _BATCH_ROWS = 8192
 _OPENERS = 8
+#: Columns, those within structs counted, and bytes of the footer of one file.
+_MAX_COLUMNS, _MAX_FOOTER = 10_000, 2**28
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -164,12 +167,34 @@ def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa
 def open_file(uri: str) -> pq.ParquetFile:
     """One file. Raises ManifestError if it is missing or no Parquet file."""
     fs, path = filesystem_of(uri)
+
+    def look() -> pq.ParquetFile:
+        if scheme_of(uri) == "file":
+            check_regular(path)
+        file = fs.open(path, "rb")
+        _check_footer(uri, file)
+        return pq.ParquetFile(file)
+
     try:
-        return retrying(lambda: pq.ParquetFile(fs.open(path, "rb")), f"reading {uri}")
+        found = retrying(look, f"reading {uri}")
+        if found.metadata.num_columns > _MAX_COLUMNS:
+            columns = found.metadata.num_columns
+            raise ManifestError(f"the manifest {uri} has {columns} columns, expected at most {_MAX_COLUMNS}")
+        return found
     except FileNotFoundError:
         raise ManifestError(f"there is no manifest at {uri}") from None
     except (OSError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
+
+
+def _check_footer(uri: str, file: Any) -> None:
+    """What Parquet says of itself is read whole: a footer of gigabytes is refused, unread."""
+    size = file.seek(0, 2)
+    file.seek(max(size - 8, 0))
+    length = int.from_bytes(file.read(8)[:4], "little")
+    if _MAX_FOOTER < length < size:
+        raise ManifestError(f"the manifest {uri} has a footer of {length} bytes, expected at most {_MAX_FOOTER}")
+    file.seek(0)
 
 
 def unreadable(uri: str, error: Exception) -> ManifestError:

@@ -47,11 +47,16 @@ def first_illegal_id(batch: pa.RecordBatch) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
+def clips_a_row(batch: pa.RecordBatch) -> np.ndarray:
+    """How many clips each row asks for: int, one a row."""
+    counts, right = integers_of(batch, "num_samples", np.full(batch.num_rows, 1), 1, MAX_SAMPLES)
+    return np.where(right, counts, 1)
+
+
 def fan_out(batch: pa.RecordBatch) -> FanOut:
     """Every clip, those of faulty rows too. The ids must be legal."""
     ids = text_of(batch, "id")
-    counts, right = integers_of(batch, "num_samples", np.full(batch.num_rows, 1), 1, MAX_SAMPLES)
-    counts = np.where(right, counts, 1)
+    counts = clips_a_row(batch)
     rows = np.repeat(np.arange(batch.num_rows), counts)
     samples = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     if len(rows) > batch.num_rows:

@@ -21,7 +21,7 @@ from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import runs_on_cpus
-from cosmos_ray.pool import own_ray
+from cosmos_ray.pool import closed_ray, own_ray
 from cosmos_ray.pool.health import JobFailedError
 
 #: A head may be about to start.
@@ -41,6 +41,7 @@ def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) 
         if ours:
             ray.shutdown()
             own_ray.end_what_is_left()
+            closed_ray.reopen()
 
 
 def _initialise(config: GenerateConfig) -> None:
@@ -51,6 +52,7 @@ def _initialise(config: GenerateConfig) -> None:
         with contextlib.suppress(Exception):
             ray.shutdown()
         own_ray.end_what_is_left()
+        closed_ray.reopen()
         if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
             raise signals.Interrupted(signals.reason() or "stopped by SIGTERM") from None
         if not isinstance(error, Exception):
@@ -71,21 +73,21 @@ def _why_not(error: Exception) -> str:
     where = os.environ.get("RAY_TMPDIR", tempfile.gettempdir())
     return (
         f"Ray did not start on this machine: {said}. It needs room in {where} (RAY_TMPDIR names another folder, with a "
-        f"short name), memory, and free processes; what it wrote is in {where}/ray/session_latest/logs. The same "
+        f"short name), memory, and free processes; what it wrote is below {where}. The same "
         "command goes on from here"
     )
 
 
 def _start_or_join(config: GenerateConfig) -> None:
-    options = {"log_to_driver": False, "logging_level": logging.WARNING, "include_dashboard": False}
+    options = {"log_to_driver": False, "logging_level": logging.WARNING}
     if "RAY_ADDRESS" in os.environ:
         _await_head(os.environ["RAY_ADDRESS"])
-        ray.init(**{**options, "include_dashboard": None})
+        ray.init(**options)
         return
     # Gangs of CPU ranks ask for a CPU a rank; on a small machine they share them.
     cpus = max(os.cpu_count() or 1, (config.gang_size or 1) * config.max_gangs)
     own_ray.mark()
-    ray.init(address="local", num_cpus=cpus, **options)
+    ray.init(address="local", num_cpus=cpus, **options, **closed_ray.close())
 
 
 def _await_head(address: str) -> None:

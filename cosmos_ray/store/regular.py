@@ -18,6 +18,13 @@ class TooLargeError(OSError):
         return TooLargeError, (self.size, self.most)
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises OSError for a pipe, a device or a socket, which must not be opened: nobody may ever answer."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+
+
 def read_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:
     """All of a regular file. Raises TooLargeError, unread, for more than `max_bytes`; OSError for a pipe, a device or a
     socket, which might have no end. What the system makes up (/proc) says that it has no bytes, and none are read."""

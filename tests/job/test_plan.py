@@ -270,3 +270,14 @@ def test_rows_may_leave_out_what_the_job_says_or_else_the_bundle() -> None:
     given = row_defaults(bundle, SamplingConfig(num_steps=3, guidance=0.0, negative_prompt=""))
     assert (given.num_steps, given.guidance, given.negative_prompt) == (3, 0.0, "")
     assert given.n_views == bundle.n_views
+
+
+def test_a_manifest_of_more_clips_than_are_allowed_is_refused_before_they_are_counted_out(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "prompt": "a", "num_samples": 1000} for n in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    manifest = open_manifest(str(tmp_path / "m.parquet"))
+    assert survey(manifest, DEFAULTS, LedgerState.empty(), max_clips=3000).plan.clips == 3000
+    with pytest.raises(
+        ManifestError, match=r"asks for 3000 clips so far, .* expected at most 2999 \(--set max_clips=N"
+    ):
+        survey(manifest, DEFAULTS, LedgerState.empty(), max_clips=2999)

@@ -16,6 +16,7 @@ from cosmos_ray.manifest.builders.caption_files import Captions, by_view
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
+    MAX_CAPTION_BYTES,
     VIDEOS,
     Folder,
     list_folder,
@@ -152,7 +153,7 @@ def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
 
 def _caption(uri: str) -> str:
     if suffix_of(uri) == ".txt":
-        return read_text(uri).strip()
+        return read_text(uri, MAX_CAPTION_BYTES).strip()
     found = read_json(uri)
     text = found.get("caption") if isinstance(found, dict) else None
     if not isinstance(text, str):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
 VIDEOS = (".mp4", ".mov", ".m4v")
@@ -18,6 +19,8 @@ PICTURES = (".jpg", ".jpeg", ".png")
 _OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".h264", ".h265",
                  ".hevc")  # fmt: skip
 _OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
+#: Largest file of captions of one clip, and largest JSON, bytes.
+MAX_CAPTION_BYTES, MAX_BYTES = 2**20, 2**28
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
 #: Bytes read at a time, and what may stand between two objects of a list.
@@ -90,9 +93,12 @@ def stem_of(uri: str) -> str:
     return posixpath.splitext(posixpath.basename(uri))[0]
 
 
-def read_text(uri: str) -> str:
+def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
+    """All of a text file. Raises ManifestError for a larger one, unread, and for what is no regular file."""
     try:
-        return read_bytes(uri).decode("utf-8-sig")
+        return read_bytes(uri, max_bytes=max_bytes).decode("utf-8-sig")
+    except TooLargeError as error:
+        raise ManifestError(f"{uri}: found {error.size} bytes, expected at most {error.most}") from error
     except OSError as error:
         raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
     except UnicodeDecodeError as error:
@@ -104,6 +110,8 @@ def read_json(uri: str) -> Any:
         return json.loads(read_text(uri))
     except json.JSONDecodeError as error:
         raise ManifestError(f"{uri} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise ManifestError(f"{uri} is JSON that nests too deep to be read") from error
 
 
 def read_json_list(uri: str) -> list[Any]:
@@ -158,7 +166,7 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
 
 def read_captions(uri: str, count: int) -> str | list[str]:
     """One caption, or one a view, of a text file: its lines that are not empty, 1 or `count` of them."""
-    lines = [line.strip() for line in read_text(uri).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(uri, MAX_CAPTION_BYTES).splitlines() if line.strip()]
     if len(lines) not in (1, count):
         raise ManifestError(f"{uri}: found {len(lines)} lines that are not empty, expected 1 or {count}, one a view")
     return lines[0] if len(lines) == 1 else lines

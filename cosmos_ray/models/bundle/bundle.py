@@ -17,11 +17,20 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.dims import NetworkDims, Positive, Qwen2Dims, Strict, T5Dims, VaeDims, family_problems
-from cosmos_ray.models.bundle.fetch import open_store
+from cosmos_ray.models.bundle.dims import (
+    Count,
+    NetworkDims,
+    Qwen2Dims,
+    Ratio,
+    Side,
+    Strict,
+    T5Dims,
+    VaeDims,
+    family_problems,
+)
+from cosmos_ray.models.bundle.fetch import read_small
 from cosmos_ray.models.bundle.names import BUILT_IN, built_in_name
 from cosmos_ray.models.bundle.words import faults_in_words
-from cosmos_ray.store.storage import retrying
 from cosmos_ray.store.uris import normalise_uri
 
 Numerics = Literal["reference", "float32"]
@@ -45,6 +54,8 @@ _NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
 _HF_URI = re.compile(
     rf"hf://(?P<repo>{_NAME}/{_NAME})@(?P<revision>[0-9a-f]{{40}})(?:/(?P<path>[^\s/]+(?:/[^\s/]+)*))?"
 )
+#: Largest `bundle.json`, bytes.
+_MAX_BYTES = 2**20
 
 
 class HubFile(Strict):
@@ -109,9 +120,9 @@ class Files(Strict):
 class Sampling(Strict):
     """What a manifest row that says nothing gets. camera_prefix: captions are told which way their camera faces."""
 
-    num_steps: Positive
-    guidance: float
-    negative_prompt: str
+    num_steps: Count
+    guidance: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    negative_prompt: Annotated[str, Field(max_length=20_000)]
     camera_prefix: bool = False
 
 
@@ -124,14 +135,14 @@ class Bundle(Strict):
     """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second."""
 
     format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
     generator: Literal["cosmos", "fake"]
     family: str = PREDICT2.name
-    height: Positive
-    width: Positive
-    state_t: Positive
+    height: Side
+    width: Side
+    state_t: Side
     n_views: Annotated[int, Field(gt=0, le=len(VIEWS))] = len(VIEWS)
-    model_fps: Annotated[float, Field(gt=0)] = 30.0
+    model_fps: Ratio = 30.0
     numerics: Numerics
     sampling: Sampling
     network: NetworkDims
@@ -272,8 +283,7 @@ def load_bundle(name_or_uri: str) -> Bundle:
     if "://" not in root:
         root = str(Path(root).absolute())
     try:
-        filesystem, path = open_store(f"{root}/{BUNDLE_FILE}")
-        data = bytes(retrying(lambda: filesystem.cat_file(path), f"reading {root}"))
+        data = read_small(f"{root}/{BUNDLE_FILE}", _MAX_BYTES)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(
             f"model `{name_or_uri}`: found no readable {BUNDLE_FILE} there ({type(error).__name__}); "

@@ -26,6 +26,9 @@ from cosmos_ray.models.bundle.t5_files import T5Files, encoder_shapes, read_conf
 from cosmos_ray.store.storage import explain
 from cosmos_ray.words import counted
 
+#: Weights that are drawn are for tests: more of them would fill a machine.
+_MOST_RANDOM = 10**9
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -70,6 +73,11 @@ def text_encoder_parameters(bundle: Bundle) -> int | None:
 def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     reference = bundle.file(kind)
     if isinstance(reference, RandomWeights):
+        shapes = {"dit": lambda: dit_shapes(bundle.network), "vae": lambda: vae_shapes(bundle.vae)}
+        count = parameters(shapes[kind]()) if kind in shapes else 0
+        if count > _MOST_RANDOM:
+            found = f"random weights of {count:,} parameters, expected at most {_MOST_RANDOM:,}"
+            return [Finding("problem", kind, found)]
         return [Finding("ok", kind, f"random weights, seed {reference.random_seed}")]
     path = cached_path(bundle, kind)
     if path is None:

@@ -10,7 +10,11 @@ from cosmos_ray.clip.family import Family
 
 #: Channels that each kind of control video has in a control token: 16 of its latents, 7 that are not used.
 _CONTROL_CHANNELS = 23
-Positive = Annotated[int, Field(gt=0)]
+#: Dimensions have bounds, far above any model's, so that nothing computed from them takes long or makes no sense.
+Count = Annotated[int, Field(gt=0, le=1024)]
+Width = Annotated[int, Field(gt=0, le=2**18)]
+Side = Annotated[int, Field(gt=0, le=2**14)]
+Ratio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -20,27 +24,27 @@ class Strict(BaseModel):
 class NetworkDims(Strict):
     """Dimensions of the multiview DiT under the names of its published configuration."""
 
-    model_channels: Positive
-    num_blocks: Positive
-    num_heads: Positive
-    adaln_lora_dim: Positive
-    crossattn_emb_channels: Positive
-    in_channels: Positive = 16
-    out_channels: Positive = 16
+    model_channels: Width
+    num_blocks: Count
+    num_heads: Count
+    adaln_lora_dim: Width
+    crossattn_emb_channels: Width
+    in_channels: Count = 16
+    out_channels: Count = 16
     patch_spatial: Literal[2] = 2
-    n_cameras_emb: Positive = 7
-    view_condition_dim: Positive = 7
-    max_img_h: Positive = 240
-    max_img_w: Positive = 240
-    max_frames: Positive = 128
-    rope_h_extrapolation_ratio: float = 3.0
-    rope_w_extrapolation_ratio: float = 3.0
-    rope_t_extrapolation_ratio: float = 8 / 24
+    n_cameras_emb: Count = 7
+    view_condition_dim: Count = 7
+    max_img_h: Side = 240
+    max_img_w: Side = 240
+    max_frames: Side = 128
+    rope_h_extrapolation_ratio: Ratio = 3.0
+    rope_w_extrapolation_ratio: Ratio = 3.0
+    rope_t_extrapolation_ratio: Ratio = 8 / 24
     #: Width of raw text, where the checkpoint has a layer that makes crossattn_emb_channels of it.
-    crossattn_proj_in_channels: Positive | None = None
+    crossattn_proj_in_channels: Width | None = None
     #: A control block steers the network after each so manieth of its blocks, from the first on; None: there are none.
-    vace_block_every_n: Positive | None = None
-    num_max_modalities: Positive = 8
+    vace_block_every_n: Count | None = None
+    num_max_modalities: Count = 8
 
     @property
     def num_control_blocks(self) -> int:
@@ -60,33 +64,33 @@ class NetworkDims(Strict):
 class VaeDims(Strict):
     """Dimensions of the Wan video autoencoder: width, latent channels, width factor a level, blocks a level."""
 
-    dim: Positive
-    z_dim: Positive = 16
-    dim_mult: tuple[Positive, ...] = (1, 2, 4, 4)
-    num_res_blocks: Positive = 2
+    dim: Side
+    z_dim: Count = 16
+    dim_mult: Annotated[tuple[Count, ...], Field(min_length=1, max_length=8)] = (1, 2, 4, 4)
+    num_res_blocks: Count = 2
 
 
 class T5Dims(Strict):
     """Dimensions of a T5 encoder whose weights come without a `config.json` of their own."""
 
-    vocab_size: Positive
-    d_kv: Positive
-    d_ff: Positive
-    num_layers: Positive
-    num_heads: Positive
+    vocab_size: Width
+    d_kv: Side
+    d_ff: Width
+    num_layers: Count
+    num_heads: Count
 
 
 class Qwen2Dims(Strict):
     """Dimensions of a Qwen2 text tower whose weights come without a `config.json` of their own."""
 
-    vocab_size: Positive
-    hidden_size: Positive
-    num_hidden_layers: Positive
-    num_attention_heads: Positive
-    num_key_value_heads: Positive
-    intermediate_size: Positive
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1e6
+    vocab_size: Width
+    hidden_size: Width
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    intermediate_size: Width
+    rms_norm_eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    rope_theta: Annotated[float, Field(gt=0, le=1e12)] = 1e6
 
 
 def family_problems(

@@ -16,6 +16,8 @@ import fsspec
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.cache import content_sha256, node_lock, put_in_place
+from cosmos_ray.store.accounts import foreign_account
+from cosmos_ray.store.regular import TooLargeError, read_regular
 from cosmos_ray.store.storage import filesystem_of, retrying
 from cosmos_ray.store.uris import scheme_of
 
@@ -24,22 +26,48 @@ logger = logging.getLogger(__name__)
 #: One request, and how many are under way at once: enough for some hundred MB/s from an object store.
 CHUNK_BYTES = 8 * 2**20
 CHUNKS_AT_ONCE = 8
+_OTHERS = frozenset({"file", "local", "http", "https", "hf", "memory"})
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 
 def open_store(uri: str) -> tuple[Any, str]:
-    """(fsspec filesystem, path in it). UsageError for chained URIs, plain http(s), and stores without their package."""
+    """(fsspec filesystem, path in it). UsageError for chained URIs, plain http(s), stores without their package, hosts
+    and accounts that are not of this process's environment, and URIs with user or password in them."""
     if "::" in uri:
         raise UsageError(f"chained URIs are not supported: {uri!r}")
     scheme = scheme_of(uri)
-    if scheme in ("http", "https") and os.environ.get("COSMOS_RAY_ALLOW_HTTP") != "1":
-        raise UsageError(f"{uri}: models are not fetched over {scheme}; COSMOS_RAY_ALLOW_HTTP=1 allows it")
+    if scheme in ("http", "https"):
+        if os.environ.get("COSMOS_RAY_ALLOW_HTTP") != "1":
+            raise UsageError(f"{uri}: models are not fetched over {scheme}; COSMOS_RAY_ALLOW_HTTP=1 allows it")
+        if "@" in uri.partition("://")[2].partition("/")[0] or "?" in uri:
+            raise UsageError(f"{uri}: a URI with user, password or a signature in it is not taken")
     if scheme in _STORES:
+        if (account := foreign_account(uri)) is not None:
+            raise UsageError(
+                f"{uri}: its account {account} is not the environment's (AZURE_STORAGE_ACCOUNT_NAME or "
+                "AZURE_STORAGE_CONNECTION_STRING), and credentials are sent to no other"
+            )
         return filesystem_of(uri)
+    if scheme not in _OTHERS and scheme in fsspec.available_protocols():
+        raise UsageError(f"{uri}: models are read from disks and object stores, not over {scheme}")
     try:
         return fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{uri}: no way to read it ({error})") from error
+
+
+def read_small(uri: str, max_bytes: int) -> bytes:
+    """All of a small file; OSError, unread, for a larger one, and for what is no regular file."""
+    filesystem, path = open_store(uri)
+
+    def read() -> bytes:
+        if "file" in filesystem.protocol:
+            return read_regular(path, max_bytes)
+        if (size := int(filesystem.info(path).get("size") or 0)) > max_bytes:
+            raise TooLargeError(size, max_bytes)
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes))
+
+    return retrying(read, f"reading {uri}")
 
 
 def size_of(uri: str) -> int:

@@ -26,7 +26,7 @@ def local_path(bundle: Bundle, kind: FileKind) -> Path:
     root = bundle.root_of(kind)
     if "://" in root:
         fetch.fetch(f"{root}/{reference.uri}", path, str(reference.sha256))
-    elif not path.exists():
+    elif not _is_there(path):
         raise UsageError(f"bundle `{bundle.name}`: files.{kind} not found at {path}")
     elif (found := content_sha256(path)) != reference.sha256:
         raise UsageError(f"{path}: found sha256 {found}, expected {reference.sha256}")
@@ -40,7 +40,12 @@ def cached_path(bundle: Bundle, kind: FileKind) -> Path | None:
     if hub_file is not None:
         return hub.cached(hub_file, kind)
     path = _place(bundle, kind, reference)
-    return path if path.exists() else None
+    return path if _is_there(path) else None
+
+
+def _is_there(path: Path) -> bool:
+    """A pipe or a device is not: reading it might have no end."""
+    return path.is_file() or path.is_dir()
 
 
 def fetch_bundle(bundle: Bundle) -> Iterator[tuple[FileKind, Path]]:

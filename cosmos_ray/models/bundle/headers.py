@@ -20,7 +20,11 @@ from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 
 #: Of a DiT or a video tokenizer.
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
-_MAX_HEADER_BYTES = 100_000_000
+#: Largest header, and largest pickle: those of the largest models published have less than one megabyte.
+_MAX_HEADER_BYTES, _MAX_PICKLE_BYTES = 16 * 2**20, 4 * 2**20
+#: The end of an archive, with its comment, and what stands before it in large ones.
+_MAX_RANK = 16
+_TAIL = 2**16 + 200
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _SAFETENSORS_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -59,6 +63,8 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Of a local file. ValueError if it is no weights file, or cut short."""
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
     with path.open("rb") as file:
         return parse_header(file, path.stat().st_size, path.suffix)
 
@@ -68,11 +74,31 @@ def parse_header(file: BinaryIO, size: int, suffix: str) -> Header:
     if suffix == ".safetensors":
         return _safetensors(file, size)
     try:
-        return _zipped(file) if zipfile.is_zipfile(file) else _legacy(file, size)
+        if not zipfile.is_zipfile(file):
+            return _legacy(file, size)
+        _check_directory(file, size)
+        return _zipped(file)
     except OSError:
         raise
     except Exception as error:  # a spoilt file can fail in any way
         raise ValueError(f"not a file of tensors only ({type(error).__name__}: {error})") from error
+
+
+def check_keys(file: BinaryIO, size: int) -> None:
+    """Raises an error for a file whose pickle would keep its reader busy for ever: see `PlainUnpickler`."""
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        for _ in range(4):  # magic number, version, system, and what was saved
+            _KeysOnly(file).load()
+        return
+    _check_directory(file, size)
+    with zipfile.ZipFile(file) as archive:
+        infos = {info.filename: info for info in archive.infolist()}
+        pickled = next((name for name in infos if name.endswith("data.pkl")), "no data.pkl")
+        if infos[pickled].file_size > _MAX_PICKLE_BYTES:
+            raise ValueError("its index is too large")
+        with archive.open(pickled) as stream:
+            _KeysOnly(stream).load()
 
 
 def item_bytes(dtype: str) -> int:
@@ -103,13 +129,27 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
     return Header(tensors)
 
 
+def _check_directory(file: BinaryIO, size: int) -> None:
+    """Python reads an archive's whole directory: raises ValueError for one of millions of entries, unread."""
+    file.seek(max(size - _TAIL, 0))
+    tail = file.read(_TAIL)
+    end, end64 = tail.rfind(b"PK\x05\x06"), tail.rfind(b"PK\x06\x06")
+    length = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    if length == 0xFFFFFFFF:
+        length = int.from_bytes(tail[end64 + 40 : end64 + 48], "little") if end64 >= 0 else 0
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError(f"its directory has {length} bytes, expected at most {_MAX_HEADER_BYTES}")
+
+
 def _zipped(file: BinaryIO) -> Header:
     with zipfile.ZipFile(file) as archive:
         infos = {info.filename: info for info in archive.infolist()}
         pickled = next((name for name in infos if name.endswith("/data.pkl")), "no data.pkl")
         folder = pickled.removesuffix("data.pkl")
+        if f"{folder}byteorder" in infos and infos[f"{folder}byteorder"].file_size > 16:
+            raise ValueError("not a weights file (its byte order is not one)")
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in infos else b"little"
-        if order != b"little" or infos[pickled].file_size > _MAX_HEADER_BYTES:
+        if order != b"little" or infos[pickled].file_size > _MAX_PICKLE_BYTES:
             raise ValueError("not a weights file that can be read here (big-endian, or its index is too large)")
         with archive.open(pickled) as stream:
             value = _Reader(stream).load()
@@ -183,6 +223,8 @@ class _Opaque:
 def _tensor(
     storage: tuple[str, str], start: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> object:
+    if len(shape) > _MAX_RANK or len(stride) != len(shape) or not all(type(one) is int for one in (*shape, *stride)):
+        raise pickle.UnpicklingError("a tensor whose shape is none")
     expected, step = [], 1
     for size in reversed(shape):
         expected.append(step)
@@ -198,7 +240,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
     ("torch", "Size"): PickleFunction(tuple),
     ("_io", "BytesIO"): _Opaque,
     ("_codecs", "encode"): PickleFunction(lambda *_: b""),  # how bytes are written; what they say does not matter
-    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "OrderedDict"): PickleFunction(lambda: collections.OrderedDict()),
     **{("torch", name): dtype for name, dtype in _STORAGE_DTYPES.items()},
 }
 
@@ -221,3 +263,13 @@ class _Reader(PlainUnpickler):
         _storage, dtype, key, _location, elements = pid[:5]
         self.storages[str(key)] = (dtype, int(elements))
         return dtype, str(key)
+
+
+class _KeysOnly(_Reader):
+    """Makes nothing of anything; only whether it can be read to its end."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _Opaque
+
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
+        return "", ""

@@ -17,6 +17,7 @@ class PlainUnpickler(pickle._Unpickler):
 
     read: Callable[[int], bytes]
     append: Callable[[object], None]
+    stack: list[object]
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def load_bytearray8(self) -> None:
@@ -27,7 +28,33 @@ class PlainUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError("pickle data was truncated")
         self.append(bytearray(data))
 
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()  # type: ignore[misc]
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[0::2])
+        super().load_setitems()  # type: ignore[misc]
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[0::2])
+        super().load_dict()  # type: ignore[misc]
+
+    def load_set(self) -> None:
+        raise pickle.UnpicklingError("it has a set")
+
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    for _code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
+        dispatch[_code[0]] = load_set
+
+
+def _check_keys(keys: list[object]) -> None:
+    """A tuple of tuples of tuples, each named twice, takes for ever to be made a key."""
+    if not all(type(key) in (str, int, bytes) for key in keys):
+        raise pickle.UnpicklingError("a key that is neither text nor a number")
 
 
 class PickleFunction:

@@ -24,7 +24,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from cosmos_ray.models.bundle.bundle import Numerics, fitting_world_sizes
-from cosmos_ray.models.bundle.dims import NetworkDims, Positive
+from cosmos_ray.models.bundle.dims import NetworkDims, Side
 from cosmos_ray.models.bundle.weights import load_strictly
 from cosmos_ray.models.network.attention import attention
 from cosmos_ray.models.network.block import Block, FinalLayer, at_segments
@@ -55,7 +55,7 @@ class DiTConfig(NetworkDims):
     use_wan_fp32_strategy: the timestep's path and the final layer are computed in float32, whatever the dtype.
     """
 
-    state_t: Positive
+    state_t: Side
     rope_enable_fps_modulation: bool = True
     use_wan_fp32_strategy: bool = False
 

@@ -6,6 +6,7 @@ Legend: V views, M text tokens of one view (up to 512), D text width.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.errors import column_error
+from cosmos_ray.models.bundle.headers import check_keys, parse_header
 from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 
 COLUMN = "prompt_embedding"
@@ -110,17 +112,24 @@ def _read_torch(data: bytes) -> object:
     file = io.BytesIO(data)
     if zipfile.is_zipfile(file) and sum(info.file_size for info in zipfile.ZipFile(file).infolist()) > len(data):
         raise ValueError("compressed, or entries that overlap")  # torch writes neither
+    check_keys(io.BytesIO(data), len(data))  # torch's own reader makes keys of whatever it finds, and may not end
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _read_safetensors(data: bytes) -> object:
-    tensors = list(safetensors.torch.load(data).values())
-    if len(tensors) != 1:
-        raise ValueError(f"expected one tensor, found {len(tensors)}")
-    return tensors[0]
+    found = len(parse_header(io.BytesIO(data), len(data), ".safetensors").tensors)
+    if found != 1:
+        raise ValueError(f"expected one tensor, found {found}")
+    return next(iter(safetensors.torch.load(data).values()))
 
 
 def _read_npy(data: bytes) -> object:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > len(data):
+        raise ValueError("it claims more numbers than it has")
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
