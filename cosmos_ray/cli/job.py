@@ -105,7 +105,7 @@ def plan(
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
     if as_json:
-        inputs_json = {} if look is None else {"inputs": asdict(look)}
+        inputs_json = {"inputs": None if look is None else asdict(look)}
         costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
         print(json.dumps(asdict(found) | costs_json | inputs_json))
         return

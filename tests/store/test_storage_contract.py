@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_ray.store import traffic
-from cosmos_ray.store.storage import MAX_CREATE_BYTES, Storage, fetch_to_file, read_bytes
+from cosmos_ray.store.storage import MAX_CREATE_BYTES, Storage, fetch_to_file, read_bytes, stat_of
 
 
 def test_what_was_written_is_read_back(storage: Storage) -> None:
@@ -117,6 +117,22 @@ def test_a_big_object_is_stored_whole(storage: Storage) -> None:
     assert found.size == len(data)
     assert storage.read("big") == data
     storage.delete("big")
+
+
+def test_a_part_of_an_object_can_be_read_and_what_it_is_be_asked(storage: Storage) -> None:
+    storage.write("in/x.mp4", bytes(range(100)))
+    uri = storage.uri_of("in/x.mp4")
+    assert read_bytes(uri) == bytes(range(100))
+    assert read_bytes(uri, 10, 20) == bytes(range(10, 20))
+    assert read_bytes(uri, 0, 1) == b"\0"
+    assert read_bytes(uri, 90, 100) == bytes(range(90, 100))
+    assert stat_of(uri) == stat_of(uri) == storage.stat("in/x.mp4")
+    with pytest.raises(FileNotFoundError):
+        stat_of(storage.uri_of("in/nothing.mp4"))
+    with pytest.raises(FileNotFoundError):
+        read_bytes(storage.uri_of("in/nothing.mp4"), 0, 10)
+    with pytest.raises(IsADirectoryError):
+        stat_of(storage.uri_of("in"))
 
 
 def test_fetch_to_file_brings_the_bytes_and_their_version(storage: Storage, tmp_path: Path) -> None:
