@@ -18,7 +18,9 @@ from cosmos_ray.clip.samples import samples_of
 
 #: Bytes that are fetched of a file's beginning, and from each place where a box of its top level is looked for.
 _HEAD = 256 * 2**10
-#: Largest index that is fetched apart, and most boxes that are looked for.
+#: Boxes of which nothing is read: the data, of which parts are fetched later, and empty ones.
+_UNREAD = frozenset({b"mdat", b"free", b"skip", b"wide"})
+#: Largest index, or other box, that is fetched apart, and most boxes that are looked for.
 _MAX_INDEX, _MAX_BOXES = 16 * 2**20, 32
 #: Most bytes that are in memory at a time, of the packets.
 _PIECE = 16 * 2**20
@@ -55,9 +57,9 @@ class PartFile:
             size, kind = int.from_bytes(found[:4], "big"), found[4:8]
             if size == 1:
                 size = int.from_bytes(found[8:16], "big")
-            if size < 8 or at + size > self.size or (kind == b"moov" and size > _MAX_INDEX):
+            if size < 8 or at + size > self.size or (kind not in _UNREAD and size > _MAX_INDEX):
                 return False
-            if kind != b"mdat":
+            if kind not in _UNREAD:
                 self._fill(at, at + size)
             kinds.append(kind)
             at += size

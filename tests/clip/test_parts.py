@@ -134,6 +134,16 @@ def test_a_file_of_several_pieces_or_that_is_cut_has_no_parts(flags: str, tmp_pa
     assert not Remote(path, tmp_path).parts.lay()
 
 
+def test_empty_boxes_are_not_fetched_and_others_of_any_size_are_not_held(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", noise(), *H264, fps=30)
+    video = path.read_bytes()
+    for kind, has_parts in ((b"free", True), (b"uuid", False)):
+        path.write_bytes(video + box(kind, bytes(module._MAX_INDEX)))
+        remote = Remote(path, tmp_path)
+        assert remote.parts.lay() is has_parts
+        assert remote.asked < len(video) + 3 * module._HEAD
+
+
 def box(kind: bytes, *content: bytes) -> bytes:
     body = b"".join(content)
     return (8 + len(body)).to_bytes(4, "big") + kind + body
