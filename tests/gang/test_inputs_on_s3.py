@@ -12,7 +12,7 @@ from support import s3 as s3_server
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang import inputs
-from cosmos_ray.gang.inputs import fetch_inputs, fetch_videos, input_size
+from cosmos_ray.gang.inputs import Source, fetch_inputs, fetch_videos, input_size
 from cosmos_ray.store import faults
 from cosmos_ray.store.faults import BucketMissingError
 from cosmos_ray.store.storage import Storage
@@ -66,7 +66,7 @@ def test_forbidden_alone_in_a_store_is_nobodys_fault_and_beside_what_can_be_read
         fetch_videos("input_video", [uri], tmp_path)
     store.write("rows.parquet", b"p")
     with pytest.raises(RowError, match="its store gives others, but of this one says PermissionError: Forbidden"):
-        fetch_videos("input_video", [uri], tmp_path, f"{bucket}/rows.parquet")
+        fetch_videos("input_video", [uri], tmp_path, Source(f"{bucket}/rows.parquet"))
 
 
 def test_another_object_of_the_folder_shows_that_the_store_is_well(bucket: str, ways: tuple[Ask, ...]) -> None:

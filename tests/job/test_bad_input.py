@@ -40,10 +40,15 @@ def test_every_kind_of_bad_row_fails_alone_and_says_why(tmp_path: Path) -> None:
         assert wanted in error, (clip, error)
     assert not (tmp_path / "was-run").exists(), "a pickle from outside was run"
     for clip in manifest_clips(manifest, row_defaults(BUNDLE, SamplingConfig())):
-        assert planned(clip, manifest) == found[clip.id].error, "plan --inputs has the words of the job"
+        assert ours(planned(clip, manifest)) == ours(found[clip.id].error), "plan --inputs has the words of the job"
         if clip.id in expected and clip.error is None and clip.input_column == "input_video" and clip.inputs:
             told = inspect_video(clip.inputs[0], BUNDLE, InputsConfig(), clip.n_views, clip.num_conditional_frames)
-            assert told["error"] == found[clip.id].error, "and so has inspect"
+            assert ours(told["error"]) == ours(found[clip.id].error), "and so has inspect"
+
+
+def ours(error: str | None) -> str | None:
+    """Without a decoder's words, which depend on the thread that meets the damage first."""
+    return None if error is None else error.partition("damaged: ")[0]
 
 
 def planned(clip: Clip, manifest: str) -> str | None:
