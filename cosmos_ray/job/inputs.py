@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.inputs import Source, input_size
@@ -86,7 +87,7 @@ class _Look:
         self._sample: list[tuple[int, int, Clip]] = []
 
     def ask(self, clips: list[Clip], pool: ThreadPoolExecutor) -> None:
-        references = [(clip, column, uri) for clip in clips for column, uri in references_of(clip)]
+        references = [(clip, column, uri) for clip in clips for column, uri in references_of(clip, self._bundle.recipe)]
         answers = list(pool.map(lambda one: self._ask(one[1], one[2]), references))
         refused: dict[str, str] = {}
         for (clip, _, _), answer in zip(references, answers, strict=True):
@@ -97,7 +98,7 @@ class _Look:
         for clip in clips:
             if clip.id in refused:
                 self._faults.add(clip.row_id, refused[clip.id])
-            elif next(references_of(clip), None) is None:
+            elif next(references_of(clip, self._bundle.recipe), None) is None:
                 self._settle(clip, clip.warnings)
             else:
                 self._keep(clip)
@@ -151,16 +152,16 @@ class _Look:
             self._warnings.add(clip.row_id, warning)
 
 
-def references_of(clip: Clip) -> Iterator[tuple[str, str]]:
+def references_of(clip: Clip, family: Family = PREDICT2) -> Iterator[tuple[str, str]]:
     """(column, URI) of everything that making this clip reads."""
-    if clip.num_conditional_frames:
+    if count := clip.num_conditional_frames:
         for uri in clip.inputs:
             yield clip.input_column, uri
-        for uri in clip.controls:
-            yield "control_videos", uri
         for uris in clip.frames:
-            for uri in uris[-clip.num_conditional_frames :]:
+            for uri in uris[:count] if family.takes == "first" else uris[-count:]:
                 yield "input_frames", uri
+    for uri in clip.controls:
+        yield "control_videos", uri
     if clip.prompt_embedding is not None:
         yield "prompt_embedding", clip.prompt_embedding
 
