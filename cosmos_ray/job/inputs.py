@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
+from cosmos_ray.foreign import shown_uri
 from cosmos_ray.gang.inputs import Source, input_size
 from cosmos_ray.gang.prepare import prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.text.tokens import cut_captions, texts_of, token_counter
+from cosmos_ray.store.faults import explain
 from cosmos_ray.words import Kind, Kinds, counted
 
 #: Requests at a time; more than one client of a store keeps busy, few enough for a small machine.
@@ -29,6 +31,8 @@ _AT_ONCE = 64
 #: Rows taken at a time: each is decoded on several cores.
 _TAKEN_AT_ONCE = 2
 _BATCH = 4096
+#: Inputs that their stores do not give, beyond which no more are asked for.
+_MOST_UNANSWERED = 20
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def look_at_inputs(
 
     home: URI of the folder that all of the manifest lies in. taken: of how many rows the inputs are read as a gang
     reads them; None for all. Which ones follows from their ids.
-    Captions are counted where the model's tokenizer is on this machine. OSError: a store does not answer.
+    Captions are counted where the model's tokenizer is on this machine. OSError: stores do not answer, again and again.
     """
     look = _Look(bundle, config, Source(manifest, config.reach(home)), sys.maxsize if taken is None else taken)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -82,7 +86,7 @@ class _Look:
         self._bundle, self._config, self._source, self._most = bundle, config, source, taken
         self._count = token_counter(bundle)
         self._faults, self._warnings = Kinds(), Kinds()
-        self._rows = self._asked = self._size = self._kept = 0
+        self._rows = self._asked = self._size = self._kept = self._silent = 0
         #: Clips whose ids have the smallest hashes: spread over the manifest, and the same ones every time.
         self._sample: list[tuple[int, int, Clip]] = []
 
@@ -123,12 +127,23 @@ class _Look:
             return input_size(column, uri, self._source)
         except RowError as error:
             return error
+        except OSError as error:
+            return self._unanswered(f"column `{column}`: {shown_uri(uri)}", error)
+
+    def _unanswered(self, what: str, error: OSError) -> RowError:
+        """An input whose store, not its row, is to blame. Raises `error` where that goes on: the store is away."""
+        self._silent += 1
+        if self._silent > _MOST_UNANSWERED:
+            raise OSError(f"{what} and {counted(self._silent - 1, 'input')} before it: {explain(error)}") from error
+        return RowError(f"{what} is not given by its store, for which a job would wait, and stop: {explain(error)}")
 
     def _prepare(self, clip: Clip) -> tuple[str, ...] | RowError:
         try:
             return prepare(clip, self._bundle, 1, self._config.rules, self._source).warnings
         except RowError as error:
             return error
+        except OSError as error:
+            return self._unanswered("an input", error)
 
     def _keep(self, clip: Clip) -> None:
         order = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")

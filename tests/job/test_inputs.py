@@ -111,6 +111,28 @@ def test_many_are_asked_for_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     assert look(clips_of(tmp_path, rows), 0).size == inputs._AT_ONCE
 
 
+def test_what_a_store_does_not_give_is_told_with_the_rest_unless_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = inputs.input_size
+
+    def size(column: str, uri: str, *more: Any) -> int:
+        if uri.startswith("s3:"):
+            raise PermissionError("Forbidden")
+        return real(column, uri, *more)
+
+    monkeypatch.setattr(inputs, "input_size", size)
+    (tmp_path / "good.mp4").write_bytes(movie())
+    remote = [{"id": f"r{number}", "input_video": f"s3://b/{number}.mp4"} for number in range(21)]
+    found = look(clips_of(tmp_path, [{"id": "good", "input_video": "good.mp4"}, *remote[:20]]))
+    assert (found.taken, found.faults[0].count) == (1, 20)
+    message = found.faults[0].examples[0][1]
+    assert "s3://b/0.mp4 is not given by its store, for which a job would wait, and stop" in message
+    assert message.endswith("PermissionError: Forbidden")
+    with pytest.raises(OSError, match="and 20 inputs before it: PermissionError: Forbidden"):
+        look(clips_of(tmp_path, remote))
+
+
 @pytest.mark.slow
 def test_inputs_in_a_bucket(tmp_path: Path, s3: str) -> None:
     Storage(s3).write("good.mp4", movie())
