@@ -15,6 +15,7 @@ from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import MOST, shown_uri
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
 from cosmos_ray.ledger.ledger import LedgerState
@@ -113,7 +114,8 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
 def clip_line(clip: Clip) -> dict[str, Any]:
     """A clip as it would be made, as JSON has it.
 
-    row: the row's id. inputs: URIs of videos, or of pictures, a list a view. error: why it cannot be made.
+    row: the row's id. inputs: URIs of videos, or of pictures, a list a view, without what may be secret in them.
+    error: why it cannot be made.
     """
     plain = ("seed", "guidance", "num_steps", "num_conditional_frames")
     return {
@@ -122,7 +124,8 @@ def clip_line(clip: Clip) -> dict[str, Any]:
         **{name: getattr(clip, name) for name in plain},
         "views": list(clip.cameras),
         "prompts": list(clip.prompts),
-        "inputs": [list(uris) for uris in clip.frames] or list(clip.inputs),
+        "inputs": [[shown_uri(uri, MOST) for uri in uris] for uris in clip.frames]
+        or [shown_uri(uri, MOST) for uri in clip.inputs],
         "warnings": list(clip.warnings),
         "error": clip.error,
     }

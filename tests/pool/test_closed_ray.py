@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from ray._private import ray_constants
+
+from cosmos_ray.pool import closed_ray
 
 #: Every address that the Ray of this process listens at, and who may enter the folder that its session is in.
 _LOOK = """
@@ -30,6 +36,7 @@ print("mode", oct(stat.S_IMODE(os.stat(folder).st_mode)))
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_it_listens_to_this_machine_alone_and_keeps_its_folder_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     done = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, text=True, timeout=600, check=False)
@@ -38,3 +45,24 @@ def test_it_listens_to_this_machine_alone_and_keeps_its_folder_to_itself(monkeyp
     addresses = {words[1].removeprefix("::ffff:") for words in said if words[0] == "at"}
     assert addresses == {"127.0.0.1"}
     assert [words for words in said if words[0] == "mode"] == [["mode", "0o700"]]
+
+
+def test_what_is_closed_is_opened_again_and_the_folder_is_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process may join other clusters afterwards. (Without Ray: what it is told.)"""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.delenv("COSMOS_RAY_DASHBOARD", raising=False)
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    options = closed_ray.close()
+    assert options["include_dashboard"] is False
+    assert options["_system_config"] == {"enable_metrics_collection": False}
+    assert ray_constants.ENABLE_RAY_CLUSTER is False
+    assert os.environ[closed_ray._LOOPBACK] == "0"
+    found = Path(options["_temp_dir"]).parent.stat()
+    assert stat.S_IMODE(found.st_mode) == stat.S_IRWXU
+    assert found.st_uid == os.geteuid()
+    closed_ray.reopen()
+    closed_ray.reopen()
+    assert before == ray_constants.ENABLE_RAY_CLUSTER
+    assert closed_ray._LOOPBACK not in os.environ
+    monkeypatch.setenv("COSMOS_RAY_DASHBOARD", "1")
+    assert closed_ray.close() == {"include_dashboard": True}
