@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -65,10 +67,62 @@ def _is_import(node: ast.AST) -> bool:
 
 
 @pytest.mark.slow
-def test_the_model_runs_without_ray_as_shown() -> None:
+def test_the_model_runs_without_ray_as_shown(tmp_path: Path) -> None:
     (block,) = [block for block in _blocks("python") if "Generator.load" in block]
-    answer = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True, cwd=ROOT)
+    found = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", block]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=found)
     assert answer.stdout.count("(29, 64, 112, 3)") == 7
+    assert (tmp_path / "clip.mp4").stat().st_size > 1000
+
+
+def test_it_can_be_read_in_a_sitting_and_begins_with_the_installation() -> None:
+    assert len(README.splitlines()) <= 180
+    assert README.index("## Install") < README.index("## Commands") < README.index("## How fast")
+    assert "cosmos-ray doctor" in _blocks("bash")[0]
+
+
+def test_the_extras_that_are_named_are_there() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (line,) = [line for line in _blocks("bash")[0].splitlines() if line.startswith("pip install")]
+    named = set(re.findall(r"\b(s3|gcs|azure|hopper|guardrail)\b", line))
+    assert named == {"s3", "gcs", "azure", "hopper"} <= set(extras)
+
+
+def test_a_cluster_has_its_token_before_it_starts() -> None:
+    """Ray's own default lets anybody in: here, and on the page of submitted jobs, the token comes first."""
+    for page in (README, (ROOT / "docs" / "jobs.md").read_text()):
+        text = "\n".join(re.findall(r"^```bash\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL))
+        assert -1 < text.index("ray get-auth-token --generate") < text.index("RAY_AUTH_MODE=token")
+        for later in ("ray start --head", "ray job submit"):
+            assert later not in text[: text.index("RAY_AUTH_MODE=token")]
+
+
+@pytest.mark.slow
+def test_the_first_screen_works_in_a_bare_environment(tmp_path: Path) -> None:
+    """The block as it stands, in a copy of what is committed: an environment is made, activated, filled, and asked.
+
+    Nothing is downloaded: pip brings this package alone, and the dependencies are found where the tests have them.
+    """
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (
+            name.startswith(("cosmos_ray/", "pyproject", "README", "LICENSE", "constraints"))
+            and (ROOT / name).is_file()
+        ):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": ":".join(packages)}
+    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "VIRTUAL_ENV")}
+    path = f"{Path(sys.base_prefix, 'bin')}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", _blocks("bash")[0] + "\ntype cosmos-ray"],
+        cwd=tmp_path, env=kept | offline | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a job would run here" in done.stdout
+    assert str(tmp_path / ".venv" / "bin" / "cosmos-ray") in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
