@@ -6,7 +6,7 @@
 `islands`: a network of four blocks of full width on a reduced grid, in the reference's numerics, with TF32 allowed in
 its float32 parts and without, against the same weights in float64: the largest and the mean error of the velocity.
 `passes`: seconds to load, of a pass under two texts, memory of rank 0, and efficiency of gangs, of one bundle and of
-another beside it (`make_published.py --family predict2.5`, and `predict2`). Lines of JSON; not yet run.
+another beside it (`make_published.py --family predict2.5`, and `predict2`). Lines of JSON.
 """
 
 from __future__ import annotations
