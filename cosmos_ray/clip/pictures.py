@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import mmap
 import subprocess
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
 from cosmos_ray.clip.memory import to_decode
+from cosmos_ray.clip.profile import is_srgb
 from cosmos_ray.clip.resize import BAND
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
@@ -37,7 +39,7 @@ _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 class Picture:
     """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
 
-    end: where the picture ends in the file; phones append videos and more.
+    end: where the picture ends in the file; phones append videos and more. is_srgb: False where it says otherwise.
     """
 
     codec: str
@@ -47,6 +49,7 @@ class Picture:
     may_be_transparent: bool = False
     bits: int = 8
     end: int = 0
+    is_srgb: bool = True
 
 
 def read_pictures(
@@ -129,6 +132,8 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
         if picture[..., 3].min() < 255:
             warnings.append("transparent pixels, shown on black")
         picture = _on_black(picture)
+    if not found.is_srgb:
+        warnings.append("a colour profile other than sRGB, which is not applied: colours are taken for sRGB's")
     if found.bits > 8:
         conversions.append(f"{found.bits} bits a colour to 8")
     if found.orientation != 1:
@@ -182,7 +187,7 @@ def _png(data: mmap.mmap) -> Picture:
         if at + 12 > len(data):
             break
         size, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
-        if kind in (b"IHDR", b"tRNS", b"eXIf", b"IEND"):
+        if kind in (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"IEND"):
             chunks.setdefault(kind, bytes(data[at + 8 : at + 8 + min(size, 2**16)]))
         at += 12 + size
         if kind == b"IEND":
@@ -192,12 +197,21 @@ def _png(data: mmap.mmap) -> Picture:
     header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     transparent = header[9] in (4, 6) or b"tRNS" in chunks
-    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at)
+    srgb = is_srgb(_unpacked(chunks.get(b"iCCP", b"")))
+    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at, srgb)
+
+
+def _unpacked(chunk: bytes) -> bytes:
+    """The profile of a chunk `iCCP`: a name, a method, and zlib's. "" of one that cannot be unpacked."""
+    try:
+        return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], 2**16)
+    except zlib.error:
+        return b""
 
 
 def _jpeg(data: mmap.mmap) -> Picture:
     """From the segments up to the first scan (ITU-T T.81, B.1)."""
-    at, orientation = 2, 1
+    at, orientation, srgb = 2, 1, True
     for _ in range(_MAX_PARTS):
         if at + 4 > len(data) or data[at] != 0xFF:
             break
@@ -209,8 +223,10 @@ def _jpeg(data: mmap.mmap) -> Picture:
         segment = data[at + 4 : at + 2 + size]
         if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
             orientation = _orientation(segment[6:])
+        if marker == 0xE2 and segment.startswith(b"ICC_PROFILE\0\1"):  # the first part has what is looked for
+            srgb = is_srgb(segment[14:])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
-            return _jpeg_frame(data, at, marker, segment, orientation)
+            return replace(_jpeg_frame(data, at, marker, segment, orientation), is_srgb=srgb)
         at += 2 + size
     raise RowError("damaged: a JPEG without a picture's header")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from support.videos import moving_picture, write
 
 from cosmos_ray.clip import pictures
@@ -54,6 +54,18 @@ def test_a_png_is_taken_to_the_byte_and_a_jpeg_as_other_decoders_show_it(tmp_pat
         shown = np.asarray(Image.open(path).convert("RGB")).astype(int)
         # Decoders differ in how they enlarge colour that was stored at half the size.
         assert np.abs(read(path)[0] - shown).mean() < (1.5 if "subsampling" in options else 4), options
+
+
+def test_a_colour_profile_other_than_srgb_is_doubtful(tmp_path: Path) -> None:
+    """As telephones write it: Display P3, whose red is far from sRGB's."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tag = next(srgb[at : at + 12] for at in range(132, 400, 12) if srgb[at : at + 4] == b"rXYZ")
+    red = int.from_bytes(tag[4:8], "big") + 8
+    p3 = srgb[:red] + (np.array([0.5151, 0.2412, -0.0011]) * 65536).astype(">i4").tobytes() + srgb[red + 12 :]
+    for name in ("a.png", "a.jpg"):
+        for profile, doubts in ((srgb, 0), (p3, 1), (b"what is no profile", 0), (srgb[:200], 0)):
+            warnings = read(save(tmp_path / name, PICTURE, icc_profile=profile))[2]
+            assert ["a colour profile other than sRGB" in text for text in warnings] == [True] * doubts
 
 
 def test_pictures_are_fitted_as_frames_of_videos_are(tmp_path: Path) -> None:
