@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.errors import LeaseHeld, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
-from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire, check_epoch
+from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire, check_epoch, read_owner
 from cosmos_ray.store.storage import Storage
 
 #: To watch owners that are dead.
@@ -187,6 +188,88 @@ def test_of_many_newcomers_to_a_dead_owners_output_one_takes_over(storage: Stora
     leases[0].release()
 
 
+def test_the_newest_epoch_is_the_largest_number_that_was_claimed(storage: Storage) -> None:
+    """Not how many there are, and not one that has a beat alone."""
+    storage.write(f"{LEASE}/00000007.json", b"{}")
+    storage.write(f"{LEASE}/00000007.beat", json.dumps({"owner": "x", "released": True, "time": 0}).encode())
+    storage.write(f"{LEASE}/00000009.beat", b"{}")
+    found = read_owner(storage)
+    assert found is not None
+    assert (found.name, found.epoch, found.released, found.job) == ("x", 7, True, {})
+    lease = take(storage)
+    assert lease.epoch == 8
+    lease.release()
+
+
+def test_nobody_has_owned_an_empty_output(storage: Storage) -> None:
+    assert read_owner(storage) is None
+    storage.write(f"{LEASE}/00000000.beat", json.dumps({"owner": "x", "released": False, "time": 0}).encode())
+    assert read_owner(storage) is None, "epochs begin with 1"
+    storage.write(f"{LEASE}/00000001.json", b"{}")
+    assert read_owner(storage) is None, "it has not beaten yet"
+
+
+def test_an_owner_whose_clock_is_ahead_was_heard_of_just_now(storage: Storage) -> None:
+    storage.write(f"{LEASE}/00000001.json", b"{}")
+    beat = {"owner": "x", "released": False, "time": time.time() + 3600}
+    storage.write(f"{LEASE}/00000001.beat", json.dumps(beat).encode())
+    found = read_owner(storage)
+    assert found is not None
+    assert found.age_s == 0.0
+
+
+def test_a_newcomer_that_is_overtaken_while_it_watches_leaves(storage: Storage) -> None:
+    """Another has taken the next epoch: it is said at once, not after a lifetime."""
+    storage.write(f"{LEASE}/00000001.json", b"{}")
+
+    def overtake(_: str) -> None:
+        storage.write(f"{LEASE}/00000002.json", b"{}")
+
+    with pytest.raises(LeaseHeld, match="was just taken over by another job"):
+        take(storage, times=SHORT, say=overtake)
+
+
+@pytest.mark.parametrize("claim", [b"", b"{", b"[]", b'"x"', b'{"process": 3}'])
+def test_a_claim_that_cannot_be_read_proves_no_death(tmp_path: Path, claim: bytes) -> None:
+    """Its owner is watched, like any other."""
+    storage = Storage(str(tmp_path))
+    storage.write(f"{LEASE}/00000001.json", claim)
+    said: list[str] = []
+    lease = take(storage, times=LeaseTimes(PATIENCE_S, 0.2), say=said.append)
+    assert ["watching it" in line for line in said] == [True, False]
+    lease.release()
+
+
+def test_who_lost_an_output_says_no_farewell(tmp_path: Path) -> None:
+    """And a store that is out when he would say it does not hide why the job ends."""
+    storage = Storage(str(tmp_path))
+    lease = take(storage, times=LeaseTimes(PATIENCE_S, PATIENCE_S))
+    before = storage.read(f"{LEASE}/00000001.beat")
+    seen: list[bool] = []
+    lease._on_lost = lambda: seen.append(lease.lost)
+    lease._lose("another job has taken over")
+    assert seen == [True], "whoever is called finds it lost"
+    lease.release()
+    assert storage.read(f"{LEASE}/00000001.beat") == before
+
+
+def test_a_farewell_that_cannot_be_stored_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = take(Storage(str(tmp_path)), times=LeaseTimes(PATIENCE_S, PATIENCE_S))
+
+    def fail(*_: object) -> None:
+        raise PermissionError("the store is out")
+
+    monkeypatch.setattr(Storage, "write", fail)
+    lease.release()
+    assert "could not be released: the store is out" in caplog.text
+
+
+def test_the_times_that_pages_promise() -> None:
+    assert LeaseTimes() == LeaseTimes(beat_s=5.0, life_s=15.0)
+
+
 # --- taking over -----------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +336,9 @@ def test_the_check_before_a_commit_needs_no_beat(storage: Storage) -> None:
     storage.write(f"{LEASE}/00000002.json", b"{}")
     assert not sleepy.lost
     with pytest.raises(LeaseLost, match=r"epoch 2\); this one was epoch 1"):
+        check_epoch(storage, sleepy.epoch)
+    storage.write(f"{LEASE}/00000003.json", b"{}")
+    with pytest.raises(LeaseLost):
         check_epoch(storage, sleepy.epoch)
     sleepy.release()
 

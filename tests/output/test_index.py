@@ -99,6 +99,30 @@ def test_the_index_points_to_the_newest_generation(manifest: str, output: Storag
     assert (row["id"], row["generation"], row["attempt"]) == ("a", 1, 4)
 
 
+def test_the_index_of_many_batches_files_and_row_groups_misses_no_row(
+    tmp_path: Path, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row gets its own columns, the seed of its own sample (also where the fast check has a doubt), and what was
+    doubtful in its clip."""
+    monkeypatch.setattr("cosmos_ray.output.index._ROWS_A_BATCH", 2)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part in range(2):
+        ids = [f"{part}{row}" for row in range(5)]
+        table = pa.table({"id": ids, "prompt": ids, "num_samples": [2] * 5, "seed": [1, 2, -1, 4, 5]})
+        pq.write_table(table, folder / f"{part}.parquet", row_group_size=3)
+    known = clips(str(folder))
+    for clip in known.values():
+        settle(output, clip, "input" if clip.error else None, warnings=(f"of {clip.id}",))
+    made = [clip for clip in known.values() if not clip.error]
+    assert write_index(output, open_manifest(str(folder)), DEFAULTS, Ledger(output).state()) == len(made)
+    table = read_index(output)
+    assert table.column("id").to_pylist() == [clip.id for clip in made]
+    assert table.column("prompt").to_pylist() == [clip.row_id for clip in made]
+    assert table.column("seed").to_pylist() == [clip.seed for clip in made]
+    assert table.column("warnings").to_pylist() == [[f"of {clip.id}"] for clip in made]
+
+
 def test_the_index_of_nothing_has_its_columns(manifest: str, output: Storage) -> None:
     assert write_index(output, open_manifest(manifest), DEFAULTS, EMPTY) == 0
     table = read_index(output)
