@@ -94,6 +94,8 @@ class GangConfig(_Settings):
     """Tries of one clip before it is `failed`."""
     clips_in_flight: int = Field(3, ge=1)
     """Clips a gang has at once: one being fetched, one denoised, one published."""
+    clips_waiting: int = Field(20, ge=0)
+    """Clips that are made and may wait on their node's disk, a gang, while the store is out or slow."""
     deadline_factor: float = Field(4.0, gt=1)
     """A clip may take so many times what the clips before it predict."""
     deadline_min_s: float = Field(120.0, gt=0)

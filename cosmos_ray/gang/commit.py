@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -51,46 +51,52 @@ def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
 
     Raises OSError if a file is not as it was stored, LeaseLost if another job has taken the output over.
     """
-    _verify(storage, made)
-    request_hash = made.prepared.request_hash(made.clip, spec.fingerprint)
-    data = json.dumps(_sidecar(spec, made, request_hash), indent=2, sort_keys=True).encode()
-    path = f"{clip_folder(made.clip, made.attempt)}/{SIDECAR}"
+    return commit_made(storage, record_of(spec, made), sidecar_of(spec, made))
+
+
+def commit_made(storage: Storage, record: Record, sidecar: dict[str, Any]) -> Record:
+    """As `commit_clip`, of a clip whose record is made up but for its end; the lease is that of its epoch."""
+    _verify(storage, record)
+    data = json.dumps(sidecar, indent=2, sort_keys=True).encode()
+    path = f"{CLIPS}/{record.id}/{record.attempt}/{SIDECAR}"
     storage.write(path, data)
-    check_epoch(storage, spec.epoch)
-    return Ledger(storage).commit(
-        Record(
-            id=made.clip.id,
-            generation=made.clip.generation,
-            status="ok",
-            failure_class=None,
-            attempt=made.attempt,
-            error=None,
-            row_hash=made.clip.row_hash,
-            epoch=spec.epoch,
-            request_hash=request_hash,
-            gang=made.gang,
-            node=made.node,
-            started=made.started,
-            finished=now(),
-            seconds=_rounded(made.seconds),
-            files=made.files,
-            sidecar=FileEntry("", path, len(data), hashlib.sha256(data).hexdigest()),
-            warnings=made.warnings,
-        )
-    )
+    check_epoch(storage, record.epoch)
+    entry = FileEntry("", path, len(data), hashlib.sha256(data).hexdigest())
+    return Ledger(storage).commit(replace(record, finished=now(), sidecar=entry))
 
 
-def _verify(storage: Storage, made: Made) -> None:
+def record_of(spec: GangSpec, made: Made) -> Record:
+    """Without what comes last: sidecar and end."""
     missing = sorted(set(made.clip.cameras) - {entry.view for entry in made.files})
     if missing:
         raise RuntimeError(f"no rank published {', '.join(missing)}")
-    for entry in made.files:
+    return Record(
+        id=made.clip.id,
+        generation=made.clip.generation,
+        status="ok",
+        failure_class=None,
+        attempt=made.attempt,
+        error=None,
+        row_hash=made.clip.row_hash,
+        epoch=spec.epoch,
+        request_hash=made.prepared.request_hash(made.clip, spec.fingerprint),
+        gang=made.gang,
+        node=made.node,
+        started=made.started,
+        seconds=_rounded(made.seconds),
+        files=made.files,
+        warnings=made.warnings,
+    )
+
+
+def _verify(storage: Storage, record: Record) -> None:
+    for entry in record.files:
         found = storage.stat(entry.path)
         if found is None or found.size != entry.size:
             raise OSError(f"{entry.path}: stored {entry.size} bytes, found {found.size if found else 'nothing'}")
 
 
-def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
+def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
     return {
         "clip": asdict(made.clip),
         "attempt": made.attempt,
@@ -98,7 +104,7 @@ def _sidecar(spec: GangSpec, made: Made, request_hash: str) -> dict[str, Any]:
         "inputs": [asdict(file) for file in made.prepared.inputs],
         "input_rules": spec.inputs.rules.of(spec.bundle.recipe).chosen,
         "warnings": list(made.warnings),
-        "request_hash": request_hash,
+        "request_hash": made.prepared.request_hash(made.clip, spec.fingerprint),
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
         "approximations": spec.approximations.chosen,
         "gang": {

@@ -26,8 +26,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
 from cosmos_ray.gang.at import At, at_of
-from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
+from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.deadline import Pace, denoise_work
+from cosmos_ray.gang.delivery import Delivery, StoreOutError
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.processes import RankProcess, await_end
@@ -67,12 +68,14 @@ class GangInfo:
 class Outcome:
     """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
 
-    broken: the gang went with it. traffic: the gang's with stores since its outcome before.
+    broken: the gang went with it. store_is_out: it is made and could not be stored. traffic: the gang's with stores
+    since its outcome before.
     """
 
     record: Record | None = None
     fault: Fault | None = None
     broken: bool = False
+    store_is_out: bool = False
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -97,6 +100,7 @@ class GangLeader:
         self._pace = Pace()
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
+        self._delivery = Delivery(self._storage, spec)
         self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
         self._denoised: tuple[Clip, float] | None = None  # that clip, and when it was begun
 
@@ -195,6 +199,8 @@ class GangLeader:
         """From the row to its record, top to bottom."""
         started, seconds = now(), dict[str, float]()
         try:
+            if (waited := await self._delivery.found(clip)) is not None:
+                return Outcome(waited)
             with self._in_phase("prepare", seconds):
                 prepared = await self._prepare(clip, attempt)
                 request = await self._embed(prepared.request)
@@ -239,6 +245,8 @@ class GangLeader:
         except GangBrokenError as error:
             await self._break(error)
             return Outcome(fault=Fault(error.failure_class, str(error)), broken=True)
+        except StoreOutError as error:
+            return Outcome(fault=Fault("storage", str(error)), store_is_out=True)
         except OSError as error:
             return Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
         except LeaseLost:
@@ -296,12 +304,17 @@ class GangLeader:
         began = time.monotonic()
         deadline = self._pace.of_rest(self._spec.settings)
         folder = clip_folder(clip, attempt)
-        stored = await self._on_each_rank("publish", clip.id, folder, clip.fps, deadline_s=deadline)
+        place = await self._delivery.place(clip, attempt)
+        written = await self._on_each_rank("publish", clip.id, place, folder, clip.fps, deadline_s=deadline)
         self._pace.publish = time.monotonic() - began
-        files = tuple(entry for entries, _ in stored for entry in entries)
-        phases = {phase: max(spent[phase] for _, spent in stored) for phase in ("decode", "encode", "put")}
+        files = tuple(entry for entries, _ in written for entry in entries)
+        phases = {phase: max(spent[phase] for _, spent in written) for phase in ("decode", "encode")}
         made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
-        return await asyncio.to_thread(commit_clip, self._storage, self._spec, made)
+        return await self._delivery.made(place, made)
+
+    async def waiting(self, known: int) -> int:
+        """How many clips wait for the store; answers once that is not `known`."""
+        return await self._delivery.waiting(known)
 
     async def _on_all_ranks(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
         """A collective call: a fault that not all ranks report alike breaks the gang."""

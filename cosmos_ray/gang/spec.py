@@ -17,7 +17,7 @@ class GangSpec:
     """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch.
 
     manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
-    in which all of it lies.
+    in which all of it lies. patience_s: how long a store may be out.
     """
 
     bundle: Bundle
@@ -31,6 +31,7 @@ class GangSpec:
     inputs: InputsConfig = field(default_factory=InputsConfig)
     manifest: str = ""
     home: str = ""
+    patience_s: float = 900.0
 
     @property
     def source(self) -> Source:

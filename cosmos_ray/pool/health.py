@@ -6,11 +6,16 @@ import asyncio
 import collections
 import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import CosmosRayError, Fault
 from cosmos_ray.words import node_name
 
+T = TypeVar("T")
+
+#: Between two tries of what a store that is out must do before anything goes on.
+_ASK_AGAIN_S = 0.5
 #: Deaths of gangs in a row on one node, without a clip finished there, after which it is avoided.
 NODE_STRIKES = 2
 #: Faults in a row that are met without a pause.
@@ -21,6 +26,27 @@ _TOGETHER_S = 30.0
 
 class JobFailedError(CosmosRayError):
     """The job itself is ill: exit code 1. No row was turned `failed` by it."""
+
+
+def store_is_out(said: str) -> JobFailedError:
+    """The output's store has been out for as long as a job is patient."""
+    return JobFailedError(
+        f"the output cannot be stored, the last: storage: {said}. No row was failed because of it; what is made waits "
+        "on its node's disk, and the same command goes on from here"
+    )
+
+
+async def patiently(operation: Callable[[], T], patience_s: float) -> T:
+    """What the store gives, asked again and again while it is out. Raises JobFailedError after `patience_s` of that."""
+    out_since = 0.0
+    while True:
+        try:
+            return await asyncio.to_thread(operation)
+        except OSError as error:
+            out_since = out_since or time.monotonic()
+            if time.monotonic() - out_since >= patience_s:
+                raise store_is_out(f"{type(error).__name__}: {error}") from error
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 class JobHealth:

@@ -14,6 +14,7 @@ import collections
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -30,7 +31,7 @@ from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool.cluster import draining_nodes
 from cosmos_ray.pool.demand import Demand
 from cosmos_ray.pool.gpu_time import GpuTime
-from cosmos_ray.pool.health import JobFailedError, JobHealth
+from cosmos_ray.pool.health import JobFailedError, JobHealth, patiently, store_is_out
 from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
 from cosmos_ray.pool.progress import AtWork
@@ -317,7 +318,8 @@ class GangPool:
 
     def _take(self, gang: WatchedGang) -> Work | None:
         """The next clip this gang may start now."""
-        full = len(gang.running) >= self._config.clips_in_flight
+        in_flight = len(gang.running) - min(gang.waiting, self._spec.settings.clips_waiting)
+        full = in_flight >= self._config.clips_in_flight
         if full or gang.leaving or self._gpu_time.is_spent or self._health.pause is not None:
             return None
         if gang.running and self._load.waiting <= self._gangs_without_a_clip():
@@ -331,7 +333,8 @@ class GangPool:
     async def _attempt(self, gang: WatchedGang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
         owner = f"{self._spec.epoch}/{gang.name}"
-        work.past_attempt = await asyncio.to_thread(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
+        begin = partial(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
+        work.past_attempt = await patiently(begin, self._spec.patience_s)
         outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt)
         return outcome
 
@@ -346,6 +349,8 @@ class GangPool:
             elif outcome.fault is None or (outcome.broken and gang.leaving):
                 self._metrics.attempt_ended(HANDED_BACK)
                 self._load.hand_back(work)
+            elif outcome.store_is_out:
+                raise store_is_out(outcome.fault.message)
             else:
                 if outcome.broken:  # a broken gang is counted once, not once a clip
                     breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking

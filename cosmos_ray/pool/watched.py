@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ _PING_TIMEOUT_S = 60.0
 class WatchedGang:
     """since: when it was placed (monotonic). leaving: why it takes no more clips, "" if it does. stages: clips by
     stage, as the leader answered last. running: its attempts that have not been dealt with. is_stopped: it was said
-    what a stop has found it at.
+    what a stop has found it at. waiting: its clips that are made and that the store does not take.
     """
 
     name: str
@@ -32,6 +33,7 @@ class WatchedGang:
     stages: dict[str, int] = field(default_factory=dict)
     running: dict[asyncio.Task[Outcome], Work] = field(default_factory=dict)
     is_stopped: bool = False
+    waiting: int = 0
 
     def leave(self, why: str, notice_s: float | None) -> None:
         """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""
@@ -41,13 +43,21 @@ class WatchedGang:
     async def until_gone(self) -> str:
         """Why it is no more: a rank or its leader has ended, or the leader does not answer (stopped, or cut off)."""
         broken = asyncio.ensure_future(self.leader.until_broken.remote())
+        counting = asyncio.create_task(self._count_waiting())
         pinging = asyncio.create_task(self._ping())
         try:
             await asyncio.wait({broken, pinging}, return_when=asyncio.FIRST_COMPLETED)
             return _reason(broken if broken.done() else pinging)
         finally:
             broken.cancel()
+            counting.cancel()
             pinging.cancel()
+
+    async def _count_waiting(self) -> None:
+        """Ends with the leader, as the others notice too."""
+        with contextlib.suppress(RayError):
+            while True:
+                self.waiting = await self.leader.waiting.remote(self.waiting)
 
     async def _ping(self) -> None:
         """Raises TimeoutError when the leader no longer answers."""

@@ -30,7 +30,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.accounts import check_connection
 from cosmos_ray.store.download import download, second_name
-from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
+from cosmos_ray.store.faults import BucketMissingError, _with_os_errors, explain_store, retrying
 from cosmos_ray.store.faults import explain as explain
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.regular import TooLargeError, read_regular
@@ -320,6 +320,17 @@ class Storage:
 
     def exists(self, path: str) -> bool:
         return self.stat(path) is not None
+
+    def answers(self) -> bool:
+        """Asked once, without another try: does the store say anything but that it is out?"""
+        fs, full = self._at(PROBES)
+        try:
+            _with_os_errors(lambda: fs.info(full))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def stat(self, path: str) -> Stat | None:
         """None if there is no such object."""

@@ -62,11 +62,13 @@ def request(clip_id: str) -> ClipRequest:
     return ClipRequest(clip_id, ("a street",), "", len(VIEWS), 0, seed=0, guidance=0.0, num_steps=2)
 
 
-def test_a_clip_is_decoded_once_the_next_one_has_begun(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_is_decoded_once_the_next_one_has_begun(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", PATIENCE_S)
     rank.denoise(request("first"))
     with ThreadPoolExecutor(1) as publish_lane:
-        publishing = publish_lane.submit(rank.publish, "first", "clips/first", 10)
+        publishing = publish_lane.submit(rank.publish, "first", str(tmp_path), "clips/first", 10)
         time.sleep(0.2)  # in which it would be decoded
         rank.denoise(request("second"))
         entries, _ = publishing.result()
@@ -74,8 +76,10 @@ def test_a_clip_is_decoded_once_the_next_one_has_begun(rank: Rank, monkeypatch: 
     assert len(entries) == len(VIEWS)
 
 
-def test_a_clip_that_none_follows_is_decoded_all_the_same(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_that_none_follows_is_decoded_all_the_same(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", 0.05)
     rank.denoise(request("first"))
-    entries, _ = rank.publish("first", "clips/first", 10)
+    entries, _ = rank.publish("first", str(tmp_path), "clips/first", 10)
     assert len(entries) == len(VIEWS)

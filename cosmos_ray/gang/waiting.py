@@ -1,0 +1,159 @@
+"""Clips that are made and wait on their node's disk until the store has them. No Ray.
+
+    <cache>/waiting/<output>/<id>.<generation>.<attempt>/<view>.mp4    as they will be stored
+    .../clip.json                                                      what becomes the sidecar and the record
+
+What was denoised is not denoised again while its node lives: publishing is tried again, not the clip. Whoever gets the
+clip next on this node (another gang, the next driver's) finds it there, and publishes it under its own lease, as the
+attempt that made it. The ledger stays the judge: a record is created only if there is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosmos_ray.gang.commit import commit_made
+from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.models.bundle.cache import cache_folder, short_key
+from cosmos_ray.store.storage import Storage
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at a store that is out: it is used again so soon after its return.
+PROBE_S = 0.5
+_WRITERS = 8
+_FACTS = "clip.json"
+_STALE_S = 7 * 86400.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A clip that is made: its videos in `folder`, what becomes its sidecar, and its record but for what comes last.
+    model: fingerprint of what made it."""
+
+    folder: Path
+    sidecar: dict[str, Any]
+    record: Record
+    model: str
+
+
+class WaitingRoom:
+    """Of one output on this node."""
+
+    def __init__(self, output: str) -> None:
+        self._folder = cache_folder(f"waiting/{short_key(output)}")
+
+    def place(self, clip: Clip, attempt: int) -> Path:
+        """An empty folder for one attempt's videos."""
+        folder = self._folder / f"{clip.id}.{clip.generation}.{attempt}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def keep(self, waiting: Waiting) -> None:
+        """From now on others find it: its files are whole."""
+        facts = {
+            "record": waiting.record.to_json().decode(),
+            "sidecar": waiting.sidecar,
+            "model": waiting.model,
+        }
+        beside = waiting.folder / f"{_FACTS}.part"
+        beside.write_text(json.dumps(facts))
+        os.replace(beside, waiting.folder / _FACTS)
+
+    def find(self, clip: Clip, model: str) -> Waiting | None:
+        """What an earlier attempt has left of this clip, as it would be made now. Others of it are removed."""
+        found: Waiting | None = None
+        for folder in sorted(self._folder.glob(f"{clip.id}.*.*")):
+            if folder.name.rsplit(".", 2)[0] != clip.id:
+                continue
+            waiting = _read(folder)
+            is_asked_for = waiting is not None and (
+                waiting.record.id,
+                waiting.record.generation,
+                waiting.record.row_hash,
+                waiting.model,
+            ) == (clip.id, clip.generation, clip.row_hash, model)
+            if is_asked_for and _is_whole(waiting):
+                found = waiting
+            else:
+                forget(folder)
+        return found
+
+    def sweep(self) -> None:
+        """Remove what nobody has asked for in a week."""
+        for folder in self._folder.iterdir():
+            try:
+                if time.time() - folder.stat().st_mtime > _STALE_S:
+                    forget(folder)
+            except OSError as error:
+                log.warning("%s: %s", folder, error)
+
+
+def forget(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(folder: Path) -> Waiting | None:
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+        return Waiting(folder, facts["sidecar"], Record.from_json(facts["record"]), facts["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_whole(waiting: Waiting | None) -> bool:
+    """The machine may have stopped before its disk had all."""
+    try:
+        return waiting is not None and all(
+            hashlib.sha256((waiting.folder / f"{one.view}.mp4").read_bytes()).hexdigest() == one.sha256
+            for one in waiting.record.files
+        )
+    except OSError:
+        return False
+
+
+def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float) -> Record:
+    """Store its files and commit it under the lease `epoch`, again and again while the store is out; its record.
+
+    Raises OSError when it has failed for `patience_s`, LeaseLost.
+    """
+    out_since = 0.0
+    while True:
+        try:
+            return _deliver(storage, waiting, epoch)
+        except OSError as error:
+            out_since = out_since or time.monotonic()
+            if time.monotonic() - out_since >= patience_s:
+                raise
+            log.warning("%s waits on this node's disk: %s", waiting.record.id, error)
+        time.sleep(PROBE_S)
+        while not storage.answers() and time.monotonic() - out_since < patience_s:
+            time.sleep(PROBE_S)
+
+
+def _deliver(storage: Storage, waiting: Waiting, epoch: int) -> Record:
+    began = time.monotonic()
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(lambda one: storage.write(one.path, _video(waiting.folder, one.view)), waiting.record.files))
+    seconds = {**waiting.record.seconds, "put": round(time.monotonic() - began, 6)}
+    sidecar = {**waiting.sidecar, "seconds": seconds}
+    return commit_made(storage, dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch), sidecar)
+
+
+def _video(folder: Path, view: str) -> bytes:
+    try:
+        return (folder / f"{view}.mp4").read_bytes()
+    except OSError as error:  # no fault of the store
+        raise RuntimeError(f"a video that waited on the node's disk cannot be read: {error}") from error

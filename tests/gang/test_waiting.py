@@ -1,0 +1,210 @@
+"""A clip that is made is not made again: it waits on the node's disk, and publishing is tried again. Without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.waiting import wait_for
+
+from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.config import GangConfig
+from cosmos_ray.errors import LeaseLost
+from cosmos_ray.gang import waiting as waiting_module
+from cosmos_ray.gang.commit import Made, clip_folder
+from cosmos_ray.gang.delivery import Delivery, StoreOutError
+from cosmos_ray.gang.prepare import Prepared
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.store.storage import Storage
+
+CLIP = Clip("a", "a", ("A street.",), n_views=2, row_hash="r" * 64)
+STEPS = ("mp4", "clip.json", "ledger")
+
+
+class Outage(Storage):
+    """Fails what is asked for at one step, while it is out."""
+
+    def __init__(self, uri: str, step: str = "") -> None:
+        super().__init__(uri)
+        self.step, self.is_out, self.refused = step, True, 0
+
+    def _meet(self, path: str, doing: str = "") -> None:
+        if self.is_out and self.step in (doing or path):
+            self.refused += 1
+            raise OSError("503 SlowDown")
+
+    def answers(self) -> bool:
+        return True  # as where one step alone is refused
+
+    def write(self, path: str, data: bytes) -> None:
+        self._meet(path)
+        super().write(path, data)
+
+    def stat(self, path: str) -> Any:
+        if path.endswith(".mp4") and self.step == "verify":
+            self._meet(path, "verify")
+        return super().stat(path)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        self._meet(path)
+        return super().write_if_absent(path, data)
+
+
+@pytest.fixture(autouse=True)
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The node's disk."""
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(waiting_module, "PROBE_S", 0.01)
+    return tmp_path / "cache/waiting"
+
+
+def spec_of(storage: Storage, **changes: Any) -> GangSpec:
+    spec = GangSpec(load_bundle("fake"), 2, "cpu", "reference", storage.uri, 1, GangConfig())
+    return replace(spec, **changes)
+
+
+async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip = CLIP) -> Record:
+    """What leader and ranks do with a clip that is denoised."""
+    place = await delivery.place(clip, attempt)
+    files = []
+    for view in VIEWS[: clip.n_views]:
+        data = f"{view} of attempt {attempt}".encode()
+        (Path(place) / f"{view}.mp4").write_bytes(data)
+        path = f"{clip_folder(clip, attempt)}/{view}.mp4"
+        files.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
+    request = ClipRequest(clip.id, clip.prompts, clip.negative_prompt, clip.n_views, 0, 0, 7.0, 35)
+    made = Made(clip, attempt, Prepared(request, ()), "gang-0001", "node", "2026", 0, {"denoise": 2.0}, tuple(files))
+    return await delivery.made(place, made)
+
+
+@pytest.mark.parametrize("step", [*STEPS, "verify"])
+def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Path, step: str) -> None:
+    storage = Outage(str(tmp_path / "out"), step)
+    spec = spec_of(storage)
+
+    async def job() -> Record:
+        delivery = Delivery(storage, spec)
+        clip = asyncio.create_task(make(delivery, spec))
+        assert await delivery.waiting(0) == 1
+        assert storage.refused >= 1
+        assert not list(Ledger(Storage(storage.uri)).records())
+        storage.is_out = False
+        assert await delivery.waiting(1) == 0
+        return await clip
+
+    record = asyncio.run(job())
+    assert (record.attempt, record.status) == (1, "ok")
+    assert {"denoise", "put"} <= record.seconds.keys()
+    assert list(Ledger(storage).records()) == [record]
+    assert storage.read("clips/a/1/front_wide.mp4") == b"front_wide of attempt 1"
+    assert not [path for path in node.rglob("*") if path.is_file()], "it is kept though it is stored"
+
+
+def leave_behind(storage: Outage, spec: GangSpec) -> None:
+    """A gang whose driver dies while a clip of its waits."""
+
+    async def job() -> None:
+        with pytest.raises(StoreOutError, match="503"):
+            await make(Delivery(storage, replace(spec, patience_s=0.0)), spec)
+
+    asyncio.run(job())
+
+
+def test_what_waits_when_a_driver_dies_is_committed_by_the_next(tmp_path: Path, node: Path) -> None:
+    """As the attempt that made it, under the next one's lease."""
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage))
+    storage.is_out = False
+    record = asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP))
+    assert record is not None
+    assert (record.attempt, record.epoch) == (1, 2)
+    assert list(Ledger(storage).records()) == [record]
+    assert storage.read("clips/a/1/cross_right.mp4") == b"cross_right of attempt 1"
+    assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP)) is None
+
+
+@pytest.mark.parametrize(
+    ("clip", "changes"),
+    [
+        (replace(CLIP, row_hash="e" * 64), {}),
+        (replace(CLIP, generation=1), {}),
+        (replace(CLIP, id="a.1"), {}),
+        (CLIP, {"numerics": "float32"}),
+    ],
+    ids=["the row was edited", "it is made anew", "another clip", "another model"],
+)
+def test_what_is_asked_for_now_is_not_what_waits(tmp_path: Path, clip: Clip, changes: dict[str, Any]) -> None:
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage))
+    storage.is_out = False
+    assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2, **changes)).found(clip)) is None
+    assert not list(Ledger(storage).records())
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "no facts", "facts that are none"])
+def test_what_is_not_whole_counts_for_nothing(tmp_path: Path, node: Path, harm: str) -> None:
+    """The machine went down before its disk had all."""
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage))
+    storage.is_out = False
+    (video,) = node.rglob("front_wide.mp4")
+    (facts,) = node.rglob("clip.json")
+    if harm == "cut":
+        video.write_bytes(b"front")
+    elif harm == "gone":
+        video.unlink()
+    elif harm == "no facts":
+        facts.unlink()
+    else:
+        facts.write_text('{"record": 1')
+    assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP)) is None
+    assert not list(Ledger(storage).records())
+    assert not list(node.rglob("front_wide.mp4"))
+
+
+def test_a_clip_has_one_outcome_though_two_deliver_it(tmp_path: Path) -> None:
+    """The driver before was not dead but slept, and another attempt was committed meanwhile."""
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage))
+    storage.is_out = False
+    first = Record("a", 0, "ok", None, 2, None, CLIP.row_hash, 2)
+    Ledger(storage).commit(first)
+    assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP)) == first
+    assert list(Ledger(storage).records()) == [first]
+
+
+def test_who_lost_the_output_delivers_nothing(tmp_path: Path) -> None:
+    storage = Outage(str(tmp_path / "out"))
+    storage.is_out = False
+    storage.write(f"{LEASE}/00000002.json", b"the next owner")
+    with pytest.raises(LeaseLost):
+        asyncio.run(make(Delivery(storage, spec_of(storage)), spec_of(storage)))
+    assert not list(Ledger(storage).records())
+
+
+def test_a_whole_lane_of_clips_may_wait(tmp_path: Path) -> None:
+    """None of them holds a thread that another one's fetching or the bound's last clip would need."""
+    storage = Outage(str(tmp_path / "out"))
+    spec = spec_of(storage, settings=GangConfig(clips_waiting=20))
+    clips = [replace(CLIP, id=f"c{number}") for number in range(20)]
+
+    async def job() -> list[Record]:
+        delivery = Delivery(storage, spec)
+        made = [asyncio.create_task(make(delivery, spec, clip=clip)) for clip in clips]
+        known = 0
+        while known < len(clips):
+            known = await delivery.waiting(known)
+        threading.Timer(0.0, lambda: setattr(storage, "is_out", False)).start()
+        return list(await asyncio.gather(*made))
+
+    assert {record.id for record in asyncio.run(job())} == {clip.id for clip in clips}
+    wait_for(lambda: len(list(Ledger(storage).records())) == len(clips), "all of them")
