@@ -107,6 +107,7 @@ def plan(
     if as_json:
         inputs_json = {"inputs": None if look is None else asdict(look)}
         costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
+        costs_json["bytes_waiting"] = None if clip_bytes is None else clip_bytes * settings.gang.clips_waiting
         print(json.dumps(asdict(found) | costs_json | inputs_json))
         return
     for line in _plan_lines(found, has_look=look is not None):
@@ -115,6 +116,9 @@ def plan(
         tell(line)
     if clip_bytes is not None and bytes_left:
         tell(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
+        waiting = settings.gang.clips_waiting
+        size = f"{clip_bytes * waiting / 1e9:,.1f} GB"
+        tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({size})")
     for line in lines(costs, gpu, gangs, price):
         tell(line)
 

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,33 @@ def test_some_503_at_each_step_of_the_commit_cost_no_row(
     found = records(f"{s3}/out")
     assert {one.status for one in found.values()} == {"ok"}
     assert len(found) == 5
+    assert {one.attempt for one in found.values()} == {1}, "a clip was denoised again"
+    check_files(f"{s3}/out")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [5, 20, 300])
+@pytest.mark.parametrize("step", ["video", "verify", "sidecar", "record"])
+def test_an_outage_costs_time_and_no_clip(
+    proxy: FaultProxy, environment: dict[str, str], s3: str, tmp_path: Path, step: str, seconds: float
+) -> None:
+    """One step of publishing is refused for a while, in the middle of a job: no clip is denoised again."""
+    ends_at = 0.0
+
+    def fault(method: str, path: str) -> Meets:
+        nonlocal ends_at
+        if not re.match(STEPS[step], f"{method} {path}"):
+            return None
+        ends_at = ends_at or time.monotonic() + seconds
+        return UNAVAILABLE if time.monotonic() < ends_at else None
+
+    proxy.fault = fault
+    code, said = end(start(environment, s3, tmp_path, seconds=2, clips=12))
+    assert code == 0, said
+    found = records(f"{s3}/out")
+    assert {one.status for one in found.values()} == {"ok"}
+    assert len(found) == 12
+    assert {one.attempt for one in found.values()} == {1}, "a clip was denoised again"
     check_files(f"{s3}/out")
 
 
