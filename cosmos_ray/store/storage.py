@@ -326,10 +326,8 @@ class Storage:
         fs, full = self._at(PROBES)
         try:
             _with_os_errors(lambda: fs.info(full))
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
         return True
 
     def stat(self, path: str) -> Stat | None:
