@@ -31,6 +31,7 @@ class Delivery:
     def __init__(self, storage: Storage, spec: GangSpec) -> None:
         self._storage, self._spec = storage, spec
         self._room = WaitingRoom(spec.output)
+        self._room.sweep()
         settings = spec.settings
         self._threads = ThreadPoolExecutor(settings.clips_in_flight + settings.clips_waiting, "delivery")
         self._waiting = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,20 @@ def test_a_whole_lane_of_clips_may_wait(tmp_path: Path) -> None:
 
     assert {record.id for record in asyncio.run(job())} == {clip.id for clip in clips}
     wait_for(lambda: len(list(Ledger(storage).records())) == len(clips), "all of them")
+
+
+def test_what_nobody_asks_for_in_a_week_is_removed_by_the_next_gang(tmp_path: Path, node: Path) -> None:
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage))
+    (waits,) = node.glob("*/*")
+    six_days, eight_days = (time.time() - days * 86400 for days in (6, 8))
+
+    async def gang() -> None:
+        Delivery(storage, spec_of(storage))
+
+    os.utime(waits, (six_days, six_days))
+    asyncio.run(gang())
+    assert waits.exists()
+    os.utime(waits, (eight_days, eight_days))
+    asyncio.run(gang())
+    assert not waits.exists()
