@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -365,6 +366,9 @@ class GangLeader:
         await asyncio.to_thread(await_end, self._processes, 0.0)
 
 
+#: Ray colours names of actors, wherever that is printed.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)
 
 
@@ -376,8 +380,8 @@ async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
     except RayTaskError as error:
         if not isinstance(error.cause, RowError):
-            for line in f"{method} failed on a rank: {error}".splitlines():  # with the rank's own traceback
-                log.warning("%s", line)
+            for line in (f"{method} failed on a rank:", *str(error).splitlines()):  # the rank's own traceback
+                log.warning("%s", _COLOUR.sub("", line))
         raise error.cause from None
 
 

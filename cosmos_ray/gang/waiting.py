@@ -92,7 +92,7 @@ class WaitingRoom:
         return found
 
     def sweep(self) -> None:
-        """Remove what nobody has asked for in a week: a gang broke while it encoded, and its clip was made elsewhere."""
+        """Remove what nobody has asked for in a week: its gang broke, and the clip was made elsewhere."""
         for folder in self._folder.iterdir():
             try:
                 if time.time() - folder.stat().st_mtime > _STALE_S:

@@ -33,8 +33,9 @@ from cosmos_ray.clip.conditioning import read_conditioning
 found = read_conditioning([Path(sys.argv[1])] * 2, ["front_wide", "rear"], 1, (704, 1280), 10)
 assert found.frames.shape == (2, 1, 704, 1280, 3)
 assert "scaled to 3840x2160 first" in found.infos[0].conversions
-for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-    print(resource.getrusage(who).ru_maxrss // 1024)
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) // 1024)  # ru_maxrss has that of whoever began this process, too
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import promql_parser
 import pytest
+import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.cluster import SharedHead
@@ -158,14 +159,19 @@ def _agrees(busy: Scrape, end: Scrape, found: dict[str, Record], said: list[str]
 
 @pytest.mark.ray
 def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, tmp_path: Path) -> None:
-    """Bytes of all attempts, and requests made again: until the second attempt nothing can be stored."""
+    """Bytes of the whole attempt, and requests made again: until its clip has waited nothing can be stored."""
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
-    rows = [{"id": "a", "prompt": "a road [seconds=2]", "input_video": "drive.mp4"}]
+    rows = [{"id": "a", "prompt": "a road", "input_video": "drive.mp4"}]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+
+    def has_waited() -> bool:
+        return any("a waits on this node's disk" in path.read_text() for path in logs.glob("worker-*.err"))
+
     (output / "clips").mkdir(parents=True)
     (output / "clips" / "a").symlink_to("a")  # a loop: a fault that may pass, unlike a folder that must not be written
     job = BackgroundJob(manifest, output)
-    wait_for((output / "_cosmos_ray" / "attempts" / "a.2").exists, "a second attempt")
+    wait_for(has_waited, "a video that cannot be stored")
     (output / "clips" / "a").unlink()
     assert job.result().ok == 1
     record = records(output)["a"]
@@ -174,10 +180,10 @@ def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, 
 
     def agrees() -> None:
         end = Scrape(endpoint, output)
-        assert end.by("attempts_total", "outcome") == {"storage": 1, "ok": 1}
-        assert end.by("store_retries_total", "by") == {"gang": 2 * 3}, "of both ranks, at their first view"
+        assert end.by("attempts_total", "outcome") == {"ok": 1}
+        assert end.by("store_retries_total", "by")["gang"] >= 3
         assert end("written_bytes_total", by="gang") == sum((output / path).stat().st_size for path in files)
-        assert end("read_bytes_total", by="gang") >= 2 * (tmp_path / "drive.mp4").stat().st_size
+        assert end("read_bytes_total", by="gang") >= (tmp_path / "drive.mp4").stat().st_size
         assert end("written_bytes_total", by="driver") > 0
         assert len(end.processes) == 1
 

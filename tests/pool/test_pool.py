@@ -32,7 +32,7 @@ from support.job_runs import (
     run_job,
     write_manifest,
 )
-from support.waiting import wait_for
+from support.waiting import holds_at_last, wait_for
 
 from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, read_state
@@ -317,7 +317,7 @@ def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) 
     assert summary.ok == 1
     folder = Path(ray._private.worker._global_node.get_logs_dir_path())
 
-    def found() -> bool:
+    def found() -> None:
         text = "\n".join(path.read_text() for path in folder.glob("worker-*.err"))
         when = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "
         lines = (
@@ -328,6 +328,8 @@ def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) 
             r"INFO gang-0002: unlucky: attempt 2 committed: .*denoise \d+\.\d s",
             r"INFO gang-0002-rank1-\d+: unlucky: denoised in",
         )
-        return "in _act" in text and all(re.search(when + line, text, flags=re.MULTILINE) for line in lines)
+        for line in lines:
+            assert re.search(when + line, text, flags=re.MULTILINE), text
+        assert "in _act" in text
 
-    wait_for(found, "all lines")
+    holds_at_last(found)

@@ -64,7 +64,11 @@ def test_what_may_be_read_of_stores_can_be_said_too() -> None:
         assert Reach("s3://mine/set").check(uri) == uri
 
 
-def test_an_account_of_its_own_is_the_environments_the_manifests_or_one_that_is_allowed() -> None:
+def test_an_account_of_its_own_is_the_environments_the_manifests_or_one_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_STORAGE_")]:
+        monkeypatch.delenv(name)
     other = "abfs://c@other.dfs.core.windows.net/a.mp4"
     with pytest.raises(PlaceError, match="other is neither the environment's"):
         Reach("/data").check(other)
