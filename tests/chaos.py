@@ -74,7 +74,6 @@ class Case:
     bad: str | None = None
     outcome: str | None = None
     redone: int = CLIPS_IN_FLIGHT
-    in_ci: bool = False
     deadline_s: float = 600.0
 
 
@@ -113,7 +112,7 @@ CASES = (
     Case("whole cluster killed, job run on another", a_clip_is_committed, kill_cluster_and_run_on_another),
     Case("second job on the output of a living one", a_clip_is_committed, run_a_second_job_beside, redone=0),
     Case("first job wakes after it was declared dead", a_clip_is_committed,
-         put_driver_to_sleep_until_another_has_taken_over, in_ci=True),
+         put_driver_to_sleep_until_another_has_taken_over),
     Case("record and video spoilt between two jobs", at_once, spoil_a_record_and_a_video_between_two_jobs, redone=2),
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ def test_the_page_of_benchmarks_names_every_file() -> None:
     assert {name for name in files if f"`{name}" not in page} == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gangs_of_two_sizes_make_the_same_clip() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "gang_sizes.py"), "--size", "small", "--gang-sizes", "1", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)

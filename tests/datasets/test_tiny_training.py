@@ -274,7 +274,7 @@ def train(state: Path, *more: str) -> dict:
     return json.loads((state / "progress.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_in_several_runs_and_from_small_files_ends_in_a_bundle(tmp_path):
     """A run that is over in the first phase; a second machine that has its carry files only; there, all the rest."""
     first = train(tmp_path / "one", "--run-seconds", "1")

@@ -181,13 +181,12 @@ def test_submitted_again_there_is_nothing_to_do(submitted: Submitted, head: Head
     assert {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")} == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("chosen", "clips"),
     [
         pytest.param(("video2world-rain",), 1, id="a row"),
-        pytest.param(
-            ("video2world-rain", "caption-a-view-dusk", "two-samples-day"), 4, id="all kinds", marks=pytest.mark.long
-        ),
+        pytest.param(("video2world-rain", "caption-a-view-dusk", "two-samples-day"), 4, id="all kinds"),
     ],
 )
 def test_the_sample_drive_goes_the_whole_way(head: Head, tmp_path: Path, chosen: tuple[str, ...], clips: int) -> None:

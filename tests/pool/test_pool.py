@@ -116,6 +116,7 @@ def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
     assert (found["poison"].failure_class, found["poison"].attempt) == ("gang", 3)
 
 
+@pytest.mark.long
 def test_a_poison_row_at_the_head_waits_for_the_others_to_show_that_the_job_is_well(tmp_path: Path) -> None:
     """It is the first that every gang meets: the others must get past it, and it must not stop the job."""
     rows = [
