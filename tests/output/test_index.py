@@ -102,8 +102,7 @@ def test_the_index_points_to_the_newest_generation(manifest: str, output: Storag
 def test_the_index_of_many_batches_files_and_row_groups_misses_no_row(
     tmp_path: Path, output: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every row gets its own columns, the seed of its own sample (also where the fast check has a doubt), and what was
-    doubtful in its clip."""
+    """Every row gets its own columns, the seed of its own sample, and what was doubtful in its clip."""
     monkeypatch.setattr("cosmos_ray.output.index._ROWS_A_BATCH", 2)
     folder = tmp_path / "parts"
     folder.mkdir()
