@@ -10,7 +10,7 @@ def main() -> None:
         command()
     except KeyboardInterrupt:
         signals.complain(signals.reason() or "interrupted")
-        raise SystemExit(1) from None
+        signals.leave(1)
 
 
 if __name__ == "__main__":

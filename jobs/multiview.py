@@ -16,4 +16,4 @@ from cosmos_ray.published.multiview import main
 
 if __name__ == "__main__":
     signals.hear()
-    sys.exit(main())
+    signals.leave(main())

@@ -11,7 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cosmos_ray import signals
 from cosmos_ray.published.multiview25 import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.hear()
+    signals.leave(main())

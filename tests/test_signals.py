@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 from support.waiting import PATIENCE_S
 
 #: In C code that gives Python's lock away and waits for ever: no handler runs in its main thread.
@@ -39,7 +41,7 @@ try:
 except KeyboardInterrupt:
     print("cleaned up", flush=True)
     signals.complain(signals.reason())
-    raise SystemExit(1)
+    signals.leave(1)
 """
 _THERE = """
 once = ["there"]
@@ -124,6 +126,21 @@ def test_a_stop_that_comes_twice_at_once_is_one(start: Start) -> None:
     program.send_signal(signal.SIGTERM)
     program.send_signal(signal.SIGTERM)
     assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGTERM"])
+
+
+def test_a_second_signal_on_the_way_out_changes_nothing(start: Start) -> None:
+    """What a library does at exit may take its time, and Python has put the system's handlers back by then."""
+    late = "import os, signal, weakref\nclass Late: pass\nlate = Late()\n"
+    late += "weakref.finalize(late, os.kill, os.getpid(), signal.SIGTERM)\n"
+    program = start(late + _POLITE)
+    program.send_signal(signal.SIGINT)
+    assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGINT"])
+
+
+@pytest.mark.parametrize("entry", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_every_entry_point_hears_signals_and_leaves_as_they_say(entry: Path) -> None:
+    code = entry.read_text()
+    assert "from cosmos_ray.__main__ import main" in code or ("signals.hear()" in code and "signals.leave(" in code)
 
 
 def test_a_job_that_ends_in_good_order_is_not_interrupted(start: Start) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -59,11 +58,7 @@ def main() -> None:
     signals.hear()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     log_shown_only()
-    code = run(app)
-    if signals.reason():  # nothing that a library still does at exit is waited for
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    signals.leave(run(app))
 
 
 def run(command: Callable[..., Any]) -> int:

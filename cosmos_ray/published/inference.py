@@ -14,6 +14,7 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cosmos_ray import signals
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import CosmosRayError, ManifestError, UsageError
@@ -73,6 +74,9 @@ def main(
     flags = parser.parse_args(arguments)
     try:
         return make(flags, kind, say)
+    except KeyboardInterrupt:
+        say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
+        return 1
     except CosmosRayError as error:
         say(shown(f"{parser.prog}: {error}"))
         return 2 if isinstance(error, UsageError | ManifestError) else 1
