@@ -71,4 +71,6 @@ def inspect(
             continue
         for words in in_words(line).splitlines():
             tell(words)
+        if n_views == 1 < bundle.n_views and line["ok"] and line["frames"] % bundle.n_views == 0:
+            tell(f"  taken as one view; if it has {bundle.n_views}, one after the other: --n-views {bundle.n_views}")
     return 1 if refused else 0

@@ -87,6 +87,8 @@ def plan(
     from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.store.storage import Storage
 
+    if as_list and (inputs is not None or as_json):
+        raise UsageError("--list prints clips and nothing else: found it beside --inputs or --json, leave one out")
     settings = _settings(config, assignments, output_optional=True, manifest=manifest, output=output, model=model)
     storage = None if settings.output == NO_OUTPUT else Storage(settings.output)
     state = Ledger(storage).state() if storage else LedgerState.empty()
@@ -121,6 +123,8 @@ def plan(
         tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({size})")
     for line in lines(costs, gpu, gangs, price):
         tell(line)
+    if not costs and found.left:
+        tell(f"GPU time: nothing like the network of {bundle.name} was measured")
 
 
 def _how_many(inputs: str) -> int | None:

@@ -51,6 +51,8 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         files = "its files are on this machine"
     else:
         files = f"{here} of {counted(len(stored), 'part')} on this machine, `cosmos-ray model fetch` brings the others"
+    if bundle.is_random:
+        files += ", its network's weights are random: its videos show nothing"
     views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
     return {
         "name": bundle.name,

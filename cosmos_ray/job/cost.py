@@ -122,10 +122,9 @@ def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) 
             f"done in {_in_words(3600 * one.gpu_hours / one.gang_size / gangs)}, "
             f"{one.memory_bytes / 1e9:.0f} GB a GPU ({'measured' if one.is_measured else 'modelled'})"
         )
-    return [
-        *told,
-        f"  measured: {MEASURED[gpu].source}; the model: docs/performance.md; without starts and ends of gangs",
-    ]
+    how = "measured" if any(one.is_measured for one in found) else "modelled from"
+    source = f"{MEASURED[gpu].source}; the model: docs/performance.md; without starts and ends of gangs"
+    return [*told, f"  {how}: {source}"]
 
 
 def _in_words(seconds: float) -> str:

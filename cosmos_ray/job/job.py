@@ -110,6 +110,8 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Dis
         say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
         if plan.unguided:
             say(unguided_line(plan.unguided))
+        if job.bundle.is_random:
+            say(f"model {job.bundle.name}: its network's weights are random, its videos show nothing")
         for warning in plan.warnings:
             say(warning.in_words())
         if plan.carried:

@@ -116,6 +116,12 @@ def test_frames_of_two_videos_of_one_name_do_not_overwrite_each_other(
     assert not (tmp_path / "seen").exists()
 
 
+def test_a_file_that_may_hold_several_views_says_how_to_look_at_them(cosmos_ray: Any, video: Path) -> None:
+    """Fourteen frames may be two of seven cameras: taken as one view, the last camera's frame is no front_wide."""
+    assert "taken as one view; if it has 7" in cosmos_ray("inspect", video, "--model", "tiny").out
+    assert "as one view" not in cosmos_ray("inspect", video, "--model", "tiny", "--n-views", 7).out
+
+
 def test_for_people(cosmos_ray: Any, video: Path) -> None:
     answer = cosmos_ray("inspect", video, "--model", "tiny", "--num-conditional-frames", 5)
     for part in ("h264", "14 frames, 30 a second", "112x64", "matrix bt709", "taken: 1, 4, 7, 10, 13", "warning:"):

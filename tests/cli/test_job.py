@@ -112,6 +112,17 @@ def test_a_list_of_clips_is_refused_where_the_job_would_be(cosmos_ray: Any, tmp_
     assert_one_line(cosmos_ray("plan", "--manifest", manifest, "--model", "fake", "--list"), 2, "found 'a'")
 
 
+@pytest.mark.parametrize("beside", ["--inputs", "--json"])
+def test_a_list_of_clips_is_nothing_else(cosmos_ray: Any, manifest: str, beside: str) -> None:
+    answer = cosmos_ray("plan", "--manifest", manifest, "--model", "fake", "--list", beside)
+    assert_one_line(answer, 2, "--list prints clips and nothing else")
+
+
+def test_a_plan_says_that_it_knows_no_cost(cosmos_ray: Any, manifest: str) -> None:
+    told = cosmos_ray("plan", "--manifest", manifest, "--model", "tiny").out
+    assert "GPU time: nothing like the network of tiny was measured" in told
+
+
 def test_what_is_doubtful_in_a_row_is_told_once(cosmos_ray: Any, tmp_path: Path) -> None:
     """By the plan, and by the look at the inputs where there is one."""
     rows = [{"id": "a", "prompt": "car " * 600}, {"id": "b", "prompt": "p", "input_video": "x.mp4"}]

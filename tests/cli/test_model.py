@@ -37,6 +37,8 @@ def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     assert answer.code == 0
     assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(BUILT_IN)
     assert "7 views x 29 frames, 1280x704" in answer.out
+    (random,) = (line for line in answer.out.splitlines() if "weights are random" in line)
+    assert random.startswith("tiny25:")
     assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
     lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]
     assert {line["name"]: line["here"] for line in lines}.items() >= {"tiny": True, "fake": True}.items()

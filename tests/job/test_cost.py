@@ -192,6 +192,14 @@ def test_a_line_for_people_tells_time_money_and_what_is_modelled(bundle: Bundle)
     assert one.endswith("(measured)")
     assert eight.endswith("(modelled)")
     assert MEASURED["h100"].source in source
+    assert source.strip().startswith("measured:")
+
+
+def test_nothing_of_another_family_is_called_measured() -> None:
+    later = load_bundle("cosmos-predict2.5-2b-multiview")
+    *told, source = lines(estimates([GROUP], later, "h100"), "h100", gangs=1, price=None)
+    assert all(line.endswith("(modelled)") for line in told[1:])
+    assert source.strip().startswith("modelled from:")
 
 
 @pytest.mark.parametrize(

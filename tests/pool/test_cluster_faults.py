@@ -63,6 +63,7 @@ def test_a_node_that_dies_takes_no_clip_with_it(cluster: Cluster, tmp_path: Path
     assert_no_actors_left()
 
 
+@pytest.mark.long
 def test_a_node_that_breaks_gangs_is_avoided(cluster: Cluster, tmp_path: Path) -> None:
     """Two deaths in a row on the only node: a node added during the second life gets the third gang."""
     cluster.add_node(num_cpus=2)

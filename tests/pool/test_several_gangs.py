@@ -44,7 +44,8 @@ def visible_gpus(pid: int) -> str:
     return dict(entry.partition("=")[::2] for entry in environment)["CUDA_VISIBLE_DEVICES"]
 
 
-@pytest.mark.parametrize(("large", "small"), [(2, 1), pytest.param(8, 4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("large", "small"), [(2, 1), (8, 4)])
 def test_one_gang_size_fits_nodes_of_two_sizes(cluster: Cluster, tmp_path: Path, large: int, small: int) -> None:
     """Two gangs on the large node, one on the small one. The large one dies, and its clips are made on the other."""
     doomed = cluster.add_node(num_cpus=0, num_gpus=large)

@@ -262,6 +262,11 @@ class Bundle(Strict):
             raise UsageError(f"sampling.camera_prefix: model `{self.name}` was not trained with it")
         return self.model_copy(update={"sampling": self.sampling.model_copy(update={"camera_prefix": is_on})})
 
+    @property
+    def is_random(self) -> bool:
+        """Its network was never trained: whatever it makes shows nothing."""
+        return self.files is not None and isinstance(self.files.dit, RandomWeights)
+
     def file(self, kind: FileKind) -> FileRef | RandomWeights:
         """Where one part's weights come from. UsageError if the bundle has none (generator `fake`)."""
         if self.files is None:
