@@ -66,10 +66,12 @@ def test_nodes_come_with_the_work_and_go_with_its_tail(start: Start, tmp_path: P
     wait_for(lambda: len(workers()) == 1, "the node that has nothing left to do to go")
     assert job.is_running
     assert set(records(output)) == {"r0", "r1", "r2"}
+    assert workers_ever() == 2
     os.kill(actor_pids("Rank")[0], signal.SIGKILL)
     assert job.result().ok == 4
     wait_for(lambda: not workers(), "the last node to go")
-    assert workers_ever() == 2, "one clip is worth one gang"
+    # Not by nodes: the autoscaler may end the broken gang's, idle for three seconds, before the next is asked for.
+    assert sum("is up: " in line for line in job.said) == 3, "one clip is worth one gang"
     assert_no_actors_left()
 
 

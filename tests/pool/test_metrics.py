@@ -49,11 +49,22 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 def endpoint() -> Iterator[str]:
     """The URL that Prometheus would scrape. Processes report every second, not every ten.
 
-    Of a head of its own: Ray counts n - 1 times what a process counts that has connected to one cluster n times.
+    Of a head of its own: Ray counts n - 1 times what a process counts that has connected to one cluster n times. It
+    answers before this process connects: one that looks for Ray's agent in vain for some seconds never exports anything.
     """
-    with shared_head() as head, head.connected() as cluster:
-        cluster.add_node(num_cpus=4)
-        yield head.metrics
+    with shared_head() as head:
+        wait_for(lambda: _answers(head.metrics), "Ray's agent to export metrics")
+        with head.connected() as cluster:
+            cluster.add_node(num_cpus=4)
+            yield head.metrics
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S):
+            return True
+    except OSError:
+        return False
 
 
 class Scrape:
