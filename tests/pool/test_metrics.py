@@ -50,7 +50,7 @@ def endpoint() -> Iterator[str]:
     """The URL that Prometheus would scrape. Processes report every second, not every ten.
 
     Of a head of its own: Ray counts n - 1 times what a process counts that has connected to one cluster n times. It
-    answers before this process connects: one that looks for Ray's agent in vain for some seconds never exports anything.
+    answers before this process connects: one that looks for Ray's agent in vain for seconds never exports anything.
     """
     with shared_head() as head:
         wait_for(lambda: _answers(head.metrics), "Ray's agent to export metrics")
