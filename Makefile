@@ -28,13 +28,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not slow and not ray and not long' -n 2 --dist loadfile
 
-# Everything CI runs. Most of it waits for processes to start and to die, so two files run at a time.
+# Everything CI runs. Most of it waits for processes to start and to die, so three files run at a time.
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -q -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 # Every fault of the table in tests/chaos.py, and what it cost (ten minutes), then the tests that `make test` leaves out
 # (half an hour). Some faults show once in a while.

@@ -17,7 +17,7 @@ from support.waiting import PATIENCE_S
 from cosmos_ray.ledger.ledger import FileEntry, Record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     savings = ["one-call", "views", "second-block", "given-frames", "fa3", "fused", "modulation"]
     words = ["--size", "small", "--seconds", "0.05", "--gang-sizes", "1", "2", "--without", *savings]

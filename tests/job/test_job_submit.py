@@ -274,6 +274,7 @@ def test_a_job_whose_cluster_dies_goes_on_on_another_from_its_output(head: Head,
     check_files(output)
 
 
+@pytest.mark.long
 def test_more_failures_than_allowed_end_the_job_as_failed(head: Head, tmp_path: Path) -> None:
     """Ray turns our exit code 3 into 1 of its own, and says so."""
     manifest = write_manifest(tmp_path / "manifest.parquet", [{**SMALL, "id": "bad", "prompt": "[fail=model]"}])
@@ -289,6 +290,7 @@ def test_a_bad_manifest_ends_the_job_before_any_gang(refused: str) -> None:
     assert "gangs of" not in refused
 
 
+@pytest.mark.long
 def test_a_relative_output_ends_the_job_before_any_gang(head: Head, tmp_path: Path) -> None:
     """It would lie in Ray's copy of the working directory, and be gone with it."""
     code, log = head.submit(_manifest(tmp_path, 1), "out")

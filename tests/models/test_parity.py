@@ -84,7 +84,7 @@ def test_ranks_that_do_not_fit_are_skipped_with_the_reason() -> None:
     assert (outcome.verdict, outcome.note) == ("SKIP", "2 heads and 8 tokens a view fit ranks [1, 2]")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_how_many_cases_a_gang_compared_is_told_where_it_skips_some(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,6 +217,7 @@ def _exported(metric: Metric) -> dict[str, str]:
     return {f"{metric.exported}{ending}": metric.kind for ending in endings}
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.usefixtures("endpoint")
 def test_an_agent_that_does_not_answer_is_harmless(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_a_gang_that_never_finds_room_does_not_hold_the_job(tmp_path: Path) -> N
     assert_no_actors_left()
 
 
-@pytest.mark.parametrize("fault", ["die", "nan"])
+@pytest.mark.parametrize("fault", [pytest.param("die", marks=pytest.mark.long), "nan"])
 def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: Path, fault: str) -> None:
     """Every row kills its gang, or comes out as NaN: the job is ill, not a thousand rows."""
     rows = [{**SMALL, "id": f"r{n}", "prompt": f"a road [{fault}]"} for n in range(6)]
