@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: setup demo check test chaos mutants bench clean
+.PHONY: setup demo check test docs chaos mutants bench clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,10 @@ test: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder --durations=15
+
+# The pages as a site, build/site/index.html. Whatever a link does not find ends it.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Every fault of the table in tests/chaos.py, and what it cost (ten minutes), then the tests that `make test` leaves out
 # (half an hour). Some faults show once in a while.

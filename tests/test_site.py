@@ -1,0 +1,62 @@
+"""The site builds strictly, from every page of the repository, and nothing of it looks like unread Markdown."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+import cosmos_ray
+
+pytestmark = pytest.mark.slow
+
+#: What somebody may look for is in the navigation.
+IN_THE_NAVIGATION = ("docs/*.md", "*.md", "benchmarks/README.md", "cluster/README.md", "datasets/README.md")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as `make docs` does, where a link, an anchor or a page that is not there is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _text(page: Path) -> str:
+    """What is read on a page, without code."""
+    article = page.read_text().partition("<article")[2].partition("</article")[0]
+    without = re.sub(r"<(pre|code)\b.*?</\1>", "", article, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", "", without))
+
+
+def test_every_page_of_the_repository_is_on_it_and_reads_as_prose(site: Path) -> None:
+    for pattern in ("docs/**/*.md", "benchmarks/**/*.md", "*.md"):
+        for page in ROOT.glob(pattern):
+            made = (site / page.relative_to(ROOT)).with_suffix(".html")
+            made = made.with_name("index.html") if page.name == "README.md" else made
+            assert made.is_file(), made
+            for sign in (r"^\s*\|.*\|\s*$", r"^\s*(?:-|\*|\d+\.) \w", r"```", r"\]\(", r"^:::"):
+                assert not (found := re.search(sign, _text(made), re.MULTILINE)), f"{page}: {found}"
+
+
+def test_its_navigation_has_every_page_for_readers() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", text, re.MULTILINE)
+    there = {str(page.relative_to(ROOT)) for pattern in IN_THE_NAVIGATION for page in ROOT.glob(pattern)}
+    assert sorted({*named}) == sorted(named)
+    assert there <= {*named}
+
+
+def test_the_python_page_has_every_public_name_with_its_words(site: Path) -> None:
+    page = (site / "docs" / "python-api.html").read_text()
+    for name in cosmos_ray.__all__:
+        made = page.partition(f'id="cosmos_ray.{name}"')[2].partition('class="doc doc-contents')[2]
+        assert len(re.sub(r"<[^>]+>", "", made[:2000]).split()) > 10, name
+    assert "a row a clip; failed ones too" in page
