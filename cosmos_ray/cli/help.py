@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "model check": ("cosmos-ray model check tiny", "cosmos-ray model check s3://bucket/bundle"),
     "model fetch": (
         "cosmos-ray model fetch cosmos-predict2-2b-multiview",
-        "cosmos-ray model fetch nvidia/Cosmos-Predict2-2B-Multiview",
+        "cosmos-ray model fetch nvidia/Cosmos-Predict2-2B-Multiview --to s3://bucket/models/predict2",
     ),
     "model derive": (
         "cosmos-ray model derive --from cosmos-predict2-2b-multiview --dit iter_000001000.pt --ema --to mine",

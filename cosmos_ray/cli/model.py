@@ -84,13 +84,23 @@ def check(model: Named) -> int:
 
 
 @app.command()
-def fetch(model: Named) -> None:
-    """Bring all of a model's files into this machine's caches, and verify them."""
+def fetch(
+    model: Named,
+    to: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Also copy them to this folder or URI: a model for --model.")
+    ] = None,
+) -> None:
+    """Bring all of a model's files into this machine's caches, and verify them; with --to, a copy of your own."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.files import fetch_bundle
+    from cosmos_ray.models.bundle.mirror import mirror
 
-    for kind, path in fetch_bundle(load_bundle(model)):
+    bundle = load_bundle(model)
+    for kind, path in fetch_bundle(bundle):
         tell(f"{kind}: {path}")
+    if to is not None:
+        copy = mirror(bundle, to)
+        tell(f"{copy.name}: --model {copy.root}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,9 +71,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_sha256(folder: Path) -> str:
-    """sha256 over a line `<sha256>  <relative path>` for each file, sorted by path: what `sha256sum` would print."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def folder_sha256(folder: Path, names: Iterable[str] | None = None) -> str:
+    """sha256 over a line `<sha256>  <relative path>` for each file, sorted by path: what `sha256sum` would print.
+
+    names: of the files, if not all of the folder's.
+    """
+    if names is None:
+        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(names)
     lines = "".join(f"{remembered_sha256(folder / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
 

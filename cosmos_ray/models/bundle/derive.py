@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -61,7 +62,26 @@ def derive(bundle: Bundle, to: str) -> Bundle:
     for kind in get_args(FileKind) if bundle.files else ():
         reference = bundle.file(kind)
         if isinstance(reference, FileRef) and reference.hub() is None:
-            _copy(local_path(bundle, kind), storage, reference.uri)
+            path = local_path(bundle, kind)
+            copy_part(path, storage, reference.uri, files_of(path))
+    return write_bundle(bundle, storage)
+
+
+def files_of(part: Path) -> list[str]:
+    """Names of a part's files below its folder; [] if it is one file."""
+    return sorted(one.relative_to(part).as_posix() for one in part.rglob("*") if one.is_file()) if part.is_dir() else []
+
+
+def copy_part(part: Path, storage: Storage, name: str, files: Sequence[str]) -> None:
+    """A file, or these files of a folder, to `name` in a bundle's folder."""
+    if part.is_file():
+        storage.write_file(name, part)
+    for file in files:
+        storage.write_file(f"{name}/{file}", part / file)
+
+
+def write_bundle(bundle: Bundle, storage: Storage) -> Bundle:
+    """`bundle.json`, after all files. Returns the bundle as it is loaded from there."""
     text = json.dumps(bundle.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
     storage.write(BUNDLE_FILE, text.encode() + b"\n")
     return load_bundle(storage.uri)
@@ -87,11 +107,3 @@ def _read(uri: str) -> tuple[Header, str]:
         return digest.hexdigest()
 
     return retrying(header, f"reading {uri}"), retrying(sha256, f"reading {uri}")
-
-
-def _copy(source: Path, storage: Storage, name: str) -> None:
-    files = {name: source} if source.is_file() else {}
-    if source.is_dir():
-        files = {f"{name}/{one.relative_to(source).as_posix()}": one for one in source.rglob("*") if one.is_file()}
-    for path, file in files.items():
-        storage.write_file(path, file)
