@@ -30,7 +30,7 @@ def mirror(bundle: Bundle, to: str) -> Bundle:
     if storage.exists(BUNDLE_FILE):
         raise UsageError(f"{storage.uri_of(BUNDLE_FILE)} is there already: --to takes another folder")
     kinds: tuple[FileKind, ...] = get_args(FileKind)
-    copies = {
+    copies: dict[str, FileRef] = {
         kind: _copied(bundle, kind, reference, storage)
         for kind in kinds
         if isinstance(reference := bundle.file(kind), FileRef)
