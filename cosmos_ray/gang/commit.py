@@ -43,7 +43,11 @@ class Made:
 
 def clip_folder(clip: Clip, attempt: int) -> str:
     """Each attempt has a folder of its own, so no attempt ever rewrites what another has stored."""
-    return f"{CLIPS}/{clip.id}/{attempt}"
+    return attempt_folder(clip.id, attempt)
+
+
+def attempt_folder(clip_id: str, attempt: int) -> str:
+    return f"{CLIPS}/{clip_id}/{attempt}"
 
 
 def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
@@ -54,15 +58,18 @@ def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
     return commit_made(storage, record_of(spec, made), sidecar_of(spec, made))
 
 
-def commit_made(storage: Storage, record: Record, sidecar: dict[str, Any]) -> Record:
-    """As `commit_clip`, of a clip whose record is made up but for its end; the lease is that of its epoch."""
+def commit_made(storage: Storage, record: Record, sidecar: dict[str, Any], is_marked_late: bool = False) -> Record:
+    """As `commit_clip`, of a clip whose record is made up but for its end; the lease is that of its epoch.
+
+    is_marked_late: see `Ledger.commit`.
+    """
     _verify(storage, record)
     data = json.dumps(sidecar, indent=2, sort_keys=True).encode()
-    path = f"{CLIPS}/{record.id}/{record.attempt}/{SIDECAR}"
+    path = f"{attempt_folder(record.id, record.attempt)}/{SIDECAR}"
     storage.write(path, data)
     check_epoch(storage, record.epoch)
     entry = FileEntry("", path, len(data), hashlib.sha256(data).hexdigest())
-    return Ledger(storage).commit(replace(record, finished=now(), sidecar=entry))
+    return Ledger(storage).commit(replace(record, finished=now(), sidecar=entry), is_marked_late)
 
 
 def record_of(spec: GangSpec, made: Made) -> Record:

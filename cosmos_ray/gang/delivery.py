@@ -49,10 +49,10 @@ class Delivery:
         log.info("%s: attempt %d had made it already, it waited here", clip.id, waiting.record.attempt)
         return await self._deliver(waiting)
 
-    async def made(self, place: str, made: Made) -> Record:
-        """The record of a clip whose videos are all in `place`."""
+    async def made(self, place: str, made: Made, mark: str = "") -> Record:
+        """The record of a clip whose videos are all in `place`. mark: that its attempt has still to make."""
         spec = self._spec
-        waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.fingerprint)
+        waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.fingerprint, mark)
         await asyncio.to_thread(self._room.keep, waiting)
         return await self._deliver(waiting)
 

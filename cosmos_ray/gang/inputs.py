@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from cosmos_ray.clip.parts import PartFile
-from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.foreign import shown_uri
 from cosmos_ray.limits import in_this_limit, time_left
-from cosmos_ray.store import storage
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.store import probe, storage
 from cosmos_ray.store.faults import BucketMissingError, explain
 from cosmos_ray.store.reach import ANYWHERE, PlaceError, Reach
 from cosmos_ray.store.regular import TooLargeError
@@ -136,6 +137,26 @@ def input_size(column: str, uri: str, source: Source = NO_SOURCE) -> int:
     if isinstance(size, Exception):
         raise size
     return size
+
+
+def inputs_answer(clip: Clip, source: Source, timeout_s: float) -> bool:
+    """Do the stores of a clip's inputs give them now, each within so many seconds? Asked for a byte of each, once.
+
+    What lies on a disk is not asked for: it may be another machine's.
+    """
+    pictures = (uri for view in clip.frames for uri in view)
+    named = dict.fromkeys((*clip.inputs, *pictures, *clip.controls, clip.prompt_embedding or ""))
+    remote = [uri for uri in named if scheme_of(uri) != "file"][:_AT_ONCE]
+
+    def answers(uri: str) -> bool:
+        try:
+            fs, path = storage.filesystem_of(source.reach.check(uri))
+        except (PlaceError, UsageError):
+            return True  # no store's fault
+        return probe.answers(fs, path, timeout_s, reads=True)
+
+    with ThreadPoolExecutor(max(1, len(remote))) as pool:
+        return all(pool.map(answers, remote))
 
 
 def _too_large(column: str, uri: str, size: int, max_bytes: int) -> RowError:

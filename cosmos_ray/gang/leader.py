@@ -173,10 +173,13 @@ class GangLeader:
                 GangBrokenError("gang", f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s")
             )
 
-    async def run(self, clip: Clip, attempt: int) -> Outcome:
-        """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does."""
+    async def run(self, clip: Clip, attempt: int, mark: str = "") -> Outcome:
+        """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does.
+
+        mark: that the attempt has still to make in the ledger, once it is made and the store takes it.
+        """
         log.info("%s: attempt %d begins", clip.id, attempt)
-        outcome = await self._run(clip, attempt)
+        outcome = await self._run(clip, attempt, mark)
         if outcome.record is not None:
             log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
         elif outcome.fault is not None:
@@ -196,7 +199,7 @@ class GangLeader:
             call.cancel()
         return sum((call.result() for call in done if call.exception() is None), start=take())
 
-    async def _run(self, clip: Clip, attempt: int) -> Outcome:
+    async def _run(self, clip: Clip, attempt: int, mark: str) -> Outcome:
         """From the row to its record, top to bottom."""
         started, seconds = now(), dict[str, float]()
         try:
@@ -235,7 +238,7 @@ class GangLeader:
                 first_step=done, warnings=warnings,
             )  # fmt: skip
             with self._in_phase("publish", {}):
-                record = await self._publish(clip, attempt, made)
+                record = await self._publish(clip, attempt, made, mark)
             if checkpoint is not None:
                 await asyncio.to_thread(remove_state, self._storage, checkpoint)
             return Outcome(record)
@@ -300,7 +303,7 @@ class GangLeader:
         )
         return dataclasses.replace(request, text=text)
 
-    async def _publish(self, clip: Clip, attempt: int, made: Made) -> Record:
+    async def _publish(self, clip: Clip, attempt: int, made: Made, mark: str) -> Record:
         """Files first, verified, then the sidecar, then the record: no record, no clip."""
         began = time.monotonic()
         deadline = self._pace.of_rest(self._spec.settings)
@@ -311,7 +314,7 @@ class GangLeader:
         files = tuple(entry for entries, _ in written for entry in entries)
         phases = {phase: max(spent[phase] for _, spent in written) for phase in ("decode", "encode")}
         made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
-        return await self._delivery.made(place, made)
+        return await self._delivery.made(place, made, mark)
 
     async def waiting(self, known: int) -> int:
         """How many clips wait for the store; answers once that is not `known`."""

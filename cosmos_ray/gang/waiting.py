@@ -22,16 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_ray.gang.commit import commit_made
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.gang.commit import attempt_folder, commit_made
+from cosmos_ray.ledger.lease import check_epoch
+from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.cache import cache_folder, short_key
+from cosmos_ray.store.probe import await_answer
 from cosmos_ray.store.storage import Storage
 
 log = logging.getLogger(__name__)
 
-#: Between two looks at a store that is out: it is used again so soon after its return.
-PROBE_S = 0.5
+#: Between two tries of what its store did not take, though it answers.
+AGAIN_S = 0.5
 _WRITERS = 8
 _FACTS = "clip.json"
 _STALE_S = 7 * 86400.0
@@ -40,12 +42,15 @@ _STALE_S = 7 * 86400.0
 @dataclass(frozen=True)
 class Waiting:
     """A clip that is made: its videos in `folder`, what becomes its sidecar, and its record but for what comes last.
-    model: fingerprint of what made it."""
+
+    model: fingerprint of what made it. mark: of its attempt, where that has still to be marked; else "".
+    """
 
     folder: Path
     sidecar: dict[str, Any]
     record: Record
     model: str
+    mark: str = ""
 
 
 class WaitingRoom:
@@ -67,6 +72,7 @@ class WaitingRoom:
             "record": waiting.record.to_json().decode(),
             "sidecar": waiting.sidecar,
             "model": waiting.model,
+            "mark": waiting.mark,
         }
         beside = waiting.folder / f"{_FACTS}.part"
         beside.write_text(json.dumps(facts))
@@ -108,7 +114,8 @@ def forget(folder: Path) -> None:
 def _read(folder: Path) -> Waiting | None:
     try:
         facts = json.loads((folder / _FACTS).read_text())
-        return Waiting(folder, facts["sidecar"], Record.from_json(facts["record"]), facts["model"])
+        record = Record.from_json(facts["record"])
+        return Waiting(folder, facts["sidecar"], record, facts["model"], facts.get("mark", ""))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -138,18 +145,36 @@ def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float) -
             if time.monotonic() - out_since >= patience_s:
                 raise
             log.warning("%s waits on this node's disk: %s", waiting.record.id, error)
-        time.sleep(PROBE_S)
-        while not storage.answers() and time.monotonic() - out_since < patience_s:
-            time.sleep(PROBE_S)
+        time.sleep(AGAIN_S)
+        await_answer(storage.answers, out_since + patience_s - time.monotonic())
 
 
 def _deliver(storage: Storage, waiting: Waiting, epoch: int) -> Record:
     began = time.monotonic()
+    if waiting.mark:
+        waiting = _marked(storage, waiting, epoch)
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(lambda one: storage.write(one.path, _video(waiting.folder, one.view)), waiting.record.files))
     seconds = {**waiting.record.seconds, "put": round(time.monotonic() - began, 6)}
     sidecar = {**waiting.sidecar, "seconds": seconds}
-    return commit_made(storage, dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch), sidecar)
+    record = dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch)
+    return commit_made(storage, record, sidecar, is_marked_late=bool(waiting.mark))
+
+
+def _marked(storage: Storage, waiting: Waiting, epoch: int) -> Waiting:
+    """Its attempt, which began while no mark could be made, marked now; under another number if another attempt has
+    that one, so that neither writes over the other's files. Raises LeaseLost."""
+    check_epoch(storage, epoch)
+    record = waiting.record
+    number = Ledger(storage).mark_attempt(record.id, record.attempt, waiting.mark)
+    if number == record.attempt:
+        return waiting
+    folder = attempt_folder(record.id, number)
+    files = tuple(dataclasses.replace(one, path=f"{folder}/{one.view}.mp4") for one in record.files)
+    sidecar = {**waiting.sidecar, "attempt": number, "files": [dataclasses.asdict(one) for one in files]}
+    return dataclasses.replace(
+        waiting, sidecar=sidecar, record=dataclasses.replace(record, attempt=number, files=files)
+    )
 
 
 def _video(folder: Path, view: str) -> bytes:

@@ -44,16 +44,18 @@ class Ledger:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def commit(self, record: Record) -> Record:
+    def commit(self, record: Record, is_marked_late: bool = False) -> Record:
         """Make `record` the clip's outcome and return it; or, if the clip has one already, return that one.
 
         Once an outcome was moved into a part its path is free again. An attempt that was given up may get here then:
         it looks into the parts and takes its own record back. A first attempt whose mark is still there need not look:
-        marks of first attempts are removed before records are. Nor does a row's own fault, which needed no attempt.
+        marks of first attempts are removed before records are, unless it was made only now (is_marked_late). Nor does
+        a row's own fault, which needed no attempt.
         """
         path = record_path(record.id, record.generation)
         created = self.storage.write_if_absent(path, record.to_json())
-        is_marked = record.attempt == 1 and self.storage.exists(attempt_path(record.id, 1))
+        may_be_sure = record.attempt == 1 and not is_marked_late
+        is_marked = may_be_sure and self.storage.exists(attempt_path(record.id, 1))
         if created and (is_marked or record.attempt == 0):
             return record
         moved = self._find_moved(record.id, record.generation)
@@ -101,9 +103,13 @@ class Ledger:
         past: an attempt number known to be used up. owner: whose attempt it is, for people who look into the file.
         No two calls share a number.
         """
-        number = past + 1
-        mark = f"{owner}/{uuid.uuid4().hex}".encode()  # equal contents would count as one creator's
-        while not self.storage.write_if_absent(attempt_path(clip_id, number), mark):
+        return self.mark_attempt(clip_id, past + 1, f"{owner}/{uuid.uuid4().hex}")
+
+    def mark_attempt(self, clip_id: str, first: int, mark: str) -> int:
+        """Number of the attempt that `mark`, which no other has, stands for: `first` or the next that is free. Asked
+        again, the same."""
+        number = first
+        while not self.storage.write_if_absent(attempt_path(clip_id, number), mark.encode()):
             number += 1
         return number
 

@@ -23,6 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import Fault, UsageError, first_line
 from cosmos_ray.gang.deadline import Pace, denoise_work
+from cosmos_ray.gang.inputs import inputs_answer
 from cosmos_ray.gang.leader import GangInfo, Outcome
 from cosmos_ray.gang.processes import RankProcess
 from cosmos_ray.gang.spec import GangSpec
@@ -31,7 +32,8 @@ from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool.cluster import draining_nodes
 from cosmos_ray.pool.demand import Demand
 from cosmos_ray.pool.gpu_time import GpuTime
-from cosmos_ray.pool.health import JobFailedError, JobHealth, patiently, store_is_out
+from cosmos_ray.pool.health import JobFailedError, JobHealth, store_is_out
+from cosmos_ray.pool.marks import Marks
 from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
 from cosmos_ray.pool.progress import AtWork
@@ -77,7 +79,8 @@ class GangPool:
         self._demand = Demand(config.min_gangs, config.max_gangs)
         self._health = JobHealth(config.breaker, on_event)
         self._placement = Placement(spec, self._health, on_event)
-        self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event)
+        self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event, spec.patience_s)
+        self._marks = Marks(ledger, spec.epoch)
         self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
         self._waiters: set[asyncio.Future[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
@@ -95,15 +98,18 @@ class GangPool:
             asyncio.create_task(self._watch_draining()),
             asyncio.create_task(self._metrics.keep(self._levels)),
             asyncio.create_task(self._steps.follow(lambda: self._up)),
+            asyncio.create_task(self._health.watch_stores()),
         ]
         parts = [asyncio.create_task(self._feed(clips)), asyncio.create_task(self._scale())]
         try:
             await asyncio.gather(*parts)
         finally:
-            tasks = [*watching, *parts, *self._serving]
+            tasks = [*watching, *parts, *self._serving, *self._settlement.storing]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._marks.close()
+            self._settlement.close()
             self._metrics.sample(self._levels())
 
     def describe(self) -> dict[str, Any]:
@@ -161,7 +167,8 @@ class GangPool:
 
     async def _scale(self) -> None:
         """As many gangs as the work is worth; ends when every clip is settled."""
-        while not (self._load.is_done and not self._serving):
+        while not (self._load.is_done and not self._serving and not self._settlement.storing):
+            self._settlement.check()
             for task in [task for task in self._serving if task.done()]:
                 self._serving.remove(task)
                 task.result()  # its fault is the job's
@@ -332,10 +339,8 @@ class GangPool:
 
     async def _attempt(self, gang: WatchedGang, work: Work) -> Outcome:
         self._notify()  # there is room in the queue
-        owner = f"{self._spec.epoch}/{gang.name}"
-        begin = partial(self._ledger.begin_attempt, work.clip.id, work.past_attempt, owner)
-        work.past_attempt = await patiently(begin, self._spec.patience_s)
-        outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt)
+        mark = await self._marks.begin(work, gang.name)
+        outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt, mark)
         return outcome
 
     async def _settle(self, gang: WatchedGang) -> Fault | None:
@@ -355,10 +360,14 @@ class GangPool:
                 if outcome.broken:  # a broken gang is counted once, not once a clip
                     breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking
                 elif outcome.fault.failure_class not in OWN_FAULTS:
-                    self._health.count_fault(outcome.fault)
+                    self._health.count_fault(outcome.fault, self._answers(work, outcome.fault))
                 self._metrics.attempt_ended(outcome.fault.failure_class)
                 await self._settlement.after_fault(work, outcome.fault)
         return breaking
+
+    def _answers(self, work: Work, fault: Fault) -> Callable[[float], bool] | None:
+        """Whom to ask whether the store that has failed an attempt is back: those of the clip's inputs."""
+        return partial(inputs_answer, work.clip, self._spec.source) if fault.failure_class == "storage" else None
 
     async def _finished(self, gang: WatchedGang, work: Work, record: Record) -> None:
         self._health.clip_finished(gang.info.node)

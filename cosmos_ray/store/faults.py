@@ -28,7 +28,8 @@ class BucketMissingError(OSError):
 
 #: Where a person finds what each store reads from the environment.
 STORE_VARIABLES = "docs/jobs.md has the variables that stores read"
-_RETRY_DELAYS_S = (0.2, 1.0, 3.0)
+#: None so long that, jitter included, a store's return would go unnoticed for two seconds.
+_RETRY_DELAYS_S = (0.2, 0.6, 1.2, 1.2)
 #: Faults that another try cannot mend.
 _FINAL = (
     FileNotFoundError,
@@ -56,7 +57,7 @@ def retrying(operation: Callable[[], T], what: str) -> T:
     """
     for delay in _RETRY_DELAYS_S:
         try:
-            return _with_os_errors(operation)
+            return with_os_errors(operation)
         except _FINAL:
             raise
         except OSError as error:
@@ -65,7 +66,7 @@ def retrying(operation: Callable[[], T], what: str) -> T:
             log.warning("%s: %s; again in about %.1f s", shown(what), shown(error), delay)
             traffic.count(retries=1)
             time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-    return _with_os_errors(operation)
+    return with_os_errors(operation)
 
 
 def explain(error: BaseException) -> str:
@@ -83,7 +84,7 @@ def explain_store(error: BaseException) -> str:
     return explain(error) + hint
 
 
-def _with_os_errors(operation: Callable[[], T]) -> T:
+def with_os_errors(operation: Callable[[], T]) -> T:
     try:
         return operation()
     except Exception as error:

@@ -30,9 +30,10 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.accounts import check_connection
 from cosmos_ray.store.download import download, second_name
-from cosmos_ray.store.faults import BucketMissingError, _with_os_errors, explain_store, retrying
+from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
 from cosmos_ray.store.faults import explain as explain
 from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.probe import answers
 from cosmos_ray.store.regular import TooLargeError, read_regular
 from cosmos_ray.store.uploads import Removed, abort_uploads
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
@@ -321,14 +322,9 @@ class Storage:
     def exists(self, path: str) -> bool:
         return self.stat(path) is not None
 
-    def answers(self) -> bool:
-        """Asked once, without another try: does the store say anything but that it is out?"""
-        fs, full = self._at(PROBES)
-        try:
-            _with_os_errors(lambda: fs.info(full))
-        except OSError as error:
-            return isinstance(error, FileNotFoundError)
-        return True
+    def answers(self, timeout_s: float) -> bool:
+        """See `probe.answers`."""
+        return answers(*self._at(PROBES), timeout_s)
 
     def stat(self, path: str) -> Stat | None:
         """None if there is no such object."""

@@ -12,8 +12,10 @@ import pytest
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang import inputs
-from cosmos_ray.gang.inputs import Source, check_size, fetch_inputs, own_fault
+from cosmos_ray.gang.inputs import Source, check_size, fetch_inputs, inputs_answer, own_fault
+from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.faults import BucketMissingError
+from cosmos_ray.store.reach import Reach
 from cosmos_ray.store.storage import Stat
 
 
@@ -171,3 +173,27 @@ def test_schemes_that_may_not_be_read_are_the_rows_fault(tmp_path: Path, uri: st
     for one in ask:
         with pytest.raises(RowError, match=r"expected a scheme of abfs, "):
             one()
+
+
+def test_the_stores_of_all_inputs_are_asked_whether_they_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a byte of each; not a disk, which may be another machine's, nor what a row may not name."""
+    asked: list[tuple[str, float, bool]] = []
+    out: set[str] = set()
+
+    def answers(fs: Any, path: str, timeout_s: float, reads: bool = False) -> bool:
+        asked.append((path, timeout_s, reads))
+        return path not in out
+
+    monkeypatch.setattr(inputs.probe, "answers", answers)
+    monkeypatch.setattr(inputs.storage, "filesystem_of", lambda uri: (None, uri.partition("://")[2]))
+    clip = Clip(
+        "a", "a", inputs=("s3://b/1.mp4", "/data/2.mp4", "s3://b/1.mp4"), frames=(("s3://b/3.png",), ("/data/4.png",)),
+        controls=("s3://c/5.mp4", "s3://elsewhere/6.mp4"), prompt_embedding="s3://b/7.npy",
+    )  # fmt: skip
+    source = Source(reach=Reach("", ("s3://b", "s3://c", "/data")))
+    assert inputs_answer(clip, source, 1.5)
+    assert sorted(asked) == [(path, 1.5, True) for path in ("b/1.mp4", "b/3.png", "b/7.npy", "c/5.mp4")]
+    for path in ("b/1.mp4", "b/7.npy", "c/5.mp4"):
+        out = {path}
+        assert not inputs_answer(clip, source, 1.5)
+    assert inputs_answer(Clip("t", "t"), source, 1.5), "it has none"

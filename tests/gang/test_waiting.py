@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.delivery import Delivery, StoreOutError
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.layout import ATTEMPTS, LEASE
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -44,7 +45,7 @@ class Outage(Storage):
             self.refused += 1
             raise OSError("503 SlowDown")
 
-    def answers(self) -> bool:
+    def answers(self, timeout_s: float) -> bool:
         return True  # as where one step alone is refused
 
     def write(self, path: str, data: bytes) -> None:
@@ -65,7 +66,7 @@ class Outage(Storage):
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The node's disk."""
     monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(waiting_module, "PROBE_S", 0.01)
+    monkeypatch.setattr(waiting_module, "AGAIN_S", 0.01)
     return tmp_path / "cache/waiting"
 
 
@@ -74,7 +75,7 @@ def spec_of(storage: Storage, **changes: Any) -> GangSpec:
     return replace(spec, **changes)
 
 
-async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip = CLIP) -> Record:
+async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip = CLIP, mark: str = "") -> Record:
     """What leader and ranks do with a clip that is denoised."""
     place = await delivery.place(clip, attempt)
     files = []
@@ -85,7 +86,7 @@ async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip 
         files.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
     request = ClipRequest(clip.id, clip.prompts, clip.negative_prompt, clip.n_views, 0, 0, 7.0, 35)
     made = Made(clip, attempt, Prepared(request, ()), "gang-0001", "node", "2026", 0, {"denoise": 2.0}, tuple(files))
-    return await delivery.made(place, made)
+    return await delivery.made(place, made, mark)
 
 
 @pytest.mark.parametrize("step", [*STEPS, "verify"])
@@ -111,12 +112,12 @@ def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Pat
     assert not [path for path in node.rglob("*") if path.is_file()], "it is kept though it is stored"
 
 
-def leave_behind(storage: Outage, spec: GangSpec) -> None:
+def leave_behind(storage: Outage, spec: GangSpec, mark: str = "") -> None:
     """A gang whose driver dies while a clip of its waits."""
 
     async def job() -> None:
         with pytest.raises(StoreOutError, match="503"):
-            await make(Delivery(storage, replace(spec, patience_s=0.0)), spec)
+            await make(Delivery(storage, replace(spec, patience_s=0.0)), spec, mark=mark)
 
     asyncio.run(job())
 
@@ -227,3 +228,61 @@ def test_what_nobody_asks_for_in_a_week_is_removed_by_the_next_gang(tmp_path: Pa
     os.utime(waits, (eight_days, eight_days))
     asyncio.run(gang())
     assert not waits.exists()
+
+
+def attempts(storage: Storage) -> dict[str, str]:
+    return {path.rsplit("/", 1)[1]: storage.read(path).decode() for path in storage.list(ATTEMPTS)}
+
+
+def test_an_attempt_that_began_without_a_mark_is_marked_before_anything_is_stored(tmp_path: Path) -> None:
+    storage = Outage(str(tmp_path / "out"), "mp4")
+    spec = spec_of(storage)
+
+    async def job() -> Record:
+        delivery = Delivery(storage, spec)
+        clip = asyncio.create_task(make(delivery, spec, mark="1/gang-0001/x"))
+        await delivery.waiting(0)
+        assert attempts(storage) == {"a.1": "1/gang-0001/x"}
+        assert not list(Storage(storage.uri).list("clips"))
+        storage.is_out = False
+        return await clip
+
+    assert asyncio.run(job()).attempt == 1
+    assert attempts(storage) == {"a.1": "1/gang-0001/x"}, "one attempt, marked once"
+
+
+def test_two_attempts_of_one_number_do_not_write_over_each_other(tmp_path: Path) -> None:
+    """The one without a mark takes the next that is free, in its files, sidecar and record."""
+    storage = Outage(str(tmp_path / "out"))
+    storage.is_out = False
+    storage.write("_cosmos_ray/attempts/a.1", b"another's")
+    storage.write("clips/a/1/front_wide.mp4", b"another's")
+    record = asyncio.run(make(Delivery(storage, spec_of(storage)), spec_of(storage), mark="1/gang-0001/x"))
+    assert record.attempt == 2
+    assert [one.path for one in record.files] == ["clips/a/2/front_wide.mp4", "clips/a/2/cross_right.mp4"]
+    assert storage.read("clips/a/1/front_wide.mp4") == b"another's"
+    assert storage.read("clips/a/2/front_wide.mp4") == b"front_wide of attempt 1"
+    sidecar = json.loads(storage.read("clips/a/2/clip.json"))
+    assert (sidecar["attempt"], [one["path"] for one in sidecar["files"]]) == (2, [one.path for one in record.files])
+    assert attempts(storage) == {"a.1": "another's", "a.2": "1/gang-0001/x"}
+
+
+def test_a_clip_that_waits_without_a_mark_is_marked_by_the_next_driver(tmp_path: Path) -> None:
+    """Who has taken the same number for an attempt of its own meanwhile, and keeps it."""
+    storage = Outage(str(tmp_path / "out"))
+    leave_behind(storage, spec_of(storage), mark="1/gang-0001/x")
+    storage.is_out = False
+    assert Ledger(storage).begin_attempt("a", 0, "2/gang-0001") == 1
+    record = asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP))
+    assert record is not None
+    assert record.attempt == 2
+    assert attempts(storage)["a.2"] == "1/gang-0001/x"
+
+
+def test_who_lost_the_output_marks_nothing(tmp_path: Path) -> None:
+    storage = Outage(str(tmp_path / "out"))
+    storage.is_out = False
+    storage.write(f"{LEASE}/00000002.json", b"the next owner")
+    with pytest.raises(LeaseLost):
+        asyncio.run(make(Delivery(storage, spec_of(storage)), spec_of(storage), mark="1/gang-0001/x"))
+    assert attempts(storage) == {}

@@ -214,6 +214,17 @@ def test_an_attempt_that_was_given_up_finds_the_outcome_that_was_moved(storage: 
     check(storage.uri, settled)
 
 
+def test_so_does_a_first_attempt_that_is_marked_only_then(tmp_path: Path) -> None:
+    """It began while the store was out: its mark, made now, says nothing of records that were moved before."""
+    ledger = Ledger(Storage(str(tmp_path)))
+    settled = settle(ledger, record("a", attempt=2), record("b"))
+    compact(ledger.storage, 1, ledger.state().contents)
+    assert ledger.mark_attempt("a", 1, "asleep") == 1
+    assert ledger.commit(record("a", attempt=1), is_marked_late=True) == settled[0]
+    assert not ledger.storage.exists(record_path("a", 0)), "its own record is taken back"
+    check(ledger.storage.uri, settled)
+
+
 def test_so_does_one_whose_clip_was_failed_by_the_driver_under_its_own_number(tmp_path: Path) -> None:
     ledger = Ledger(Storage(str(tmp_path)))
     settled = settle(ledger, record("a", "timeout", attempt=1), record("b"))

@@ -274,3 +274,87 @@ def test_gangs_of_a_node_that_break_one_after_the_other_are_faults_each(clock: C
     clock.now += 600
     with pytest.raises(JobFailedError, match="3 faults in a row"):
         job.gang_broke("node", came, Fault("gang", "a rank died"))
+
+
+def test_a_pause_for_a_store_ends_when_it_answers_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again and again while the pause lasts, and only then."""
+    monkeypatch.setattr(health_module, "PROBE_S", 0.001)
+    said: list[str] = []
+    job, asked = health(said), list[float]()
+    out = [True, True, True]
+
+    def answers(limit_s: float) -> bool:
+        asked.append(limit_s)
+        return not out or not out.pop()
+
+    async def watch() -> None:
+        watching = asyncio.create_task(job.watch_stores())
+        await asyncio.sleep(0.01)
+        assert not asked, "nothing is paused"
+        for _ in range(9):
+            job.count_fault(Fault("storage", "503"), answers)
+        assert job.pause == "storage: 503"
+        await asyncio.wait_for(job.wait_out_pause(), 300)
+        watching.cancel()
+
+    asyncio.run(watch())
+    assert len(asked) == 4
+    assert said[0] == "3 faults in a row: waiting 2 s, or until the store answers"
+    assert said[-1] == "the store answers again"
+    assert clock.now == 1000.0, "the pause had a minute to go"
+
+
+def faults(job: JobHealth, count: int, answers: bool) -> None:
+    """So many of a store that is looked at after each."""
+    for _ in range(count):
+        job.count_fault(Fault("storage", "503"), lambda _: answers)
+        job._looked(job._pause, answers)
+
+
+def test_a_store_that_answers_and_fails_all_the_same_makes_pauses_longer(clock: Clock) -> None:
+    job = health(patience_s=10_000)
+    job.count_fault(Fault("storage", "503"))
+    job.count_fault(Fault("storage", "503"))
+    for pause in (2, 4, 8, 16, 32, 60, 60):
+        faults(job, 1, answers=True)
+        clock.now += pause - 0.1
+        assert job.pause is not None
+        clock.now += 0.2
+        assert job.pause is None
+
+
+def test_a_store_that_was_out_long_and_is_back_before_it_is_asked_costs_two_seconds(clock: Clock) -> None:
+    """However long the pauses have become."""
+    job = health(patience_s=10_000)
+    for _ in range(8):
+        faults(job, 1, answers=False)
+        clock.now += 61
+    faults(job, 1, answers=True)
+    clock.now += 2.1
+    assert job.pause is None
+
+
+def test_a_fault_during_a_pause_does_not_forget_that_the_store_was_out(clock: Clock) -> None:
+    """Three clips of a gang fail one after the other; the store is seen out once, and then back."""
+    job = health()
+    faults(job, 3, answers=False)
+    job.count_fault(Fault("storage", "503"), lambda _: True)
+    job._looked(job._pause, True)
+    assert job.pause is None
+
+
+def test_a_pause_for_no_store_is_kept(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "PROBE_S", 0.001)
+    job = health()
+    for _ in range(4):
+        job.count_fault(Fault("storage", "503"), lambda _: True)
+    job.count_fault(Fault("gang", "a rank died"))
+
+    async def watch() -> None:
+        watching = asyncio.create_task(job.watch_stores())
+        await asyncio.sleep(0.02)
+        watching.cancel()
+
+    asyncio.run(watch())
+    clock.now += 7.9
+    assert job.pause == "gang: a rank died"

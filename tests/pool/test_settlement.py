@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import Fault, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool import health as health_module
+from cosmos_ray.pool import settlement as settlement_module
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.settlement import Settlement
 from cosmos_ray.pool.workload import Work, Workload
@@ -23,7 +26,13 @@ CLIP = Clip("a", "a", row_hash="hash of the row", generation=2)
 class Job:
     """One clip's way through a settlement on a real ledger; what it said and recorded."""
 
-    def __init__(self, folder: Path, clips: tuple[Clip, ...] = (CLIP,), storage: Storage | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clips: tuple[Clip, ...] = (CLIP,),
+        storage: Storage | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.storage = storage or Storage(str(folder))
         self.ledger, self.load = Ledger(self.storage), Workload(max_attempts=2)
         self.said: list[str] = []
@@ -31,7 +40,7 @@ class Job:
         for clip in clips:
             self.load.add(Work(clip, past_attempt=0))
         self.load.exhausted = True
-        self.settlement = Settlement(self.ledger, 1, self.load, self.recorded.append, self.said.append)
+        self.settlement = Settlement(self.ledger, 1, self.load, self.recorded.append, self.said.append, patience_s)
 
     def take(self) -> Work:
         work = self.load.take(())
@@ -115,12 +124,72 @@ def test_an_owner_that_lost_the_output_commits_nothing(tmp_path: Path) -> None:
     assert (list(job.ledger.records()), job.recorded) == ([], [])
 
 
-def test_an_outcome_that_cannot_be_stored_stops_the_job(tmp_path: Path) -> None:
-    class Full(Storage):
-        def write_if_absent(self, path: str, data: bytes) -> bool:
-            raise OSError("no space left")
+class Out(Storage):
+    """Takes no record while it is out."""
 
-    job = Job(tmp_path, storage=Full(str(tmp_path)))
-    with pytest.raises(JobFailedError, match="the outcome of a cannot be stored: no space left"):
-        asyncio.run(job.settlement.failed(job.take(), Fault("input", "no such file")))
+    is_out = True
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        if self.is_out:
+            raise OSError("503 SlowDown")
+        return super().write_if_absent(path, data)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settlement_module, "_WAITS_S", 0.01)
+    monkeypatch.setattr(health_module, "PROBE_S", 0.01)
+
+
+@pytest.mark.usefixtures("soon")
+def test_while_the_store_is_out_failures_wait_and_the_job_goes_on(tmp_path: Path) -> None:
+    other = replace(CLIP, id="b", row_id="b")
+    storage = Out(str(tmp_path))
+    job = Job(tmp_path, (CLIP, other), storage)
+
+    async def goes_on() -> None:
+        await job.settlement.failed(job.take(), Fault("input", "no such file"))
+        await job.settlement.after_fault(job.take(), Fault("input", "no such file"))
+        assert len(job.settlement.storing) == 2
+        assert job.recorded == []
+        storage.is_out = False
+        await asyncio.wait(job.settlement.storing)
+        job.settlement.check()
+
+    asyncio.run(goes_on())
+    assert not job.settlement.storing
+    assert {one.id for one in job.ledger.records()} == {one.id for one in job.recorded} == {"a", "b"}
+
+
+@pytest.mark.usefixtures("soon")
+def test_only_so_many_failures_wait_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of rows with faults does not outrun a store that is out."""
+    monkeypatch.setattr(settlement_module, "_MOST", 2)
+    storage = Out(str(tmp_path))
+    job = Job(tmp_path, tuple(replace(CLIP, id=f"c{n}") for n in range(4)), storage)
+
+    async def goes_on() -> None:
+        for _ in range(2):
+            await job.settlement.failed(job.take(), Fault("input", "no such file"))
+        third = asyncio.create_task(job.settlement.failed(job.take(), Fault("input", "no such file")))
+        done, _ = await asyncio.wait({third}, timeout=0.1)
+        assert not done
+        storage.is_out = False
+        await third
+
+    asyncio.run(goes_on())
+    assert job.recorded
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_outcome_that_cannot_be_stored_for_long_stops_the_job(tmp_path: Path) -> None:
+    job = Job(tmp_path, storage=Out(str(tmp_path)), patience_s=0.05)
+
+    async def goes_on() -> None:
+        await job.settlement.failed(job.take(), Fault("input", "no such file"))
+        await asyncio.wait(job.settlement.storing)
+        job.settlement.check()
+
+    with pytest.raises(JobFailedError, match=r"cannot be stored, the last: storage: OSError: 503.*goes on from here"):
+        asyncio.run(goes_on())
     assert job.recorded == []
