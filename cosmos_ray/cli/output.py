@@ -175,9 +175,9 @@ def report(output: Output) -> None:
 
     _, job, state = read_status(output)
     storage = Storage(output)
+    rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
     write_report(storage, job, state)
     tell(storage.uri_of(REPORT))
-    rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
     tell(f"{storage.uri_of('index.parquet')}: {counted(rows, 'clip')}")
 
 

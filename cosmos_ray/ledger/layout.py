@@ -12,6 +12,7 @@ _cosmos_ray/retries/<n>.json                      RETRIES            generations
 _cosmos_ray/reproduced/                           REPRODUCED         while `reproduce` makes a clip again
 _cosmos_ray/probes/                               storage.PROBES     what a store is tried with before a job
 index.parquet, report.html                        INDEX, REPORT      derived from all of the above at any time
+report/<sha256>.js                                REPORT_ROWS        rows of the page, beside it
 """
 
 CLIPS = "clips"
@@ -28,3 +29,4 @@ REPRODUCED = "_cosmos_ray/reproduced"
 
 INDEX = "index.parquet"
 REPORT = "report.html"
+REPORT_ROWS = "report"

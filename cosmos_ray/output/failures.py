@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmos_ray.ledger.ledger import LedgerState, Record
 from cosmos_ray.ledger.rows import RecordReader
-from cosmos_ray.output.report.build import first_by_name
 from cosmos_ray.store.storage import Storage
 
 _AT_ONCE = 1000
@@ -21,6 +21,14 @@ def failures(storage: Storage, state: LedgerState, at_most: int | None = None) -
     reader = RecordReader(storage, state)
     for start in range(0, len(ids), _AT_ONCE):
         yield from reader.newest(ids[start : start + _AT_ONCE])
+
+
+def first_by_name(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
+    """The first ones, in their order."""
+    if not len(clip_ids):  # not every pyarrow selects from a column of no chunks
+        return []
+    found: list[str] = clip_ids.take(pc.bottom_k_unstable(clip_ids, count)).to_pylist()
+    return found
 
 
 def in_words(record: Record) -> str:

@@ -1,25 +1,29 @@
-"""What the page of an output is made of: told from the output alone, and the same for the same run."""
+"""What the page of an output is made of: told from the output alone, all of it."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.job_runs import write_manifest
-from support.outcomes import ROWS, clips, run_of, settle
+from support.outcomes import DEFAULTS, ROWS, clips, run_of, settle
 
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.failures import failures, in_words
-from cosmos_ray.output.report import build
-from cosmos_ray.output.report.page import Failure, ReportPage
+from cosmos_ray.output.index import write_index
+from cosmos_ray.output.report import build, listing
+from cosmos_ray.output.report.page import ReportPage, render
 from cosmos_ray.store.storage import Storage
 
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
+    return write_manifest(tmp_path / "m.parquet", [{**row, "place": f"at {row['id']}"} for row in ROWS])
 
 
 @pytest.fixture
@@ -27,22 +31,27 @@ def output(tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "out"))
 
 
-def page_of(output: Storage, run: Run, patch: pytest.MonkeyPatch) -> ReportPage:
-    """What is shown; a contact sheet is the names of its views and their bytes."""
+def page_of(output: Storage, run: Run, patch: pytest.MonkeyPatch, index: bool = True) -> ReportPage:
     pages: list[ReportPage] = []
+    state = Ledger(output).state()
+    if index:
+        write_index(output, open_manifest(run.manifest), DEFAULTS, state)
     with patch.context() as inner:
-        inner.setattr(build, "render", lambda page: pages.append(page) or "the page")  # type: ignore[func-returns-value]
-        inner.setattr(build, "contact_sheet", lambda videos: json.dumps({k: v.decode() for k, v in videos.items()}))
-        build.write_report(output, run, Ledger(output).state())
-    assert output.read("report.html") == b"the page"
+        inner.setattr(build, "render", lambda page: pages.append(page) or render(page))  # type: ignore[func-returns-value]
+        build.write_report(output, run, state)
     return pages[0]
 
 
-def make(output: Storage, known: dict, clip_id: str, **said: object) -> None:
-    for view in ("rear", "front_wide"):
-        output.write(f"clips/{clip_id}/1/{view}.mp4", f"{clip_id} {view}".encode())
-    output.write(f"clips/{clip_id}/1/clip.json", json.dumps({"clip": said}).encode())
-    settle(output, known[clip_id], seconds={"denoise": 90.25, "decode": 3.0})
+def rows_of(output: Storage, page: ReportPage, name: str) -> list[dict[str, Any]]:
+    """As the page's scripts find them."""
+    (rows,) = (one for one in page.lists if one.name == name)
+    found = []
+    for file in rows.files:
+        said = re.fullmatch(r'rowsOf\("(.*?)", (.*)\);\n', output.read(page.folder + file).decode())
+        assert said is not None
+        found += [dict(zip([name for name, _ in rows.columns], row, strict=True)) for row in json.loads(said[2])]
+    assert len(found) == rows.count
+    return found
 
 
 def test_the_page_is_gathered_from_the_output_alone(
@@ -50,9 +59,9 @@ def test_the_page_is_gathered_from_the_output_alone(
 ) -> None:
     known = clips(manifest)
     run = run_of(manifest, approximations={"attention": "fp8"})
-    make(output, known, "e", prompts=["snow", "ice"], seed=5, num_steps=9, guidance=2.5, fps=10)
-    make(output, known, "b.s001", prompts=[], seed=1)
-    make(output, known, "a", prompts=["a street"])
+    settle(output, known["e"], warnings=("dark", "blurred"), seconds={"denoise": 90.25}, gang="gang-0001")
+    settle(output, known["b.s001"])
+    settle(output, known["a"])
     settle(output, known["c"], "input", error="no prompt")
     settle(output, known["d.s000"], "oom", error="too large", attempt=3)
     Ledger(output).redo(["a"])  # it is to be made again: neither made nor failed
@@ -60,38 +69,81 @@ def test_the_page_is_gathered_from_the_output_alone(
     assert (page.title, page.output, page.model) == ("cosmos_ray: out", output.uri, "fake")
     assert page.totals == {"rows": 5, "clips": 8, "ok": 2, "failed": 2, "left": 4}
     assert page.failure_counts == {"input": 1, "oom": 1}
-    assert page.failures == [Failure("c", 0, "input", 1, "no prompt"), Failure("d.s000", 0, "oom", 3, "too large")]
+    assert page.retry == f"cosmos-ray retry {output.uri}"
     assert page.settings["numerics"] == "reference"
-    assert page.settings["num_steps"] == "35"
     assert page.settings["attention"] == "fp8"
     assert page.settings["manifest"] == manifest
-    first, second = page.sheets
-    assert (first.id, first.prompt, first.details) == (
-        "b.s001", "(prompt embedding)", {"seed": "1", "denoised in": "90.2 s"},
-    )  # fmt: skip
-    assert (second.id, second.prompt) == ("e", "snow · ice")
-    assert second.details == {"seed": "5", "num_steps": "9", "guidance": "2.5", "denoised in": "90.2 s"}
-    assert second.videos == {view: f"clips/e/1/{view}.mp4" for view in ("rear", "front_wide")}
-    assert json.loads(second.jpeg) == {"rear": "e rear", "front_wide": "e front_wide"}
-    assert page.sheets_left_out == 0
+    first, second = rows_of(output, page, "clips")
+    assert (first["id"], first["caption"], first["row_id"], first["place"]) == ("b.s001", "a bridge", "b", "at b")
+    assert second == {
+        ".folder": "clips/e/1", ".views": "front_wide rear", "id": "e", "caption": "snow", "mode": "Text2World",
+        "seed": 5, "guidance": 7.0, "steps": 35, "row_id": "e", "num_samples": None, "place": "at e", "fps": 10,
+        "denoise_s": 90.2, "attempts": 1, "gang": "gang-0001", "warnings": "dark\nblurred",
+    }  # fmt: skip
+    failed = rows_of(output, page, "failures")
+    assert [(one["id"], one["class"], one["error"], one["attempts"]) for one in failed] == [
+        ("c", "input", "no prompt", 1),
+        ("d.s000", "oom", "too large", 3),
+    ]
 
 
-def test_a_page_of_many_shows_the_first_by_name(
+def test_a_page_has_as_many_clips_as_a_browser_holds_and_says_how_many_there_are(
     manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever order they were made in; all of them are counted."""
-    monkeypatch.setattr(build, "_SHEETS", 2)
-    monkeypatch.setattr(build, "_FAILURES", 1)
+    monkeypatch.setattr(listing, "MOST", 2)
     known = clips(manifest)
     for clip_id in ("e", "b.s002", "a", "b.s000"):
-        make(output, known, clip_id, prompts=["p"])
+        settle(output, known[clip_id])
     for clip_id in ("d.s001", "d.s000", "c"):
         settle(output, known[clip_id], "input")
     page = page_of(output, run_of(manifest), monkeypatch)
-    assert [sheet.id for sheet in page.sheets] == ["a", "b.s000"]
-    assert page.sheets_left_out == 2
-    assert [failure.id for failure in page.failures] == ["c"]
-    assert page.failure_counts == {"input": 3}
+    assert [one["id"] for one in rows_of(output, page, "clips")] == ["a", "b.s000"]
+    assert [one["id"] for one in rows_of(output, page, "failures")] == ["c", "d.s000"]
+    assert [(one.count, one.total) for one in page.lists] == [(2, 4), (2, 3)]
+
+
+def test_how_a_clip_begins_is_told_from_its_row(
+    tmp_path: Path, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = {"input_video": "v.mp4", "prompt": "p"}
+    manifest = write_manifest(
+        tmp_path / "modes.parquet",
+        [
+            {"id": "a", "prompt": "p"},
+            {"id": "b", **video},
+            {"id": "c", **video, "num_conditional_frames": 5},
+            {"id": "d", **video, "num_conditional_frames": 0},
+            {"id": "e", "prompt_embedding": "e.pt"},
+        ],
+    )
+    for clip in clips(manifest).values():
+        settle(output, clip)
+    page = page_of(output, run_of(manifest), monkeypatch)
+    found = rows_of(output, page, "clips")
+    assert [one["mode"] for one in found] == [
+        *("Text2World", "Image2World", "Video2World", "Text2World", "Text2World"),
+    ]
+    assert [one["caption"] for one in found] == ["p", "p", "p", "p", None]
+
+
+def test_columns_of_strangers_take_no_place_of_the_pages_own(
+    tmp_path: Path, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"id": "a", "prompt": "p", ".folder": "http://x", "caption": "mine", "mode": "mine", "finished": "mine"}
+    manifest = write_manifest(tmp_path / "own.parquet", [row])
+    settle(output, clips(manifest)["a"], finished="2030")
+    (found,) = rows_of(output, page_of(output, run_of(manifest), monkeypatch), "clips")
+    assert (found[".folder"], found["folder"], found["caption"]) == ("clips/a/1", "http://x", "p")
+    assert (found["manifest_caption"], found["manifest_mode"], found["manifest_finished"]) == ("mine", "mine", "mine")
+    assert found["finished"] != "mine"
+
+
+def test_without_an_index_there_are_still_the_clips(
+    manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(output, clips(manifest)["a"])
+    (found,) = rows_of(output, page_of(output, run_of(manifest), monkeypatch, index=False), "clips")
+    assert (found["id"], found[".views"]) == ("a", "front_wide rear")
 
 
 def test_failures_come_by_name_all_or_the_first(

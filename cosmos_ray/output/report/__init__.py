@@ -1,7 +1,8 @@
-"""The page of an output, `report.html`: one file that needs no server, with a contact sheet of some clips.
+"""The page of an output, `report.html`: all its clips and failures, from a disk or a store, without a server.
 
-`build.py` gathers what it shows, `page.py` is what a page has, `sheets.py` makes pictures out of videos. The page links
-videos and copies none.
+`build.py` gathers and writes it. `listing.py` says what is listed, `values.py` how strangers' values are shown,
+`files.py` has the rows in files beside the page, `page.py` makes the page out of `assets/`: HTML, style and scripts.
+The page links videos and copies none.
 
 Begin with `build.py`.
 """

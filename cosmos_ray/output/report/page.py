@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-import base64
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
-from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.foreign import shown_lines
+from cosmos_ray.output.report.values import as_json
+
+_ASSETS = Path(__file__).parent / "assets"
+#: In this order: each uses what stands in those before it.
+_SCRIPTS = ("rows.js", "preview.js", "cards.js", "list.js", "detail.js")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One failed commit record."""
+class Rows:
+    """Rows that lie beside the page, in `files` of `folder`, in order. columns: (name, kind) of a row's values.
 
-    id: str
-    generation: int
-    failure_class: str
-    attempt: int
-    error: str
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One clip to look at.
-
-    jpeg: its contact sheet. videos: view -> address relative to the page. details: name -> value, listed below.
+    count: rows that are in those files; total: that there are.
     """
 
-    id: str
-    prompt: str
-    jpeg: bytes
-    videos: Mapping[str, str]
-    details: Mapping[str, str] = field(default_factory=dict)
+    name: str
+    columns: Sequence[tuple[str, str]]
+    files: Sequence[str]
+    count: int
+    total: int
 
 
 @dataclass(frozen=True)
 class ReportPage:
     """Everything on the page, ready to be shown.
 
-    totals: rows, clips (what the rows ask for), ok, failed, left.
-    failure_counts: by class, of all failures; `failures` may be only the first of them.
-    sheets_left_out: ok clips without a contact sheet here. clips_per_hour: None while it cannot be told.
+    totals: rows, clips (what the rows ask for), ok, failed, left. failure_counts: by class.
+    clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
     """
 
     title: str
@@ -55,48 +49,66 @@ class ReportPage:
     clips_per_hour: float | None
     model: str
     settings: Mapping[str, str]
-    failures: Sequence[Failure]
     failure_counts: Mapping[str, int]
-    sheets: Sequence[Sheet]
-    sheets_left_out: int
+    retry: str
+    folder: str
+    lists: Sequence[Rows]
 
 
 def render(page: ReportPage) -> str:
-    """One self-contained HTML page: pictures inside, nothing fetched, no script.
+    """One HTML page that runs its own scripts and no others, and fetches nothing but what lies beside it.
 
-    Ids, prompts and errors come from strangers: the template escapes every value, and the page forbids scripts besides.
+    Ids, captions, columns and errors come from strangers: the template escapes every value, the scripts make texts of
+    them, and a script runs only with the word that was drawn when the page was written.
     """
-    return _template().render(page=page)
+    head = {
+        "folder": page.folder,
+        "retry": page.retry,
+        "lists": [
+            {
+                "name": rows.name,
+                "columns": [[name, kind] for name, kind in rows.columns],
+                "files": list(rows.files),
+                "count": rows.count,
+                "total": rows.total,
+            }
+            for rows in page.lists
+        ],
+    }
+    return _template().render(
+        page=page,
+        word=secrets.token_urlsafe(16),
+        head=Markup(as_json(head)),  # noqa: S704 - it has no meaning in HTML
+        style=_asset("report.css"),
+        scripts=[_asset(name) for name in _SCRIPTS],
+    )
+
+
+@cache
+def _asset(name: str) -> Markup:
+    """A file of ours."""
+    return Markup((_ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 - ours
 
 
 @cache
 def _template() -> jinja2.Template:
-    folder = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: shown_lines(value) if type(value) is str else value,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["percent_of"] = _percent_of
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-    environment.filters["href"] = _href
-    environment.filters["in_view_order"] = _in_view_order
+    environment.filters["counted"] = lambda number: f"{number:,}"
     return environment.get_template("report.html")
+
+
+def _shown(value: Any) -> Any:
+    return shown_lines(value) if type(value) is str else value
 
 
 def _percent_of(part: int, whole: int) -> float:
     """0 of nothing is 0. Rounded down to a tenth, so that only all of it is 100."""
     return int(1000 * part / whole) / 10 if whole else 0.0
-
-
-def _href(address: str) -> str:
-    """A relative address as a link's target. `./` keeps one that begins like `javascript:` from being a scheme."""
-    return "./" + jinja2.filters.do_urlencode(address)
-
-
-def _in_view_order(videos: Mapping[str, str]) -> list[tuple[str, str]]:
-    """As the contact sheet's columns, which the links head."""
-    return sorted(videos.items(), key=lambda item: VIEWS.index(item[0]) if item[0] in VIEWS else len(VIEWS))

@@ -1,0 +1,50 @@
+// A clip, or a failure, as a card.
+
+const PLAIN = new Set(["id", "caption", "warnings", "mode", "seed", "error", "class"]);
+
+function card(list, row) {
+  const id = list.value(row, "id");
+  const title = element("h3", {}, element("a", { href: "#" + encodeURIComponent(id), textContent: id }));
+  const made = element("article", { className: `card ${list.name}` });
+  made.setAttribute("aria-label", id);
+  if (list.name === "clips") made.append(new Preview(list, row, (view) => openDetail(list, row, view)).stage);
+  made.append(title, ...words(list, row), facts(list, row, false));
+  return made;
+}
+
+/** Class and error of a failure; caption, mode, seed and warnings of a clip. */
+function words(list, row) {
+  const found = [];
+  const failure = list.value(row, "class");
+  if (failure !== null) {
+    found.push(element("p", {}, element("span", { className: "class", textContent: failure })));
+    found.push(element("p", { className: "error", textContent: inWords(list.value(row, "error")) }));
+    const again = `${HEAD.retry} --class ${failure}`;
+    found.push(element("p", { className: "soft" }, "again: ", element("code", { textContent: again })));
+  }
+  const caption = list.value(row, "caption");
+  if (caption !== null) found.push(element("p", { className: "caption", textContent: caption }));
+  else if (failure === null) found.push(element("p", { className: "caption soft", textContent: "(prompt embedding)" }));
+  const marks = ["mode", "seed"].filter((name) => list.value(row, name) !== null);
+  if (marks.length) {
+    const text = marks.map((name) => (name === "seed" ? `seed ${list.value(row, name)}` : list.value(row, name)));
+    found.push(element("p", { className: "soft", textContent: text.join(" · ") }));
+  }
+  const warnings = list.value(row, "warnings");
+  if (warnings) {
+    const lines = warnings.split("\n").map((line) => element("li", { textContent: line }));
+    found.push(element("ul", { className: "warnings", "aria-label": "Warnings" }, ...lines));
+  }
+  return found;
+}
+
+/** Its other columns, in their order. all: also those without a value. */
+function facts(list, row, all) {
+  const pairs = element("dl");
+  for (const { name } of list.shown) {
+    const value = list.value(row, name);
+    if (PLAIN.has(name) || (value === null && !all)) continue;
+    pairs.append(element("dt", { textContent: name }), element("dd", { textContent: inWords(value), title: inWords(value) }));
+  }
+  return pairs;
+}

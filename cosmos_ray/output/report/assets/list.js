@@ -1,0 +1,230 @@
+// Search, filters and order, and the cards that they leave. Cards come as one scrolls; rows come with them, and all of
+// them as soon as somebody searches, filters or sorts.
+
+const BATCH = 24;
+const TESTS = {
+  is: (value, wanted) => inWords(value) === wanted,
+  "is not": (value, wanted) => inWords(value) !== wanted,
+  contains: (value, wanted) => inWords(value).toLowerCase().includes(wanted.toLowerCase()),
+  "at least": (value, wanted) => value !== null && compare(value, asLike(value, wanted)) >= 0,
+  "at most": (value, wanted) => value !== null && compare(value, asLike(value, wanted)) <= 0,
+};
+
+function asLike(value, wanted) {
+  return typeof value === "number" ? Number(wanted) : wanted;
+}
+
+function compare(one, other) {
+  if (typeof one === "number" && typeof other === "number") return one - other;
+  return inWords(one).localeCompare(inWords(other), "en", { numeric: true });
+}
+
+const wanted = { list: LISTS.get("clips"), search: "", filters: [], sort: "", descending: false };
+const found = { rows: [], shown: 0 };
+const ui = {};
+
+function isPlain() {
+  return !wanted.search && !wanted.filters.length && !wanted.sort && !wanted.descending;
+}
+
+function matching() {
+  const { list, search, filters, sort, descending } = wanted;
+  const words = search.toLowerCase();
+  const has = (row, column) => inWords(list.value(row, column)).toLowerCase().includes(words);
+  let rows = list.rows.filter(
+    (row) =>
+      (!words || has(row, "id") || has(row, "caption")) &&
+      filters.every(({ column, test, value }) => TESTS[test](list.value(row, column), value)),
+  );
+  if (sort) {
+    const isNone = (row) => list.value(row, sort) === null;
+    const known = rows.filter((row) => !isNone(row));
+    known.sort((one, other) => compare(list.value(one, sort), list.value(other, sort)) * (descending ? -1 : 1));
+    rows = [...known, ...rows.filter(isNone)];
+  } else if (descending) rows.reverse();
+  return rows;
+}
+
+let turn = 0;
+
+/** The list again, from its beginning. */
+async function search() {
+  const mine = (turn += 1);
+  const { list } = wanted;
+  if (!isPlain() && !list.isWhole) {
+    tell(`reading ${list.count.toLocaleString("en")} rows …`);
+    await list.all().catch(fail);
+    if (mine !== turn) return;
+  }
+  found.rows = matching();
+  found.shown = 0;
+  ui.cards.replaceChildren();
+  await showMore(mine);
+}
+
+async function showMore(mine = turn) {
+  const { list } = wanted;
+  while (isPlain() && found.shown + BATCH > list.rows.length && !list.isWhole) {
+    await list.more().catch(fail);
+    if (mine !== turn) return;
+    found.rows = list.rows;
+  }
+  if (isPlain()) found.rows = list.rows;
+  const next = found.rows.slice(found.shown, found.shown + BATCH);
+  found.shown += next.length;
+  ui.cards.append(...next.map((row) => element("li", {}, card(list, row))));
+  count();
+}
+
+function count() {
+  const { list } = wanted;
+  const all = list.count.toLocaleString("en");
+  const left = list.total - list.count;
+  const beyond = left > 0 ? `; ${left.toLocaleString("en")} more are not on this page` : "";
+  const matching = isPlain() ? list.count : found.rows.length;
+  const noun = list.count === 1 ? list.name.replace(/s$/, "") : list.name;
+  const of = isPlain() ? "" : `${matching.toLocaleString("en")} of `;
+  tell(`${of}${all} ${noun}${beyond}`);
+  ui.end.hidden = found.shown >= matching;
+}
+
+function tell(text) {
+  ui.status.textContent = text;
+}
+
+function fail(error) {
+  tell(error.message);
+  throw error;
+}
+
+function choices(select, values) {
+  select.replaceChildren(...values.map(([value, text]) => element("option", { value, textContent: text })));
+}
+
+function pickList(name) {
+  const list = LISTS.get(name);
+  Object.assign(wanted, { list, filters: [], sort: "", descending: false });
+  const columns = list.shown.map((column) => [column.name, column.name]);
+  choices(ui.sort, [["", "as they come"], ...columns]);
+  choices(ui.column, columns);
+  ui.descending.setAttribute("aria-pressed", "false");
+  for (const tab of ui.tabs) tab.setAttribute("aria-pressed", String(tab.value === name));
+  suggest();
+  showFilters();
+  return search();
+}
+
+/** Values that the column has, to choose from. */
+async function suggest() {
+  const { list } = wanted;
+  const column = ui.column.value;
+  const values = new Set();
+  for (const row of list.rows) {
+    values.add(inWords(list.value(row, column)));
+    if (values.size > 100) break;
+  }
+  const few = values.size > 100 ? [] : [...values].sort(compare);
+  ui.values.replaceChildren(...few.map((value) => element("option", { value })));
+}
+
+function showFilters() {
+  ui.filters.replaceChildren(
+    ...wanted.filters.map((filter, number) => {
+      const text = `${filter.column} ${filter.test} ${filter.value} ×`;
+      const remove = () => {
+        wanted.filters.splice(number, 1);
+        showFilters();
+        search();
+        ui.value.focus();
+      };
+      const button = element("button", { type: "button", textContent: text, onclick: remove });
+      button.setAttribute("aria-label", `Without the filter ${filter.column} ${filter.test} ${filter.value}`);
+      return element("li", {}, button);
+    }),
+  );
+}
+
+function addFilter(event) {
+  event.preventDefault();
+  wanted.filters.push({ column: ui.column.value, test: ui.test.value, value: ui.value.value.trim() });
+  ui.value.value = "";
+  showFilters();
+  search();
+}
+
+function labelled(text, field) {
+  return element("label", {}, element("span", { textContent: text }), field);
+}
+
+function build() {
+  ui.tabs = [...LISTS.values()].map((list) => {
+    const text = `${list.name} ${list.total.toLocaleString("en")}`;
+    return element("button", { type: "button", value: list.name, textContent: text, onclick: () => pickList(list.name) });
+  });
+  let waiting = 0;
+  const onSearch = () => {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => {
+      wanted.search = ui.search.value.trim();
+      search();
+    });
+  };
+  const onSort = () => {
+    wanted.sort = ui.sort.value;
+    search();
+  };
+  const onTurn = () => {
+    wanted.descending = !wanted.descending;
+    ui.descending.setAttribute("aria-pressed", String(wanted.descending));
+    search();
+  };
+  ui.search = element("input", { type: "search", oninput: onSearch, placeholder: "captions and ids" });
+  ui.sort = element("select", { onchange: onSort });
+  ui.descending = element("button", { type: "button", textContent: "↓ last first", onclick: onTurn });
+  ui.column = element("select", { onchange: suggest, onfocus: suggest });
+  ui.test = element("select");
+  ui.values = element("datalist", { id: "values" });
+  ui.value = element("input", { onfocus: suggest });
+  ui.value.setAttribute("list", "values");
+  ui.filters = element("ul", { className: "filters", "aria-label": "Filters" });
+  ui.status = element("p", { className: "soft", role: "status" });
+  ui.cards = element("ol", { className: "cards", "aria-label": "Clips" });
+  ui.end = element("p", { className: "end soft", textContent: "…" });
+  choices(ui.test, Object.keys(TESTS).map((name) => [name, name]));
+  const filter = element(
+    "form", { onsubmit: addFilter, "aria-label": "Filter" },
+    labelled("column", ui.column), labelled("how", ui.test), labelled("value", ui.value), ui.values,
+    element("button", { textContent: "filter" }),
+  );
+  document.getElementById("browse").append(
+    element("div", { className: "tabs", role: "group", "aria-label": "What is listed" }, ...ui.tabs),
+    element("div", { className: "tools" }, labelled("search", ui.search), labelled("sort by", ui.sort), ui.descending, filter),
+    ui.filters, ui.status, ui.cards, ui.end,
+  );
+  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && fill(), { rootMargin: "1200px" }).observe(ui.end);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    event.preventDefault();
+    ui.search.focus();
+  });
+  const first = LISTS.get("clips").total || !LISTS.get("failures").total ? "clips" : "failures";
+  return pickList(first);
+}
+
+let filling = false;
+
+/** Cards until there are more than are seen. */
+async function fill() {
+  if (filling) return;
+  filling = true;
+  try {
+    while (!ui.end.hidden && ui.end.getBoundingClientRect().top < innerHeight + 1200) {
+      const before = found.shown;
+      await showMore();
+      if (found.shown === before) break;
+      await new Promise(requestAnimationFrame);
+    }
+  } finally {
+    filling = false;
+  }
+}

@@ -1,0 +1,162 @@
+// A clip's views, small, in the rig's order and in step: one small video with all of them where the clip has one, else
+// the views' own files, which are held together here.
+
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+
+function viewsOf(list, row) {
+  return (list.value(row, ".views") ?? "").split(" ").filter(Boolean);
+}
+
+function pathOf(list, row, file) {
+  return address(`${list.value(row, ".folder")}/${file}`);
+}
+
+/** Columns of the pictures, as `clip/preview.py` puts them. */
+function columnsOf(count) {
+  return count > 3 ? Math.ceil(count / 2) : count;
+}
+
+function video(source, properties) {
+  return element("video", { muted: true, loop: true, playsInline: true, preload: "metadata", src: source, ...properties });
+}
+
+/** Pictures of one clip, and `play`, `stop`, which anybody may call at any time. */
+class Preview {
+  constructor(list, row, onView) {
+    this.list = list;
+    this.row = row;
+    this.views = viewsOf(list, row);
+    this.videos = [];
+    this.isPlaying = false;
+    this.pictures = element("div", { className: "pictures" });
+    this.labels = element("div", { className: "labels" }, ...this.views.map((view) => this.label(view, onView)));
+    this.button = element("button", { type: "button", className: "play", onclick: () => this.toggle() });
+    this.stage = element("div", { className: "stage" }, this.pictures, this.labels, this.button);
+    const columns = columnsOf(this.views.length);
+    this.stage.style.setProperty("--columns", columns);
+    this.stage.style.setProperty("--lines", Math.ceil(this.views.length / columns));
+    this.stage.onpointerenter = (event) => event.pointerType === "mouse" && !isStill.matches && this.play();
+    this.stage.onpointerleave = (event) => event.pointerType === "mouse" && this.stop();
+    this.say();
+    nearby.watch(this.stage, this);
+  }
+
+  label(view, onView) {
+    const link = element("a", { href: pathOf(this.list, this.row, `${view}.mp4`), textContent: view });
+    link.setAttribute("aria-label", `${view} in full size`);
+    link.onclick = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      onView(view);
+    };
+    return link;
+  }
+
+  say() {
+    this.button.textContent = this.isPlaying ? "❚❚" : "▶";
+    const id = this.list.value(this.row, "id");
+    this.button.setAttribute("aria-label", `${this.isPlaying ? "Stop" : "Play"} all views of ${id}`);
+    this.button.setAttribute("aria-pressed", String(this.isPlaying));
+  }
+
+  get hasSmall() {
+    return Boolean(this.list.value(this.row, ".preview"));
+  }
+
+  /** When the pictures come near what is seen. */
+  show() {
+    if (this.pictures.firstChild || !this.views.length) return;
+    if (this.hasSmall) {
+      this.pictures.append(element("img", { alt: "", src: pathOf(this.list, this.row, "preview.jpg") }));
+    } else {
+      this.videos = this.views.map((view) => video(pathOf(this.list, this.row, `${view}.mp4`) + "#t=0.001"));
+      this.pictures.classList.add("apart");
+      this.pictures.append(...this.videos);
+    }
+  }
+
+  /** When they are far away: so many players a browser does not keep. */
+  hide() {
+    this.stop();
+    this.videos = [];
+    this.pictures.replaceChildren();
+  }
+
+  toggle() {
+    if (this.isPlaying) this.stop();
+    else this.play();
+  }
+
+  async play() {
+    if (this.isPlaying || !this.views.length) return;
+    this.show();
+    this.isPlaying = true;
+    this.say();
+    if (this.hasSmall && !this.videos.length) {
+      this.videos = [video(pathOf(this.list, this.row, "preview.mp4"), { preload: "auto" })];
+      this.pictures.append(...this.videos);
+    }
+    await playInStep(this.videos, () => this.isPlaying);
+  }
+
+  stop() {
+    if (!this.isPlaying) return;
+    this.isPlaying = false;
+    for (const one of this.videos) one.pause();
+    if (this.hasSmall) {
+      for (const one of this.videos) one.remove();
+      this.videos = [];
+    }
+    this.say();
+  }
+}
+
+/** Begin together, from the beginning, and stay so: those that drift from the first follow it. */
+async function playInStep(videos, goesOn) {
+  await Promise.all(videos.map(isReady));
+  if (!goesOn()) return;
+  for (const one of videos) if (one.currentTime > 0.05) one.currentTime = 0;
+  await Promise.all(videos.map((one) => one.play().catch(() => {})));
+  if (videos.length > 1) holdInStep(videos, goesOn);
+}
+
+function isReady(one) {
+  if (one.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA || one.error) return Promise.resolve();
+  one.preload = "auto";
+  return new Promise((resolve) => {
+    one.addEventListener("canplay", resolve, { once: true });
+    one.addEventListener("error", resolve, { once: true });
+  });
+}
+
+function holdInStep(videos, goesOn) {
+  const [first, ...others] = videos;
+  const look = () => {
+    if (!goesOn()) return;
+    for (const one of others) {
+      const apart = Math.abs(one.currentTime - first.currentTime);
+      if (apart > 0.08 && apart < (first.duration || 0) - 0.08) one.currentTime = first.currentTime;
+    }
+    requestAnimationFrame(look);
+  };
+  look();
+}
+
+/** Tells things when they come near what is seen, and when they leave. */
+const nearby = {
+  of: new WeakMap(),
+  observer: new IntersectionObserver(
+    (changes) => {
+      for (const change of changes) {
+        const thing = nearby.of.get(change.target);
+        if (change.isIntersecting) thing.show();
+        else thing.hide();
+      }
+    },
+    { rootMargin: "600px" },
+  ),
+  watch(target, thing) {
+    nearby.of.set(target, thing);
+    nearby.observer.observe(target);
+  },
+};

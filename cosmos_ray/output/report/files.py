@@ -1,0 +1,49 @@
+"""The rows of a page, in files beside it: scripts, because a page that is opened from a disk may not fetch anything.
+
+A file is named by what is in it and never changes, so a page finds its own rows whatever is written meanwhile. Those of
+the page before stay until the next one, for whoever is reading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
+from cosmos_ray.output.report.listing import Listing
+from cosmos_ray.output.report.values import as_json
+from cosmos_ray.store.storage import Storage
+
+#: Rows of a file: a second's reading from a store.
+_ROWS = 500
+_NAME = re.compile(r"[0-9a-f]{20}\.js")
+
+
+def write_rows(storage: Storage, listing: Listing) -> list[str]:
+    """Names of the files in REPORT_ROWS that hold the listing's rows, in order."""
+    there = set(storage.list(REPORT_ROWS))
+    names = []
+    for start in range(0, len(listing.rows), _ROWS):
+        packed = as_json(listing.rows[start : start + _ROWS])
+        name = f"{hashlib.sha256(packed.encode()).hexdigest()[:20]}.js"
+        path = f"{REPORT_ROWS}/{name}"
+        if path not in there:
+            storage.write(path, f'rowsOf("{name}", {packed});\n'.encode())
+        names.append(name)
+    return names
+
+
+def names_in(storage: Storage) -> set[str]:
+    """Files that the page which is there now has its rows in."""
+    try:
+        return set(_NAME.findall(storage.read(REPORT).decode(errors="replace")))
+    except FileNotFoundError:
+        return set()
+
+
+def remove_others(storage: Storage, kept: Iterable[str]) -> None:
+    paths = {f"{REPORT_ROWS}/{name}" for name in kept}
+    for path in list(storage.list(REPORT_ROWS)):
+        if path not in paths:
+            storage.delete(path)

@@ -1,0 +1,182 @@
+"""What a page lists: its clips and its failures, a row each, with the manifest's own columns."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as kinds
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.ledger.layout import INDEX
+from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.run import Run
+from cosmos_ray.output.failures import failures
+from cosmos_ray.output.report.values import Value, kind_of, text, values_of
+from cosmos_ray.store.storage import Storage
+
+#: Rows of a list: a browser holds and searches so many.
+MOST = 50_000
+#: How a clip begins, by its number of conditioning frames.
+_MODES = {0: "Text2World", 1: "Image2World", 5: "Video2World"}
+_INPUTS = ("input_video", "input_videos", "input_frames")
+#: Columns of the index that are shown in a way of their own, or stand for files.
+_TAKEN = (
+    *("id", "row_id", "prompt", "seed", "guidance", "num_steps", "fps", "seconds", "attempt", "generation", "warnings"),
+    *("videos", "sha256", "sidecar", "num_conditional_frames", *(f"video_{view}" for view in VIEWS)),
+)
+
+#: Names that the page has columns by itself.
+_PAGES = (
+    "id",
+    "caption",
+    "mode",
+    "seed",
+    "guidance",
+    "steps",
+    "fps",
+    "denoise_s",
+    "attempts",
+    "gang",
+    "finished",
+    "warnings",
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """columns: (name, kind) of each value of a row; those whose names begin with a dot are for the page itself.
+
+    total: rows that there are; `rows` may be the first of them.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    rows: list[list[Value]]
+    total: int
+
+
+def read_index(storage: Storage, state: LedgerState) -> pa.Table:
+    """The index, without what is to be made again. Without an index the clips' names alone."""
+    settled = state.settled_table
+    ok = settled.filter(pc.equal(settled["status"], "ok"))["id"].combine_chunks().cast(pa.string())
+    try:
+        index = pq.read_table(io.BytesIO(storage.read(INDEX)))
+    except FileNotFoundError:
+        return pa.table({"id": ok})
+    return index.filter(pc.is_in(index["id"], ok))
+
+
+def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) -> Listing:
+    """The clips of the index, in its order."""
+    shown = index.slice(0, MOST)
+    records = RecordReader(storage, state).table(state.records.places(shown["id"].to_pylist()))
+    columns: dict[str, list[Value]] = {
+        ".folder": _folders(records),
+        ".views": list(_views(records)),
+        "id": values_of(shown["id"]),
+        "caption": _captions(shown),
+        "mode": _modes(shown),
+        "seed": _column(shown, "seed"),
+        "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
+        "steps": _column(shown, "num_steps", run.sampling.get("num_steps")),
+        **_own(shown),
+        "fps": _column(shown, "fps", run.sampling.get("fps")),
+        "denoise_s": [None if one is None else round(float(one), 1) for one in _column(shown, "seconds")],
+        "attempts": values_of(records["attempt"]),
+        "gang": values_of(records["gang"]),
+        "finished": values_of(records["finished"]),
+        "warnings": _joined(records["warnings"]),
+    }
+    return _listing("clips", columns, index.num_rows)
+
+
+def failures_of(storage: Storage, state: LedgerState) -> Listing:
+    """The clips that failed, by name."""
+    found = list(failures(storage, state, MOST))
+    columns: dict[str, list[Value]] = {
+        "id": [one.id for one in found],
+        "class": [one.failure_class or "internal" for one in found],
+        "error": [text(one.error or "") for one in found],
+        "attempts": [one.attempt for one in found],
+        "generation": [one.generation for one in found],
+        "finished": [one.finished for one in found],
+    }
+    settled = state.settled_table
+    failed = len(settled) - (pc.sum(pc.equal(settled["status"], "ok")).as_py() or 0)
+    return _listing("failures", columns, failed)
+
+
+def _listing(name: str, columns: dict[str, list[Value]], total: int) -> Listing:
+    """A column without any value is left out."""
+    kept = {key: values for key, values in columns.items() if key == "id" or any(one is not None for one in values)}
+    described = tuple((key, kind_of(values)) for key, values in kept.items())
+    return Listing(name, described, [list(row) for row in zip(*kept.values(), strict=True)], total)
+
+
+def _own(table: pa.Table) -> dict[str, list[Value]]:
+    """The manifest's columns, and whatever else the index knows: those that are not `_TAKEN`."""
+    has_samples = "row_id" in table.column_names and table["row_id"] != table["id"]
+    found: dict[str, list[Value]] = {}
+    for column in table.column_names:
+        if column not in _TAKEN or (column == "row_id" and has_samples):
+            name = text(column).lstrip(".")
+            while not name or name in _PAGES or name in found:
+                name = f"manifest_{name}"
+            found[name] = values_of(table[column])
+    return found
+
+
+def _folders(records: pa.Table) -> list[Value]:
+    """Where the files of each clip lie, in the output."""
+    files = records["files"].combine_chunks()
+    return [None if not one else one[0]["path"].rpartition("/")[0] for one in files.to_pylist()]
+
+
+def _views(records: pa.Table) -> list[Value]:
+    """Names of each clip's views, in the rig's order, with a blank between two."""
+    found: list[Value] = []
+    for files in records["files"].to_pylist():
+        names = {one["view"] for one in files or ()}
+        found.append(" ".join(view for view in VIEWS if view in names))
+    return found
+
+
+def _column(table: pa.Table, name: str, default: Any = None) -> list[Value]:
+    if name not in table.column_names:
+        return [default] * len(table)
+    return [default if one is None else one for one in values_of(table[name])]
+
+
+def _captions(table: pa.Table) -> list[Value]:
+    """Of all views, one after the other; a clip that was made from an embedding has none."""
+    if "prompt" not in table.column_names:
+        return [None] * len(table)
+    return [
+        None if one is None else text(one if isinstance(one, str) else " · ".join(filter(None, map(_said, one))))
+        for one in table["prompt"].to_pylist()
+    ]
+
+
+def _said(one: Any) -> str:
+    return "" if one is None else str(one)
+
+
+def _modes(table: pa.Table) -> list[Value]:
+    has_input = np.zeros(len(table), bool)
+    for name in _INPUTS:
+        if name in table.column_names and not kinds.is_null(table[name].type):
+            has_input |= table[name].is_valid().to_numpy()
+    frames = _column(table, "num_conditional_frames")
+    numbers = [int(has) if one is None else one for one, has in zip(frames, has_input.tolist(), strict=True)]
+    return [_MODES.get(one, str(one)) if isinstance(one, int) else str(one) for one in numbers]
+
+
+def _joined(lists: pa.ChunkedArray) -> list[Value]:
+    return [text("\n".join(one)) if one else None for one in lists.to_pylist()]

@@ -1,0 +1,221 @@
+"""The page as a person meets it: opened from a disk in a headless Chromium, without network, by mouse and keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import browser
+from support.job_runs import write_manifest
+from support.outcomes import DEFAULTS, clips, run_of, settle
+
+from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.ledger.ledger import FileEntry, Ledger
+from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.output.index import write_index
+from cosmos_ray.output.report import files
+from cosmos_ray.output.report.build import write_report
+from cosmos_ray.store.storage import Storage
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.installed() is None, reason="there is no Chromium (`apt-get install chromium`)"),
+]
+
+HOSTILE = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">' \" </script>"
+#: Where screenshots go, for whoever wants to look at them.
+SHOTS = os.environ.get("COSMOS_RAY_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Sixty clips with all their videos and five failures, in files of ten rows."""
+    folder = tmp_path_factory.mktemp("report")
+    rows: list[dict[str, Any]] = [
+        {"id": f"drive-{i:03d}", "prompt": f"street {i}", "seed": 100 - i, "weather": ("rain", "fog", "sun")[i % 3]}
+        for i in range(65)
+    ]
+    rows[1] |= {"prompt": HOSTILE, "weather": HOSTILE}
+    manifest = write_manifest(folder / "m.parquet", [{**row, "javascript:alert(1)": HOSTILE} for row in rows])
+    output = Storage(str(folder / "out put"))
+    grey = np.broadcast_to(np.arange(0, 240, 8, dtype=np.uint8)[:, None, None, None], (30, 48, 96, 3))
+    video = encode_mp4(grey, 10)
+    for number, clip in enumerate(clips(manifest).values()):
+        if number >= 60:
+            settle(output, clip, "input", error=f"{HOSTILE} {number}")
+            continue
+        paths = {view: f"clips/{clip.id}/1/{view}.mp4" for view in reversed(VIEWS)}
+        for path in paths.values():
+            output.write(path, video)
+        entries = tuple(FileEntry(view, path, len(video), "s") for view, path in paths.items())
+        settle(output, clip, files=entries, warnings=(HOSTILE,) if number == 1 else ())
+    state = Ledger(output).state()
+    write_index(output, open_manifest(manifest), DEFAULTS, state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_ROWS", 10)
+        write_report(output, run_of(manifest, rows=65, clips=65), state)
+    return (folder / "out put" / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[browser.Browser]:
+    with browser.browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(chromium: browser.Browser, url: str) -> Iterator[browser.Page]:
+    """The page, just opened, as wide as a screen. Nothing goes wrong on it."""
+    found = chromium.page()
+    found.size(1440, 900)
+    found.open(url)
+    found.until("document.querySelector('.card') !== null")
+    yield found
+    assert found.errors == []
+    assert found.ask("document.title") == "cosmos_ray: out put"
+    found.close()
+
+
+def ids(page: browser.Page) -> list[str]:
+    found: list[str] = page.ask("[...document.querySelectorAll('.card')].map(one => one.getAttribute('aria-label'))")
+    return found
+
+
+def said(page: browser.Page) -> str:
+    return str(page.ask("document.querySelector('[role=status]').textContent"))
+
+
+def shot(page: browser.Page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(Path(SHOTS) / f"{name}.png")
+
+
+def test_clips_come_while_one_scrolls_until_all_are_there(page: browser.Page) -> None:
+    assert said(page) == "60 clips"
+    at_first = page.ask("LISTS.get('clips').rows.length")
+    assert len(ids(page)) <= at_first < 60
+    page.until("scrollTo(0, document.body.scrollHeight), document.querySelectorAll('.card').length === 60")
+    assert ids(page) == [f"drive-{number:03d}" for number in range(60)]
+
+
+def test_search_filters_and_order(page: browser.Page) -> None:
+    page.key("/")
+    assert page.ask("document.activeElement.type") == "search"
+    page.type("STREET 5")
+    page.until("document.querySelectorAll('.card').length === 11")
+    assert ids(page) == ["drive-005", *(f"drive-{number:03d}" for number in range(50, 60))]
+    assert said(page) == "11 of 60 clips"
+    page.ask(f"{PICK}('weather', 'is', 'rain')")
+    assert said(page) == "3 of 60 clips"
+    assert ids(page) == ["drive-051", "drive-054", "drive-057"]
+    page.ask(CHOOSE.replace("COLUMN", "seed"))
+    page.until("document.querySelector('.card').getAttribute('aria-label') === 'drive-057'")
+    assert ids(page) == ["drive-057", "drive-054", "drive-051"]
+    page.ask("document.querySelector('.filters button').click()")
+    page.until("document.querySelectorAll('.card').length === 11")
+    page.ask("ui.descending.click()")
+    page.until("document.querySelector('.card').getAttribute('aria-label') === 'drive-005'")
+
+
+#: A filter, and an order, as a person sets them.
+PICK = "(async (column, test, value) => { ui.column.value = column; ui.test.value = test; ui.value.value = value;"
+PICK += " document.querySelector('form button').click(); await new Promise(requestAnimationFrame); })"
+CHOOSE = "ui.sort.value = 'COLUMN', ui.sort.dispatchEvent(new Event('change'))"
+
+
+def test_all_seven_views_play_together_in_the_order_of_the_rig(page: browser.Page) -> None:
+    assert page.ask("[...document.querySelectorAll('.labels')[0].children].map(one => one.textContent)") == list(VIEWS)
+    videos = "[...document.querySelector('.stage').querySelectorAll('video')]"
+    page.hover(".stage .labels a")
+    page.until(f"{videos}.length === 7 && {videos}.every(one => !one.paused && one.currentTime > 0.3)")
+    times = page.ask(f"{videos}.map(one => one.currentTime)")
+    assert max(times) - min(times) < 0.15
+    page.hover("h1")
+    page.until(f"{videos}.every(one => one.paused)")
+    page.ask("document.querySelector('.stage .play').focus()")
+    page.key("Enter")
+    page.until(f"{videos}.every(one => !one.paused)")
+    assert page.ask("document.querySelector('.stage .play').getAttribute('aria-pressed')") == "true"
+    page.key(" ")
+    page.until(f"{videos}.every(one => one.paused)")
+
+
+def test_one_click_leads_to_the_full_files_and_a_link_to_each_clip(page: browser.Page, url: str) -> None:
+    page.ask("document.querySelectorAll('.stage')[2].querySelectorAll('.labels a')[3].click()")
+    page.until("document.querySelector('dialog video')?.readyState >= 2")
+    assert page.ask("location.hash") == "#drive-002"
+    assert page.ask("document.querySelector('dialog video').src").endswith("/out%20put/clips/drive-002/1/rear.mp4")
+    shot(page, "detail-1440")
+    page.key("ArrowRight")
+    page.until("document.querySelector('dialog h2').textContent === 'drive-003'")
+    page.key("Escape")
+    page.until("!document.querySelector('dialog').open && location.hash === ''")
+    page.open(url + "#drive-055")
+    page.until(
+        "document.querySelector('dialog').open && document.querySelector('dialog h2')?.textContent === 'drive-055'"
+    )
+    page.open(url + "#drive-062")
+    page.until("document.querySelector('dialog .class')?.textContent === 'input'")
+    page.open(url + "#nobody")
+    page.until("ui.status?.textContent === 'nobody is not on this page'")
+    assert not page.ask("document.querySelector('dialog').open")
+
+
+def test_hostile_words_are_read_and_never_run(page: browser.Page) -> None:
+    page.until("document.querySelectorAll('.card').length > 2")
+    hostile = "[...document.querySelectorAll('.card')[1].querySelectorAll('dd, .caption, .warnings li')]"
+    shown = page.ask(f"{hostile}.filter(one => one.textContent === {json.dumps(HOSTILE)}).length")
+    assert shown == 4, "caption, two columns, a warning"
+    assert page.ask("document.querySelectorAll('.card script, .card img[src=\"x\"], .card [onerror]').length") == 0
+    assert "javascript:alert(1)" in page.ask("[...document.querySelectorAll('dt')].map(one => one.textContent)")
+    addresses = page.ask("[...document.querySelectorAll('a')].map(one => one.protocol)")
+    assert set(addresses) == {"file:"}
+    page.ask("ui.tabs[1].click()")
+    page.until("document.querySelectorAll('.card.failures').length === 5")
+    assert page.ask("document.querySelector('.error').textContent") == f"{HOSTILE} 60"
+    smuggled = json.dumps('<img src="https://x/" onerror="document.title = 1">')
+    page.ask(f"document.querySelector('.card').insertAdjacentHTML('beforeend', {smuggled})")
+    page.until("document.querySelectorAll('.card img').length === 1")
+    assert page.ask("new Promise(done => setTimeout(() => done(document.title), 100))") == "cosmos_ray: out put"
+    assert page.errors
+    assert [error for error in page.errors if "Content Security Policy" not in error] == []
+    page.errors.clear()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_fits_every_screen_by_day_and_night(page: browser.Page, width: int, dark: bool) -> None:
+    page.size(width, 844, dark)
+    assert page.ask("document.documentElement.scrollWidth") <= width
+    colours = page.ask(
+        "['color', 'background-color'].map(name => getComputedStyle(document.body).getPropertyValue(name))"
+    )
+    assert colours == (["rgb(228, 232, 236)", "rgb(20, 24, 28)"] if dark else ["rgb(28, 33, 38)", "rgb(255, 255, 255)"])
+    shot(page, f"page-{width}-{'dark' if dark else 'light'}")
+    page.ask("document.querySelector('.cards').scrollIntoView()")
+    shot(page, f"clips-{width}-{'dark' if dark else 'light'}")
+    page.ask("ui.tabs[1].click()")
+    page.until("document.querySelectorAll('.card.failures').length === 5")
+    assert page.ask("document.documentElement.scrollWidth") <= width
+    page.ask("document.querySelector('.cards').scrollIntoView()")
+    shot(page, f"failures-{width}-{'dark' if dark else 'light'}")
+
+
+def test_a_screen_reader_is_told_what_everything_is(page: browser.Page) -> None:
+    names = page.names()
+    for expected in (
+        *(("heading", "cosmos_ray: out put"), ("searchbox", "search"), ("combobox", "sort by"), ("combobox", "value")),
+        *(("button", "Play all views of drive-000"), ("link", "front_wide in full size"), ("article", "drive-000")),
+        *(("image", "92.3% made, 7.6% failed"), ("link", "drive-000")),
+    ):
+        assert expected in names
+    unnamed = [
+        role for role, name in names if role in ("button", "link", "combobox", "searchbox", "article") and not name
+    ]
+    assert unnamed == []
