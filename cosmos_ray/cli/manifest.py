@@ -28,6 +28,12 @@ Views = Annotated[
 ]
 NViews = Annotated[int | None, typer.Option(help="How many cameras to make, the first in the rig's order.")]
 Base = Annotated[str | None, typer.Option(help="Folder that relative paths start from; else the file's own.")]
+Home = Annotated[
+    str | None,
+    typer.Option(
+        "--base", metavar="URI", help="Where this folder lies for the job, and its files are named; else here."
+    ),
+]
 Prompt = Annotated[str | None, typer.Option(help="Caption of every clip that has none of its own.")]
 Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="Captions by id: JSON, CSV, JSONL or Parquet.")]
 Fps = Annotated[int | None, typer.Option(help="Frames a second of the clips; 10 where nothing else is said.")]
@@ -50,6 +56,7 @@ def from_folder(
         ),
     ] = None,
     zoom: Annotated[float, typer.Option(help="Of --windows: their size, as a share of the largest that fits.")] = 0.5,
+    base: Home = None,
 ) -> None:
     """From a folder with a sub-folder a clip, or a sub-folder a camera."""
     from cosmos_ray.manifest.builders.caption_files import captions_of
@@ -59,7 +66,7 @@ def from_folder(
 
     captions = captions_of(prompt, prompts)
     rig, cut = rig_of(cameras, views, n_views), Windows(windows, zoom) if windows else None
-    _tell(build(folder, out, rig=rig, captions=captions, fps=fps, windows=cut), out)
+    _tell(build(folder, out, rig=rig, captions=captions, fps=fps, windows=cut, base=base), out)
 
 
 @app.command()
@@ -103,6 +110,9 @@ def from_nuscenes(
     cameras: Cameras = "nuscenes",
     views: Views = None,
     n_views: NViews = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="URI", help="Folder of samples and sweeps; else DATAROOT.")
+    ] = None,
 ) -> None:
     """From nuScenes, as it is downloaded: clips that start from its pictures, six cameras."""
     from cosmos_ray.errors import UsageError
@@ -114,7 +124,9 @@ def from_nuscenes(
         raise UsageError("--prompt and --caption-from: found both, expected one of them")
     captions = captions_of("{description}" if prompt is None else prompt, prompts)
     rig = rig_of(cameras, views, n_views)
-    built = build(dataroot, out, version=version, stride=stride, fps=fps, frames=frames, rig=rig, captions=captions)
+    built = build(
+        dataroot, out, version=version, stride=stride, fps=fps, frames=frames, rig=rig, captions=captions, base=base
+    )
     _tell(built, out)
 
 
@@ -127,13 +139,15 @@ def from_rds_hq(
     n_views: NViews = None,
     prompt: Prompt = None,
     prompts: Prompts = None,
+    base: Home = None,
 ) -> None:
     """From RDS-HQ's layout, which `export --format rds-hq` writes too."""
     from cosmos_ray.manifest.builders.by_camera import from_rds_hq as build
     from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(build(folder, out, rig=rig_of(cameras, views, n_views), captions=captions_of(prompt, prompts)), out)
+    rig, captions = rig_of(cameras, views, n_views), captions_of(prompt, prompts)
+    _tell(build(folder, out, rig=rig, captions=captions, base=base), out)
 
 
 @app.command()
@@ -177,12 +191,13 @@ def vary(
     ] = None,
     template: Annotated[str | None, typer.Option(help='New captions, such as "{prompt} Weather: {weather}."')] = None,
     seeds: Annotated[str | None, typer.Option(metavar="FIRST:END,...", help="Seeds: 0:5 is 0 to 4.")] = None,
+    base: Base = None,
 ) -> None:
     """Make many rows of each: all combinations of chosen values and seeds."""
     from cosmos_ray.manifest.builders.vary import variations_of
     from cosmos_ray.manifest.builders.vary import vary as build
 
-    _tell(build(source, out, variations_of(sets or (), template, seeds)), out)
+    _tell(build(source, out, variations_of(sets or (), template, seeds), base), out)
 
 
 def _tell(built: Built, out: str) -> None:

@@ -83,6 +83,11 @@ class CameraNames:
             raise ManifestError(f"camera name {name!r}: found {longest or 'no view'} in it, expected one of {known}")
         return fitting[longest[0]]
 
+    def ends_with_one(self, name: str) -> bool:
+        """Whether a file of this name is likely one camera's: `drive-1_front_wide`, `camera_rear_tele_30fov`."""
+        known = "|".join((*self.views, *VIEWS))
+        return re.search(rf"(?:^|_)(?:{known})(?:(?:_tele)?_\d+fov)?$", _words(name)) is not None
+
     def is_told(self, name: str) -> bool:
         """Whether exactly this name was told."""
         return _words(name) in self.views

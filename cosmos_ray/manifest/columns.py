@@ -162,6 +162,11 @@ def is_number(name: str) -> bool:
     return name in COLUMNS and COLUMNS[name].accepts is _is_number
 
 
+def is_whole(name: str) -> bool:
+    """Whether this is a column of the manifest's own that holds integers."""
+    return COLUMNS.get(name) is _INTEGER
+
+
 def check_schema(schema: pa.Schema, folders: Sequence[str] = ()) -> None:
     """Raises ManifestError, naming every missing, misspelt or mistyped column at once.
 

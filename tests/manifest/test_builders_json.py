@@ -78,8 +78,14 @@ def test_two_names_for_one_thing_are_refused(batch: Callable[..., Built]) -> Non
         ({"input_video": "a.mp4", "prompt": 5}, "item 1 of .*: `prompt` is 5"),
         ({"input_video": "http://x/a.mp4", "prompt": "x"}, "item 1 of .*scheme 'http'"),
         ({"input_video": "a.mp4", "prompt": "x", "output_video": "out/a clip.mp4"}, "found 'a clip', expected"),
-        ({"input_video": "a.mp4", "prompt": "x", "output_video": "other/good.mp4"}, "rows 0 and 1 both .* 'good'"),
-        ({"input_video": "a.mp4", "prompt": "x", "seed": "seven"}, "column `seed` has values of different types"),
+        (
+            {"input_video": "a.mp4", "prompt": "x", "output_video": "other/good.mp4"},
+            "item 0 of .* and item 1 of .* both have the id 'good'",
+        ),
+        (
+            {"input_video": "a.mp4", "prompt": "x", "seed": "seven"},
+            "item 1 of .*: `seed` is 'seven', expected an integer",
+        ),
     ],
 )
 def test_a_bad_item_is_named_and_nothing_is_written(

@@ -154,6 +154,16 @@ def test_clips_without_their_pictures_are_left_out_and_counted(data: DataSet) ->
     ]
 
 
+def test_pictures_may_lie_elsewhere_than_their_tables(data: DataSet, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for folder in ("samples", "sweeps"):
+        (data.root / folder).rename(tmp_path / "disk" / folder)
+    with pytest.raises(ManifestError, match="gives no clip: clips left out because their pictures are not there"):
+        data.build()
+    data.build(base=str(tmp_path / "disk"))
+    assert data.rows()[0]["input_frames"]["rear"][0].startswith("disk/s")
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

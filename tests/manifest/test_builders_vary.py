@@ -107,7 +107,8 @@ def test_a_million_rows_take_no_more_memory_than_a_batch(
     ("arguments", "complaint"),
     [
         ((), "found neither --set nor --seeds"),
-        ((["weather=rain"],), "--template: None does not use {weather}: its values would all make the same clip"),
+        ((["weather=rain"],), "--template: found none, so that all values of weather would make the same clip"),
+        ((["weather=rain"], "{prompt}"), "--template: '{prompt}' does not use {weather}, so that all values"),
         ((["weather=rain"], "{prompt} {sky}"), "--template: found {sky}, expected {prompt}, {weather}"),
         ((["weather=rain"], "{prompt.__class__} {weather}"), "--template: found {prompt.__class__}, expected"),
         ((["weather=rain"], "{prompt!r} {weather}"), "--template: found {prompt!r}, expected"),
@@ -119,6 +120,8 @@ def test_a_million_rows_take_no_more_memory_than_a_batch(
         ((["seed=1,2"],), "--set: found 'seed', which is a column of the manifest's own"),
         ((["scene=1,2"], "{prompt} {scene}"), "--set: the manifest has a column `scene` already"),
         (((), None, "0:"), "--seeds: found '0:', expected numbers and ranges"),
+        (((), None, "0:5000000000"), "--seeds: found '0:5000000000', expected at most 1,000,000 seeds"),
+        ((["a=1,2"], "{a}", "0:600000"), "found 1,200,000 combinations, expected at most 1,000,000 of each row"),
         (((), None, "3:3"), "--seeds: found '3:3', expected one or more from 0 to 4294967295, each once"),
         (((), None, "1,0:2"), "--seeds: found '1,0:2', expected one or more .*each once"),
         ((["weather=" + "x" * 130], TEMPLATE), "row 'a' would become 'a.weather-xxx"),
@@ -149,3 +152,37 @@ def test_captions_that_are_embeddings_cannot_be_templated(source: Path, vary: Ca
     vary(seeds="0:2")
     with pytest.raises(ManifestError, match="which is read, expected another place"):
         vary_manifest(str(source), str(source), variations_of(seeds="0:2"))
+
+
+def test_a_template_counts_beside_seeds_alone(tmp_path: Path, vary: Callable[..., Built]) -> None:
+    vary(template="{prompt} At night.", seeds="0:2")
+    assert [row["prompt"] for row in read(tmp_path / "v.parquet")][:3] == ["A {street}. At night."] * 2 + [
+        "A road. At night."
+    ]
+
+
+def test_ids_tell_values_apart_that_differ_in_sign_or_in_other_letters(
+    tmp_path: Path, vary: Callable[..., Built]
+) -> None:
+    vary(["degrees=-5,5", "place=caf\u00e9,caf\u00e8"], "{prompt} {degrees} {place}")
+    ids = [row["id"] for row in read(tmp_path / "v.parquet")][:4]
+    assert len(set(ids)) == 4
+    assert all(ID_PATTERN.fullmatch(one) for one in ids)
+    assert [one.partition(".place-")[0] for one in ids] == [
+        "a.degrees--5",
+        "a.degrees--5",
+        "a.degrees-5",
+        "a.degrees-5",
+    ]
+
+
+def test_ids_that_repeat_are_refused(tmp_path: Path, source: Path, vary: Callable[..., Built]) -> None:
+    pq.write_table(pa.Table.from_pylist([{"id": "a", "prompt": "x"}] * 2), source)
+    with pytest.raises(ManifestError, match="two rows have the id 'a'"):
+        vary(seeds="0:2")
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_references_may_start_from_elsewhere(tmp_path: Path, source: Path) -> None:
+    vary_manifest(str(source), str(tmp_path / "v.parquet"), variations_of(seeds="0"), "s3://b/drives")
+    assert read(tmp_path / "v.parquet")[0]["input_video"] == "s3://b/drives/in/a.mp4"

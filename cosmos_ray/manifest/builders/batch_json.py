@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.multiview_json import is_camera_object
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.rig import Rig, rig_of
+from cosmos_ray.manifest.builders.rig import Rig, by_camera, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import read_json_list
 from cosmos_ray.manifest.builders.writing import (
+    BY_CAMERA,
     COLUMNS,
     INPUTS,
     Draft,
@@ -43,12 +45,17 @@ def from_batch_json(source: str, out: str, *, rig: Rig | None = None, base: str 
             raise ManifestError(
                 f"{where}: `{cameras[0]}` names a camera's file: `cosmos-ray manifest from-multiview-json` reads that"
             )
+        for column in BY_CAMERA:
+            if isinstance(row.get(column), Mapping):
+                row[column] = by_camera(row[column], rig, f"{where}: `{column}`") or None
         if not any(row.get(name) for name in INPUTS):
             raise ManifestError(f"{where} has no `input_video`{'' if row.get('prompt') else ' and no `prompt`'}")
         if not row.get("prompt") and not row.get("prompt_embedding"):
             raise ManifestError(f"{where} has no `prompt`")
         row.setdefault("id", f"output_{index}")
-        views = rig.views_of(row, (), where)
+        named = {name: row[name] for name in BY_CAMERA if isinstance(row.get(name), Mapping)}
+        views = rig.views_of(row, next(iter(named.values()), ()), where)
+        row |= {name: in_order(found, views or VIEWS, where, notes) for name, found in named.items()}
         row = with_references(row, base, out, where)
         drafts.append(Draft(where, with_prompt(row, base, out, len(views or VIEWS), where)))
     say_carried(drafts, notes)

@@ -25,21 +25,24 @@ from cosmos_ray.manifest.builders.sources import (
     stem_of,
     suffix_of,
 )
-from cosmos_ray.manifest.builders.writing import Draft, reference, write
+from cosmos_ray.manifest.builders.writing import Draft, references, write
 from cosmos_ray.store.uris import normalise_uri
 
 _HOMES = ("videos", "camera")
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z")
 _CAPTIONS = {"captions": ".json", "metas": ".txt"}
 #: By clip, then by view.
 _ByClip = dict[str, dict[str, str]]
 
 
-def from_rds_hq(folder: str, out: str, *, rig: Rig | None = None, captions: Captions | None = None) -> Built:
+def from_rds_hq(
+    folder: str, out: str, *, rig: Rig | None = None, captions: Captions | None = None, base: str | None = None
+) -> Built:
     """Manifest of such a folder: our own export of this format, RDS-HQ's layout, or one of the same kind.
 
     The id is the file's stem (CLIP_CHUNK, as it is named there). A clip that has a caption for its first view only has
     it as a string; one that has others, as a list, "" for the views without. Control videos, embeddings, poses and maps
-    are not used, which is a warning.
+    are not used, which is a warning. base: where the folder lies for the job, if not here.
     """
     rig, notes = rig or rig_of("rds-hq"), Notes()
     top = list_folder(normalise_uri(folder))
@@ -50,11 +53,13 @@ def from_rds_hq(folder: str, out: str, *, rig: Rig | None = None, captions: Capt
             notes.warn("folders and files that no clip uses", name)
     videos = _videos(cameras, notes)
     if not videos:
-        raise ManifestError(f"{top.uri} holds no clips: expected CAMERA/CLIP.mp4 in it, or in its folder videos")
+        packed = next((uri for camera in cameras.values() for uri in _archives(camera)), None)
+        way = f"; {packed} is an archive: unpack it first" if packed else ""
+        raise ManifestError(f"{top.uri} holds no clips: expected CAMERA/CLIP.mp4 in it, or in its folder videos{way}")
     told = _captions(top, rig, notes)
     if rig.asked is None:
         check_alike(videos.items(), notes)
-    given = captions or Captions()
+    given, named = captions or Captions(), references(top.uri, base, out)
     drafts = []
     for clip, found in videos.items():
         where = f"clip {clip} of {top.uri}"
@@ -67,7 +72,7 @@ def from_rds_hq(folder: str, out: str, *, rig: Rig | None = None, captions: Capt
             notes.warn("clips with a caption for other views than the first only", where)
         row["prompt"] = given.of(clip, by_view(own, views) if own else None, views, rig, where)
         chosen = in_order(found, views, where, notes)
-        row["input_videos"] = {view: reference(uri, top.uri, out, where) for view, uri in chosen.items()}
+        row["input_videos"] = {view: named(uri, where) for view, uri in chosen.items()}
         drafts.append(Draft(where, row))
     for clip in told:
         if clip not in videos:
@@ -133,6 +138,11 @@ def _with_folders(uri: str) -> Iterator[Folder]:
     yield folder
     for name in folder.folders:
         yield list_folder(folder.uri_of(name))
+
+
+def _archives(camera: str) -> Iterator[str]:
+    for folder in _with_folders(camera):
+        yield from (folder.uri_of(name) for name in folder.files if suffix_of(name) in _PACKED)
 
 
 def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.cells import cell
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.rig import Rig
+from cosmos_ray.manifest.builders.rig import Rig, by_camera
 from cosmos_ray.manifest.builders.sources import read_json, suffix_of
 from cosmos_ray.manifest.builders.table_files import read_records
 from cosmos_ray.words import counted
@@ -16,11 +17,13 @@ from cosmos_ray.words import counted
 
 @dataclass
 class Captions:
-    """text: for every clip that has none of its own. by_id: a string, a list, or an object of cameras, a clip."""
+    """text: for every clip that has none of its own. by_id: a string, a list, or an object of cameras, a clip.
+    unused: columns of the file that are not read."""
 
     text: str | None = None
     by_id: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    unused: tuple[str, ...] = ()
     _used: set[str] = field(default_factory=set)
 
     def of(self, clip_id: str, own: Any, views: tuple[str, ...], rig: Rig, where: str, lacking: str = "caption") -> Any:
@@ -40,6 +43,8 @@ class Captions:
         return self.text if own is None else own
 
     def warn_unused(self, notes: Notes) -> None:
+        for column in self.unused:
+            notes.warn(f"columns of {self.source} that are not read", f"`{column}`")
         for clip_id in self.by_id:
             if clip_id not in self._used:
                 notes.warn(f"captions of {self.source} without a clip", repr(clip_id))
@@ -51,14 +56,15 @@ def captions_of(prompt: str | None = None, prompts: str | None = None) -> Captio
     if prompts is None:
         return Captions(prompt)
     if suffix_of(prompts) != ".json":
-        rows = read_records(prompts)
+        rows = [{**row, "id": cell("id", row.get("id"), prompts)} for row in read_records(prompts)]
         if not all(isinstance(row.get("id"), str) and row.get("prompt") is not None for row in rows):
             raise ManifestError(f"--prompts: {prompts}: expected the columns `id` and `prompt`, filled in every row")
         by_id = {row["id"]: row["prompt"] for row in rows}
         if len(by_id) < len(rows):
             ids = counted(len(by_id), "id")
             raise ManifestError(f"--prompts: {prompts}: found {ids} in {counted(len(rows), 'row')}, expected each once")
-        return Captions(prompt, by_id, prompts)
+        others = tuple(name for name in (rows or [{}])[0] if name not in ("id", "prompt"))
+        return Captions(prompt, by_id, prompts, others)
     found = read_json(prompts)
     if not isinstance(found, dict):
         raise ManifestError(f"--prompts: {prompts}: found {type(found).__name__}, expected an object of captions by id")
@@ -78,7 +84,7 @@ def _in_view_order(told: Any, views: tuple[str, ...], rig: Rig, where: str) -> A
         return told
     if not isinstance(told, Mapping):
         raise ManifestError(f"{where}: found {told!r}, expected a caption, {len(views)} of them, or one by camera")
-    named = {rig.names.view_of(camera): text for camera, text in told.items()}
-    if surplus := sorted(str(view) for view in named if view not in views):
+    named = by_camera(told, rig, where)
+    if surplus := sorted(view for view in named if view not in views):
         raise ManifestError(f"{where}: found a caption of {', '.join(surplus)}, expected {', '.join(views)}")
     return by_view({view: named[view] for view in views if view in named}, views)

@@ -12,11 +12,10 @@ from typing import Any
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.table_files import parsed
 from cosmos_ray.manifest.cameras import check_views
+from cosmos_ray.manifest.columns import is_number, is_whole
 
 _NOTHING = frozenset({"nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nat", "-"})
 _TEXTS = frozenset({"id", "prompt", "negative_prompt"})
-_WHOLE = frozenset({"num_conditional_frames", "n_views", "seed", "num_steps", "fps", "num_samples"})
-_NUMBERS = frozenset({"guidance"})
 
 
 def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> Any:
@@ -33,12 +32,12 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
         return parsed(value) if column == "prompt" else value
     if says_nothing(value):
         return None
-    if column in _WHOLE:
+    if is_whole(column):
         number = _number(value, decimal_comma)
         if number is None or number != math.floor(number):
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected an integer")
         return int(number)
-    if column in _NUMBERS:
+    if is_number(column):
         if (number := _number(value, decimal_comma)) is None:
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected a number")
         return float(number)

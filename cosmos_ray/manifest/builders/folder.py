@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
@@ -22,7 +22,7 @@ from cosmos_ray.manifest.builders.sources import (
     stem_of,
 )
 from cosmos_ray.manifest.builders.windows import Windows, cut_pictures
-from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, with_references, write
+from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, references, with_references, write
 from cosmos_ray.manifest.rows import check_id
 from cosmos_ray.store.uris import normalise_uri
 
@@ -39,6 +39,7 @@ def from_folder(
     captions: Captions | None = None,
     fps: int | None = None,
     windows: Windows | None = None,
+    base: str | None = None,
 ) -> Built:
     """Manifest of a folder of clips, in any of these forms:
 
@@ -51,13 +52,18 @@ def from_folder(
 
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
     every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the
-    pictures that are taken. windows: a clip's one video is one camera's, of which seven are cut.
+    pictures that are taken. windows: a clip's one video is one camera's, of which seven are cut. base: where the folder
+    lies for the job, if not here: its files are named there.
     """
     rig, notes, given = rig or rig_of(), Notes(), captions or Captions()
     top = list_folder(normalise_uri(folder))
     if is_by_camera(top, rig):
-        return from_rds_hq(folder, out, rig=rig, captions=captions)
-    clips = [_sub_folder(list_folder(top.uri_of(name)), name, rig, notes) for name in top.folders]
+        return from_rds_hq(folder, out, rig=rig, captions=captions, base=base)
+    found = [_sub_folder(list_folder(top.uri_of(name)), name, rig, notes) for name in top.folders]
+    clips = [clip for clip in found if clip.says_something or clip.id in given.by_id]
+    for clip in found:
+        if clip not in clips:
+            notes.warn("folders without a video, a picture or a caption, which are no clips", clip.id)
     clips += _beside(top, out, rig, given, notes)
     if not clips:
         raise ManifestError(
@@ -66,7 +72,8 @@ def from_folder(
     if rig.asked is None:
         undecided = [clip for clip in clips if not {"views", "n_views"} & set(clip.parameters)]
         check_alike((clip.where, clip.found) for clip in undecided)
-    drafts = [_draft(clip, out, rig, given, fps, windows, notes) for clip in clips]
+    named = references(top.uri, base, out)
+    drafts = [_draft(clip, out, named, rig, given, fps, windows, notes) for clip in clips]
     given.warn_unused(notes)
     return write(drafts, out, notes)
 
@@ -86,10 +93,22 @@ class _Clip:
     def found(self) -> Iterable[str]:
         return () if self.video else (self.videos or self.pictures)
 
+    @property
+    def says_something(self) -> bool:
+        return bool(self.video or self.videos or self.pictures or self.caption_file or self.parameters)
+
 
 def _draft(
-    clip: _Clip, out: str, rig: Rig, given: Captions, fps: int | None, windows: Windows | None, notes: Notes
+    clip: _Clip,
+    out: str,
+    named: Callable[[str, str], str],
+    rig: Rig,
+    given: Captions,
+    fps: int | None,
+    windows: Windows | None,
+    notes: Notes,
 ) -> Draft:
+    """named: how the manifest `out` names a file of the clip."""
     row: dict[str, Any] = {"id": clip.id, **clip.parameters}
     if fps is not None:
         row.setdefault("fps", fps)
@@ -101,16 +120,18 @@ def _draft(
         row.setdefault("num_conditional_frames", MOST)
         row |= with_references({"input_frames": pictures}, "", out, clip.where)
     elif clip.video:
-        row["input_video"] = reference(clip.video, "", out, clip.where)
+        row["input_video"] = named(clip.video, clip.where)
     elif clip.videos:
         chosen = in_order(clip.videos, views, clip.where, notes)
-        row["input_videos"] = {view: reference(uri, "", out, clip.where) for view, uri in chosen.items()}
+        row["input_videos"] = {view: named(uri, clip.where) for view, uri in chosen.items()}
     elif clip.pictures:
-        row["input_frames"] = _pictures(clip, views, out, row.get("fps", _FPS), notes)
+        pictures = _pictures(clip, views, row.get("fps", _FPS), notes)
+        row["input_frames"] = {view: [named(uri, clip.where) for uri in uris] for view, uris in pictures.items()}
     return Draft(clip.where, row)
 
 
-def _pictures(clip: _Clip, views: tuple[str, ...], out: str, fps: float, notes: Notes) -> dict[str, list[str]]:
+def _pictures(clip: _Clip, views: tuple[str, ...], fps: float, notes: Notes) -> dict[str, list[str]]:
+    """URIs by view, in order of time."""
     cameras = in_order(clip.pictures, views, clip.where, notes, "pictures")
     names = {view: names for view, (_, names) in cameras.items()}
     taken = last_pictures(names, fps)
@@ -120,9 +141,7 @@ def _pictures(clip: _Clip, views: tuple[str, ...], out: str, fps: float, notes: 
             "clips whose cameras have different numbers of pictures, so that the last may be of different instants",
             f"{clip.where}: {', '.join(map(str, counts))}",
         )
-    return {
-        view: [reference(f"{cameras[view][0]}/{name}", "", out, clip.where) for name in taken[view]] for view in cameras
-    }
+    return {view: [f"{cameras[view][0]}/{name}" for name in taken[view]] for view in cameras}
 
 
 def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> _Clip:
@@ -230,6 +249,10 @@ def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
 def _beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> list[_Clip]:
     """Clips that are files of the folder itself."""
     top.check_media()
+    if "caption.txt" in top.files and "caption.mp4" not in top.files:
+        raise ManifestError(
+            f"{top.uri} holds a caption.txt, as one clip's folder does: give the folder that it lies in"
+        )
     texts = {stem_of(name): name for name in top.of_kind((".txt",))}
     clips: dict[str, _Clip] = {}
     for name in top.of_kind(VIDEOS):
@@ -247,7 +270,15 @@ def _beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> l
             raise ManifestError(f"{top.uri}/{name} has no {stem}.mp4 beside it")
         clips[stem].caption_file = top.uri_of(name)
     for clip in clips.values():
-        if clip.caption_file is None and given.text is None and clip.id not in given.by_id:
+        if clip.caption_file is not None or clip.id in given.by_id:
+            continue
+        if clip.video and rig.names.ends_with_one(clip.id):
+            raise ManifestError(
+                f"{clip.where} is named like the video of one camera, and would be taken for all views, one after the "
+                "other: expected CLIP.CAMERA.mp4, a folder a clip with its cameras' videos in it, or "
+                f"{clip.id}.txt beside it if it has all views"
+            )
+        if given.text is None:
             raise ManifestError(f"{clip.where} has no {clip.id}.txt beside it, and no caption is given for it")
     media = {*top.of_kind(VIDEOS), *texts.values()}
     for name in top.files:

@@ -7,7 +7,6 @@ that takes what is only similar.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,13 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import suffix_of
+from cosmos_ray.manifest.builders.sources import check_each_once, from_json, suffix_of
 from cosmos_ray.manifest.builders.writing import Draft, reference, with_prompt, write
 from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
 _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
 _ONE_FRAME = "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
+
+
+class _EachOnce(yaml.SafeLoader):
+    """An object that has a key twice would lose one of the two."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        check_each_once([str(key.value) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
 
 
 class _Strict(BaseModel):
@@ -192,9 +199,11 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
     try:
         text = read_bytes(source).decode("utf-8-sig")
         if suffix == ".jsonl":
-            objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+            objects = [from_json(line) for line in text.splitlines() if line.strip()]
         else:
-            objects = [json.loads(text) if suffix == ".json" else yaml.safe_load(text)]
+            objects = [from_json(text) if suffix == ".json" else yaml.load(text, _EachOnce)]  # noqa: S506 - a SafeLoader
+    except ManifestError as error:
+        raise ManifestError(f"{source}: {error}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
     if not objects:

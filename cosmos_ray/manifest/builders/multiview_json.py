@@ -11,8 +11,8 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.inference_specs import objects_of
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
-from cosmos_ray.manifest.builders.sources import VIDEOS, read_json_list, stem_of, suffix_of
-from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, renamed, with_prompt, write
+from cosmos_ray.manifest.builders.sources import ANY_VIDEOS, read_json_list, stem_of, suffix_of
+from cosmos_ray.manifest.builders.writing import INPUTS, PARAMETERS, Draft, reference, renamed, with_prompt, write
 from cosmos_ray.manifest.names import near_column
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
@@ -57,9 +57,10 @@ def is_camera_object(found: Any) -> bool:
 
 
 def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, notes: Notes) -> dict[str, Any]:
-    if item.get("input_video") is not None:
+    if given := [name for name in INPUTS if item.get(name) is not None]:
         raise ManifestError(
-            f"{where} has `input_video`, one file of all views: `cosmos-ray manifest from-batch-json` reads that"
+            f"{where} has `{given[0]}`, expected a file under each camera's name: "
+            "`cosmos-ray manifest from-batch-json` reads that"
         )
     if not item.get("prompt"):
         raise ManifestError(f"{where} has no `prompt`")
@@ -108,7 +109,7 @@ def _cameras(
     named: dict[str, str | None] = {}
     videos: dict[str, Any] = {}
     for key, found in item.items():
-        if not (is_camera_object(found) or (_is_file_or_object(found) and _is_camera(key, rig))):
+        if not (is_camera_object(found) or (_names_a_file(found) and _is_camera(key, rig))):
             continue
         view = _view_of(key, rig, where)
         if view is not None and view in named.values():
@@ -131,8 +132,9 @@ def _cameras(
     return named, videos, controls
 
 
-def _is_file_or_object(found: Any) -> bool:
-    return isinstance(found, Mapping) or (isinstance(found, str) and suffix_of(found) in VIDEOS)
+def _names_a_file(found: Any) -> bool:
+    """Whether a camera's key says a file, however: a text about a camera (`rear_caption`) says none."""
+    return isinstance(found, Mapping | list) or (isinstance(found, str) and suffix_of(found) in ANY_VIDEOS)
 
 
 def _is_camera(key: str, rig: Rig) -> bool:
@@ -152,16 +154,23 @@ def _view_of(key: str, rig: Rig, where: str) -> str | None:
         raise ManifestError(f"{where}: {error}") from None
 
 
-def _path(found: str | Mapping[str, Any], where: str, notes: Notes) -> Any:
+def _path(found: Any, where: str, notes: Notes) -> Any:
     """The file of a camera; None if it names none."""
     if isinstance(found, str):
         return found
+    if not isinstance(found, Mapping):
+        raise ManifestError(f'{where}: found {found!r}, expected one file, such as {{"video_path": ...}}')
     paths = [found[key] for key in _OF_A_CAMERA if found.get(key)]
     if len(paths) > 1 and paths[0] != paths[1]:
         raise ManifestError(f"{where} has both `video_path` and `input_path`, expected one of them")
     for key, value in found.items():
-        if key not in (*_OF_A_CAMERA, "control_path") and value is not None:
-            notes.warn(f"cameras' `{key}`, which is not used", where)
+        if key in (*_OF_A_CAMERA, "control_path") or value is None:
+            continue
+        if not paths and isinstance(value, str) and suffix_of(value) in ANY_VIDEOS:
+            raise ManifestError(f"{where}: found a video under `{key}`, expected it under `video_path` or `input_path`")
+        notes.warn(f"cameras' `{key}`, which is not used", where)
+    if not paths and not found.get("control_path"):
+        notes.warn("cameras that name no file", where)
     return paths[0] if paths else None
 
 
@@ -170,7 +179,7 @@ def _conditioning(item: Mapping[str, Any], where: str) -> dict[str, int]:
     said = {}
     for key, meanings in (("inference_type", _INFERENCE_TYPES), ("num_input_frames", _LATENT_TO_PIXEL_FRAMES)):
         if (found := item.get(key)) is not None:
-            if not isinstance(found, (str, int)) or found not in meanings:
+            if isinstance(found, bool) or not isinstance(found, (str, int)) or found not in meanings:
                 raise ManifestError(f"{where}: `{key}` is {found!r}, expected one of {list(meanings)}")
             said[key] = meanings[found]  # type: ignore[index]
     if item.get("num_conditional_frames") is not None:

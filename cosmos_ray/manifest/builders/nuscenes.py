@@ -50,6 +50,7 @@ def from_nuscenes(
     frames: int = FRAMES,
     rig: Rig | None = None,
     captions: Captions | None = None,
+    base: str | None = None,
 ) -> Built:
     """Manifest of a data set: rows with `input_frames` and `views`.
 
@@ -57,6 +58,7 @@ def from_nuscenes(
     taken. stride: key frames from a clip to the next; 6 are 3 s, about a clip's length. fps: of the clips, and so of
     the pictures that one starts from. frames: how many, 1 or 5. captions: those given by the scene's name or the row's
     id, or one for all, in which `{description}` and `{scene}` stand for the scene's; the description by default.
+    base: where the pictures lie, if not beside the tables.
 
     Raises ManifestError for tables that are missing or do not fit, for an fps above the cameras' own, and if no clip is
     left. Clips for which the cameras have no picture in time, or whose files are not there, are left out, as a warning.
@@ -71,11 +73,12 @@ def from_nuscenes(
         scenes = _scenes(f"{root}/{version}", rig, notes)
     except KeyError as error:
         raise ManifestError(f"the tables in {root}/{version}: a row has no {error}, as nuScenes has it") from None
-    there = _files(root, scenes)
+    home = normalise_uri(base) if base else root
+    there = _files(home, scenes)
     drafts: list[Draft] = []
     off: list[float] = []
     for scene in scenes:
-        drafts += _clips(scene, root, out, rig, given, (stride, fps, frames), there, off, notes)
+        drafts += _clips(scene, home, out, rig, given, (stride, fps, frames), there, off, notes)
     if not drafts:
         left_out = "; ".join(notes.built(0).warnings) or "no scene has key frames and pictures enough"
         raise ManifestError(f"{root}/{version} gives no clip: {left_out}")

@@ -69,6 +69,25 @@ def in_order(
     return {view: found[view] for view in views}
 
 
+def by_camera(found: Mapping[str, Any], rig: Rig, where: str) -> dict[str, Any]:
+    """{view: value} of {camera: value}; what says nothing, and cameras that are not used, are left out.
+
+    Raises ManifestError for a name that is no camera's, and for two of one view.
+    """
+    views: dict[str, str] = {}
+    for camera, value in found.items():
+        try:
+            view = rig.names.view_of(camera)
+        except ManifestError as error:
+            raise ManifestError(f"{where}: {error}") from None
+        if value is None or view is None:
+            continue
+        if view in views:
+            raise ManifestError(f"{where}: two cameras for the view {view}, `{views[view]}` and `{camera}`")
+        views[view] = camera
+    return {view: found[camera] for view, camera in views.items()}
+
+
 def check_alike(found: Iterable[tuple[str, Iterable[str]]], notes: Notes | None = None) -> None:
     """(clip, views that it has inputs of): a view that some have and others lack is taken for a file that is missing.
 

@@ -6,7 +6,7 @@ import codecs
 import json
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ VIDEOS = (".mp4", ".mov", ".m4v")
 PICTURES = (".jpg", ".jpeg", ".png")
 _OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".h264", ".h265",
                  ".hevc")  # fmt: skip
+ANY_VIDEOS = VIDEOS + _OTHER_VIDEOS
 _OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
 #: Largest file of captions of one clip, and largest JSON, bytes.
 MAX_CAPTION_BYTES, MAX_BYTES = 2**20, 2**28
@@ -105,11 +106,31 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
         raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
+def from_json(text: str) -> Any:
+    """What a JSON text says. Raises JSONDecodeError; ManifestError for an object that has a key twice."""
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    check_each_once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def check_each_once(keys: Sequence[str]) -> None:
+    """Of an object: whoever reads it takes the last value of a key, and loses all others. Raises ManifestError."""
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ManifestError(f"found the key {twice!r} twice in one object, expected each once")
+
+
 def read_json(uri: str) -> Any:
+    text = read_text(uri)
     try:
-        return json.loads(read_text(uri))
+        return from_json(text)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{uri} is no JSON: {error}") from error
+    except ManifestError as error:
+        raise ManifestError(f"{uri}: {error}") from None
     except RecursionError as error:
         raise ManifestError(f"{uri} is JSON that nests too deep to be read") from error
 

@@ -11,8 +11,8 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.caption_files import by_view
 from cosmos_ray.manifest.builders.cells import cell, says_nothing
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
-from cosmos_ray.manifest.builders.sources import PICTURES, suffix_of
+from cosmos_ray.manifest.builders.rig import Rig, by_camera, check_alike, in_order, rig_of
+from cosmos_ray.manifest.builders.sources import ANY_VIDEOS, PICTURES, suffix_of
 from cosmos_ray.manifest.builders.table_files import Source, read_source
 from cosmos_ray.manifest.builders.writing import (
     COLUMNS,
@@ -27,7 +27,9 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 _ALIASES = ("name", "input_path", "prompt_path", "output_video")
 #: Columns that may be split into one a camera: `input_videos.front_wide`, as pandas' json_normalize names them.
-_SPLIT = {"input_videos": "videos", "input_video": "videos", "input_frames": "frames", "prompt": "prompts"}
+_SPLIT = {"input_videos": "videos", "input_video": "videos", "input_frames": "frames", "prompt": "prompts",
+          "control_videos": "controls"}  # fmt: skip
+_MEDIA = (*ANY_VIDEOS, *PICTURES)
 _NVIDIA = re.compile(r"(ftheta_|pinhole_)?camera_\w+_\d+fov", re.IGNORECASE)
 
 
@@ -54,6 +56,12 @@ def from_table(
             raise ManifestError(
                 f"{source}: column {name!r} is nearly `{near}`: rename it, to that or to something else"
             )
+    for name, (kind, view) in split.items():
+        if view is None and kind != "prompts":
+            notes.warn("cameras that are not used", f"column `{name}`")
+    for name in others:
+        if any(isinstance(value, str) and suffix_of(value) in _MEDIA for value in table.columns[name]):
+            notes.warn("columns of videos or pictures that are only carried along", f"`{name}`")
     if not {"id", "name", "output_video"} & set(ours):
         raise ManifestError(f"{source} has no column `id`: found {', '.join(table.columns)}")
     drafts, undecided = [], []
@@ -61,12 +69,15 @@ def from_table(
         row = _row(table, ours, number, where)
         cameras = _cameras(table, split, rig, number, where)
         column, found = _merged(row, cameras, rig, where)
+        controls = _controls(row, cameras["controls"], rig, where)
         decided = rig.asked or row.get("views") or row.get("n_views")
-        views = rig.views_of(row, found, where)
+        views = rig.views_of(row, found or controls, where)
         if found and not decided:
             undecided.append((where, found))
         if found:
             row[column] = in_order(found, views or VIEWS, where, notes)
+        if controls:
+            row["control_videos"] = in_order(controls, views or VIEWS, where, notes, "control videos")
         if cameras["prompts"]:
             row["prompt"] = by_view(cameras["prompts"], views or VIEWS)
         row = with_references(row, base, out, where)
@@ -108,7 +119,7 @@ def _cameras(
     table: Source, split: Mapping[str, tuple[str, str | None]], rig: Rig, number: int, where: str
 ) -> dict[str, dict[str, Any]]:
     """Values by view, of each kind of _SPLIT."""
-    found: dict[str, dict[str, Any]] = {"videos": {}, "frames": {}, "prompts": {}}
+    found: dict[str, dict[str, Any]] = {"videos": {}, "frames": {}, "prompts": {}, "controls": {}}
     for name, (kind, view) in split.items():
         value = cell("prompt" if kind == "prompts" else "input_videos", table.columns[name][number], where)
         if value is None or view is None:
@@ -135,5 +146,14 @@ def _merged(
     found = row[given[0]] if given else None
     if not isinstance(found, Mapping):
         return "", {}
-    named = {rig.names.view_of(camera): value for camera, value in found.items() if value is not None}
-    return given[0], {view: value for view, value in named.items() if view is not None}
+    return given[0], by_camera(found, rig, f"{where}: `{given[0]}`")
+
+
+def _controls(row: Mapping[str, Any], split: Mapping[str, Any], rig: Rig, where: str) -> dict[str, Any]:
+    """Control videos by view; {} for none and a list."""
+    found = row.get("control_videos")
+    if split and found is not None:
+        raise ManifestError(f"{where} has `control_videos` and control videos by camera, expected one of them")
+    if split:
+        return dict(split)
+    return by_camera(found, rig, f"{where}: `control_videos`") if isinstance(found, Mapping) else {}

@@ -8,9 +8,10 @@ import csv
 import io
 import json
 import math
+import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,10 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import suffix_of
+from cosmos_ray.manifest.builders.sources import from_json, suffix_of
 from cosmos_ray.manifest.files import unreadable
-from cosmos_ray.store.storage import read_bytes
+from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
+from cosmos_ray.store.storage import filesystem_of, read_bytes
 
 _SEPARATORS = ",;\t|"
 _WAYS_OUT = {
@@ -60,6 +62,10 @@ class Source:
 
 def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
     """Raises ManifestError for a file of another kind, with the way out, and for a damaged one."""
+    return _with_folders(_read(uri, notes, encoding))
+
+
+def _read(uri: str, notes: Notes, encoding: str | None) -> Source:
     suffix = suffix_of(uri)
     if suffix == ".parquet":
         return _parquet(uri, notes)
@@ -67,6 +73,30 @@ def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
         raise ManifestError(f"{uri}: expected a .csv, .tsv, .jsonl or .parquet; {_WAYS_OUT.get(suffix, 'rename it')}")
     text = _text(uri, encoding)
     return _jsonl(uri, text) if suffix in (".jsonl", ".ndjson") else _csv(uri, text, notes)
+
+
+def _with_folders(source: Source) -> Source:
+    """With the columns that stand in the names of its folders (`seed=100/`), which rows may not contradict."""
+    path = filesystem_of(source.uri)[1]
+    columns, arrow, rows = dict(source.columns), source.arrow, len(source.places)
+    for name, text in partitions_of(path, posixpath.dirname(path)):
+        kind = partition_type(name, [text])
+        said = text if source.texts else partition_value(name, text, kind).as_py()
+        found = columns.get(name, [None] * rows)
+        for row, value in enumerate(found):
+            if value is not None and text is not None and not _is_same(value, text):
+                raise ManifestError(f"{source.where(row)}: `{name}` is {value!r}, but its folder says {name}={text}")
+        columns[name] = [said if value is None else value for value in found]
+        if arrow is not None and name not in source.columns:
+            arrow = arrow.append_column(name, pa.array(columns[name], kind))
+    return replace(source, columns=columns, arrow=arrow)
+
+
+def _is_same(value: Any, text: str) -> bool:
+    try:
+        return str(value) == text or float(value) == float(text)
+    except (TypeError, ValueError):
+        return False
 
 
 def read_records(uri: str) -> list[dict[str, Any]]:
@@ -114,19 +144,23 @@ def _bytes(uri: str) -> bytes:
 def _csv(uri: str, text: str, notes: Notes) -> Source:
     import pandas
 
+    if "\0" in text:
+        raise ManifestError(f"{uri} is no text; if it is UTF-16 without a mark, `--encoding utf-16-le` reads it")
     told = re.match(r"sep=(.)\r?\n", text)  # a first line with which Excel says what separates
     text = text[told.end() :] if told else text
     if not text.strip():
         raise ManifestError(f"{uri} is empty")
+    if "\n" not in text:  # as spreadsheets once wrote it on a Mac
+        text = text.replace("\r", "\n")
     separator = told[1] if told else _separator(text)
-    header = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=separator), [])]
-    _check_names(uri, header)
     try:
+        header = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])]
         frame = pandas.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False)
-    except pandas.errors.ParserError as error:
+    except (pandas.errors.ParserError, csv.Error) as error:
         raise ManifestError(
             f"{uri}: {' '.join(str(error).split())}; texts with {separator!r} stand in quotes"
         ) from None
+    _check_names(uri, header)
     frame = frame.iloc[1:].fillna("")
     if len(frame.columns) != len(header):
         raise ManifestError(f"{uri}: found rows of {len(frame.columns)} cells below a header of {len(header)}")
@@ -168,9 +202,11 @@ def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = from_json(line)
         except json.JSONDecodeError as error:
             raise ManifestError(f"line {number} of {uri} is no JSON: {error}") from error
+        except ManifestError as error:
+            raise ManifestError(f"line {number} of {uri}: {error}") from None
         if not isinstance(found, dict):
             raise ManifestError(f"line {number} of {uri}: found {type(found).__name__}, expected an object")
         yield number, found

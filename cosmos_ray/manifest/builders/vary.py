@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import posixpath
 import re
 import string
@@ -35,12 +36,14 @@ from cosmos_ray.words import counted
 
 _REFERENCES = (*INPUTS, "control_videos", "prompt_embedding")
 _ROWS_A_BATCH = 1024
+#: Most combinations of one row.
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
 class Variations:
-    """sets: values by name, in the order of names. template: of captions, with `{prompt}` and the names of sets.
-    seeds: () leaves each row's own."""
+    """sets: values by name, in the order of names. template: of captions, with `{prompt}` and the names of sets; ""
+    leaves them as they are. seeds: () leaves each row's own."""
 
     sets: Mapping[str, tuple[str, ...]]
     template: str
@@ -65,15 +68,21 @@ def variations_of(sets: Sequence[str] = (), template: str | None = None, seeds: 
     if not chosen and seeds is None:
         raise ManifestError("found neither --set nor --seeds, expected what to vary")
     _check_template(template, chosen)
-    return Variations(dict(sorted(chosen.items())), template or "{prompt}", _seeds(seeds) if seeds else ())
+    found = Variations(dict(sorted(chosen.items())), template or "", _seeds(seeds) if seeds is not None else ())
+    count = math.prod(map(len, chosen.values())) * max(len(found.seeds), 1)
+    if count > _MOST:
+        raise ManifestError(f"found {count:,} combinations, expected at most {_MOST:,} of each row")
+    return found
 
 
-def vary(source: str, out: str, variations: Variations) -> Built:
+def vary(source: str, out: str, variations: Variations, base: str | None = None) -> Built:
     """Write a manifest of all combinations for every row of another; the other columns, and the order, stay.
 
     The chosen values become columns. Captions of a list are templated each, but for empty ones. A few thousand rows are
-    in memory at a time. Raises ManifestError for a row without a caption that a template could be put round, for ids
-    that become too long, and for a name that is a column already.
+    in memory at a time, and all ids. base: folder that relative references start from (each file's own by default).
+
+    Raises ManifestError for a row without a caption that a template could be put round, for ids that are repeated or
+    become too long, and for a name that is a column already.
     """
     manifest, notes = open_manifest(source), Notes()
     if taken := sorted(set(variations.sets) & set(manifest.schema.names)):
@@ -81,17 +90,19 @@ def vary(source: str, out: str, variations: Variations) -> Built:
     if normalise_uri(out) in {normalise_uri(file.uri) for file in manifest.files}:
         raise ManifestError(f"--out: found {out}, which is read, expected another place")
     names = list(manifest.schema.names)
-    if variations.sets and "prompt" not in names:
+    if variations.template and "prompt" not in names:
         raise ManifestError(f"{source} has no column `prompt` that a template could be put round")
     if variations.seeds and "seed" not in names:
         names.append("seed")
     combinations = variations.combinations()
-    rows = 0
+    rows, seen = 0, set[str]()
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         path = Path(folder) / "manifest.parquet"
         writer = None
         for file, batch in _batches(manifest.files, manifest.schema):
-            table = _varied(file, batch, names, combinations, variations, out)
+            _check_new(batch, seen)
+            start = normalise_uri(base) if base else file.base
+            table = _varied(start, batch, names, combinations, variations, out)
             writer = writer or pq.ParquetWriter(path, table.schema)
             writer.write_table(table)
             rows += table.num_rows
@@ -114,8 +125,15 @@ def _batches(files: Sequence[ManifestFile], schema: pa.Schema) -> Iterator[tuple
                 yield file, batch
 
 
+def _check_new(batch: pa.RecordBatch, seen: set[str]) -> None:
+    for row_id in batch.column("id").to_pylist():
+        if row_id in seen:
+            raise ManifestError(f"two rows have the id {row_id!r}, expected ids that differ")
+        seen.add(row_id)
+
+
 def _varied(
-    file: ManifestFile,
+    base: str,
     batch: pa.RecordBatch,
     names: Sequence[str],
     combinations: Sequence[tuple[str, dict[str, str], int | None]],
@@ -127,14 +145,14 @@ def _varied(
     sources = pa.array(np.repeat(np.arange(len(rows)), len(combinations)))
     columns: dict[str, pa.Array] = {}
     kinds = {field.name: field.type for field in batch.schema}
-    moved = [with_references(row, file.base, out, f"row {row['id']!r}") for row in rows]
+    moved = [with_references(row, base, out, f"row {row['id']!r}") for row in rows]
     ids = [_varied_id(check_id(row["id"]), suffix) for row in rows for suffix, _, _ in combinations]
     for name in names:
         if name == "id":
             columns[name] = pa.array(ids, pa.string())
         elif name == "seed" and variations.seeds:
             columns[name] = pa.array([seed for _ in rows for _, _, seed in combinations], pa.int64())
-        elif name == "prompt" and variations.sets:
+        elif name == "prompt" and variations.template:
             prompts = [_prompt(row, variations.template, values) for row in rows for _, values, _ in combinations]
             columns[name] = pa.array(prompts, kinds[name])
         elif name in _REFERENCES:
@@ -194,8 +212,10 @@ def _check_template(template: str | None, sets: Mapping[str, tuple[str, ...]]) -
             raise ManifestError(f"--template: found {{{wrong}}}, expected {', '.join(f'{{{one}}}' for one in known)}")
     used = {name for _, name, _, _ in parts}
     if unused := sorted(set(sets) - used):
+        found = "found none" if template is None else f"{template!r} does not use {{{unused[0]}}}"
         raise ManifestError(
-            f"--template: {template!r} does not use {{{unused[0]}}}: its values would all make the same clip"
+            f"--template: {found}, so that all values of {unused[0]} would make the same clip; expected one such as "
+            f"'{{prompt}} {{{unused[0]}}}.'"
         )
 
 
@@ -206,13 +226,19 @@ def _seeds(text: str) -> tuple[int, ...]:
         first, colon, end = part.strip().partition(":")
         if not first.isdecimal() or (colon and not end.isdecimal()):
             raise ManifestError(f"--seeds: found {text!r}, expected numbers and ranges, such as 0:5,17")
-        seeds += range(int(first), int(end)) if colon else [int(first)]
+        found = range(int(first), int(end)) if colon else [int(first)]
+        if len(found) + len(seeds) > _MOST:
+            raise ManifestError(f"--seeds: found {text!r}, expected at most {_MOST:,} seeds")
+        seeds += found
     if not seeds or max(seeds) > MAX_SEED or len(set(seeds)) < len(seeds):
         raise ManifestError(f"--seeds: found {text!r}, expected one or more from 0 to {MAX_SEED}, each once")
     return tuple(seeds)
 
 
 def _slug(value: str) -> str:
-    """What an id may have of a text. One with nothing of it becomes a hash."""
+    """What an id may have of a text; where that loses letters, or all, a hash stands for them. -5 keeps its sign."""
     found = re.sub(r"[^A-Za-z0-9]+", "-", value).strip("-")
-    return found or hashlib.sha256(value.encode()).hexdigest()[:8]
+    if re.fullmatch(r"-\d[\d.]*", value):
+        return f"-{found}"
+    lost = any(letter.isalnum() and not letter.isascii() for letter in value)
+    return "-".join(filter(None, (found, hashlib.sha256(value.encode()).hexdigest()[:8] if lost or not found else "")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.sources import read_captions, stem_of
-from cosmos_ray.manifest.columns import check_schema
+from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
 from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch
 from cosmos_ray.store.places import check_lasts
@@ -24,6 +24,8 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri, resolve_reference, 
 
 EMBEDDING_SUFFIXES = (".pt", ".safetensors", ".npy", ".pkl")
 INPUTS = ("input_video", "input_videos", "input_frames")
+#: Columns that have a value a camera, or may have.
+BY_CAMERA = ("input_videos", "input_frames", "control_videos")
 PARAMETERS = (
     "num_conditional_frames",
     "views",
@@ -89,8 +91,20 @@ def reference(path: Any, base: str, out: str, where: str) -> str:
     if uri.startswith(folder.rstrip("/") + "/"):
         return uri[len(folder.rstrip("/")) + 1 :]
     if scheme_of(uri) == "file" and scheme_of(folder) != "file":
-        raise ManifestError(f"{where}: {uri} is a local file, which a manifest at {out} cannot name: upload it first")
+        raise ManifestError(f"{where}: {uri} is a local file, which a manifest at {out} cannot name: upload it first "
+                            "(`--base` says where to)")  # fmt: skip
     return uri
+
+
+def references(top: str, base: str | None, out: str) -> Callable[[str, str], str]:
+    """(URI of a file in the folder `top`, where) -> how the manifest `out` names it: in `base` instead, if that is
+    given, where the same folder lies or will lie for the job."""
+
+    def named(uri: str, where: str) -> str:
+        moved = uri if base is None else f"{normalise_uri(base).rstrip('/')}{uri[len(top.rstrip('/')) :]}"
+        return reference(moved, "", out, where)
+
+    return named
 
 
 def with_references(row: dict[str, Any], base: str, out: str, where: str) -> dict[str, Any]:
@@ -130,6 +144,7 @@ def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | N
     illegal or repeated, values of different types in a column, and rows that no model would take.
     """
     _check_ids(drafts)
+    _check_numbers(drafts)
     rows = [draft.columns for draft in drafts]
     if any(isinstance(row.get("prompt"), list) for row in rows):  # a column has one type: a list of one is a string
         rows = [{**row, "prompt": [row["prompt"]] if isinstance(row.get("prompt"), str) else row.get("prompt")}
@@ -165,11 +180,17 @@ def _check_ids(drafts: Sequence[Draft]) -> None:
         except ManifestError as error:
             raise ManifestError(f"{draft.where}: {error}") from None
         if row_id in seen:
-            raise ManifestError(
-                f"rows {seen[row_id]} and {index} both have the id {row_id!r}: {drafts[seen[row_id]].where} and "
-                f"{draft.where}"
-            )
+            raise ManifestError(f"{drafts[seen[row_id]].where} and {draft.where} both have the id {row_id!r}")
         seen[row_id] = index
+
+
+def _check_numbers(drafts: Sequence[Draft]) -> None:
+    """JSON says numbers without quotes."""
+    for draft in drafts:
+        for name, found in draft.columns.items():
+            if is_number(name) and isinstance(found, str | bool):
+                expected = "an integer" if is_whole(name) else "a number"
+                raise ManifestError(f"{draft.where}: `{name}` is {found!r}, expected {expected}")
 
 
 def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:
