@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.job_runs import write_manifest
+from support.pages import shown_to
 from support.paths import ROOT
 
 import cosmos_ray
@@ -68,7 +69,7 @@ def _is_import(node: ast.AST) -> bool:
 
 @pytest.mark.slow
 def test_the_model_runs_without_ray_as_shown(tmp_path: Path) -> None:
-    (block,) = [block for block in _blocks("python") if "Generator.load" in block]
+    (block,) = shown_to(__file__, "test_the_model_runs_without_ray_as_shown")
     found = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", block]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=found)
@@ -112,12 +113,13 @@ def test_the_first_screen_works_in_a_bare_environment(tmp_path: Path) -> None:
         ):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
+    (shown,) = shown_to(__file__, "test_the_first_screen_works_in_a_bare_environment")
     packages = [path for path in sys.path if path.endswith("site-packages")]
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": ":".join(packages)}
     kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "VIRTUAL_ENV")}
     path = f"{Path(sys.base_prefix, 'bin')}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-e", "-c", _blocks("bash")[0] + "\ntype cosmos-ray"],
+        ["bash", "-e", "-c", shown + "\ntype cosmos-ray"],
         cwd=tmp_path, env=kept | offline | {"PATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -129,7 +131,7 @@ def test_the_first_screen_works_in_a_bare_environment(tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_the_job_runs_from_python_as_shown(tmp_path: Path) -> None:
     """In a folder that has the manifest which the example names, of a clip that takes one view and one step."""
-    (block,) = [block for block in _blocks("python") if "GenerateConfig" in block]
+    (block,) = shown_to(__file__, "test_the_job_runs_from_python_as_shown")
     write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "a street", "n_views": 1, "num_steps": 1}])
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path, env=environment)

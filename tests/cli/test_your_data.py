@@ -9,17 +9,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.manifests import clips, put
+from support.pages import commands_of, shown_to
 from support.paths import ROOT
 
 from cosmos_ray.clip.encode import encode_jpeg, encode_mp4
 from cosmos_ray.manifest.cameras import camera_names
 
 PAGE = (ROOT / "docs" / "your-data.md").read_text()
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 NVIDIA = ("camera_front_wide_120fov", "camera_rear_tele_30fov")
 WAYMO = ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "SIDE_LEFT", "SIDE_RIGHT")
 #: Of each manifest: how many rows, and cameras of each.
@@ -100,7 +101,7 @@ def _nuscenes(root: Path, picture: bytes) -> None:
 def test_every_command_of_the_page_does_what_it_says(folder: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     said = ""
-    for block in BLOCKS:
+    for block in shown_to(__file__, "test_every_command_of_the_page_does_what_it_says"):
         done = subprocess.run(
             ["bash", "-e", "-c", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -115,3 +116,14 @@ def test_every_command_of_the_page_does_what_it_says(folder: Path) -> None:
     assert found["rows"][1].prompts == ("A road, by day",)
     inputs = [uri for made in found.values() for clip in made for uri in (*clip.inputs, *sum(clip.frames, ()))]
     assert all(Path(uri).exists() for uri in inputs)
+
+
+def test_a_table_sweeps_settings_as_shown(cosmos_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip for every combination, each with its own guidance and steps."""
+    monkeypatch.chdir(tmp_path)
+    table, commands = shown_to(__file__, "test_a_table_sweeps_settings_as_shown")
+    exec(table, {})
+    planned, listed = (cosmos_ray(*words[1:]) for words in commands_of(commands))
+    assert "6 clips" in planned.out
+    made = [json.loads(line) for line in listed.out.splitlines()]
+    assert {(one["guidance"], one["num_steps"]) for one in made} == {(g, n) for g in (1, 3, 7) for n in (10, 35)}

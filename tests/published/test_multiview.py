@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.pages import commands_of, shown_to
 from support.paths import ROOT
 
 from cosmos_ray.clip.encode import encode_mp4
@@ -228,10 +229,13 @@ def test_a_bad_batch_file_says_what_is_wrong(tmp_path: Path, content: str, reaso
 @pytest.mark.ray
 @pytest.mark.slow
 def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> None:
-    """Two ranks, seven views, from the guide's own command line."""
+    """README's command line, but for the fake model: two ranks, seven views."""
     (tmp_path / "caption.txt").write_text("A street.\n")
-    flags = ("--num_gpus", "2", "--input_path", "drive.mp4", "--prompt", "caption.txt", "--disable_prompt_refiner")
-    more = ("--negative_prompt", "Ugly.", "--save_path", "output/clip.mp4")
+    (tmp_path / "drive.mp4").rename(tmp_path / "video.mp4")
+    (shown,) = shown_to(__file__, "test_one_clip_stacked_and_again_without_work")
+    ((python, script, *flags),) = commands_of(shown)
+    assert (python, script) == ("python", "jobs/multiview.py")
+    more = (*FAKE, "--num_gpus", "2", "--disable_prompt_refiner", "--negative_prompt", "Ugly.")
     done = run_script(tmp_path, *flags, *more)
     assert done.returncode == 0, done.stderr
     stacked = decode_mp4(tmp_path / "output" / "clip.mp4")
