@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.errors import UsageError
 
 #: How two answers become one, w being the row's guidance. `beyond_caption`: caption + w (caption - other).
 #: `from_other`: other + w (caption - other), so that 0 is the negative prompt alone and 1 is no guidance.
@@ -26,8 +28,9 @@ class Family:
     text_encoder: what makes embeddings of captions. empty_text: what is encoded for a view without a caption; None:
     nothing, such a view has no text, and its window is zeros. negative_everywhere: with a caption a view, the negative
     prompt is every view's; else it is the captioned one's. no_negative: what is weighed against is raw text of zeros.
-    solver: `ab2`, second-order Adams-Bashforth from noise of 200, and one evaluation more for the clean clip; or
-    `unipc`, UniPC of a rectified flow, from noise as it is drawn.
+    solver: `ab2`, second-order Adams-Bashforth from noise of 200, and one evaluation more for the clean clip; `unipc`,
+    UniPC of a rectified flow, from noise as it is drawn; or `unipc-noise`, UniPC on the noise levels of `ab2`.
+    exponent: of these levels: the larger, the more of them are low.
     guidance: how the evaluations under the caption and under the negative prompt are weighed.
     state: names of the tensors that a run between two steps consists of, beside its step.
     takes: which frames of an input a clip starts from, at the row's rate. fit: what is done to pictures of another
@@ -45,7 +48,8 @@ class Family:
     empty_text: str | None = None
     negative_everywhere: bool = False
     no_negative: bool = False
-    solver: Literal["ab2", "unipc"] = "ab2"
+    solver: Literal["ab2", "unipc", "unipc-noise"] = "ab2"
+    exponent: float = 7.0
     guidance: GuidanceForm = "beyond_caption"
     state: tuple[str, ...] = ("sample", "previous_x0")
     takes: Literal["last", "first"] = "last"
@@ -60,6 +64,21 @@ class Family:
         """How often a clip of so many steps is looked at by the network, once under each text."""
         return num_steps + 1 if self.solver == "ab2" else num_steps
 
+    def solved_by(self, approximations: Approximations) -> Family:
+        """With the solver and the schedule that a job has chosen. UsageError where there is nothing to choose."""
+        if approximations.solver == approximations.schedule == "published":
+            return self
+        if self.solver != "ab2":
+            name = "solver" if approximations.solver != "published" else "schedule"
+            raise UsageError(
+                f"sampling.{name}: found `{getattr(approximations, name)}`; models of the family {self.name} have one "
+                "solver and one schedule, expected `published`"
+            )
+        exponent = EXPONENTS[approximations.schedule]
+        if approximations.solver == "published":
+            return replace(self, exponent=exponent)
+        return replace(self, exponent=exponent, solver="unipc-noise", state=UNIPC_STATE)
+
     def frames(self, chunk_frames: int, num_chunks: int) -> int:
         """Of a view of so many chunks: each later one begins with a frame of the one before."""
         return num_chunks * (chunk_frames - 1) + 1
@@ -68,6 +87,11 @@ class Family:
         """Whether there is a second text for guidance to weigh against."""
         return self.no_negative or bool(negative_prompt)
 
+
+#: What UniPC goes on from.
+UNIPC_STATE = ("sample", "corrected", "previous_x0", "earlier_x0")
+#: Of noise levels, by a schedule's name.
+EXPONENTS = {"published": 7.0, "karras9": 9.0, "karras12": 12.0}
 
 PREDICT2 = Family("predict2-multiview")
 
@@ -78,7 +102,7 @@ PREDICT25 = Family(
     negative_everywhere=True,
     solver="unipc",
     guidance="from_other",
-    state=("sample", "corrected", "previous_x0", "earlier_x0"),
+    state=UNIPC_STATE,
     takes="first",
     fit="stretch",
     fps=30,

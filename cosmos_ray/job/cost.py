@@ -96,7 +96,7 @@ def estimates(
         found.append(
             Estimate(
                 gang_size=size,
-                is_measured=bundle.recipe == _MEASURED_FAMILY
+                is_measured=bundle.recipe.name == _MEASURED_FAMILY.name
                 and size in MEASURED[gpu].call_s
                 and approximations.attention == "exact",
                 clip_seconds=total_s / clips,

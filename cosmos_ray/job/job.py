@@ -126,9 +126,7 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Dis
 def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
     check_ffmpeg()
-    bundle = bundle_of(config).with_numerics(config.sampling.numerics)
-    bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
-    bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
+    bundle = bundle_of(config)
     problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
     if problems:
         raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))

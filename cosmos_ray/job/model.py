@@ -9,10 +9,14 @@ from cosmos_ray.models.bundle.derive import with_dit
 
 
 def bundle_of(config: GenerateConfig) -> Bundle:
-    """The bundle that `model` names, with the network of the checkpoint `dit`, if there is one. Raises UsageError."""
+    """The bundle that `model` names, with the network of the checkpoint `dit`, if there is one, and all else that the
+    settings change about it. Raises UsageError."""
     bundle = load_bundle(config.model)
     if config.dit is not None:
-        return with_dit(bundle, config.dit, config.ema)
-    if config.ema:
+        bundle = with_dit(bundle, config.dit, config.ema)
+    elif config.ema:
         raise UsageError("ema: found true without dit, expected a checkpoint (`--set model.dit=FILE`)")
-    return bundle
+    bundle = bundle.with_numerics(config.sampling.numerics)
+    bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
+    bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
+    return bundle.solved_by(config.sampling.approximations)

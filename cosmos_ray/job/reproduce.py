@@ -132,9 +132,7 @@ def _model_of(sidecar: dict[str, Any]) -> str:
 
 
 def _check_model(config: GenerateConfig, sidecar: dict[str, Any]) -> None:
-    bundle = bundle_of(config).with_numerics(config.sampling.numerics)
-    bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
-    bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
+    bundle = bundle_of(config)
     if bundle.fingerprint != sidecar["model"]["fingerprint"]:
         raise UsageError(
             f"model {config.model} is not the one that made the clip: found fingerprint {bundle.fingerprint}, expected "

@@ -65,8 +65,8 @@ class AdamsBashforth:
 
     reads_noise = False
 
-    def __init__(self, num_steps: int) -> None:
-        self._sigmas = sigma_schedule(num_steps)
+    def __init__(self, num_steps: int, exponent: float = 7.0) -> None:
+        self._sigmas = sigma_schedule(num_steps, order=exponent)
         self.passes = num_steps + 1
 
     def start(self, noise_VlP: Tensor) -> dict[str, Tensor]:

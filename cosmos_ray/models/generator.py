@@ -65,7 +65,7 @@ class Generator:
         seconds: where those of each part are put down, if they are wanted. UsageError for what cannot run here: a gang
         of this size, 8-bit attention.
         """
-        bundle = bundle.with_numerics(numerics)
+        bundle = bundle.with_numerics(numerics).solved_by(approximations)
         check_world_size(bundle, parallel.world_size)
         dtype = NUMERICS_DTYPE[bundle.numerics]
         approximations.check_blocks(bundle.network.num_blocks)

@@ -32,6 +32,7 @@ from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.models.unipc import UniPC
+from cosmos_ray.models.unipc_noise import NoiseUniPC
 
 __all__ = [
     "SIGMA_CONDITIONAL", "SIGMA_MAX", "Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "guide",
@@ -95,7 +96,13 @@ class Solver(Protocol):
 
 
 def solver_of(family: Family, num_steps: int) -> Solver:
-    return AdamsBashforth(num_steps) if family.solver == "ab2" else UniPC(num_steps)
+    match family.solver:
+        case "ab2":
+            return AdamsBashforth(num_steps, family.exponent)
+        case "unipc":
+            return UniPC(num_steps)
+        case "unipc-noise":
+            return NoiseUniPC(num_steps, family.exponent)
 
 
 def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -35,6 +35,9 @@ def test_each_approximation_has_keys_of_its_own() -> None:
     chosen: list[dict[str, object]] = [
         {},
         {"guidance_interval": [0.0, 0.5]},
+        {"solver": "unipc"},
+        {"schedule": "karras9"},
+        {"solver": "unipc", "schedule": "karras9"},
         {"attention": "fp8"},
         {"attention": "fp8", "fp8_interval": [0.2, 0.9]},
         {"attention": "fp8", "fp8_exact_blocks": []},

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.paths import ROOT
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.family import PREDICT2
 from cosmos_ray.job.cost import (
     MEASURED,
     ClipGroup,
@@ -140,6 +141,8 @@ def test_approximations_save_what_they_leave_out(bundle: Bundle) -> None:
     assert exact_calls(GROUP, EXACT) == 72
     assert exact_calls(GROUP, Approximations(guidance_interval=(0, 0.6))) == 36 + 22  # of 36 evaluations
     assert exact_calls(replace(GROUP, guided=False), Approximations(guidance_interval=(0, 0.6))) == 36
+    solver = Approximations(solver="unipc")
+    assert exact_calls(replace(GROUP, num_steps=21), solver, PREDICT2.solved_by(solver)) == 42
     everywhere = Approximations(attention="fp8", fp8_interval=(0, 1))
     assert exact_calls(GROUP, everywhere) == pytest.approx(72 * 21.97 / 26.16)  # benchmarks/results/2026-11-25-step.md
     by_default = exact_calls(GROUP, Approximations(attention="fp8"))

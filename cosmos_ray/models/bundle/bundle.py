@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
@@ -156,6 +157,7 @@ class Bundle(Strict):
     _root: str = PrivateAttr(default="")
     _built_in: str = PrivateAttr(default="")  # whose folder it is, where that is not the name's
     _dit_root: str | None = PrivateAttr(default=None)
+    _recipe: Family | None = PrivateAttr(default=None)  # where a job has chosen another solver
 
     @model_validator(mode="after")
     def _check(self) -> Bundle:
@@ -194,7 +196,7 @@ class Bundle(Strict):
     @property
     def recipe(self) -> Family:
         """All that its kind of model does in its own way."""
-        return FAMILIES[self.family]
+        return self._recipe or FAMILIES[self.family]
 
     @property
     def root(self) -> str:
@@ -261,6 +263,13 @@ class Bundle(Strict):
         if self.recipe.text_encoder != "reason1":
             raise UsageError(f"sampling.camera_prefix: model `{self.name}` was not trained with it")
         return self.model_copy(update={"sampling": self.sampling.model_copy(update={"camera_prefix": is_on})})
+
+    def solved_by(self, approximations: Approximations) -> Bundle:
+        """The same bundle with the solver and schedule that a job has chosen, which its fingerprint does not tell:
+        what was chosen goes into a clip's key by itself. UsageError where there is nothing to choose."""
+        solved = self.model_copy()
+        solved._recipe = FAMILIES[self.family].solved_by(approximations)
+        return solved
 
     @property
     def is_random(self) -> bool:
