@@ -1,6 +1,7 @@
-"""Two ranks of a gang, where one of them has something that the other has not. Real processes that talk over gloo.
+"""Two ranks of a gang, where one of them has something that the other has not.
 
-They are a group beside a third process that takes no part, so that nothing can go over the group of all by mistake.
+They are threads, whose collectives know no group but their own; and real processes that talk over gloo, a group beside
+a third process that takes no part, so that nothing can go over the group of all by mistake.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 import torch.distributed as dist
 from support.networks import caption, given_qkv, small_network
 from support.ranks import run_ranks
+from support.thread_ranks import run_threads
 
 from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.errors import RowError
@@ -21,15 +23,15 @@ from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT
 from cosmos_ray.models.parallel import ContextParallel, attend_over_ranks, gather_all, gather_views_to_owners, shard
 
-pytestmark = pytest.mark.slow
-
 GRID = Grid(views=3, frames=3, height=2, width=4)
 RANKS = 2
 
 
-@pytest.fixture(scope="module")
-def on_ranks() -> list[dict[str, Any]]:
+@pytest.fixture(scope="module", params=["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def on_ranks(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """What each of the gang's ranks found, made once for all tests."""
+    if request.param == "threads":
+        return run_threads(RANKS, found_by)
     outsider, *found = run_ranks(1 + RANKS, be_rank)
     assert outsider == {}
     return found
@@ -37,9 +39,10 @@ def on_ranks() -> list[dict[str, Any]]:
 
 def be_rank(world: ContextParallel) -> dict[str, Any]:
     group = dist.new_group(list(range(1, 1 + RANKS)))
-    if world.rank == 0:
-        return {}
-    parallel = ContextParallel(world.rank - 1, RANKS, group)
+    return found_by(ContextParallel(world.rank - 1, RANKS, group)) if world.rank else {}
+
+
+def found_by(parallel: ContextParallel) -> dict[str, Any]:
     return {
         "failure": with_nan_on_the_last_rank(parallel),
         "velocity": velocity(parallel),

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.ranks import run_ranks
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
@@ -156,27 +155,6 @@ def test_a_gang_size_that_does_not_fit_is_refused(name):
 
 
 # --- the real one ----------------------------------------------------------------------------------------------------
-
-
-def share_on_rank(parallel, embedded: ClipRequest) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    generator = Generator.load(short("tiny"), parallel=parallel)
-    assert (generator.text_encoder is not None) == (parallel.rank == 0)
-    latents = generator.denoise(embedded)
-    return latents.numpy(), generator.decode(generator.collect(latents))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_conditional_frames", [0, 5])
-def test_two_ranks_make_the_clip_that_one_makes(tiny, num_conditional_frames):
-    embedded = tiny.embed(request(3, num_conditional_frames, num_steps=3))
-    alone = tiny.denoise(embedded).numpy()
-    (first, frames_0), (second, frames_1) = run_ranks(2, share_on_rank, embedded)
-    assert np.abs(np.concatenate([first, second], axis=1) - alone).max() < 1e-4
-    assert list(frames_0) == ["front_wide", "rear_right"]
-    assert list(frames_1) == ["cross_right"]
-    clip = tiny.decode(torch.from_numpy(alone))
-    for view, frames in (frames_0 | frames_1).items():
-        assert np.abs(frames.astype(int) - clip[view]).max() <= 1
 
 
 def test_latents_that_are_not_finite_are_a_fault_of_the_model(tiny):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from support.networks import caption, small_network
-from support.ranks import run_ranks
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.errors import RowError
@@ -83,21 +82,6 @@ def test_the_network_is_told_which_cameras_they_are() -> None:
 def test_a_subset_in_rig_order_without_gaps_is_the_clip_of_so_many_views(tiny: Generator) -> None:
     named, counted = (tiny.generate(request(*VIEWS[:2], chosen_views=chosen)) for chosen in (VIEWS[:2], ()))
     assert all(np.array_equal(named[view], counted[view]) for view in VIEWS[:2])
-
-
-def frames_on_rank(parallel: ContextParallel, embedded: ClipRequest) -> dict[str, np.ndarray]:
-    generator = Generator.load(load_bundle("tiny").model_copy(update={"state_t": 2}), parallel=parallel)
-    return generator.generate(embedded)
-
-
-@pytest.mark.slow
-def test_each_rank_of_a_gang_names_the_views_that_it_owns(tiny: Generator) -> None:
-    asked = tiny.embed(request("front_tele", "rear", "cross_right"))
-    alone = tiny.generate(asked)
-    first, second = run_ranks(2, frames_on_rank, asked)
-    assert (tuple(first), tuple(second)) == (("front_tele", "cross_right"), ("rear",))
-    for view, frames in (first | second).items():
-        assert np.abs(frames.astype(int) - alone[view]).max() <= 1, view
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 import torch
 from support.networks import given_qkv
-from support.ranks import run_ranks
+from support.thread_ranks import run_threads
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -134,7 +134,7 @@ def _on_a_rank(parallel: ContextParallel) -> Tensor:
 def test_a_gang_rounds_as_one_rank_does() -> None:
     """It rounds after the exchange, so that all ranks' tokens share their head's scales and means."""
     alone = _on_a_rank(ContextParallel())
-    together = torch.cat(run_ranks(2, _on_a_rank), dim=1)
+    together = torch.cat(run_threads(2, _on_a_rank), dim=1)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
 
 
