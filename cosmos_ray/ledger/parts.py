@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -70,23 +71,20 @@ def replaced_paths(parts: Iterable[Part]) -> frozenset[str]:
 def open_part(storage: Storage, path: str) -> pq.ParquetFile:
     """Raises FileNotFoundError, and CosmosRayError for a file that is damaged."""
     fs, full = filesystem_of(storage.uri_of(path))
-    try:
+    with damage_named(storage, path):
         # Only what is asked for is fetched: a part has 40 MB, the columns that most readers want a tenth of that.
         return retrying(
             lambda: pq.ParquetFile(fs.open(full, "rb", cache_type="none"), pre_buffer=True), f"reading {path}"
         )
-    except pa.ArrowInvalid as error:
-        raise _damaged(storage, path, error) from error
 
 
 def read_columns(storage: Storage, parts: Sequence[Part], columns: list[str]) -> list[pa.Table]:
     """These columns of each part, in its order."""
 
     def read(part: Part) -> pa.Table:
-        try:
-            return open_part(storage, part.path).read(columns, use_threads=False)
-        except pa.ArrowInvalid as error:
-            raise _damaged(storage, part.path, error) from error
+        file = open_part(storage, part.path)
+        with damage_named(storage, part.path):
+            return file.read(columns, use_threads=False)
 
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, parts))
@@ -96,7 +94,9 @@ def row_groups(storage: Storage, part: Part) -> Iterator[pa.Table]:
     """The part's rows, some thousands at a time."""
     file = open_part(storage, part.path)
     for number in range(file.num_row_groups):
-        yield with_all_columns(file.read_row_group(number), PART_SCHEMA)
+        with damage_named(storage, part.path):
+            group = file.read_row_group(number)
+        yield with_all_columns(group, PART_SCHEMA)
 
 
 def write_part(storage: Storage, epoch: int, tables: Iterable[pa.Table], replaces: Iterable[str] = ()) -> str:
@@ -138,6 +138,21 @@ def _read_footer(storage: Storage, path: str) -> Part:
         raise _damaged(storage, path, error) from error
     rows = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     return Part(path, rows, replaces, written)
+
+
+@contextmanager
+def damage_named(storage: Storage, path: str) -> Iterator[None]:
+    """CosmosRayError for a part that is damaged. Parquet complains of some damage in the words of a store that is out:
+    if the store then gives the file's bytes, it is the file."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise _damaged(storage, path, error) from error
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        storage.read(path)
+        raise _damaged(storage, path, error) from error
 
 
 def _damaged(storage: Storage, path: str, error: Exception) -> CosmosRayError:

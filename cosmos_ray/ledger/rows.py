@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.ledger.parts import open_part
+from cosmos_ray.ledger.parts import damage_named, open_part
 from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, records_of, with_all_columns
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.store.storage import Storage
@@ -56,7 +56,9 @@ class RecordReader:
             self._cache.move_to_end(number)
         else:
             part, inside = self._groups[number]
-            group = open_part(self._storage, part.path).read_row_group(inside, columns=RECORDS.names)
+            file = open_part(self._storage, part.path)
+            with damage_named(self._storage, part.path):
+                group = file.read_row_group(inside, columns=RECORDS.names)
             self._cache[number] = with_all_columns(group, RECORDS)
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)

@@ -6,8 +6,11 @@ Owners that are killed or put to sleep are real processes. Each test runs on a l
 from __future__ import annotations
 
 import json
+import os
 import queue
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -264,6 +267,23 @@ def test_a_farewell_that_cannot_be_stored_is_no_error(
     monkeypatch.setattr(Storage, "write", fail)
     lease.release()
     assert "could not be released: the store is out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("config", "lead"), [(None, ""), ("{}", ""), ('{"metadata": {"job_submission_id": "raysubmit_7"}}', "raysubmit_7-")]
+)
+def test_an_owner_is_called_after_its_submission_machine_and_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str | None, lead: str
+) -> None:
+    """What `status` says on another machine: where to look. No two owners have one name."""
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    if config is not None:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
+    leases = [take(Storage(str(tmp_path / name))) for name in ("a", "b")]
+    for lease in leases:
+        lease.release()
+        assert re.fullmatch(rf"{lead}{re.escape(socket.gethostname())}-{os.getpid()}-[0-9a-f]{{12}}", lease.owner)
+    assert leases[0].owner != leases[1].owner
 
 
 def test_the_times_that_pages_promise() -> None:

@@ -40,6 +40,7 @@ def test_a_run_comes_back_as_it_was_opened(manifest: str, output: Storage) -> No
         {"numerics": "float32"},
         {"sampling": {**asdict(DEFAULTS), "num_steps": 3}},
         {"approximations": {"guidance_interval": [0.0, 0.5]}},
+        {"inputs": {"rate": "as_is"}},
         {"manifest": "s3://elsewhere/m.parquet", "manifest_sha256": "0" * 64},
     ],
     ids=lambda change: next(iter(change)),

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cosmos_ray.cli.main import app
+from cosmos_ray.errors import LeaseLost
+from cosmos_ray.ledger import tidy
 from cosmos_ray.ledger.layout import REPRODUCED, RUN
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record, record_path
@@ -77,6 +79,49 @@ def test_clean_removes_what_no_newest_record_refers_to(storage: Storage) -> None
     assert clean(storage).objects == 0
 
 
+def test_clean_tells_clips_and_attempts_apart_whose_names_begin_the_same(storage: Storage) -> None:
+    """Attempt 1 from attempt 10, `a` from `ab` and `a.1`, and an id's dots from those of a mark's or a step's name."""
+    kept = [commit(storage, name, attempt=1) for name in ("a", "a.1", "ab")]
+    left = ["clips/a/10/rear.mp4", "clips/a.1/11/rear.mp4", "clips/a-b/1/rear.mp4"]
+    left += [f"_cosmos_ray/steps/{name}.{'0' * 32}.safetensors" for name in ("a", "a.1")]
+    left += ["_cosmos_ray/attempts/a.2", "_cosmos_ray/attempts/a.1.12"]
+    stays = [f"_cosmos_ray/steps/{name}.{'0' * 32}.safetensors" for name in ("b", "a.2", "a.1.1")]
+    stays += ["_cosmos_ray/attempts/b.1", "_cosmos_ray/attempts/a.2.1"]
+    for path in left + stays:
+        storage.write(path, b"x")
+    clean(storage)
+    ledger = {record_path(record.id, 0) for record in kept}
+    assert everything(storage) == {path for record in kept for path in files_of(record)} | set(stays) | ledger
+
+
+def test_who_lost_the_output_removes_nothing(tmp_path: Path) -> None:
+    """Another owner's attempt may be the one that counts."""
+    storage = Storage(str(tmp_path))
+    record = commit(storage, "a", attempt=2)
+    storage.write("clips/a/1/rear.mp4", b"of the next owner")
+    storage.write("_cosmos_ray/lease/00000002.json", b"{}")
+    with pytest.raises(LeaseLost):
+        remove_other_attempts(storage, record, epoch=1)
+    assert storage.exists("clips/a/1/rear.mp4")
+    remove_other_attempts(storage, record, epoch=2)
+    assert not storage.exists("clips/a/1/rear.mp4")
+
+
+def test_a_store_that_is_out_leaves_files_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Storage(str(tmp_path))
+    record = commit(storage, "a", attempt=2)
+    storage.write("clips/a/1/rear.mp4", b"cut off")
+
+    def is_out(path: str) -> None:
+        raise OSError("503")
+
+    monkeypatch.setattr(storage, "delete", is_out)
+    remove_other_attempts(storage, record, epoch=1)
+    assert "a: files of other attempts are left: 503" in caplog.text
+
+
 def test_clean_removes_files_that_were_not_put_in_place(tmp_path: Path) -> None:
     """What a writer leaves that is killed in the middle."""
     storage = Storage(str(tmp_path))
@@ -99,6 +144,26 @@ def test_files_that_are_not_as_recorded_are_found(storage: Storage, harm: str) -
     ((clip_id, fault),) = damaged(storage)
     assert clip_id == "b" != whole.id
     assert path in fault
+
+
+@pytest.mark.parametrize("batch", [1, 2, 512])
+def test_every_file_of_every_clip_is_looked_at_the_sidecar_too(
+    tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some clips at a time; not of clips that failed or that are opened again already."""
+    monkeypatch.setattr(tidy, "_BATCH", batch)
+    storage = Storage(str(tmp_path))
+    records = [commit(storage, f"c{number}", attempt=1) for number in range(5)]
+    commit(storage, "failed", attempt=1, status="failed")
+    spoilt = [records[0].files[0].path, records[3].files[1].path, records[4].sidecar.path]  # type: ignore[union-attr]
+    for path in spoilt:
+        storage.write(path, b"?")
+    found = list(damaged(storage))
+    named = dict(zip(("c0", "c3", "c4"), spoilt, strict=True))
+    assert {name: fault.partition(":")[0] for name, fault in found} == named
+    assert len(found) == 3
+    Ledger(storage).redo(["c0", "c4"])
+    assert [name for name, _ in damaged(storage)] == ["c3"]
 
 
 def test_a_damaged_record_is_no_outcome(storage: Storage) -> None:
