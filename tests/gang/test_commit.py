@@ -13,7 +13,7 @@ import pytest
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import VIEWS, ClipRequest
-from cosmos_ray.config import GangConfig
+from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.errors import LeaseLost
 from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
 from cosmos_ray.gang.prepare import InputFile, Prepared
@@ -155,6 +155,16 @@ def test_a_sidecar_says_how_a_clip_was_made(output: Watched) -> None:
     versions = found["versions"]
     assert (versions["python"], versions["cosmos-ray"]) == (platform.python_version(), VERSION)
     assert {"torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmpeg"} <= set(versions)
+
+
+def test_what_was_doubtful_and_how_inputs_were_taken_is_with_the_clip(output: Watched) -> None:
+    """In its record, from which the index has it, and beside it; of rules only those that are not the family's own."""
+    spec = spec_of(output, inputs=InputsConfig(rate="as_is", fit="crop"))
+    record = commit_clip(output, spec, made(output, warnings=("rear: cropped", "caption cut")))
+    assert record.warnings == ("rear: cropped", "caption cut")
+    found = json.loads(output.read("clips/a/1/clip.json"))
+    assert found["warnings"] == ["rear: cropped", "caption cut"]
+    assert found["input_rules"] == {"rate": "as_is"}
 
 
 def test_a_clip_without_negative_prompt_takes_one_call_a_step(output: Watched) -> None:

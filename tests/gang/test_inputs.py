@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +197,108 @@ def test_the_stores_of_all_inputs_are_asked_whether_they_are_back(monkeypatch: p
         out = {path}
         assert not inputs_answer(clip, source, 1.5)
     assert inputs_answer(Clip("t", "t"), source, 1.5), "it has none"
+
+
+# --- before anything is asked of a store -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://bucket", "a file, not a folder"),
+        ("s3://bucket/", "a file, not a folder"),
+        ("s3://bucket/" + "x" * 1025, "it is too long"),
+        ("s3://bucket/" + "é" * 513, "it is too long"),
+    ],
+    ids=["bucket", "its root", "1025 bytes", "1026 bytes of UTF-8"],
+)
+def test_names_that_no_object_has_are_the_rows_fault_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, expected: str
+) -> None:
+    monkeypatch.setattr(inputs, "fetch_to_file", refuse)
+    monkeypatch.setattr(inputs, "stat_of", refuse)
+    for ask in (lambda: fetch(tmp_path, uri), lambda: check_size("c", uri, 1)):
+        with pytest.raises(RowError, match=expected):
+            ask()
+
+
+def refuse(*_: object) -> Stat:
+    raise AssertionError("a store was asked")
+
+
+def test_the_longest_name_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1024 bytes of the name, whatever stands before them."""
+
+    def found(_: str, path: Path, __: int) -> Stat:
+        path.write_bytes(b"there")
+        return Stat(5, "v")
+
+    monkeypatch.setattr(inputs, "fetch_to_file", found)
+    assert fetch(tmp_path, "s3://bucket/" + "x" * 1024) == [b"there"]
+
+
+def test_an_object_that_says_it_is_archived_is_read_to_see_whether_it_was_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(inputs, "read_bytes", lambda *at: asked.append(at) or b"x")  # type: ignore[func-returns-value]
+    for is_archived, reads in ((False, []), (True, [("s3://b/a.mp4", 0, 1)])):
+        monkeypatch.setattr(inputs, "stat_of", lambda _, said=is_archived: Stat(7, "v", said))
+        assert inputs.input_size("c", "s3://b/a.mp4") == 7
+        assert asked == reads
+
+    def refused(*_: object) -> bytes:
+        raise archived()
+
+    monkeypatch.setattr(inputs, "read_bytes", refused)
+    with pytest.raises(RowError, match="it lies in an archive"):
+        inputs.input_size("c", "s3://b/a.mp4")
+
+
+@pytest.mark.parametrize(("size", "in_parts"), [(99, False), (100, True), (200, True), (201, False)])
+def test_videos_of_some_size_are_read_in_parts_and_larger_ones_than_any_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, in_parts: bool
+) -> None:
+    """Beyond the largest it is the whole fetch that says how large."""
+    monkeypatch.setattr(inputs, "LARGE", 100)
+    monkeypatch.setattr(inputs, "MAX_BYTES", 200)
+    monkeypatch.setattr(inputs, "stat_of", lambda _: Stat(size, "v"))
+    monkeypatch.setattr(inputs.PartFile, "lay", lambda self: True)
+    monkeypatch.setattr(inputs, "_fetch", lambda place, path: (path, Stat(size, "whole")))
+    ((found, stat),) = inputs.fetch_videos("input_video", ["s3://b/a.mp4"], tmp_path)
+    assert isinstance(found, inputs.PartFile) == in_parts
+    assert stat.version == ("v" if in_parts else "whole")
+    assert inputs._read_before == ({"s3://b": "s3://b/a.mp4"} if in_parts else {})
+
+
+def test_one_that_cannot_be_read_in_parts_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "LARGE", 100)
+    monkeypatch.setattr(inputs, "stat_of", lambda _: Stat(100, "v"))
+    monkeypatch.setattr(inputs.PartFile, "lay", lambda self: False)
+    monkeypatch.setattr(inputs, "_fetch", lambda place, path: (path, Stat(100, "whole")))
+    ((found, stat),) = inputs.fetch_videos("input_video", ["s3://b/a.mp4"], tmp_path)
+    assert (found, stat.version) == (tmp_path / "0.input", "whole")
+
+
+def test_an_objects_own_word_is_no_witness_and_neither_is_another_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that was read a moment ago and is forbidden now, nothing says whose fault it is."""
+    monkeypatch.setattr(inputs, "_answers", lambda _: True)
+    error = PermissionError("Forbidden")
+    for known in ({"s3://b": "s3://b/a.mp4"}, {"s3://other": "s3://other/x.mp4"}, {"gs://b": "gs://b/x.mp4"}):
+        monkeypatch.setattr(inputs, "_read_before", known)
+        assert own_fault(error, "s3://b/a.mp4", witness="s3://b/a.mp4") is None
+    monkeypatch.setattr(inputs, "_read_before", {"s3://b": "s3://b/x.mp4"})
+    assert own_fault(error, "s3://b/a.mp4") is not None
+
+
+def test_files_beside_it_tell_too_and_a_folder_that_cannot_be_listed_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = PermissionError("Forbidden")
+    monkeypatch.setattr(inputs, "_answers", lambda uri: uri.endswith("good.mp4"))
+    monkeypatch.setattr(inputs, "beside", lambda *_: iter(("s3://b/ill.mp4", "s3://b/good.mp4")))
+    assert own_fault(error, "s3://b/a.mp4") is not None
+
+    def forbidden(*_: object) -> Iterator[str]:
+        raise PermissionError("no listing")
+
+    monkeypatch.setattr(inputs, "beside", forbidden)
+    assert own_fault(error, "s3://b/a.mp4") is None

@@ -50,6 +50,16 @@ def test_what_an_earlier_job_left_becomes_parts_that_are_full_but_the_last(
     check(ledger.storage.uri, settled)
 
 
+def test_what_an_earlier_job_left_is_merged_with_its_parts(ledger: Ledger) -> None:
+    settled = many(2)
+    for one in settled:
+        move_records(ledger.storage, 1, table_of([one]))
+    settled += settle(ledger, *many(2, start=2))
+    compact(ledger.storage, 2, ledger.state().contents)
+    assert sizes(ledger) == [4]
+    check(ledger.storage.uri, settled)
+
+
 def test_only_parts_that_are_not_full_are_merged_and_only_when_there_are_enough(ledger: Ledger) -> None:
     settled = many(17)
     for first, count in ((0, 6), (6, 5), (11, 1)):
