@@ -28,7 +28,7 @@ from sample_drive import PALETTES, VIEWS, Scene, caption, render, scene_from_see
 from cosmos_ray.clip.encode import encode_mp4
 
 RENDERER = 1  # raise it when the same scene gives other pixels or files
-STAMP = "stamp.json"
+STAMP = ".stamp.json"
 
 _SCHEMA = pa.schema(
     [

@@ -134,5 +134,8 @@ def test_the_job_runs_from_python_as_shown(tmp_path: Path) -> None:
     (block,) = shown_to(__file__, "test_the_job_runs_from_python_as_shown")
     write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "a street", "n_views": 1, "num_steps": 1}])
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path, env=environment)
+    command = [sys.executable, "-c", block]
+    done = subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "1 ok, 0 failed" in done.stderr
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "WARNING" in line or "token" in line] == []
     assert pq.read_table(tmp_path / "out" / "index.parquet")["id"].to_pylist() == ["a"]

@@ -7,6 +7,7 @@ closed. `COSMOS_RAY_DASHBOARD=1` asks for the dashboard and the metrics, which t
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tempfile
@@ -17,6 +18,8 @@ from ray._private import ray_constants
 _ASKED_FOR = "COSMOS_RAY_DASHBOARD"
 #: Ray's name for "this machine's address is 127.0.0.1", which it has for other systems' firewalls.
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+#: Who says in each log whether a Ray that is started asks for a token.
+_OF_TOKENS = logging.getLogger("ray._private.authentication")
 _before: tuple[str | None, bool] | None = None
 
 
@@ -28,6 +31,7 @@ def close() -> dict[str, Any]:
     _before = os.environ.get(_LOOPBACK), ray_constants.ENABLE_RAY_CLUSTER
     os.environ[_LOOPBACK] = "0"  # for the processes that are started
     ray_constants.ENABLE_RAY_CLUSTER = False  # for this one, which has imported Ray
+    _OF_TOKENS.setLevel(logging.ERROR)  # nobody else reaches it, with a token or without
     no_metrics = {"_system_config": {"enable_metrics_collection": False}}
     return {"include_dashboard": False, **no_metrics, "_temp_dir": folder()}
 
@@ -39,6 +43,7 @@ def reopen() -> None:
         return
     was, ray_constants.ENABLE_RAY_CLUSTER = _before
     _before = None
+    _OF_TOKENS.setLevel(logging.NOTSET)
     if was is None:
         os.environ.pop(_LOOPBACK, None)
     else:

@@ -185,6 +185,7 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
             _write_result(storage, record, item, negative, say)
         else:
             say(f"{item.save_path}: not made ({record.failure_class}): {record.error}")
+    say(f"kept beside: {work} (an mp4 a view, sidecars, report): the same command goes on from it; it may be removed")
     if flags.benchmark:
         _say_times([records[row["id"]] for row in rows], say)
     return code

@@ -274,6 +274,8 @@ def test_write_clip_writes_seven_cameras_and_the_joined_video_once(tmp_path: Pat
         assert psnr(decode_mp4(tmp_path / "clip" / f"{view}.mp4"), frames[view]) > 24, view
         assert psnr(joined[3 * index : 3 * index + 3], frames[view]) > 24, view
     assert (tmp_path / "clip" / "caption.txt").read_text() == caption(scene) + "\n"
+    seen = {path.name for path in (tmp_path / "clip").iterdir() if path.name[0] != "."}
+    assert seen == {*(f"{view}.mp4" for view in VIEWS), "video.mp4", "caption.txt"}, "from-folder counts any other"
 
     before = (tmp_path / "clip" / "rear.mp4").stat().st_mtime_ns
     assert not write_clip(tmp_path / "clip", scene, 32, 56, num_frames=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import subprocess
@@ -57,6 +58,8 @@ def test_what_is_closed_is_opened_again_and_the_folder_is_ones_own(monkeypatch: 
     assert options["_system_config"] == {"enable_metrics_collection": False}
     assert ray_constants.ENABLE_RAY_CLUSTER is False
     assert os.environ[closed_ray._LOOPBACK] == "0"
+    of_tokens = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    assert not of_tokens.isEnabledFor(logging.WARNING)  # its notice would be in each job's log
     found = Path(options["_temp_dir"]).parent.stat()
     assert stat.S_IMODE(found.st_mode) == stat.S_IRWXU
     assert found.st_uid == os.geteuid()
@@ -64,5 +67,6 @@ def test_what_is_closed_is_opened_again_and_the_folder_is_ones_own(monkeypatch: 
     closed_ray.reopen()
     assert before == ray_constants.ENABLE_RAY_CLUSTER
     assert closed_ray._LOOPBACK not in os.environ
+    assert of_tokens.isEnabledFor(logging.WARNING)
     monkeypatch.setenv("COSMOS_RAY_DASHBOARD", "1")
     assert closed_ray.close() == {"include_dashboard": True}

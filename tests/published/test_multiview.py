@@ -254,6 +254,8 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
     assert (sidecar["guidance"], sidecar["seed"], sidecar["negative_prompt"], sidecar["fps"]) == (7, 0, "Ugly.", 10)
 
     (tmp_path / "output" / "clip.mp4").unlink()
+    assert f"kept beside: {tmp_path / 'output' / 'clip.work'}/" in done.stderr
+    assert "it may be removed" in done.stderr
     again = run_script(tmp_path, *flags, *more)
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr

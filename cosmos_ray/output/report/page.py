@@ -110,5 +110,7 @@ def _shown(value: Any) -> Any:
 
 
 def _percent_of(part: int, whole: int) -> float:
-    """0 of nothing is 0. Rounded down to a tenth, so that only all of it is 100."""
-    return int(1000 * part / whole) / 10 if whole else 0.0
+    """To a tenth; only all of it is 100, and only none of it is 0."""
+    if part in (0, whole):
+        return 100.0 if part else 0.0
+    return min(max(round(100 * part / whole, 1), 0.1), 99.9)

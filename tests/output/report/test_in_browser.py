@@ -212,7 +212,7 @@ def test_a_screen_reader_is_told_what_everything_is(page: browser.Page) -> None:
     for expected in (
         *(("heading", "cosmos_ray: out put"), ("searchbox", "search"), ("combobox", "sort by"), ("combobox", "value")),
         *(("button", "Play all views of drive-000"), ("link", "front_wide in full size"), ("article", "drive-000")),
-        *(("image", "92.3% made, 7.6% failed"), ("link", "drive-000")),
+        *(("image", "92.3% made, 7.7% failed"), ("link", "drive-000")),
     ):
         assert expected in names
     unnamed = [
