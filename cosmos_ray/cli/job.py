@@ -97,7 +97,7 @@ def plan(
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
     if as_list:
         for clip in clips:
-            print(json.dumps(clip_line(clip)))
+            print(json.dumps(clip_line(clip, bundle)))
         return
     look = None
     if inputs is not None:

@@ -30,6 +30,8 @@ _SDR = frozenset(
     {"", "bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "iec61966-2-1", "iec61966-2-4", "bt1361e"}
     | {"bt2020-10", "bt2020-12"}
 )
+#: Primaries whose colours would be seen to change, and that nobody films in.
+_FAR = frozenset({"bt470m", "film", "smpte428", "smpte431"})
 _AS_BT709 = "`ffmpeg -i FILE -vf scale=out_color_matrix=bt709 -colorspace bt709 -color_trc bt709 OUT.mp4`"
 
 
@@ -85,6 +87,8 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         conversions.append(f"{HDR[transfer]} to BT.709, white at 203 cd/m2")
     elif primaries:
         conversions.append(f"{WIDE[primaries]} primaries to BT.709")
+    elif stream.primaries in _FAR:
+        warnings.append(f"primaries {stream.primaries}, which are not converted: colours are taken for BT.709's")
     matrix, levels, transfers = _colours(stream)
     if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
         warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
@@ -118,6 +122,11 @@ def deinterlacer() -> str:
 
 
 def _refuse(stream: Stream) -> None:
+    if abs((stream.rotation + 45) % 90 - 45) > 1:
+        raise RowError(
+            f"turned by {abs(stream.rotation):g} degrees, expected a multiple of 90: "
+            "`ffmpeg -display_rotation 0 -i FILE -c copy OUT.mp4` shows it as it is stored"
+        )
     if not stream.height or not stream.width:
         raise RowError(f"damaged: the video stream ({stream.codec}) does not say how large its pictures are")
     height, width, _ = _squared(stream)

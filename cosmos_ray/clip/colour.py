@@ -26,11 +26,12 @@ _STEPS = 65536
 _TO_BT709 = {
     "bt2020": ((1.660491, -0.587641, -0.072850), (-0.124550, 1.132900, -0.008349), (-0.018151, -0.100579, 1.118730)),
     "smpte432": ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0), (-0.019638, -0.078636, 1.098274)),
+    "adobe": ((1.398356, -0.398356, 0.0), (0.0, 1.0, 0.0), (0.0, -0.042929, 1.042929)),
 }
 #: Luminance of BT.2020's primaries.
 _LUMINANCE = (0.2627, 0.6780, 0.0593)
 HDR = {"arib-std-b67": "HLG", "smpte2084": "PQ"}
-WIDE = {"bt2020": "BT.2020", "smpte432": "Display P3"}
+WIDE = {"bt2020": "BT.2020", "smpte432": "Display P3", "adobe": "Adobe RGB"}
 
 
 def to_bt709(picture_HWC: np.ndarray, transfer: str, primaries: str) -> np.ndarray:
@@ -42,6 +43,14 @@ def to_bt709(picture_HWC: np.ndarray, transfer: str, primaries: str) -> np.ndarr
     out = np.empty(picture_HWC.shape, np.uint8)
     for first in range(0, len(out), BAND):
         out[first : first + BAND] = _to_bt709(picture_HWC[first : first + BAND], transfer, primaries)
+    return out
+
+
+def picture_to_bt709(picture_HWC: np.ndarray, primaries: str) -> np.ndarray:
+    """uint8 [H, W, 3] of the same in those primaries, with a tone curve much like sRGB's; some rows at a time."""
+    out = np.empty_like(picture_HWC)
+    for first in range(0, len(out), BAND):
+        out[first : first + BAND] = _to_bt709(picture_HWC[first : first + BAND].astype(np.uint16) * 257, "", primaries)
     return out
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_ray.clip.colour import WIDE, picture_to_bt709
 from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, in_words, of_view, picture_warnings, side_by_side
 from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
 from cosmos_ray.clip.memory import to_decode
-from cosmos_ray.clip.profile import is_srgb
+from cosmos_ray.clip.profile import OTHER, primaries_of
 from cosmos_ray.clip.resize import BAND
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
@@ -39,7 +40,8 @@ _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 class Picture:
     """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
 
-    end: where the picture ends in the file; phones append videos and more. is_srgb: False where it says otherwise.
+    end: where the picture ends in the file; phones append videos and more. primaries: of its colour profile, in the
+    words of `primaries_of`.
     """
 
     codec: str
@@ -49,7 +51,7 @@ class Picture:
     may_be_transparent: bool = False
     bits: int = 8
     end: int = 0
-    is_srgb: bool = True
+    primaries: str = ""
 
 
 def read_pictures(
@@ -132,8 +134,11 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
         if picture[..., 3].min() < 255:
             warnings.append("transparent pixels, shown on black")
         picture = _on_black(picture)
-    if not found.is_srgb:
-        warnings.append("a colour profile other than sRGB, which is not applied: colours are taken for sRGB's")
+    if found.primaries == OTHER:
+        warnings.append("a colour profile that is not known, and not applied: colours are taken for sRGB's")
+    elif found.primaries:
+        picture = picture_to_bt709(picture, found.primaries)
+        conversions.append(f"{WIDE[found.primaries]} to sRGB")
     if found.bits > 8:
         conversions.append(f"{found.bits} bits a colour to 8")
     if found.orientation != 1:
@@ -197,8 +202,8 @@ def _png(data: mmap.mmap) -> Picture:
     header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     transparent = header[9] in (4, 6) or b"tRNS" in chunks
-    srgb = is_srgb(_unpacked(chunks.get(b"iCCP", b"")))
-    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at, srgb)
+    primaries = primaries_of(_unpacked(chunks.get(b"iCCP", b"")))
+    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at, primaries)
 
 
 def _unpacked(chunk: bytes) -> bytes:
@@ -211,7 +216,7 @@ def _unpacked(chunk: bytes) -> bytes:
 
 def _jpeg(data: mmap.mmap) -> Picture:
     """From the segments up to the first scan (ITU-T T.81, B.1)."""
-    at, orientation, srgb = 2, 1, True
+    at, orientation, primaries = 2, 1, ""
     for _ in range(_MAX_PARTS):
         if at + 4 > len(data) or data[at] != 0xFF:
             break
@@ -224,9 +229,9 @@ def _jpeg(data: mmap.mmap) -> Picture:
         if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
             orientation = _orientation(segment[6:])
         if marker == 0xE2 and segment.startswith(b"ICC_PROFILE\0\1"):  # the first part has what is looked for
-            srgb = is_srgb(segment[14:])
+            primaries = primaries_of(segment[14:])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
-            return replace(_jpeg_frame(data, at, marker, segment, orientation), is_srgb=srgb)
+            return replace(_jpeg_frame(data, at, marker, segment, orientation), primaries=primaries)
         at += 2 + size
     raise RowError("damaged: a JPEG without a picture's header")
 

@@ -3,12 +3,14 @@
 A store that does not answer is no row's fault: the clip is tried again later. An object that can never be read is: a
 row that names one must end as a failed row, not as a job that never ends. Most answers tell (no such file, a folder, a
 name too long, an archived object). "Forbidden" and "bad request" do not: they are the object's own fault only if the
-same store gives another one at the same moment, one that this process has read before, or the job's manifest.
+same store gives another one at the same moment, one that this process has read before, or the job's manifest. Nor does
+a bucket that is missing: it is the row's fault if the same service gives an object of another one.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,8 @@ _AT_ONCE = 16
 _LONGEST_KEY = 1024
 #: Objects in the same folder that are tried where one is forbidden.
 _BESIDE = 10
+#: Other buckets that are tried where one is missing.
+_BUCKETS = 3
 #: Videos of so many bytes and more are read in parts.
 LARGE = 4 * 2**20
 #: Largest input, bytes. Files of a store come to the node's disk.
@@ -63,7 +67,7 @@ class Source:
 
 NO_SOURCE = Source()
 
-#: An object of each store that this process has read, newest.
+#: An object of each store that this process has read or looked at, newest.
 _read_before: dict[str, str] = {}
 
 
@@ -166,7 +170,8 @@ def _too_large(column: str, uri: str, size: int, max_bytes: int) -> RowError:
 def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
     """What was expected instead, if the object itself is to blame for `error`; None if its store may be."""
     if isinstance(error, BucketMissingError):
-        return None
+        is_well = _store(uri) not in _read_before and any(_answers(other) for other in _elsewhere(uri, witness))
+        return "an object of a bucket that exists" if is_well else None
     kinds = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, NotADirectoryError: errno.ENOTDIR}
     number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
     if number in _OWN:
@@ -174,10 +179,15 @@ def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
     said = explain(error)
     if _ARCHIVED.search(said) or (error.__cause__ is not None and _ARCHIVED.search(str(error.__cause__))):
         return "an object that can be read: it lies in an archive (restore it first)"
-    is_unclear = isinstance(error, PermissionError) or number in _UNCLEAR
-    if is_unclear and any(_answers(other) for other in (*_others(uri, witness), *_beside(uri))):
+    others = itertools.chain(_others(uri, witness), _beside(uri))
+    if is_unclear(error) and any(map(_answers, others)):
         return f"an object that can be read: its store gives others, but of this one says {said}"
     return None
+
+
+def is_unclear(error: OSError) -> bool:
+    """Whether other objects have to tell whose fault it is."""
+    return isinstance(error, PermissionError | BucketMissingError) or error.errno in _UNCLEAR
 
 
 def _fetch(place: str, path: Path, max_bytes: int = MAX_BYTES) -> tuple[Path, Stat]:
@@ -208,6 +218,7 @@ def _size(column: str, uri: str, reach: Reach) -> int:
     found = stat_of(place)
     if found.is_archived:  # which it still is after it was restored
         read_bytes(place, 0, 1)
+    _read_before.setdefault(_store(place), place)
     return found.size
 
 
@@ -247,6 +258,12 @@ def _others(uri: str, witness: str) -> list[str]:
     """Other objects of the same store, of which one was read before."""
     known = [_read_before.get(_store(uri), ""), witness]
     return [other for other in known if other and other != uri and _store(other) == _store(uri)]
+
+
+def _elsewhere(uri: str, witness: str) -> list[str]:
+    """Objects in other buckets of the same service, some."""
+    known = [*list(_read_before.values())[-_BUCKETS:], witness]
+    return [other for other in known if other and scheme_of(other) == scheme_of(uri) and _store(other) != _store(uri)]
 
 
 def _beside(uri: str) -> Iterator[str]:

@@ -19,7 +19,8 @@ from cosmos_ray.clip.info import VideoInfo
 from cosmos_ray.clip.pictures import MAX_BYTES, read_pictures
 from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
 from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
-from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.errors import RowError
+from cosmos_ray.gang.fits import check_fits
 from cosmos_ray.gang.inputs import NO_SOURCE, Source, check_size, check_unchanged, fetch_inputs, fetch_videos
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -84,12 +85,8 @@ def prepare(
 
     Raises RowError for what the row is to blame for, OSError for a store that does not answer.
     """
-    rules, family = rules.of(bundle.recipe), bundle.recipe
-    if clip.num_chunks > 1 and family.chunk_seed is None:
-        raise column_error("num_chunks", clip.num_chunks, f"1, because model `{bundle.name}` makes no longer videos")
-    if family.no_negative and clip.negative_prompt:
-        expected = f"null or empty: model `{bundle.name}` weighs the caption against no text at all"
-        raise column_error("negative_prompt", clip.negative_prompt, expected)
+    check_fits(clip, bundle)
+    rules = rules.of(bundle.recipe)
     controls, steering = take_controls(clip, bundle, rules, source)
     files, found = take_inputs(clip, (bundle.height, bundle.width), rules, source)
     text, embedding = _embedding(clip, bundle, source)
@@ -127,11 +124,7 @@ def take_controls(
     """The clip's control videos, and the frames of all its chunks in them; none for a family without. Raises like
     `prepare`."""
     if not bundle.recipe.has_control:
-        if clip.controls:
-            raise column_error("control_videos", clip.controls[0], f"null: model `{bundle.name}` has no control branch")
         return (), None
-    if not clip.controls:
-        raise column_error("control_videos", None, f"a video a camera, which model `{bundle.name}` follows")
     count = bundle.recipe.frames(bundle.num_frames, clip.num_chunks)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         return _one_a_view(

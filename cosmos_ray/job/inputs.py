@@ -18,7 +18,8 @@ from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.foreign import shown_uri
-from cosmos_ray.gang.inputs import Source, input_size
+from cosmos_ray.gang.fits import fault_of
+from cosmos_ray.gang.inputs import Source, input_size, is_unclear
 from cosmos_ray.gang.prepare import prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -91,9 +92,12 @@ class _Look:
         self._sample: list[tuple[int, int, Clip]] = []
 
     def ask(self, clips: list[Clip], pool: ThreadPoolExecutor) -> None:
-        references = [(clip, column, uri) for clip in clips for column, uri in references_of(clip, self._bundle.recipe)]
-        answers = list(pool.map(lambda one: self._ask(one[1], one[2]), references))
-        refused: dict[str, str] = {}
+        refused = {clip.id: fault for clip in clips if (fault := fault_of(clip, self._bundle)) is not None}
+        asked = [clip for clip in clips if clip.id not in refused]
+        references = [(clip, column, uri) for clip in asked for column, uri in references_of(clip, self._bundle.recipe)]
+        first = list(pool.map(lambda one: self._ask(one[1], one[2]), references))
+        # What others of its store have answered meanwhile says whose fault the rest is.
+        answers = pool.map(self._ask_again, references, first)
         for (clip, _, _), answer in zip(references, answers, strict=True):
             if isinstance(answer, RowError):
                 refused.setdefault(clip.id, str(answer))
@@ -122,13 +126,20 @@ class _Look:
             self._rows, self._asked, self._size, len(chosen), self._faults.found(), self._warnings.found()
         )
 
-    def _ask(self, column: str, uri: str) -> int | RowError:
+    def _ask(self, column: str, uri: str) -> int | RowError | OSError:
         try:
             return input_size(column, uri, self._source)
         except RowError as error:
             return error
         except OSError as error:
-            return self._unanswered(f"column `{column}`: {shown_uri(uri)}", error)
+            return error if is_unclear(error) else self._unanswered(f"column `{column}`: {shown_uri(uri)}", error)
+
+    def _ask_again(self, one: tuple[Clip, str, str], answer: int | RowError | OSError) -> int | RowError:
+        if not isinstance(answer, OSError):
+            return answer
+        _, column, uri = one
+        again = self._ask(column, uri)
+        return self._unanswered(f"column `{column}`: {shown_uri(uri)}", again) if isinstance(again, OSError) else again
 
     def _unanswered(self, what: str, error: OSError) -> RowError:
         """An input whose store, not its row, is to blame. Raises `error` where that goes on: the store is away."""

@@ -16,6 +16,7 @@ from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import MOST, shown_uri
+from cosmos_ray.gang.fits import fault_of
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
 from cosmos_ray.ledger.ledger import LedgerState
@@ -111,7 +112,7 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
                     yield from clips_of_row(row, defaults, file.base)
 
 
-def clip_line(clip: Clip) -> dict[str, Any]:
+def clip_line(clip: Clip, bundle: Bundle) -> dict[str, Any]:
     """A clip as it would be made, as JSON has it.
 
     row: the row's id. inputs: URIs of videos, or of pictures, a list a view, without what may be secret in them.
@@ -127,7 +128,7 @@ def clip_line(clip: Clip) -> dict[str, Any]:
         "inputs": [[shown_uri(uri, MOST) for uri in uris] for uris in clip.frames]
         or [shown_uri(uri, MOST) for uri in clip.inputs],
         "warnings": list(clip.warnings),
-        "error": clip.error,
+        "error": fault_of(clip, bundle),
     }
 
 
@@ -141,7 +142,8 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     defaults = row_defaults(bundle, config.sampling)
     manifest = open_manifest(config.manifest)
-    return survey(manifest, defaults, state, token_counter(bundle), bundle.recipe, config.max_clips).plan
+    tokens = token_counter(bundle)
+    return survey(manifest, defaults, state, tokens, bundle.recipe, config.max_clips, bundle).plan
 
 
 def survey(
@@ -151,13 +153,16 @@ def survey(
     tokens: Callable[[str], int] | None = None,
     family: Family = PREDICT2,
     max_clips: int | None = None,
+    bundle: Bundle | None = None,
 ) -> Survey:
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
-    family: of the model. max_clips: a manifest that asks for more is refused, before their ids are made.
+    family: of the model. max_clips: a manifest that asks for more is refused, before their ids are made. bundle: rows
+    that ask for more than this model can do will fail.
     """
-    counts = _Counts(state, LongCaptions(overhead=overhead_of(family)) if tokens else None, family, max_clips)
+    captions = LongCaptions(overhead=overhead_of(family)) if tokens else None
+    counts = _Counts(state, captions, family, max_clips, bundle)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -188,9 +193,14 @@ class _Counts:
     """A plan in the making."""
 
     def __init__(
-        self, state: LedgerState, captions: LongCaptions | None, family: Family, max_clips: int | None
+        self,
+        state: LedgerState,
+        captions: LongCaptions | None,
+        family: Family,
+        max_clips: int | None,
+        bundle: Bundle | None,
     ) -> None:
-        self._state, self._family = state, family
+        self._state, self._family, self._bundle = state, family, bundle
         self._clips, self._max_clips = 0, max_clips
         self._captions = captions
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
@@ -214,7 +224,7 @@ class _Counts:
                 raise ManifestError(f"{place.of(illegal)}: {error}") from None
         try:
             self._check_number(batch, place)
-            fan, checked = fan_out(batch), check_batch(batch, defaults, file.base)
+            fan, checked = fan_out(batch), self._for_model(check_batch(batch, defaults, file.base))
         except pa.ArrowInvalid as error:
             raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
         self._places.append(place)
@@ -249,7 +259,10 @@ class _Counts:
         """Clips of the rows that need a closer look, by number of the row."""
         numbers = np.flatnonzero(~checked.right)
         rows = rows_of(batch.take(pa.array(numbers)))
-        found = {int(number): clips_of_row(row, defaults, base) for number, row in zip(numbers, rows, strict=True)}
+        found = {
+            int(number): [self._fitting(clip) for clip in clips_of_row(row, defaults, base)]
+            for number, row in zip(numbers, rows, strict=True)
+        }
         for clip in (clip for clips in found.values() for clip in clips):
             if clip.error is not None:
                 self._invalid += 1
@@ -258,6 +271,16 @@ class _Counts:
             elif not clip.negative_prompt:
                 self._unguided += 1
         return found
+
+    def _for_model(self, checked: CheckedRows) -> CheckedRows:
+        """Without those rows that are right, and may ask for what the model cannot do."""
+        if self._family.has_control:  # each needs what the columns' check does not know
+            return replace(checked, right=np.zeros_like(checked.right))
+        return replace(checked, right=checked.right & checked.unguided) if self._family.no_negative else checked
+
+    def _fitting(self, clip: Clip) -> Clip:
+        fault = None if self._bundle is None else fault_of(clip, self._bundle)
+        return clip if fault is None else replace(clip, error=fault)
 
     def _find_warnings(self, fan: FanOut, checked: CheckedRows, doubtful: list[Clip]) -> None:
         ids = self._fans[-1][0]

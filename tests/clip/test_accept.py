@@ -250,11 +250,24 @@ PACKETS = Packets(np.arange(3), np.arange(1), Fraction(1, 10), 1, np.arange(3))
         ({"pixel_aspect": Fraction(9, 1)}, "pixels of 9:1: expected 1:4 to 4:1"),
         ({"height": 9000, "width": 9000}, "too large: pictures of 9000x9000 pixels"),
         ({"height": 0}, "damaged: the video stream"),
+        ({"rotation": -45.0}, "turned by 45 degrees, expected a multiple of 90"),
     ],
 )
 def test_what_is_not_converted_is_refused_by_name(facts: dict[str, object], said: str) -> None:
     with pytest.raises(RowError, match=said):
         accept([stream(**facts)], stream(**facts), PACKETS)
+
+
+@pytest.mark.parametrize("rotation", [-180.0, -90.0, 0.0, 90.0, 180.0, 270.0, 89.99])
+def test_quarters_of_a_turn_are_taken(rotation: float) -> None:
+    info, _ = accept([stream()], stream(rotation=rotation), PACKETS)
+    assert (info.width < info.height) is (abs(rotation) not in (0, 180))
+
+
+def test_primaries_that_are_not_converted_are_doubtful() -> None:
+    info, _ = accept([stream()], stream(primaries="smpte431"), PACKETS)
+    assert info.warnings == ("primaries smpte431, which are not converted: colours are taken for BT.709's",)
+    assert accept([stream()], stream(primaries="smpte170m"), PACKETS)[0].warnings == ()
 
 
 def test_dolby_vision_with_a_base_that_others_can_show_is_taken() -> None:

@@ -56,16 +56,45 @@ def test_a_png_is_taken_to_the_byte_and_a_jpeg_as_other_decoders_show_it(tmp_pat
         assert np.abs(read(path)[0] - shown).mean() < (1.5 if "subsampling" in options else 4), options
 
 
-def test_a_colour_profile_other_than_srgb_is_doubtful(tmp_path: Path) -> None:
-    """As telephones write it: Display P3, whose red is far from sRGB's."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    tag = next(srgb[at : at + 12] for at in range(132, 400, 12) if srgb[at : at + 4] == b"rXYZ")
-    red = int.from_bytes(tag[4:8], "big") + 8
-    p3 = srgb[:red] + (np.array([0.5151, 0.2412, -0.0011]) * 65536).astype(">i4").tobytes() + srgb[red + 12 :]
+#: X, Y, Z of the red, green and blue of Display P3 (a telephone's), Adobe RGB (a camera's) and ProPhoto, as profiles
+#: have them.
+PRIMARIES = {
+    "Display P3": ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407)),
+    "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "ProPhoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
+}
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def profile(name: str) -> bytes:
+    """sRGB's, with other primaries."""
+    found = SRGB
+    for tag, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), PRIMARIES[name], strict=True):
+        entry = next(SRGB[at : at + 12] for at in range(132, 400, 12) if SRGB[at : at + 4] == tag)
+        at = int.from_bytes(entry[4:8], "big") + 8
+        found = found[:at] + (np.array(primary) * 65536).round().astype(">i4").tobytes() + found[at + 12 :]
+    return found
+
+
+@pytest.mark.parametrize("name", ["Display P3", "Adobe RGB"])
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_a_colour_profile_is_obeyed(tmp_path: Path, name: str, extension: str) -> None:
+    """As another library does it."""
+    plain = read(save(tmp_path / f"plain.{extension}", PICTURE))[0]
+    frame, conversions, warnings = read(save(tmp_path / f"a.{extension}", PICTURE, icc_profile=profile(name)))
+    given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile(name))), ImageCms.createProfile("sRGB")
+    expected = np.asarray(ImageCms.profileToProfile(Image.fromarray(plain), given, srgb, renderingIntent=1))
+    assert np.abs(plain.astype(int) - expected).mean() > 6
+    assert np.abs(frame.astype(int) - expected).mean() < 2
+    assert (conversions, warnings) == ((f"{name} to sRGB",), ())
+
+
+def test_a_colour_profile_that_is_not_known_is_doubtful(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg"):
-        for profile, doubts in ((srgb, 0), (p3, 1), (b"what is no profile", 0), (srgb[:200], 0)):
-            warnings = read(save(tmp_path / name, PICTURE, icc_profile=profile))[2]
-            assert ["a colour profile other than sRGB" in text for text in warnings] == [True] * doubts
+        for found, doubts in ((SRGB, 0), (profile("ProPhoto"), 1), (b"what is no profile", 0), (SRGB[:200], 0)):
+            _, conversions, warnings = read(save(tmp_path / name, PICTURE, icc_profile=found))
+            assert conversions == ()
+            assert ["a colour profile that is not known" in text for text in warnings] == [True] * doubts
 
 
 def test_pictures_are_fitted_as_frames_of_videos_are(tmp_path: Path) -> None:

@@ -112,6 +112,22 @@ def test_forbidden_and_bad_request_are_the_rows_fault_only_if_the_store_gives_ot
     assert said.startswith("an object that can be read: its store gives others")
 
 
+def test_a_missing_bucket_is_the_rows_fault_only_if_its_service_gives_objects_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = {"s3://other/m.parquet": True, "s3://ill/m.parquet": False}
+    monkeypatch.setattr(inputs, "_answers", lambda uri: answers.get(uri, True))
+    error = BucketMissingError("no bucket")
+    assert own_fault(error, "s3://b/a.mp4") is None, "nobody has read anything"
+    assert own_fault(error, "s3://b/a.mp4", witness="/data/m.parquet") is None, "a disk tells nothing of a service"
+    assert own_fault(error, "s3://b/a.mp4", witness="s3://ill/m.parquet") is None
+    assert own_fault(error, "s3://b/a.mp4", witness="s3://other/m.parquet") == "an object of a bucket that exists"
+    inputs._read_before["s3://third"] = "s3://third/x.mp4"
+    assert own_fault(error, "s3://b/a.mp4", witness="/data/m.parquet") == "an object of a bucket that exists"
+    inputs._read_before["s3://b"] = "s3://b/x.mp4"
+    assert own_fault(error, "s3://b/a.mp4", witness="s3://other/m.parquet") is None, "it was there a moment ago"
+
+
 def test_what_was_read_before_shows_that_the_store_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is read beside it, of the same clip."""
     (tmp_path / "good.mp4").write_bytes(b"good")

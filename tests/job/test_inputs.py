@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from support.job_runs import write_manifest
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
+from cosmos_ray.gang import inputs as gang_inputs
 from cosmos_ray.gang.prepare import prepare
 from cosmos_ray.job import inputs
 from cosmos_ray.job.inputs import InputsLook, look_at_inputs
@@ -133,15 +135,40 @@ def test_what_a_store_does_not_give_is_told_with_the_rest_unless_the_store_is_aw
         look(clips_of(tmp_path, remote))
 
 
+def test_whose_fault_it_is_does_not_depend_on_which_is_asked_for_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One forbidden file, asked for before any other has answered; the others show that the disk is well."""
+    real, asked = gang_inputs.stat_of, threading.Event()
+
+    def stat(uri: str) -> Any:
+        if "forbidden" in uri:
+            asked.set()
+            raise PermissionError(errno.EACCES, "Permission denied")
+        assert asked.wait(60)
+        return real(uri)
+
+    monkeypatch.setattr(gang_inputs, "_read_before", {})
+    monkeypatch.setattr(gang_inputs, "stat_of", stat)
+    rows = [{"id": name, "input_video": f"{name}.mp4"} for name in ("forbidden", "good")]
+    for row in rows:
+        (tmp_path / row["input_video"]).write_bytes(movie())
+    (fault,) = look(clips_of(tmp_path, rows), 0).faults
+    assert "an object that can be read: its store gives others" in fault.examples[0][1]
+
+
 @pytest.mark.slow
 def test_inputs_in_a_bucket(tmp_path: Path, s3: str) -> None:
     Storage(s3).write("good.mp4", movie())
     rows = [{"id": name, "input_video": f"{s3}/{name}.mp4"} for name in ("good", "missing")]
+    rows.append({"id": "elsewhere", "input_video": "s3://no-such-bucket/a.mp4"})
     found = look(clips_of(tmp_path, rows))
-    assert (found.asked, found.taken, found.size) == (2, 1, len(movie()))
-    ((row_id, message),) = found.faults[0].examples
-    assert row_id == "missing"
-    assert f"{s3}/missing.mp4" in message
+    assert (found.asked, found.taken, found.size) == (3, 1, len(movie()))
+    assert {fault.examples[0][0]: fault.examples[0][1] for fault in found.faults} == {
+        "missing": f"column `input_video`: found '{s3}/missing.mp4', expected a file that exists",
+        "elsewhere": "column `input_video`: found 's3://no-such-bucket/a.mp4', expected an object of a bucket that "
+        "exists",
+    }
 
 
 def test_what_people_read(tmp_path: Path) -> None:

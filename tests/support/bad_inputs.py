@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cosmos_ray.clip.encode import encode_mp4, encode_png
 from cosmos_ray.clip.request import VIEWS
+from support.videos import ffmpeg
 
 CASES = Path(__file__).parents[1] / "clip" / "data"
 
@@ -40,6 +42,19 @@ def with_noise(video: bytes) -> bytes:
     return video[:at] + b"\x55" * size + video[at + size :]
 
 
+def _more_files(folder: Path) -> None:
+    whole = movie(14)
+    (folder / "riff.mp4").write_bytes(b"RIFF\0\1\0\0AVI LIST" + bytes(600))
+    (folder / "upright.mp4").write_bytes(whole)
+    ffmpeg("-display_rotation", "45", "-i", folder / "upright.mp4", "-c", "copy", folder / "turned.mp4")
+    (folder / "circle.mp4").symlink_to(folder / "circle.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "leads-out.mp4").symlink_to("/etc/hostname")
+    Image.new("CMYK", (112, 64)).save(folder / "print.jpg")
+    (folder / "cut.png").write_bytes(encode_png(np.full((64, 112, 3), 90, np.uint8))[:-20])
+    (folder / "telephone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(600))
+
+
 def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str, str, str]]]:
     """(rows, with `good`, `good-too` and `pictures`, which are; (column, found, expected) of the others, by id)."""
     whole = movie(14)
@@ -56,6 +71,7 @@ def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str,
     (folder / "empty.mp4").touch()
     (folder / "noise.mp4").write_bytes(with_noise(whole))
     (folder / "drm.mp4").write_bytes(whole.replace(b"avc1", b"encv"))
+    _more_files(folder)
     cameras = ["good.mp4"] * 7
     rows: list[dict[str, Any]] = [
         {"id": "good", "prompt": ["a road"], "input_video": "good.mp4"},
@@ -86,6 +102,24 @@ def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str,
         {"id": "drm", "prompt": ["a road"], "input_video": "drm.mp4"},
         {"id": "picture", "prompt": ["a road"], "input_video": "picture.png"},
         {"id": "other-host", "prompt": ["a road"], "input_video": "file://nas/good.mp4"},
+        {"id": "avi", "prompt": ["a road"], "input_video": "riff.mp4"},
+        {"id": "turned", "prompt": ["a road"], "input_video": "turned.mp4"},
+        {"id": "circle", "prompt": ["a road"], "input_video": "circle.mp4"},
+        {"id": "pipe", "prompt": ["a road"], "input_video": "pipe.mp4"},
+        {"id": "leads-out", "prompt": ["a road"], "input_video": "leads-out.mp4"},
+        {"id": "signed", "prompt": ["a road"], "input_video": "s3://b/a.mp4?X-Amz-Signature=5ecret"},
+        {"id": "long-key", "prompt": ["a road"], "input_video": "s3://b/" + "k" * 1100},
+        {"id": "bucket", "prompt": ["a road"], "input_video": "s3://b/"},
+        {"id": "for-print", "prompt": ["a road"], **pictures("print.jpg", 1)},
+        {"id": "cut-picture", "prompt": ["a road"], **pictures("cut.png", 1)},
+        {"id": "telephones", "prompt": ["a road"], **pictures("telephone.heic", 1)},
+        {"id": "other-embedding", "prompt_embedding": "good.mp4"},
+        {"id": "no-embedding", "prompt_embedding": "nowhere.npy"},
+        {"id": "says-nothing", "prompt": ["nan"]},
+        {"id": "against-nothing", "prompt": ["a road"], "negative_prompt": "None"},
+        {"id": "one-twice", "prompt": ["a road"], "views": ["rear", "rear"]},
+        {"id": "longer", "prompt": ["a road"], "num_chunks": 2},
+        {"id": "controlled", "prompt": ["a road"], "control_videos": dict.fromkeys(VIEWS, "good.mp4")},
         {"id": "good-too", "prompt": ["a road"], "input_videos": cameras, "num_conditional_frames": 5},
     ]
     expected = {
@@ -115,5 +149,23 @@ def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str,
         "picture": ("input_video", "picture.png", "`input_frames`"),
         "other-host": ("input_video", "file://nas/good.mp4", "'nas' where a host stands"),
         "no-frames": ("num_conditional_frames", "5", "no input video"),
+        "avi": ("input_video", "riff.mp4", "`ffmpeg -i FILE -c copy OUT.mp4`"),
+        "turned": ("input_video", "turned by 45 degrees", "a multiple of 90"),
+        "circle": ("input_video", "circle.mp4", "lead in a circle"),
+        "pipe": ("input_video", "pipe.mp4", "not a regular file"),
+        "leads-out": ("input_video", "leads-out.mp4", "inputs.allow"),
+        "signed": ("input_video", "s3://b/a.mp4", "?"),
+        "long-key": ("input_video", "kkk", "too long"),
+        "bucket": ("input_video", "s3://b/", "a file, not a folder"),
+        "for-print": ("input_frames", "CMYK", "RGB"),
+        "cut-picture": ("input_frames", "cut.png", "truncated"),
+        "telephones": ("input_frames", "a HEIF or AVIF picture", "as JPEG or PNG"),
+        "other-embedding": ("prompt_embedding", "good.mp4", ".safetensors"),
+        "no-embedding": ("prompt_embedding", "nowhere.npy", "a file that exists"),
+        "says-nothing": ("prompt", "nan", "a word that tables write for nothing"),
+        "against-nothing": ("negative_prompt", "None", "null for the model's own"),
+        "one-twice": ("views", "['rear', 'rear']", "each camera once"),
+        "longer": ("num_chunks", "2", "makes no longer videos"),
+        "controlled": ("control_videos", "good.mp4", "no control branch"),
     }
     return rows, expected

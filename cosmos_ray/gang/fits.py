@@ -1,0 +1,32 @@
+"""Does a row ask for what its model can do? Nothing is read to find out."""
+
+from __future__ import annotations
+
+from cosmos_ray.errors import RowError, column_error
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.models.bundle.bundle import Bundle
+
+
+def check_fits(clip: Clip, bundle: Bundle) -> None:
+    """Raises RowError for a clip that this model cannot make, whatever its inputs are."""
+    family = bundle.recipe
+    if clip.num_chunks > 1 and family.chunk_seed is None:
+        raise column_error("num_chunks", clip.num_chunks, f"1, because model `{bundle.name}` makes no longer videos")
+    if family.no_negative and clip.negative_prompt:
+        expected = f"null or empty: model `{bundle.name}` weighs the caption against no text at all"
+        raise column_error("negative_prompt", clip.negative_prompt, expected)
+    if clip.controls and not family.has_control:
+        raise column_error("control_videos", clip.controls[0], f"null: model `{bundle.name}` has no control branch")
+    if family.has_control and not clip.controls:
+        raise column_error("control_videos", None, f"a video a camera, which model `{bundle.name}` follows")
+
+
+def fault_of(clip: Clip, bundle: Bundle) -> str | None:
+    """Why the clip cannot be made, by its row and by this model; None if nothing speaks against it."""
+    if clip.error is not None:
+        return clip.error
+    try:
+        check_fits(clip, bundle)
+    except RowError as error:
+        return str(error)
+    return None
