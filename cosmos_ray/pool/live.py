@@ -69,7 +69,7 @@ def _numbers(progress: Progress, work: AtWork) -> Text:
     """What matters most comes first: a narrow terminal cuts the rest."""
     parts = [f"{progress.settled} of {counted(progress.clips, 'clip')}"]
     if progress.settled < progress.clips:
-        parts.append("no time yet" if progress.eta_s is None else f"{duration(progress.eta_s)} to go")
+        parts.append("time to go not known yet" if progress.eta_s is None else f"{duration(progress.eta_s)} to go")
     if progress.clips_per_hour is not None:
         parts.append(f"{progress.clips_per_hour:,.1f} clips an hour")
     if progress.failed:

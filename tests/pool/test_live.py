@@ -71,7 +71,7 @@ def test_gangs_beyond_the_terminals_height_are_counted() -> None:
 
 
 def test_before_the_first_clip_there_is_no_time() -> None:
-    assert "no time yet" in picture(80, work=AtWork(1, (), {}, 0.0), made=0)[1]
+    assert "time to go not known yet" in picture(80, work=AtWork(1, (), {}, 0.0), made=0)[1]
 
 
 def test_a_display_is_for_a_terminal_and_for_lines_that_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
