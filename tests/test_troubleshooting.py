@@ -22,7 +22,7 @@ from cosmos_ray.errors import FailureClass
 PACKAGE = ROOT / "cosmos_ray"
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 #: What a person is told by: exceptions, a clip's failure, and findings of these levels.
-_TELLERS = re.compile(r"\w*Error|Fault|LeaseHeld|LeaseLost|_unavailable")
+_TELLERS = re.compile(r"\w*Error|Fault|LeaseHeld|LeaseLost|_unavailable|_complain")
 _FINDINGS = {"Finding", "HubAnswer"}
 _LEVELS = {"problem", "unavailable"}
 #: Where an error of Python's own is a mistake of the code that calls, and no person's; and what is caught inside.
@@ -62,6 +62,8 @@ def _calls() -> Iterator[tuple[str, str, ast.Call]]:
 def _tells(place: str, name: str, call: ast.Call) -> bool:
     if place == "models/fake.py" or (name in _PYTHONS and place.startswith(_CALLERS)):
         return False  # its faults are ordered by tests
+    if name == "append":  # what is gathered to be told together
+        return ast.unparse(call.func) in ("problems.append", "faults.append")
     level = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
     return bool(_TELLERS.fullmatch(name)) or (name in _FINDINGS and level in _LEVELS)
 
