@@ -36,7 +36,8 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
-# The pages as a site, build/site/index.html. Whatever a link does not find ends it.
+# The pages as a site, build/site/index.html (`python -m http.server -d build/site`: with its search). Whatever a link does
+# not find ends it.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 

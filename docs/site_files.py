@@ -21,7 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Replaces what MkDocs found in `docs/`; the theme's own files stay."""
     pages = {page for pattern in PAGES for page in ROOT.glob(pattern)}
     linked = {(page.parent / target).resolve() for page in pages for target in _LINK.findall(page.read_text())}
-    for found in [*files.documentation_pages(), *files.media_files()]:
+    for found in [one for one in files if one.src_dir == config.docs_dir]:
         files.remove(found)
     for path in [*sorted(pages), *sorted(path for path in linked - pages if path.is_file())]:
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))

@@ -46,6 +46,16 @@ def test_every_page_of_the_repository_is_on_it_and_reads_as_prose(site: Path) ->
                 assert not (found := re.search(sign, _text(made), re.MULTILINE)), f"{page}: {found}"
 
 
+def test_what_pages_load_is_part_of_it(site: Path) -> None:
+    """Styles, scripts and pictures: from a disk without a network the pages are whole."""
+    for page in (site / "index.html", site / "docs" / "troubleshooting.html"):
+        text = page.read_text()
+        loaded = re.findall(r"<(?:link rel=.?stylesheet.? href|script src|img [^>]*src)=[\"']?([^\"' >]+)", text)
+        assert sum(".css" in one for one in loaded) >= 2
+        assert sum(".js" in one for one in loaded) >= 1
+        assert [one for one in loaded if not (page.parent / one.partition("?")[0]).is_file()] == []
+
+
 def test_its_navigation_has_every_page_for_readers() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", text, re.MULTILINE)
