@@ -41,8 +41,8 @@ test: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-# Every fault of the table in tests/chaos.py, and what it cost (ten minutes), then the tests that `make test` leaves out
-# (half an hour). Some faults show once in a while.
+# Every fault of the table in tests/chaos.py, and what it cost (an hour: three outages are of five minutes, and there are
+# 42 signals), then the tests that `make test` leaves out (half an hour). Some faults show once in a while.
 ROUNDS ?= 1
 chaos: setup
 	for round in $$(seq $(ROUNDS)); do \

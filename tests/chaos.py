@@ -4,9 +4,10 @@
     python tests/chaos.py leader     # the cases whose names contain "leader"
 
 Real Ray clusters of several nodes on this machine, real processes, real signals; the job is a process of its own. Every
-case ends with the same checks: each clip has ended once, with the expected outcome; nothing that was committed before
-the fault was touched; no more clips were begun again than were in flight on what died; files are what records say; no
-actor, process, placement group or unreferenced object is left.
+case of `CASES` ends with the same checks: each clip has ended once, with the expected outcome; nothing that was
+committed before the fault was touched; no more clips were begun again than were in flight on what died; files are what
+records say; no actor, process, placement group or unreferenced object is left. Stores that are out and signals at every
+moment have their own (`support/outage_scene.py`, `support/signal_scene.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -44,6 +46,9 @@ from support.chaos_scene import (
     stop_rank,
 )
 from support.job_runs import actor_pids, identity, records, write_manifest
+from support.outage_scene import Outage, run_outage
+from support.signal_scene import MOMENTS, Stop, run_stop
+from support.signal_scene import STOPS as SIGNALS
 from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS
@@ -51,6 +56,8 @@ from cosmos_ray.ledger.tidy import clean, files_of
 from cosmos_ray.store.storage import Storage
 
 CLIPS_IN_FLIGHT = 3
+#: What is promised of a job that is told to stop; a busy machine may take longer, which is said.
+STOPS_WITHIN_S = 5.0
 #: What a job says when it has noticed.
 NOTICED = (
     " broke: ", "FAILED", "is silent: taking over", "has ended: taking over", "taken over", "living job",
@@ -117,17 +124,26 @@ CASES = (
 )  # fmt: skip
 
 
+OUTAGES = (
+    *(Outage(step, seconds) for seconds in (5, 20) for step in ("video", "verify", "sidecar", "record", "everything")),
+    Outage("everything", 20, "drop"),
+    Outage("video", 20, then="driver"),
+    *(Outage(step, 300) for step in ("video", "record", "everything")),
+)
+STOPS = tuple(Stop(moment, stop) for moment in MOMENTS for stop in SIGNALS)
+
 # --- running and checking --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Result:
-    """noticed_s: from the fault until the job says so, 0 if it says nothing; recovery_s: until the next commit; redone:
-    attempts beyond one a clip."""
+    """noticed_s: from the fault until the job says so, 0 if it says nothing; recovery_s: until the next commit, or the
+    end of a job that is told to stop; redone: attempts beyond one a clip; also: what else was measured."""
 
     noticed_s: float
     recovery_s: float
     redone: int
+    also: str = ""
 
 
 def run_case(case: Case, folder: Path) -> Result:
@@ -235,21 +251,39 @@ def _is_of_a_gang(title: str) -> bool:
     return title.startswith(("ray::GangLeader", "ray::Rank")) or "libx264" in title
 
 
+def _outage(outage: Outage, folder: Path) -> Result:
+    cost = run_outage(outage, folder)
+    lost = "" if outage.then else f", {cost.lost_s:.2f} s of the gang lost"
+    return Result(0.0, cost.recovery_s, cost.redone, lost)
+
+
+def _stop(stop: Stop, folder: Path) -> Result:
+    took = run_stop(stop, folder)
+    return Result(0.0, took, 0, "" if took < STOPS_WITHIN_S else f", but only after {STOPS_WITHIN_S:.0f} s")
+
+
+def table() -> dict[str, Callable[[Path], Result]]:
+    """Every case by its name."""
+    cases = {case.name: partial(run_case, case) for case in CASES}
+    outages = {outage.name: partial(_outage, outage) for outage in OUTAGES}
+    return {**cases, **outages, **{stop.name: partial(_stop, stop) for stop in STOPS}}
+
+
 def main(words: list[str]) -> int:
     failed = 0
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a killed node's last words, at length
     print(f"{'fault':48} {'noticed':>10} {'recovery':>10} {'redone':>7}  verdict", flush=True)
-    for case in CASES:
-        if words and not any(word in case.name for word in words):
+    for name, run in table().items():
+        if words and not any(word in name for word in words):
             continue
         with tempfile.TemporaryDirectory(prefix="cosmos-ray-chaos-") as folder:
             try:
-                result = run_case(case, Path(folder))
+                result = run(Path(folder))
                 times = f"{result.noticed_s:8.1f} s {result.recovery_s:8.1f} s"
-                print(f"{case.name:48} {times} {result.redone:7}  held", flush=True)
+                print(f"{name:48} {times} {result.redone:7}  held{result.also}", flush=True)
             except AssertionError as error:
                 failed += 1
-                print(f"{case.name:48} {'':>10} {'':>10} {'':>7}  FAILED\n{error}", flush=True)
+                print(f"{name:48} {'':>10} {'':>10} {'':>7}  FAILED\n{error}", flush=True)
     return 1 if failed else 0
 
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -151,71 +150,6 @@ def test_a_killed_driver_is_resumed_by_the_same_command(
         assert found[clip] == one, "a committed clip was made again"
     assert all(identity(output / path) == known for path, known in times.items()), "a committed file was rewritten"
     check_files(output)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("moment", ["run 1 of", "gangs of 2", "loads", "attempts", "ledger"])
-@pytest.mark.parametrize("stop", ["TERM", "INT", "TERM group", "INT group", "TERM twice", "INT group twice"])
-def test_a_signal_ends_a_job_of_its_own_ray_in_time_whenever_it_comes(tmp_path: Path, moment: str, stop: str) -> None:
-    """Ray starting, gangs waiting, loading, working, finishing: one line, lease released, exit 1, nothing left."""
-    number, is_group = getattr(signal, f"SIG{stop.split()[0]}"), "group" in stop
-    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang]" if n == 3 else "a road"} for n in range(4)]
-    manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    log = (tmp_path / "log").open("w+")
-    job = subprocess.Popen(_command(manifest, output), env=alone, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for(lambda: job.poll() is not None or _has_come(moment, output, tmp_path / "log"), moment)
-        os.killpg(job.pid, number) if is_group else job.send_signal(number)
-        if "twice" in stop:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                job.wait(0.5)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(job.pid, number) if is_group else job.send_signal(number)
-        assert job.wait(PATIENCE_S) == 1
-        last = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("cosmos-ray: ")]
-        assert len(last) == 1, last
-        assert f"stopped by SIG{stop.split()[0]}" in last[0] or ("twice" in stop and "ended at once" in last[0])
-        said = (tmp_path / "log").read_text()
-        assert "Traceback" not in said, said
-        if moment in ("attempts", "ledger"):
-            assert "is stopped in the middle of" in said
-        watched: list[str] = []
-        acquire(Storage(str(output)), LeaseTimes(1.0, PATIENCE_S), say=watched.append).release()
-        assert not watched or "twice" in stop, "the lease was not released"
-        wait_for(lambda: not _session(job.pid), "the processes of its Ray to be gone")
-    finally:
-        for pid in _session(job.pid):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _has_come(moment: str, output: Path, log: Path) -> bool:
-    if moment in ("attempts", "ledger"):
-        return bool(list(output.glob(f"_cosmos_ray/{moment}/**/r0.*")))
-    if moment == "loads":
-        return any(b"Rank" in title for title in map(_title, _pids()))
-    return moment in log.read_text()
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-
-
-def _title(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def _session(leader: int) -> list[int]:
-    """Living processes of a session."""
-    found = []
-    for pid in _pids():
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] not in "ZX":
-                found.append(pid)
-    return found
 
 
 def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(
