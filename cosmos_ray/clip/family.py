@@ -23,13 +23,16 @@ GuidanceForm = Literal["beyond_caption", "from_other"]
 class Family:
     """One recipe.
 
-    views: the cameras that its networks know, by their number. latent_frames: pixel frames a clip may start from, and
+    views: the cameras that its networks know, by their number; has_cameras: their embeddings are part of a token, else
+    there is one view, which is nobody's in particular. latent_frames: pixel frames a clip may start from, and
     the latent frames that they fill.
     text_encoder: what makes embeddings of captions. empty_text: what is encoded for a view without a caption; None:
     nothing, such a view has no text, and its window is zeros. negative_everywhere: with a caption a view, the negative
-    prompt is every view's; else it is the captioned one's. no_negative: what is weighed against is raw text of zeros.
-    solver: `ab2`, second-order Adams-Bashforth from noise of 200, and one evaluation more for the clean clip; `unipc`,
-    UniPC of a rectified flow, from noise as it is drawn; or `unipc-noise`, UniPC on the noise levels of `ab2`.
+    prompt is every view's; else it is the captioned one's. no_negative: what is weighed against is raw text of zeros,
+    always; zeros_without_negative: no text at all, where there is no negative prompt (else nothing is weighed then).
+    solver: `ab2`, second-order Adams-Bashforth from the first of noise_levels to the second, and one evaluation more
+    for the clean clip; `unipc`, UniPC of a rectified flow, from noise as it is drawn; `unipc-noise`, UniPC on the noise
+    levels of `ab2`; or `distilled`, at most four evaluations under the caption alone, with new noise after each.
     exponent: of these levels: the larger, the more of them are low.
     guidance: how the evaluations under the caption and under the negative prompt are weighed.
     state: names of the tensors that a run between two steps consists of, beside its step.
@@ -43,12 +46,15 @@ class Family:
 
     name: str
     views: tuple[str, ...] = VIEWS
+    has_cameras: bool = True
     latent_frames: Mapping[int, int] = field(default_factory=lambda: dict(LATENT_FRAMES))
     text_encoder: Literal["t5", "reason1"] = "t5"
     empty_text: str | None = None
     negative_everywhere: bool = False
     no_negative: bool = False
-    solver: Literal["ab2", "unipc", "unipc-noise"] = "ab2"
+    zeros_without_negative: bool = False
+    solver: Literal["ab2", "unipc", "unipc-noise", "distilled"] = "ab2"
+    noise_levels: tuple[float, float] = (200.0, 0.01)
     exponent: float = 7.0
     guidance: GuidanceForm = "beyond_caption"
     state: tuple[str, ...] = ("sample", "previous_x0")
@@ -59,6 +65,11 @@ class Family:
     network: Mapping[str, bool] = field(default_factory=dict)
     has_control: bool = False
     chunk_seed: Literal["same", "next"] | None = None
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether a clip may start from frames of an input."""
+        return any(self.latent_frames)
 
     def passes(self, num_steps: int) -> int:
         """How often a clip of so many steps is looked at by the network, once under each text."""
@@ -85,7 +96,9 @@ class Family:
 
     def is_guided(self, negative_prompt: str) -> bool:
         """Whether there is a second text for guidance to weigh against."""
-        return self.no_negative or bool(negative_prompt)
+        if self.solver == "distilled":
+            return False
+        return self.no_negative or self.zeros_without_negative or bool(negative_prompt)
 
 
 #: What UniPC goes on from.
@@ -94,6 +107,25 @@ UNIPC_STATE = ("sample", "corrected", "previous_x0", "earlier_x0")
 EXPONENTS = {"published": 7.0, "karras9": 9.0, "karras12": 12.0}
 
 PREDICT2 = Family("predict2-multiview")
+
+VIDEO2WORLD = Family(
+    "predict2-video2world",
+    views=("video",),
+    has_cameras=False,
+    noise_levels=(80.0, 0.002),
+    fps=16,
+    network={"rope_enable_fps_modulation": False},
+)
+TEXT2IMAGE = replace(
+    VIDEO2WORLD,
+    name="predict2-text2image",
+    views=("picture",),
+    latent_frames={0: 0},
+    zeros_without_negative=True,
+)
+TEXT2IMAGE_DISTILLED = replace(
+    TEXT2IMAGE, name="predict2-text2image-distilled", solver="distilled", state=("sample",)
+)
 
 PREDICT25 = Family(
     "predict2.5-multiview",
@@ -116,4 +148,15 @@ TRANSFER25 = replace(
     PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True, chunk_seed="next"
 )
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (PREDICT2, PREDICT25, PREDICT25_2025_10, TRANSFER25)}
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        PREDICT2,
+        VIDEO2WORLD,
+        TEXT2IMAGE,
+        TEXT2IMAGE_DISTILLED,
+        PREDICT25,
+        PREDICT25_2025_10,
+        TRANSFER25,
+    )
+}

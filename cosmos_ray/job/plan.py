@@ -98,7 +98,7 @@ def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
         num_steps=int(first(sampling.num_steps, bundle.sampling.num_steps)),
         guidance=float(first(sampling.guidance, bundle.sampling.guidance)),
         negative_prompt=str(first(sampling.negative_prompt, bundle.sampling.negative_prompt)),
-        fps=bundle.recipe.fps,
+        fps=bundle.file_fps,
     )
 
 

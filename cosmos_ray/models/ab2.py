@@ -1,4 +1,4 @@
-"""Second-order Adams-Bashforth over noise levels from 200 down: how Predict2 denoises.
+"""Second-order Adams-Bashforth over falling noise levels: how Predict2 denoises.
 
 The clip is predicted once more at the lowest level, and that prediction is the result. Conditional frames are shown to
 the network almost clean. The sample is float32, the solver's update float64 inside.
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from cosmos_ray.models.network.dit import Grid
 
-SIGMA_MAX = 200.0
+#: Of the multiview model.
+SIGMA_MAX, SIGMA_MIN = 200.0, 0.01
 #: Noise level at which the network sees conditional frames.
 SIGMA_CONDITIONAL = 1e-4
 
 
 def sigma_schedule(
-    num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = 0.01, order: float = 7.0
+    num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = SIGMA_MIN, order: float = 7.0
 ) -> np.ndarray:
     """Noise levels [num_steps + 1] float64, falling from sigma_max to sigma_min; no zero at the end
     (Karras et al., arXiv 2206.00364, eq. 5)."""
@@ -65,12 +66,15 @@ class AdamsBashforth:
 
     reads_noise = False
 
-    def __init__(self, num_steps: int, exponent: float = 7.0) -> None:
-        self._sigmas = sigma_schedule(num_steps, order=exponent)
+    def __init__(
+        self, num_steps: int, levels: tuple[float, float] = (SIGMA_MAX, SIGMA_MIN), exponent: float = 7.0
+    ) -> None:
+        self._sigma_max = levels[0]
+        self._sigmas = sigma_schedule(num_steps, *levels, order=exponent)
         self.passes = num_steps + 1
 
     def start(self, noise_VlP: Tensor) -> dict[str, Tensor]:
-        return {"sample": SIGMA_MAX * noise_VlP}
+        return {"sample": self._sigma_max * noise_VlP}
 
     def timesteps(self, number: int, given: int, grid: Grid, device: torch.device) -> Tensor:
         return frame_timesteps(float(self._sigmas[number]), given, grid, device)

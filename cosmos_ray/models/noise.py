@@ -7,9 +7,13 @@ import numpy as np
 from cosmos_ray.models.bundle.bundle import Bundle
 
 
-def draw_noise(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Unit normal, float32, drawn in the order of the single-GPU layout."""
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+def draw_noise(seed: int, shape: tuple[int, ...], number: int = 0) -> np.ndarray:
+    """Unit normal, float32, drawn in the order of the single-GPU layout. number: how many such arrays come before it,
+    for solvers that draw more than once."""
+    random = np.random.RandomState(seed)
+    for _ in range(number):
+        random.standard_normal(shape)
+    return random.standard_normal(shape).astype(np.float32)
 
 
 def clip_noise(seed: int, bundle: Bundle, n_views: int) -> np.ndarray:

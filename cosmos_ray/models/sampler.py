@@ -28,6 +28,7 @@ from cosmos_ray.models.ab2 import (
     frame_timesteps,
     sigma_schedule,
 )
+from cosmos_ray.models.distilled import Distilled
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
@@ -95,19 +96,22 @@ class Solver(Protocol):
         ...
 
 
-def solver_of(family: Family, num_steps: int) -> Solver:
+def solver_of(family: Family, num_steps: int, draw: Callable[[int], Tensor]) -> Solver:
+    """draw: noise that a later pass begins with, of this rank, for solvers that have some."""
     match family.solver:
         case "ab2":
-            return AdamsBashforth(num_steps, family.exponent)
+            return AdamsBashforth(num_steps, family.noise_levels, family.exponent)
         case "unipc":
             return UniPC(num_steps)
         case "unipc-noise":
-            return NoiseUniPC(num_steps, family.exponent)
+            return NoiseUniPC(num_steps, family.noise_levels, family.exponent)
+        case "distilled":
+            return Distilled(num_steps, draw)
 
 
-def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+def initial_noise(seed: int, shape: tuple[int, ...], number: int = 0) -> Tensor:
     """Unit normal noise, float32: the same numbers for a seed on every machine, whatever the number of ranks."""
-    return torch.from_numpy(draw_noise(seed, shape))
+    return torch.from_numpy(draw_noise(seed, shape, number))
 
 
 @torch.no_grad()
@@ -141,13 +145,18 @@ def denoise(
     a negative there is one text and nothing for guidance to act on. guidance: weighs the caption against the negative
     prompt, in the family's form. control: latents of the control videos of a network that takes them, this rank's
     share, and how much they weigh. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
-    where it was drawn from the seed ahead. approximations: among others, where guidance acts; elsewhere the positive
+    where it was drawn from the seed ahead; of a solver that draws again, perhaps all draws, [n, C, V, T, H, W].
+    approximations: among others, where guidance acts; elsewhere the positive
     branch is computed alone. on_step(done, total): after each of the family's passes.
     on_state: the state before the first pass and after each one but the last; given back as `resume`, on the network's
     device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
-    solver = solver_of(family, num_steps)
+
+    def draw(number: int) -> Tensor:
+        return _noise(network, seed, grid, parallel, noise_CVTHW, number)
+
+    solver = solver_of(family, num_steps, draw)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
     device = network.device
     tokens = share_slice(grid.tokens_per_view, parallel)
@@ -168,7 +177,7 @@ def denoise(
     if control_VlP is not None:
         steered = {"control_BVlP": control_VlP[None].to(device), "control_weight": control_weight}
     needs_noise = resume is None or (solver.reads_noise and num_condition_latents > 0)
-    noise_VlP = _noise(network, seed, grid, parallel, noise_CVTHW) if needs_noise else nothing
+    noise_VlP = draw(0) if needs_noise else nothing
 
     def predict(x_VlP: Tensor, number: int, texts_RVMC: Tensor) -> Tensor:
         """What each text predicts of the sample at this pass, [R, V, l, 64]."""
@@ -219,15 +228,22 @@ def guide(family: Family, caption_VlP: Tensor, other_VlP: Tensor, guidance: floa
 
 
 def _noise(
-    network: MultiviewDiT, seed: int, grid: Grid, parallel: ContextParallel, noise_CVTHW: Tensor | None
+    network: MultiviewDiT,
+    seed: int,
+    grid: Grid,
+    parallel: ContextParallel,
+    noise_CVTHW: Tensor | None,
+    number: int,
 ) -> Tensor:
     """This rank's share [V, l, P] of unit noise, drawn for the whole clip in the single-GPU layout, then cut: the
     ranks' number never changes a clip."""
     config = network.config
     patch = config.patch_spatial
-    if noise_CVTHW is None:
+    if noise_CVTHW is not None and noise_CVTHW.ndim == 6:
+        noise_CVTHW = noise_CVTHW[number]
+    elif noise_CVTHW is None or number:
         shape = (config.in_channels, grid.views, grid.frames, grid.height * patch, grid.width * patch)
-        noise_CVTHW = initial_noise(seed, shape)
+        noise_CVTHW = initial_noise(seed, shape, number)
     return shard(patchify(noise_CVTHW.to(network.device).transpose(0, 1), patch), parallel)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cosmos_ray.models.ab2 import frame_timesteps, sigma_schedule
+from cosmos_ray.models.ab2 import SIGMA_MAX, SIGMA_MIN, frame_timesteps, sigma_schedule
 from cosmos_ray.models.network.dit import Grid
 from cosmos_ray.models.unipc import UniPC
 
@@ -27,8 +27,10 @@ class NoiseUniPC(UniPC):
 
     reads_noise = False
 
-    def __init__(self, num_steps: int, exponent: float = 7.0) -> None:
-        self._levels = sigma_schedule(num_steps, order=exponent)
+    def __init__(
+        self, num_steps: int, levels: tuple[float, float] = (SIGMA_MAX, SIGMA_MIN), exponent: float = 7.0
+    ) -> None:
+        self._levels = sigma_schedule(num_steps, *levels, order=exponent)
         self.sigmas = self._levels / (1 + self._levels)
         self.passes = num_steps
 

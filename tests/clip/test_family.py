@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from support.paths import ROOT
 
 from cosmos_ray.clip.approximations import Approximations
@@ -40,8 +41,8 @@ def test_a_recipe_agrees_with_its_solver(family) -> None:  # type: ignore[no-unt
     """What clips cost and how far they are is asked of the recipe, what is computed of the solver."""
     solved = [family] if family.solver != "ab2" else [family, family.solved_by(Approximations(solver="unipc"))]
     for one in solved:
-        for num_steps in (1, 4, 35):
-            assert solver_of(one, num_steps).passes == one.passes(num_steps)
+        for num_steps in (1, 4) if family.solver == "distilled" else (1, 4, 35):
+            assert solver_of(one, num_steps, lambda _: torch.zeros(())).passes == one.passes(num_steps)
 
 
 def test_nobody_else_asks_which_family_it_is() -> None:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+BFLOAT16_ULP = 2.0**-7  # of a number in [1, 2)
 
 
 class Skip(Exception):
@@ -60,3 +63,9 @@ def largest(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Che
     if found.shape != expected.shape:
         raise ValueError(f"{name}: found shape {list(found.shape)}, expected {list(expected.shape)}")
     return Check(name, (found.double() - expected.double()).abs().max().item(), tolerance)
+
+
+def in_ulps(name: str, found: Tensor, expected: Tensor) -> Check:
+    """Largest difference in units of the last bfloat16 place of the expected number; one is allowed."""
+    exponent = expected.abs().clamp(min=torch.finfo(torch.bfloat16).tiny).log2().floor()
+    return Check(f"{name} in ulps", ((found - expected).abs() / (BFLOAT16_ULP * exponent.exp2())).max().item(), 1)

@@ -23,11 +23,10 @@ from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
 from cosmos_ray.models.sampler import SIGMA_MAX, SamplerState, ab2_step, denoise, initial_noise, sigma_schedule
 from cosmos_ray.models.text.text import encode_ids
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, to_uint8
-from support.parity_case import Case, Check, largest
+from support.parity_case import Case, Check, in_ulps, largest
 from support.parity_cases25 import KINDS25, NETWORK_KINDS25
+from support.parity_cases_single import KINDS_SINGLE, NETWORK_KINDS_SINGLE
 from support.parity_network import Recorder, grid_of, network_of
-
-BFLOAT16_ULP = 2.0**-7  # of a number in [1, 2)
 
 # ---------------------------------------------------------------------------------------------------- the network
 
@@ -229,13 +228,7 @@ def run_rope_angles(case: Case, _: ContextParallel) -> Iterator[Check]:
             if dtype == torch.float32:
                 yield largest(name, angles, case[name], 1e-4)
             else:
-                yield _in_ulps(name, angles, case[name])
-
-
-def _in_ulps(name: str, found: Tensor, expected: Tensor) -> Check:
-    """Largest difference in units of the last bfloat16 place of the expected number; one is allowed."""
-    exponent = expected.abs().clamp(min=torch.finfo(torch.bfloat16).tiny).log2().floor()
-    return Check(f"{name} in ulps", ((found - expected).abs() / (BFLOAT16_ULP * exponent.exp2())).max().item(), 1)
+                yield in_ulps(name, angles, case[name])
 
 
 def run_video_preprocess(case: Case, _: ContextParallel) -> Iterator[Check]:
@@ -311,7 +304,10 @@ KINDS: dict[str, Callable[[Case, ContextParallel], Iterator[Check]]] = {
     "t5_encode": run_t5_encode,
     "vae": run_vae,
     **KINDS25,
+    **KINDS_SINGLE,
 }
 
 #: Kinds that run over the ranks of a gang.
-NETWORK_KINDS = frozenset({"dit_forward", "denoise_loop", "denoise_loop_cp", "end_to_end"}) | NETWORK_KINDS25
+NETWORK_KINDS = (
+    frozenset({"dit_forward", "denoise_loop", "denoise_loop_cp", "end_to_end"}) | NETWORK_KINDS25 | NETWORK_KINDS_SINGLE
+)

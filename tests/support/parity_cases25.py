@@ -61,7 +61,7 @@ def run_rope(case: Case, _: ContextParallel) -> Iterator[Check]:
     for spec in case.info["specs"]:
         axes = RopeAxes(spec["head_dim"], ratio_t=ratio_t, ratio_h=ratio_h, ratio_w=ratio_w)
         for variant, dtype in (("float32", torch.float32), ("bf16_buffers", torch.bfloat16)):
-            found = axis_angles(axes, *case.info["grid_patches"], None, dtype)
+            found = axis_angles(axes, *case.info["grid_patches"], None, dtype, torch.float32)
             for axis, angles in zip("thw", found, strict=True):
                 name = f"{spec['name']}.{variant}.{axis}"
                 if name in case:

@@ -15,15 +15,16 @@ from cosmos_ray.models.parallel import ContextParallel
 from support.parity_case import Case, Skip
 
 
-def network_of(case: Case, parallel: ContextParallel, grid: Grid) -> MultiviewDiT:
-    """The case's network in the case's dtype; `Skip` where this gang does not fit it."""
+def network_of(case: Case, parallel: ContextParallel, grid: Grid, **more: Any) -> MultiviewDiT:
+    """The case's network in the case's dtype; `Skip` where this gang does not fit it. more: what the case's
+    configuration does not say."""
     said = case.info["dit_config"]
     known = {key: value for key, value in said.items() if key in DiTConfig.model_fields}
     if not said.get("use_crossattn_projection"):
         known.pop("crossattn_proj_in_channels", None)
         # Predict2's configuration says this too, and its code does not obey.
         known.pop("rope_enable_fps_modulation", None)
-    config = DiTConfig(**known)
+    config = DiTConfig(**{**known, **more})
     fitting = fitting_world_sizes(config.num_heads, grid.tokens_per_view)
     if parallel.world_size not in fitting:
         raise Skip(f"{config.num_heads} heads and {grid.tokens_per_view} tokens a view fit ranks {fitting}")

@@ -128,12 +128,15 @@ class Sampling(Strict):
 
 
 #: Fields of a bundle that earlier releases did not have.
-_NEWER = ("family",)
-_NEWER_OF_NETWORK = ("crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities")
+_NEWER = ("family", "fps")
+_NEWER_OF_NETWORK = (
+    "crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities", "has_condition_mask",
+)  # fmt: skip
 
 
 class Bundle(Strict):
-    """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second."""
+    """One model. height and width in pixels, state_t in latent frames, model_fps in frames a second; fps: of the files
+    that are written, where it is not the family's."""
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -144,6 +147,7 @@ class Bundle(Strict):
     state_t: Side
     n_views: Annotated[int, Field(gt=0, le=len(VIEWS))] = len(VIEWS)
     model_fps: Ratio = 30.0
+    fps: Annotated[int, Field(gt=0, le=120)] | None = None
     numerics: Numerics
     sampling: Sampling
     network: NetworkDims
@@ -171,7 +175,7 @@ class Bundle(Strict):
             problems.append(f"state_t {self.state_t}: expected at most network.max_frames {network.max_frames}")
         if network.model_channels % (2 * network.num_heads):
             problems.append(f"network.model_channels {network.model_channels}: expected an even width a head")
-        if self.n_views > network.n_cameras_emb:
+        if self.recipe.has_cameras and self.n_views > network.n_cameras_emb:
             problems.append(f"n_views {self.n_views}: expected at most n_cameras_emb {network.n_cameras_emb}")
         if network.in_channels != self.vae.z_dim or network.out_channels != self.vae.z_dim:
             problems.append(f"network.in_channels and out_channels: expected vae.z_dim {self.vae.z_dim}")
@@ -214,6 +218,11 @@ class Bundle(Strict):
         found = self.model_copy(update={"files": files, "dit_prefix": prefix, "name": name})
         found._built_in, found._dit_root = self._built_in or self.name, root
         return found
+
+    @property
+    def file_fps(self) -> int:
+        """Frames a second of the files that are written, where a row does not say."""
+        return self.fps or self.recipe.fps
 
     @property
     def text_width(self) -> int:

@@ -12,6 +12,7 @@ from cosmos_ray.clip.family import Family
 _CONTROL_CHANNELS = 23
 #: Dimensions have bounds, far above any model's, so that nothing computed from them takes long or makes no sense.
 Count = Annotated[int, Field(gt=0, le=1024)]
+Few = Annotated[int, Field(ge=0, le=1024)]
 Width = Annotated[int, Field(gt=0, le=2**18)]
 Side = Annotated[int, Field(gt=0, le=2**14)]
 Ratio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
@@ -22,7 +23,8 @@ class Strict(BaseModel):
 
 
 class NetworkDims(Strict):
-    """Dimensions of the multiview DiT under the names of its published configuration."""
+    """Dimensions of the DiT under the names of its published configuration. n_cameras_emb and view_condition_dim: 0 for
+    a network of one view. has_condition_mask: a token says whether its frame is given."""
 
     model_channels: Width
     num_blocks: Count
@@ -32,8 +34,9 @@ class NetworkDims(Strict):
     in_channels: Count = 16
     out_channels: Count = 16
     patch_spatial: Literal[2] = 2
-    n_cameras_emb: Count = 7
-    view_condition_dim: Count = 7
+    n_cameras_emb: Few = 7
+    view_condition_dim: Few = 7
+    has_condition_mask: bool = True
     max_img_h: Side = 240
     max_img_w: Side = 240
     max_frames: Side = 128
@@ -45,6 +48,11 @@ class NetworkDims(Strict):
     #: A control block steers the network after each so manieth of its blocks, from the first on; None: there are none.
     vace_block_every_n: Count | None = None
     num_max_modalities: Count = 8
+
+    @property
+    def token_channels(self) -> int:
+        """Of what a token is made: latent, condition mask, padding mask (always zero), view embedding."""
+        return self.in_channels + self.has_condition_mask + 1 + self.view_condition_dim
 
     @property
     def num_control_blocks(self) -> int:
@@ -113,6 +121,13 @@ def family_problems(
             problems.append(
                 f"network.crossattn_proj_in_channels {raw}: expected {found}, layers x width of text_encoder"
             )
+    if bool(network.n_cameras_emb) != family.has_cameras or bool(network.view_condition_dim) != family.has_cameras:
+        expected = "more than 0" if family.has_cameras else "0"
+        found = (network.n_cameras_emb, network.view_condition_dim)
+        problems.append(f"network.n_cameras_emb, view_condition_dim {found}: expected {expected}, {its}")
+    if network.has_condition_mask != family.takes_frames:
+        expected = "true" if family.takes_frames else "false"
+        problems.append(f"network.has_condition_mask: expected {expected}, {its}")
     if (network.vace_block_every_n is not None) != family.has_control:
         expected = "a number" if family.has_control else "nothing"
         problems.append(f"network.vace_block_every_n {network.vace_block_every_n}: expected {expected}, {its}")

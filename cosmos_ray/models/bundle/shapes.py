@@ -16,9 +16,7 @@ def dit_shapes(network: NetworkDims) -> Shapes:
     head = width // network.num_heads
     patch = network.patch_spatial**2
     shapes: Shapes = {
-        # latent, condition mask, padding mask and view embedding side by side
-        "x_embedder.proj.1.weight": (width, patch * (network.in_channels + 2 + network.view_condition_dim)),
-        "view_embeddings.weight": (network.n_cameras_emb, network.view_condition_dim),
+        "x_embedder.proj.1.weight": (width, patch * network.token_channels),
         "t_embedder.1.linear_1.weight": (width, width),
         "t_embedder.1.linear_2.weight": (3 * width, width),
         "t_embedding_norm.weight": (width,),
@@ -26,6 +24,8 @@ def dit_shapes(network: NetworkDims) -> Shapes:
         "final_layer.adaln_modulation.2.weight": (2 * width, rank),
         "final_layer.linear.weight": (patch * network.out_channels, width),
     }
+    if network.n_cameras_emb:
+        shapes["view_embeddings.weight"] = (network.n_cameras_emb, network.view_condition_dim)
     if network.crossattn_proj_in_channels is not None:
         shapes["crossattn_proj.0.weight"] = (context, network.crossattn_proj_in_channels)
         shapes["crossattn_proj.0.bias"] = (context,)

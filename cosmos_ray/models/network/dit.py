@@ -50,9 +50,9 @@ NUMERICS_DTYPE: dict[Numerics, torch.dtype] = {"reference": torch.bfloat16, "flo
 class DiTConfig(NetworkDims):
     """Dimensions of the network, how many latent frames a view has, and what its family does in its own way.
 
-    rope_enable_fps_modulation: positions in time are stretched by the frame rate, and angles are rounded to the
-    network's dtype at each step; else a latent frame is a unit of time, and only the exponents are rounded.
-    use_wan_fp32_strategy: the timestep's path and the final layer are computed in float32, whatever the dtype.
+    rope_enable_fps_modulation: positions in time are stretched by the frame rate; else a latent frame is a unit of
+    time. use_wan_fp32_strategy: the timestep's path and the final layer are computed in float32, whatever the dtype,
+    and of positions only the frequencies' exponents are rounded to it; else every step of an angle is.
     """
 
     state_t: Side
@@ -139,10 +139,10 @@ class MultiviewDiT(nn.Module):
         width, rank = config.model_channels, config.adaln_lora_dim
         patch_area = config.patch_spatial**2
         self.config = config
-        # Channels of a token: latent, condition mask, padding mask (always zero), view embedding.
-        token_values = patch_area * (config.in_channels + 1 + 1 + config.view_condition_dim)
+        token_values = patch_area * config.token_channels
         self.x_embedder = nn.ModuleDict({"proj": nn.Sequential(nn.Identity(), linear(token_values, width))})
-        self.view_embeddings = nn.Embedding(config.n_cameras_emb, config.view_condition_dim)
+        if config.n_cameras_emb:
+            self.view_embeddings = nn.Embedding(config.n_cameras_emb, config.view_condition_dim)
         self.t_embedder = nn.Sequential(Sinusoid(width), TimestepMLP(width))
         self.t_embedding_norm = RMSNorm(width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
@@ -191,7 +191,8 @@ class MultiviewDiT(nn.Module):
         segment = math.gcd(mine.stop - mine.start, grid.tokens_per_frame)
         frame_S = torch.arange(mine.start, mine.stop, segment, device=self.device) // grid.tokens_per_frame
         stretched = config.rope_enable_fps_modulation
-        angles_LK = angle_table(config.rope_axes, *extent, fps if stretched else None, self.dtype)
+        wide = torch.float32 if config.use_wan_fp32_strategy else None
+        angles_LK = angle_table(config.rope_axes, *extent, fps if stretched else None, self.dtype, wide)
         angles_l1k = angles_LK[mine, None].to(self.device)
         places_PVl = torch.arange(grid.views * tokens, device=self.device).view(size, grid.views, -1)
         return Share(grid, parallel, frame_S, angles_l1k.cos(), angles_l1k.sin(), places_PVl, given_frames)
@@ -218,18 +219,9 @@ class MultiviewDiT(nn.Module):
 
         One clip under R texts, as guidance has it: B = 1 for everything but context [R, V, M, C] gives [R, V, l, 64].
         """
-        config, dtype = self.config, self.dtype
-        batch, views = x_BVlP.shape[:2]
+        config, dtype, batch = self.config, self.dtype, len(x_BVlP)
         x_BVlP, mask_BVlm, context_BVMC = (x.to(dtype) for x in (x_BVlP, mask_BVlm, context_BVMC))
-        if view_indices_BVT is None:
-            view_indices_BVT = torch.arange(views, device=x_BVlP.device)[:, None].expand(batch, -1, share.grid.frames)
-        camera_BVTE = self.view_embeddings(view_indices_BVT.clamp(max=config.n_cameras_emb - 1))
-
-        # A token's values, channel slowest: each camera value fills its 2 x 2 patch.
-        camera_BVS1e = at_segments(camera_BVTE.repeat_interleave(config.patch_spatial**2, dim=-1), share)
-        x_BVSsP, mask_BVSsm = (x.unflatten(2, (len(share.frame_S), -1)) for x in (x_BVlP, mask_BVlm))
-        camera_BVSse = camera_BVS1e.expand(-1, -1, -1, x_BVSsP.shape[3], -1)
-        tokens = torch.cat((x_BVSsP, mask_BVSsm, torch.zeros_like(mask_BVSsm), camera_BVSse), dim=-1)
+        tokens = self._tokens(x_BVlP, mask_BVlm, view_indices_BVT, share)
         x_BVSsD = self.x_embedder["proj"](tokens)
 
         # The embedding is the normalised sinusoid itself; the MLP's output is added to every modulation instead.
@@ -255,6 +247,23 @@ class MultiviewDiT(nn.Module):
         # The output has the channel fastest; tokens everywhere else have it slowest.
         sizes = {"m": config.patch_spatial, "n": config.patch_spatial}
         return rearrange(out_BVlQ, "b v l (m n c) -> b v l (c m n)", **sizes)
+
+    def _tokens(self, x_BVlP: Tensor, mask_BVlm: Tensor, view_indices_BVT: Tensor | None, share: Share) -> Tensor:
+        """A token's values [B, V, S, s, P'], channel slowest: latent, condition mask, padding mask (always zero), view
+        embedding; as many of them as the network has."""
+        config = self.config
+        x_BVSsP, mask_BVSsm = (x.unflatten(2, (len(share.frame_S), -1)) for x in (x_BVlP, mask_BVlm))
+        masks = (mask_BVSsm, torch.zeros_like(mask_BVSsm))
+        parts = (x_BVSsP, *masks[0 if config.has_condition_mask else 1 :])
+        if not config.n_cameras_emb:
+            return torch.cat(parts, dim=-1)
+        if view_indices_BVT is None:
+            cameras_V1 = torch.arange(share.views, device=x_BVlP.device)[:, None]
+            view_indices_BVT = cameras_V1.expand(len(x_BVlP), -1, share.grid.frames)
+        camera_BVTE = self.view_embeddings(view_indices_BVT.clamp(max=config.n_cameras_emb - 1))
+        # Each camera value fills its 2 x 2 patch.
+        camera_BVS1e = at_segments(camera_BVTE.repeat_interleave(config.patch_spatial**2, dim=-1), share)
+        return torch.cat((*parts, camera_BVS1e.expand(-1, -1, -1, x_BVSsP.shape[3], -1)), dim=-1)
 
     def _hints(
         self,

@@ -42,19 +42,24 @@ class RopeAxes:
 
 
 def axis_angles(
-    axes: RopeAxes, frames: int, height: int, width: int, fps: float | None, dtype: torch.dtype
+    axes: RopeAxes,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float | None,
+    dtype: torch.dtype,
+    wide: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Angles of each axis: [T, dim_t/2], [H, dim_space/2], [W, dim_space/2], float32.
 
     dtype: float32, or bfloat16 for the numbers of the published pipeline, which casts its position and frequency
     buffers (and the frame rate) with the rest of the module: up to 0.19 rad away from the float32 angles. Every step
-    then rounds, so the order of operations here is part of the model. fps None: a latent frame is a unit of time, and
-    only the frequencies' exponents are rounded to dtype, all else being float32: that is how models from Predict2.5 on
-    have it (0.05 rad away from float32). Always computed on the CPU, so that one table
-    serves every device.
+    then rounds, so the order of operations here is part of the model. fps None: a latent frame is a unit of time.
+    wide: what is computed in where that is not dtype; with float32 only the frequencies' exponents are rounded, which
+    is how models from Predict2.5 on have it (0.05 rad away from float32). Always computed on the CPU, so that one
+    table serves every device.
     """
-
-    wide = torch.float32 if fps is None else dtype
+    wide = wide or dtype
 
     def frequencies(dim: int, ratio: float) -> Tensor:
         theta = BASE_THETA * ratio ** (dim / (dim - 2))
@@ -73,10 +78,18 @@ def axis_angles(
     return angles_t.float(), angles_h.float(), angles_w.float()
 
 
-def angle_table(axes: RopeAxes, frames: int, height: int, width: int, fps: float | None, dtype: torch.dtype) -> Tensor:
+def angle_table(
+    axes: RopeAxes,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float | None,
+    dtype: torch.dtype,
+    wide: torch.dtype | None = None,
+) -> Tensor:
     """Angles [L, K/2] float32 of one view's tokens, each row time | height | width. The second half of a head turns
     by the same angles as the first, so it is not stored."""
-    angles_t, angles_h, angles_w = axis_angles(axes, frames, height, width, fps, dtype)
+    angles_t, angles_h, angles_w = axis_angles(axes, frames, height, width, fps, dtype, wide)
     rows = (
         angles_t[:, None, None].expand(-1, height, width, -1),
         angles_h[None, :, None].expand(frames, -1, width, -1),

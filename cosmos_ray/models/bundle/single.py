@@ -1,0 +1,165 @@
+"""Predict2's published models of one view, by name: what each is and where its files lie. No torch, no Ray.
+
+    cosmos-predict2-2b-video2world                  720p, 16 frames a second, 16:9
+    cosmos-predict2-14b-video2world-480p-10fps-9x16
+    cosmos-predict2-0.6b-text2image-1x1
+    cosmos-predict2-14b-sample-gr00t-dreams-gr1
+
+A name says what differs from the published default; every combination of the published tables has one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cosmos_ray.models.bundle.prompts import NEGATIVE_PROMPT
+
+#: (width, height) by aspect ratio.
+Sizes = Mapping[str, tuple[int, int]]
+VIDEO_SIZES: Mapping[str, Sizes] = {
+    "720": {"16:9": (1280, 704), "9:16": (704, 1280), "4:3": (960, 704), "3:4": (704, 960), "1:1": (960, 960)},
+    "480": {"16:9": (768, 432), "9:16": (432, 768), "4:3": (640, 480), "3:4": (480, 640), "1:1": (480, 480)},
+}
+PICTURE_SIZES: Sizes = {
+    "16:9": (1360, 768), "9:16": (768, 1360), "4:3": (1168, 880), "3:4": (880, 1168), "1:1": (1024, 1024),
+}  # fmt: skip
+#: Latent frames a video has, by the rate of its frames.
+LATENT_FRAMES = {16: 24, 10: 16}
+
+#: Names that are listed; others say more.
+NAMES = (
+    "cosmos-predict2-2b-video2world", "cosmos-predict2-14b-video2world",
+    "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2image", "cosmos-predict2-14b-text2image",
+    "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
+)  # fmt: skip
+
+_DIMS: Mapping[str, dict[str, Any]] = {
+    "0.6b": {"model_channels": 1280, "num_blocks": 20, "num_heads": 20},
+    "2b": {"model_channels": 2048, "num_blocks": 28, "num_heads": 16},
+    "14b": {"model_channels": 5120, "num_blocks": 36, "num_heads": 40},
+}
+_VIDEO_ROPE: Mapping[str, tuple[float, float]] = {"2b": (3.0, 1.0), "14b": (2.0, 20 / 24)}
+_VIDEO_REVISIONS = {
+    "2b": "f50c09f5d8ab133a90cac3f4886a6471e9ba3f18",
+    "14b": "03b03a377fede782647afac998f674d9f358e319",
+}
+_PICTURE_REVISIONS = {
+    "0.6b": "80e9f1599778499e9b5435179861871b5a3561d4",
+    "2b": "acdb5fde992a73ef0355f287977d002cbfd127e0",
+    "14b": "015332720f70dd7b497c1cff9fd0c936a77f160b",
+}
+_GR00T_REVISIONS = {
+    "gr1": "926f34dd83860c5406ab4b400e156c3fd6fe6c0d",
+    "droid": "ebc29d30a3fab504bcc779a85bca073d14ad39f9",
+}
+_T5 = "hf://google-t5/t5-11b@90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3"
+
+_RATIO = r"(?:-(?P<ratio>1x1|4x3|3x4|16x9|9x16))?"
+_VIDEO = re.compile(
+    rf"cosmos-predict2-(?P<size>2b|14b)-video2world(?:-(?P<resolution>480|720)p-(?P<fps>10|16)fps)?{_RATIO}"
+)
+_PICTURE = re.compile(rf"cosmos-predict2-(?P<size>0\.6b|2b|14b)-text2image(?P<distilled>-distilled)?{_RATIO}")
+_GR00T = re.compile(rf"cosmos-predict2-14b-sample-gr00t-dreams-(?P<variant>gr1|droid){_RATIO}")
+
+
+def video_name(size: str, resolution: str, fps: int, ratio: str) -> str:
+    """size: `2B` or `14B`; ratio: as `16:9`."""
+    return f"cosmos-predict2-{size.lower()}-video2world-{resolution}p-{fps}fps-{_in_name(ratio)}"
+
+
+def picture_name(size: str, is_distilled: bool, ratio: str) -> str:
+    return f"cosmos-predict2-{size.lower()}-text2image{'-distilled' if is_distilled else ''}-{_in_name(ratio)}"
+
+
+def gr00t_name(variant: str, ratio: str) -> str:
+    return f"cosmos-predict2-14b-sample-gr00t-dreams-{variant}-{_in_name(ratio)}"
+
+
+def published(name: str) -> dict[str, Any] | None:
+    """What the bundle of that name says; None if no published model of one view is called so."""
+    if match := _VIDEO.fullmatch(name):
+        size, resolution, fps = match["size"], match["resolution"] or "720", int(match["fps"] or 16)
+        repo = f"nvidia/Cosmos-Predict2-{size.upper()}-Video2World@{_VIDEO_REVISIONS[size]}"
+        dit = f"{repo}/model-{resolution}p-{fps}fps.pt"
+        return _video(name, size, VIDEO_SIZES[resolution][_said(match["ratio"])], fps, dit)
+    if match := _PICTURE.fullmatch(name):
+        return _picture(name, match["size"], match["distilled"] is not None, _said(match["ratio"]))
+    if match := _GR00T.fullmatch(name):
+        repo = f"nvidia/Cosmos-Predict2-14B-Sample-GR00T-Dreams-{match['variant'].upper()}"
+        dit = f"hf://{repo}@{_GR00T_REVISIONS[match['variant']]}/model-480p-16fps.pt"
+        return _video(name, "14b", VIDEO_SIZES["480"][_said(match["ratio"])], 16, dit.removeprefix("hf://"))
+    return None
+
+
+def _in_name(ratio: str) -> str:
+    return ratio.replace(":", "x")
+
+
+def _said(ratio: str | None) -> str:
+    return (ratio or "16x9").replace("x", ":")
+
+
+def _video(name: str, size: str, sides: tuple[int, int], fps: int, dit: str) -> dict[str, Any]:
+    space, time = _VIDEO_ROPE[size]
+    vae = f"nvidia/Cosmos-Predict2-{size.upper()}-Video2World@{_VIDEO_REVISIONS[size]}/tokenizer/tokenizer.pth"
+    return {
+        **_common(name, sides, dit, vae),
+        "family": "predict2-" + "video2world",
+        "state_t": LATENT_FRAMES[fps],
+        "fps": fps,
+        "sampling": {"num_steps": 35, "guidance": 7.0, "negative_prompt": NEGATIVE_PROMPT},
+        "network": _network(size, space, time, has_condition_mask=True),
+    }
+
+
+def _picture(name: str, size: str, is_distilled: bool, ratio: str) -> dict[str, Any]:
+    repo = f"nvidia/Cosmos-Predict2-{size.upper()}-Text2Image@{_PICTURE_REVISIONS[size]}"
+    kind = "text2image" + ("-distilled" if is_distilled else "")
+    return {
+        **_common(
+            name,
+            PICTURE_SIZES[ratio],
+            f"{repo}/model{'_distilled' if is_distilled else ''}.pt",
+            f"{repo}/tokenizer/tokenizer.pth",
+        ),
+        "family": f"predict2-{kind}",
+        "state_t": 1,
+        "sampling": {"num_steps": 4 if is_distilled else 35, "guidance": 4.0, "negative_prompt": ""},
+        "network": _network(size, 4.0, 1.0, has_condition_mask=False),
+    }
+
+
+def _common(name: str, sides: tuple[int, int], dit: str, vae: str) -> dict[str, Any]:
+    width, height = sides
+    return {
+        "name": name,
+        "generator": "cosmos",
+        "height": height,
+        "width": width,
+        "n_views": 1,
+        "model_fps": 24.0,
+        "numerics": "reference",
+        "vae": {"dim": 96},
+        "files": {
+            "dit": {"uri": f"hf://{dit}"},
+            "vae": {"uri": f"hf://{vae}"},
+            "text_encoder": {"uri": _T5},
+            "tokenizer": {"uri": _T5},
+        },
+    }
+
+
+def _network(size: str, space: float, time: float, has_condition_mask: bool) -> dict[str, Any]:
+    return {
+        **_DIMS[size],
+        "adaln_lora_dim": 256,
+        "crossattn_emb_channels": 1024,
+        "n_cameras_emb": 0,
+        "view_condition_dim": 0,
+        "has_condition_mask": has_condition_mask,
+        "rope_h_extrapolation_ratio": space,
+        "rope_w_extrapolation_ratio": space,
+        "rope_t_extrapolation_ratio": time,
+    }
