@@ -9,7 +9,7 @@ import typer
 
 from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import MODELS
-from cosmos_ray.models.bundle.names import BUILT_IN, aliases_of
+from cosmos_ray.models.bundle.names import LISTED, aliases_of
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def list_models(
     """List the models that come with this program: what they make, and whether their files are here."""
     from cosmos_ray.models.bundle.bundle import load_bundle
 
-    for name in BUILT_IN:
+    for name in LISTED:
         facts = _facts(load_bundle(name))
         if as_json:
             print(json.dumps(facts))

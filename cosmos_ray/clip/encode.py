@@ -15,6 +15,7 @@ import numpy as np
 
 from cosmos_ray.clip.ffmpeg import run
 from cosmos_ray.clip.frames import inspect_video, spill
+from cosmos_ray.clip.request import PICTURE
 
 #: x264 divides its work by the number of threads, and the division shows in the bytes: never "as many as there are".
 ENCODER_THREADS = 4
@@ -35,6 +36,11 @@ def encode_mp4(frames_THWC: np.ndarray, fps: float) -> bytes:
     source = (*_raw_input(height, width), "-framerate", _rate(fps), "-i", "pipe:0")
     picture = f"scale=out_color_matrix=bt709:out_range=tv:{_SWS},format=yuv420p,{_BT709}"
     return _encode_h264((*source, "-vf", picture), np.ascontiguousarray(frames_THWC).tobytes())
+
+
+def encode_view(view: str, frames_THWC: np.ndarray, fps: float) -> bytes:
+    """The file that a view becomes (`request.file_of`): a PNG of a picture, an mp4 of a video."""
+    return encode_png(frames_THWC[0]) if view == PICTURE else encode_mp4(frames_THWC, fps)
 
 
 def stack_views(videos: Sequence[bytes | Path], fps: float) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.clip.request import LATENT_FRAMES, PICTURE, VIDEO, VIEWS
 from cosmos_ray.errors import UsageError
 
 #: How two answers become one, w being the row's guidance. `beyond_caption`: caption + w (caption - other).
@@ -41,7 +41,8 @@ class Family:
     truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
     has_control: each camera has a second video, which steers it.
     chunk_seed: whether longer videos are made, chunk by chunk, and of which noise: the `same` for each chunk, as
-    published, or that of the seed + the chunk's number (`next`).
+    published, or that of the seed + the chunk's number (`next`). repeats_given: each later chunk begins with as many
+    frames of the one before as the first is conditioned on, else with one.
     """
 
     name: str
@@ -65,11 +66,17 @@ class Family:
     network: Mapping[str, bool] = field(default_factory=dict)
     has_control: bool = False
     chunk_seed: Literal["same", "next"] | None = None
+    repeats_given: bool = False
 
     @property
     def takes_frames(self) -> bool:
         """Whether a clip may start from frames of an input."""
         return any(self.latent_frames)
+
+    @property
+    def max_steps(self) -> int | None:
+        """Most steps that it knows; None: as many as one likes."""
+        return 4 if self.solver == "distilled" else None
 
     def passes(self, num_steps: int) -> int:
         """How often a clip of so many steps is looked at by the network, once under each text."""
@@ -90,9 +97,13 @@ class Family:
             return replace(self, exponent=exponent)
         return replace(self, exponent=exponent, solver="unipc-noise", state=UNIPC_STATE)
 
-    def frames(self, chunk_frames: int, num_chunks: int) -> int:
-        """Of a view of so many chunks: each later one begins with a frame of the one before."""
-        return num_chunks * (chunk_frames - 1) + 1
+    def overlap(self, num_conditional_frames: int) -> int:
+        """How many frames each later chunk has in common with the one before."""
+        return num_conditional_frames if self.repeats_given else 1
+
+    def frames(self, chunk_frames: int, num_chunks: int, overlap: int = 1) -> int:
+        """Of a view of so many chunks."""
+        return num_chunks * (chunk_frames - overlap) + overlap
 
     def is_guided(self, negative_prompt: str) -> bool:
         """Whether there is a second text for guidance to weigh against."""
@@ -110,22 +121,24 @@ PREDICT2 = Family("predict2-multiview")
 
 VIDEO2WORLD = Family(
     "predict2-video2world",
-    views=("video",),
+    views=(VIDEO,),
     has_cameras=False,
+    latent_frames={1: 1, 5: 2},
     noise_levels=(80.0, 0.002),
     fps=16,
+    chunk_seed="next",
+    repeats_given=True,
     network={"rope_enable_fps_modulation": False},
 )
 TEXT2IMAGE = replace(
     VIDEO2WORLD,
     name="predict2-text2image",
-    views=("picture",),
+    views=(PICTURE,),
     latent_frames={0: 0},
     zeros_without_negative=True,
+    chunk_seed=None,
 )
-TEXT2IMAGE_DISTILLED = replace(
-    TEXT2IMAGE, name="predict2-text2image-distilled", solver="distilled", state=("sample",)
-)
+TEXT2IMAGE_DISTILLED = replace(TEXT2IMAGE, name="predict2-text2image-distilled", solver="distilled", state=("sample",))
 
 PREDICT25 = Family(
     "predict2.5-multiview",

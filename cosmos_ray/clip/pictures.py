@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import subprocess
+import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ from cosmos_ray.errors import RowError
 MAX_BYTES = 512 * 2**20
 #: Most chunks or segments of a picture that are looked at: one of 8K, cut small, has some thousands.
 _MAX_PARTS = 100_000
-_PNG = b"\x89PNG\r\n\x1a\n"
+#: How one begins.
+PNG = b"\x89PNG\r\n\x1a\n"
 _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 
 
@@ -98,12 +100,12 @@ def look(path: Path) -> Picture:
         raise RowError(f"too large: a file of {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
     with path.open("rb") as file:
         head = file.read(560)
-        if not head.startswith((_PNG, b"\xff\xd8\xff")):
+        if not head.startswith((PNG, b"\xff\xd8\xff")):
             name, way = kind_of(head)
             raise RowError(f"not a JPEG or PNG: {name}" + (f" ({way})" if way else ""))
         # Mapped, not read: of a picture of hundreds of megabytes only what says something about it is looked at.
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _png(data) if head.startswith(_PNG) else _jpeg(data)
+            found = _png(data) if head.startswith(PNG) else _jpeg(data)
     if not found.height * found.width:
         raise RowError("damaged: a picture without pixels")
     if found.height * found.width > MAX_PIXELS:
@@ -111,6 +113,14 @@ def look(path: Path) -> Picture:
             f"too large: a picture of {found.width}x{found.height}, expected at most {MAX_PIXELS} pixels (8K)"
         )
     return found
+
+
+def read_picture(data: bytes) -> np.ndarray:
+    """uint8 [H, W, 3], upright, of a JPEG or PNG. Raises RowError."""
+    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
+        path = Path(scratch) / "picture"
+        path.write_bytes(data)
+        return _decode(path, look(path))[0]
 
 
 def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str]]:
@@ -187,7 +197,7 @@ def _upright(picture_HWC: np.ndarray, orientation: int) -> np.ndarray:
 
 def _png(data: mmap.mmap) -> Picture:
     """From the chunks (PNG, 5.3)."""
-    at, chunks = len(_PNG), dict[bytes, bytes]()
+    at, chunks = len(PNG), dict[bytes, bytes]()
     for _ in range(_MAX_PARTS):
         if at + 12 > len(data):
             break

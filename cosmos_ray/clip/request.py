@@ -14,11 +14,22 @@ from cosmos_ray.clip.request_fields import check_fields
 #: Camera names in the model's view order, clockwise from the front, the tele camera last.
 VIEWS = ("front_wide", "cross_right", "rear_right", "rear", "rear_left", "cross_left", "front_tele")
 
+#: The only view of a model of one: a video, or a picture.
+VIDEO, PICTURE = "video", "picture"
+#: All names of views, in the order in which a clip's are shown.
+ALL_VIEWS = (*VIEWS, VIDEO, PICTURE)
+
+
 #: Pixel frames the model can be conditioned on -> latent frames they fill (1 for the first, then 4 frames each).
 LATENT_FRAMES = {0: 0, 1: 1, 5: 2}
 
 #: Positions of each view's text window; the model has no padding mask, so the number is part of the model.
 TEXT_TOKENS = 512
+
+
+def file_of(view: str) -> str:
+    """Name of the file that a view becomes."""
+    return f"{view}.png" if view == PICTURE else f"{view}.mp4"
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ class ClipRequest:
     frames: conditioning frames uint8 [V, num_conditional_frames, H, W, 3], at the model's native size; None for 0.
     text: embeddings, once somebody has made them (`Generator.embed`).
     noise: what `models.noise.clip_noise` draws from the seed, where it was drawn ahead; None: when it is needed.
-    chosen_views: n_views names of VIEWS, each once, in any order; empty for the first n_views.
+    chosen_views: n_views names of VIEWS, each once, in any order (or the one view of a model of one); empty for the
+        first n_views.
     controls: frames of the control videos, uint8 [V, num_chunks * (F - 1) + 1, H, W, 3] with F frames a chunk, for a
         family that has them; control_weight: of what they say.
     num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frame of the one before.
@@ -81,5 +93,6 @@ class ClipRequest:
 
     @property
     def view_ids(self) -> tuple[int, ...]:
-        """The network's own number of each view: a rear camera is one also where it is the second of two."""
-        return tuple(VIEWS.index(view) for view in self.views)
+        """The network's own number of each view: a rear camera is one also where it is the second of two. 0 for the
+        view of a model of one, which has no numbers."""
+        return tuple(VIEWS.index(view) if view in VIEWS else 0 for view in self.views)

@@ -21,9 +21,9 @@ from typing import Any
 
 import ray
 
-from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.encode import encode_view
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
-from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
+from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, ClipText, file_of
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.idle import IdleClock
 from cosmos_ray.gang.process_log import in_words, log_as
@@ -153,7 +153,9 @@ class Rank:
             self._idle.work_begins()  # with encoding them
         try:
             latents = self._denoise(request, resume, checkpoint)
-            self._decoding[request.id] = self._generator.collect(latents, request.views), request.num_chunks
+            overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames)
+            collected = self._generator.collect(latents, request.views)
+            self._decoding[request.id] = collected, request.num_chunks, overlap
         finally:
             idle_seconds = self._idle.work_ends()
             self._in_the_middle.clear()
@@ -188,21 +190,20 @@ class Rank:
         self._in_the_middle.wait(_NEXT_CLIP_S)
         seconds = {"decode": 0.0, "encode": 0.0}
         marks = [time.monotonic()]
-        collected, num_chunks = self._decoding.pop(clip_id)
-        frames = self._generator.decode(collected)
+        collected, num_chunks, overlap = self._decoding.pop(clip_id)
+        frames = self._generator.decode(collected, overlap)
         marks.append(time.monotonic())
         seconds["decode"] = marks[1] - marks[0]
         entries = []
-        bundle = self._spec.bundle
-        expected = (bundle.recipe.frames(bundle.num_frames, num_chunks), bundle.height, bundle.width, 3)
-        for view in sorted(frames, key=VIEWS.index):
+        for view in sorted(frames, key=ALL_VIEWS.index):
+            expected = self._spec.bundle.shape_of(view, num_chunks, overlap)
             if frames[view].shape != expected:
                 raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")
             begun = time.monotonic()
-            data = encode_mp4(frames[view], fps)
-            path = f"{folder}/{view}.mp4"
-            _write(Path(place) / f"{view}.mp4", data)
-            entries.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
+            data = encode_view(view, frames[view], fps)
+            name = file_of(view)
+            _write(Path(place) / name, data)
+            entries.append(FileEntry(view, f"{folder}/{name}", len(data), hashlib.sha256(data).hexdigest()))
             seconds["encode"] += time.monotonic() - begun
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
         return entries, seconds

@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import posixpath
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -124,7 +125,7 @@ def _is_whole(waiting: Waiting | None) -> bool:
     """The machine may have stopped before its disk had all."""
     try:
         return waiting is not None and all(
-            hashlib.sha256((waiting.folder / f"{one.view}.mp4").read_bytes()).hexdigest() == one.sha256
+            hashlib.sha256((waiting.folder / posixpath.basename(one.path)).read_bytes()).hexdigest() == one.sha256
             for one in waiting.record.files
         )
     except OSError:
@@ -154,7 +155,7 @@ def _deliver(storage: Storage, waiting: Waiting, epoch: int) -> Record:
     if waiting.mark:
         waiting = _marked(storage, waiting, epoch)
     with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(lambda one: storage.write(one.path, _video(waiting.folder, one.view)), waiting.record.files))
+        list(pool.map(lambda one: storage.write(one.path, _video(waiting.folder, one.path)), waiting.record.files))
     seconds = {**waiting.record.seconds, "put": round(time.monotonic() - began, 6)}
     sidecar = {**waiting.sidecar, "seconds": seconds}
     record = dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch)
@@ -177,8 +178,9 @@ def _marked(storage: Storage, waiting: Waiting, epoch: int) -> Waiting:
     )
 
 
-def _video(folder: Path, view: str) -> bytes:
+def _video(folder: Path, path: str) -> bytes:
+    """path: where it is to be stored; its name is the same here."""
     try:
-        return (folder / f"{view}.mp4").read_bytes()
+        return (folder / posixpath.basename(path)).read_bytes()
     except OSError as error:  # no fault of the store
         raise RuntimeError(f"a video that waited on the node's disk cannot be read: {error}") from error

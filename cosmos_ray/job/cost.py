@@ -49,6 +49,8 @@ MEASURED = {
 _MEASURED_FAMILY = PREDICT2
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
+#: Channels and blocks of published networks, of which the first was timed; the others follow from their arithmetic.
+_KNOWN = ((_CHANNELS, _BLOCKS), (5120, 36), (1280, 20))
 #: What a block with 8-bit attention takes off a call: 21.97 of 26.16 s a step with 26 such blocks, one H100.
 _FP8_SAVES_A_BLOCK = (1 - 21.97 / 26.16) / 26
 #: A rank of two H200 trades 404 MB in 0.80 ms: half of it stays where it is.
@@ -77,9 +79,10 @@ class Estimate:
 
 
 def is_known(bundle: Bundle) -> bool:
-    """Whether times of this network were measured. Its resolution and number of views may be others."""
+    """Whether times of this network were measured, or follow from those that were. Its resolution and number of views
+    may be others."""
     network = bundle.network
-    return bundle.generator == "cosmos" and (network.model_channels, network.num_blocks) == (_CHANNELS, _BLOCKS)
+    return bundle.generator == "cosmos" and (network.model_channels, network.num_blocks) in _KNOWN
 
 
 def estimates(
@@ -97,6 +100,7 @@ def estimates(
             Estimate(
                 gang_size=size,
                 is_measured=bundle.recipe.name == _MEASURED_FAMILY.name
+                and bundle.network.model_channels == _CHANNELS
                 and size in MEASURED[gpu].call_s
                 and approximations.attention == "exact",
                 clip_seconds=total_s / clips,
@@ -143,7 +147,9 @@ def clip_seconds(
     views_a_rank = math.ceil(group.n_views / gang_size)
     encoded = _ENCODE_SHARE[group.num_conditional_frames] + bundle.recipe.has_control  # of control videos, every frame
     tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + encoded)
-    scale = _arithmetic(group.n_views * bundle.tokens_per_view) / _arithmetic(_VIEWS * _TOKENS)
+    network = bundle.network
+    asked = _arithmetic(group.n_views * bundle.tokens_per_view, network.model_channels, network.num_blocks)
+    scale = asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
     scale *= 1 + bundle.network.num_control_blocks / bundle.network.num_blocks
     return exact_calls(group, approximations, bundle.recipe) * scale * call_seconds(gpu, gang_size) + tokenizer_s
 
@@ -153,7 +159,7 @@ def exact_calls(group: ClipGroup, approximations: Approximations, family: Family
     passes = family.passes(group.num_steps)
 
     def calls(number: int) -> float:
-        texts = 2 if (group.guided or family.no_negative) and approximations.is_guided(number, passes) else 1
+        texts = 2 if family.is_guided("yes" if group.guided else "") and approximations.is_guided(number, passes) else 1
         return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(number, passes, _BLOCKS)))
 
     return sum(map(calls, range(passes)))
@@ -178,6 +184,6 @@ def exchange_seconds(gang_size: int) -> float:
     return 4 * _BLOCKS * share_bytes * (gang_size - 1) / gang_size * _EXCHANGE_S_A_BYTE
 
 
-def _arithmetic(tokens: int) -> float:
+def _arithmetic(tokens: int, channels: int, blocks: int) -> float:
     """Of a network call, up to a factor: 4 L^2 D + 28 L D^2 a block."""
-    return tokens * (tokens + 7.0 * _CHANNELS)
+    return float(blocks) * channels * tokens * (tokens + 7.0 * channels)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_ray.clip.encode import encode_png
-from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.foreign import shown_uri
@@ -47,6 +46,7 @@ def inspect_video(
         n_views=n_views,
         fps=fps,
         is_stacked=True,
+        views=() if bundle.recipe.has_cameras else bundle.recipe.views,
     )
     nothing = dict.fromkeys(_FACTS)
     try:
@@ -61,7 +61,7 @@ def inspect_video(
         return {"file": uri, "ok": False, "error": f"{uri} cannot be read: {explain(error)}", **nothing}
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        for view, frames in zip(VIEWS, found.frames, strict=False):
+        for view, frames in zip(clip.cameras, found.frames, strict=True):
             for number, frame in enumerate(frames):
                 (to / f"{Path(uri).stem}.{view}.{number}.png").write_bytes(encode_png(frame))
     return {"file": uri, "ok": True, "error": None, **nothing, **_facts(file), "warnings": list(found.warnings)}

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
@@ -154,7 +154,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         model=bundle.name,
         model_fingerprint=bundle.fingerprint,
         numerics=bundle.numerics,
-        sampling=asdict(defaults),
+        sampling=defaults.to_json(),
         removed=plan.removed,
         approximations=config.sampling.approximations.chosen,
         inputs=config.inputs.of(bundle.recipe).chosen,

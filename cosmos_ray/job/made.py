@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.clip.encode import encode_mp4, encode_view
+from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, file_of
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -41,7 +41,7 @@ class MadeClip:
         if layout == "views":
             folder = Storage(uri)
             for view, video in self.frames.items():
-                folder.write(f"{view}.mp4", encode_mp4(video, self.fps))
+                folder.write(file_of(view), encode_view(view, video, self.fps))
             return uri
         Storage(parent_uri(uri)).write(posixpath.basename(uri), encode_mp4(self.together(layout), self.fps))
         return uri
@@ -52,6 +52,8 @@ class MadeClip:
             return np.concatenate(list(self.frames.values()), axis=1)
         if layout != "grid":
             raise UsageError(f"layout: found {layout!r}, expected one of {', '.join(get_args(Layout))}")
+        if len(self.frames) == 1:
+            return next(iter(self.frames.values()))
         rows = [row for row in _GRID if set(row) & set(self.frames)]
         used = [column for column in range(3) if any(column < len(row) and row[column] in self.frames for row in rows)]
         black = np.zeros_like(next(iter(self.frames.values())))
@@ -70,4 +72,4 @@ class MadeClip:
 
 
 def in_order(frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {view: frames[view] for view in VIEWS if view in frames}
+    return {view: frames[view] for view in ALL_VIEWS if view in frames}

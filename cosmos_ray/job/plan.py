@@ -99,6 +99,7 @@ def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
         guidance=float(first(sampling.guidance, bundle.sampling.guidance)),
         negative_prompt=str(first(sampling.negative_prompt, bundle.sampling.negative_prompt)),
         fps=bundle.file_fps,
+        family=bundle.family,
     )
 
 
@@ -379,7 +380,7 @@ class _Counts:
             clips - done - failed,
             tuple(self._changed),
             tuple(self._examples),
-            0 if self._family.no_negative else self._unguided,
+            0 if self._family.is_guided("") else self._unguided,
             counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
             tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
         )

@@ -28,7 +28,7 @@ from cosmos_ray.ledger.layout import REPRODUCED
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.models.bundle.names import BUILT_IN
+from cosmos_ray.models.bundle.bundle import comes_with_us
 from cosmos_ray.store.storage import Storage
 
 #: Below the output: where clips are made again.
@@ -123,7 +123,7 @@ def _sidecar(storage: Storage, record: Record) -> dict[str, Any]:
 def _model_of(sidecar: dict[str, Any]) -> str:
     """A name that comes with this package: a sidecar knows no folders, and would not be believed."""
     name: str = sidecar["model"]["name"]
-    if name not in BUILT_IN:
+    if not comes_with_us(name):
         raise UsageError(
             f"the clip was made by a bundle named `{name}`: --model must say in which folder it is (or which model it "
             "is but for the checkpoint that `--set model.dit=FILE` names)"

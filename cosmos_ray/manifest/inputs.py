@@ -12,16 +12,25 @@ from cosmos_ray.store.uris import resolve_reference
 _VIDEOS = ("input_video", "input_videos")
 
 
-def views_of(row: Mapping[str, Any], most: int) -> tuple[str, ...]:
-    """The cameras that the row names, in its order; () if it names none. Raises RowError."""
+#: Of files that are pictures, in any case of letters.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def is_picture(inputs: Sequence[str]) -> bool:
+    """Whether the input of a row is one picture, by its name."""
+    return len(inputs) == 1 and inputs[0].lower().endswith(PICTURE_SUFFIXES)
+
+
+def views_of(row: Mapping[str, Any], most: int, known: Sequence[str] = VIEWS) -> tuple[str, ...]:
+    """The cameras that the row names, in its order; () if it names none. known: the model's. Raises RowError."""
     found = row.get("views")
     if found is None:
         return ()
     if not 1 <= len(found) <= most:
         raise column_error("views", found, f"from 1 to {most} cameras, or null for the first ones")
-    unknown = [name for name in found if name not in VIEWS]
+    unknown = [name for name in found if name not in known]
     if unknown:
-        raise column_error("views", unknown, f"names of {', '.join(VIEWS)}")
+        raise column_error("views", unknown, f"names of {', '.join(known)}")
     if len(set(found)) < len(found):
         raise column_error("views", found, "each camera once")
     return tuple(found)

@@ -17,23 +17,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
+from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
 from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of, says_nothing
-from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, reference, views_of
+from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, is_picture, reference, views_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 MAX_CHUNKS = 100
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
+#: What clips of so many conditioning frames are called.
+_FRAMES = {0: "Text2World", 1: "Image2World", 5: "Video2World"}
 #: A warning: what the row gives and nothing takes.
 UNUSED_INPUT = "the input is not used: num_conditional_frames is 0"
 
 
 @dataclass(frozen=True)
 class RowDefaults:
-    """What a row may leave out: the bundle's own settings."""
+    """What a row may leave out: the bundle's own settings. family: the bundle's, which says what a row may ask for."""
 
     n_views: int
     num_steps: int
@@ -41,6 +44,18 @@ class RowDefaults:
     negative_prompt: str
     seed: int = 0
     fps: int = 10
+    family: str = PREDICT2.name
+
+    @property
+    def recipe(self) -> Family:
+        return FAMILIES[self.family]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a run's file has it; what earlier releases did not know is left out where it says what they did."""
+        facts = asdict(self)
+        if self.family == PREDICT2.name:
+            del facts["family"]
+        return facts
 
 
 @dataclass(frozen=True)
@@ -153,14 +168,17 @@ def clips_of_row(row: Mapping[str, Any], defaults: RowDefaults, base: str) -> li
 
 
 def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str) -> Clip:
-    most = min(defaults.n_views, len(VIEWS))
-    views = views_of(row, most)
+    family = defaults.recipe
+    most = min(defaults.n_views, len(family.views))
+    views = views_of(row, most, family.views)
     n_views = _integer(row, "n_views", len(views) or defaults.n_views, 1, most)
     if views and n_views != len(views):
         raise column_error("n_views", n_views, f"{len(views)}, as many as `views` names")
-    cameras = views or VIEWS[:n_views]
+    cameras = views or family.views[:n_views]
     inputs, frames = inputs_of(row, cameras, base), frames_of(row, cameras, base)
-    conditional_frames = _conditional_frames(row, inputs, dict(zip(cameras, frames, strict=False)))
+    if not family.has_cameras and is_picture(inputs):
+        inputs, frames = (), (inputs,)
+    conditional_frames = _conditional_frames(row, inputs, dict(zip(cameras, frames, strict=False)), family)
     embedding = row.get("prompt_embedding")
     return _hashed(
         Clip(
@@ -173,7 +191,7 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             negative_prompt=_text(row, "negative_prompt", defaults.negative_prompt),
             guidance=_number(row, "guidance", defaults.guidance, 0.0, 100.0),
             seed=_integer(row, "seed", defaults.seed, 0, MAX_SEED),
-            num_steps=_integer(row, "num_steps", defaults.num_steps, 1, MAX_STEPS),
+            num_steps=_integer(row, "num_steps", defaults.num_steps, 1, family.max_steps or MAX_STEPS),
             n_views=n_views,
             fps=_integer(row, "fps", defaults.fps, 1, 120),
             views=() if cameras == VIEWS[:n_views] else cameras,
@@ -239,12 +257,19 @@ def _text(row: Mapping[str, Any], column: str, default: str) -> str:
     return str(found)
 
 
-def _conditional_frames(row: Mapping[str, Any], inputs: tuple[str, ...], pictures: Mapping[str, Sequence[str]]) -> int:
+def _conditional_frames(
+    row: Mapping[str, Any], inputs: tuple[str, ...], pictures: Mapping[str, Sequence[str]], family: Family
+) -> int:
     """pictures: of each camera, if there are any."""
     has_input = bool(inputs or pictures)
-    frames = _integer(row, "num_conditional_frames", 1 if has_input else 0, 0, max(LATENT_FRAMES))
-    if frames not in LATENT_FRAMES:
-        raise column_error("num_conditional_frames", frames, "0 (Text2World), 1 (Image2World) or 5 (Video2World)")
+    known = family.latent_frames
+    frames = _integer(row, "num_conditional_frames", 1 if has_input else 0, 0, max(max(known), 1))
+    if frames not in known:
+        *others, last = (f"{count} ({_FRAMES[count]})" for count in known)
+        expected = f"{', '.join(others)} or {last}" if others else "0: the model takes no input"
+        if not has_input and 0 not in known:
+            expected = f"an input (`input_video` or `input_frames`), and {expected}"
+        raise column_error("num_conditional_frames", frames, expected)
     if frames and not has_input:
         raise column_error("num_conditional_frames", frames, "0, because the row has no input video")
     for camera, uris in pictures.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as json_text
@@ -16,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.manifest import table_inputs
 from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS
 from cosmos_ray.manifest.columns import TEXT_LIST
+from cosmos_ray.manifest.inputs import PICTURE_SUFFIXES
 from cosmos_ray.manifest.rows import ID_PATTERN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, RowDefaults, sample_seed
 from cosmos_ray.manifest.table_inputs import resolve
 from cosmos_ray.manifest.vectors import column_of, flat, floats_of, integers_of, is_there, matches, text_of
@@ -29,6 +30,7 @@ _ID = rf"\A(?:{ID_PATTERN.pattern})\z"
 _VISIBLE = r"[\pL\pN!-~]"
 # Wider than what `captions` refuses, which looks at them again.
 _NOTHING = r"(?i)\A\W*(?:nan|none|null|nat|n/a|na)\W*\z"
+_PICTURE = rf"(?i)(?:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})\z"
 _FILE_NAME = r"(?i)\.(?:txt|pt|pkl|npy|safetensors)"
 
 
@@ -144,12 +146,13 @@ def check_batch(batch: pa.RecordBatch, defaults: RowDefaults, base: str) -> Chec
         integers[name] = values
         return values
 
-    most = min(defaults.n_views, len(VIEWS))
-    cameras = table_inputs.cameras(batch, most)
+    family = defaults.recipe
+    most = min(defaults.n_views, len(family.views))
+    cameras = table_inputs.cameras(batch, most, family.views)
     n_views = integer("n_views", np.where(cameras.n_views > 0, cameras.n_views, defaults.n_views), 1, most)
     right &= cameras.right & ((cameras.n_views == 0) | (n_views == cameras.n_views))
     integer("seed", defaults.seed, 0, MAX_SEED)
-    integer("num_steps", defaults.num_steps, 1, MAX_STEPS)
+    integer("num_steps", defaults.num_steps, 1, family.max_steps or MAX_STEPS)
     integer("fps", defaults.fps, 1, 120)
     integer("num_samples", 1, 1, MAX_SAMPLES)
     given = floats_of(batch, "guidance")
@@ -163,8 +166,10 @@ def check_batch(batch: pa.RecordBatch, defaults: RowDefaults, base: str) -> Chec
     inputs, found = table_inputs.inputs(batch, n_views, cameras.rig, base)
     right &= found & ~table_inputs.has_frames(batch) & table_inputs.is_usual(batch)
     has_input = np.any([is_there(one) for one in inputs], axis=0)
-    frames = integer("num_conditional_frames", has_input.astype(np.int64), 0, max(LATENT_FRAMES))
-    right &= np.isin(frames, list(LATENT_FRAMES)) & (has_input | (frames == 0))
+    frames = integer("num_conditional_frames", has_input.astype(np.int64), 0, max(max(family.latent_frames), 1))
+    right &= np.isin(frames, list(family.latent_frames)) & (has_input | (frames == 0))
+    if not family.has_cameras:  # where that may be a picture
+        right &= ~matches(inputs[0], _PICTURE)
 
     negative = pc.fill_null(text_of(batch, "negative_prompt"), defaults.negative_prompt)
     right &= ~is_there(text_of(batch, "negative_prompt")) | (_is_short(negative) & ~matches(negative, _NOTHING))

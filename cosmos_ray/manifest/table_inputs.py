@@ -43,12 +43,15 @@ class Cameras:
         return () if self.rig == VIEWS else self.rig
 
 
-def cameras(batch: pa.RecordBatch, most: int) -> Cameras:
-    """A batch mostly has rows of one kind: those of another, if they name other cameras, are not surely right."""
+def cameras(batch: pa.RecordBatch, most: int, known: tuple[str, ...] = VIEWS) -> Cameras:
+    """A batch mostly has rows of one kind: those of another, if they name other cameras, are not surely right. known:
+    the model's; where they are not those of the rig, a row that names them is not surely right either."""
     rows = batch.num_rows
     column = column_of(batch, "views")
     if column is None:
-        return Cameras(VIEWS, np.zeros(rows, int), np.ones(rows, bool))
+        return Cameras(known, np.zeros(rows, int), np.ones(rows, bool))
+    if known != VIEWS:
+        return Cameras(known, np.zeros(rows, int), ~is_there(column))
     lists = column.cast(TEXT_LIST)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     codes = pc.fill_null(pc.binary_join(lists, "\0"), "").dictionary_encode()
@@ -59,9 +62,9 @@ def cameras(batch: pa.RecordBatch, most: int) -> Cameras:
     others = [place for place, kind in enumerate(kinds) if _is_rig(kind, most) and kind not in _PREFIXES]
     rig = max(others, key=lambda place: counts[place], default=None)
     if rig is None or counts[rig] < usual:
-        known = np.array([kind in _PREFIXES and len(kind) <= most for kind in kinds], bool)
+        usual_ones = np.array([kind in _PREFIXES and len(kind) <= most for kind in kinds], bool)
         # A row without the column's value says nothing; an empty list is wrong.
-        right = np.where(is_there(lists), known[numbers], True)
+        right = np.where(is_there(lists), usual_ones[numbers], True)
         names = VIEWS
     else:
         right, names = numbers == rig, kinds[rig]

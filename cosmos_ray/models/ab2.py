@@ -65,6 +65,7 @@ class AdamsBashforth:
     """One clip's schedule (`sampler.Solver`). State: `sample`, and `previous_x0` from the second step on."""
 
     reads_noise = False
+    _sigma_max = SIGMA_MAX
 
     def __init__(
         self, num_steps: int, levels: tuple[float, float] = (SIGMA_MAX, SIGMA_MIN), exponent: float = 7.0

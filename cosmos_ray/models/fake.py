@@ -196,7 +196,7 @@ class FakeGenerator:
         owned = range(self.parallel.rank, len(latents.views), self.parallel.world_size)
         return {latents.views[view]: replace(latents, views=(latents.views[view],)) for view in owned}
 
-    def decode(self, latents: FakeLatents | Mapping[str, FakeLatents]) -> dict[str, np.ndarray]:
+    def decode(self, latents: FakeLatents | Mapping[str, FakeLatents], overlap: int = 1) -> dict[str, np.ndarray]:
         """Frames uint8 [T, H, W, 3] of the views this rank owns, from its share or from what `collect` returned."""
         collected = self.collect(latents) if isinstance(latents, FakeLatents) else latents
         if any_view := next(iter(collected.values()), None):
@@ -209,7 +209,7 @@ class FakeGenerator:
     def _frames(self, seed: int, view: str, grain: bool) -> np.ndarray:
         """A gradient that drifts with time, and a block in the view's colour that crosses it."""
         frames, height, width = self.bundle.num_frames, self.bundle.height, self.bundle.width
-        index = VIEWS.index(view)
+        index = VIEWS.index(view) if view in VIEWS else 0
         random = np.random.RandomState([seed % 2**32, index])
         start, speed = random.randint(1, 256, size=2)
         t, y, x = np.ogrid[:frames, :height, :width]

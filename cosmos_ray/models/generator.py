@@ -93,7 +93,8 @@ class Generator:
         In a gang of several ranks the request must have been through rank 0's `embed` first.
         """
         latents_VlP = self.denoise(request)
-        return self.decode(self.collect(latents_VlP, request.views))
+        overlap = self.bundle.recipe.overlap(request.num_conditional_frames)
+        return self.decode(self.collect(latents_VlP, request.views), overlap)
 
     def embed(self, request: ClipRequest) -> ClipRequest:
         """The request with its captions, and its negative prompt, as embeddings. Local; unchanged if it has them.
@@ -117,7 +118,9 @@ class Generator:
         negative = None
         if family.no_negative and isinstance(self.text_encoder, reason1.Reason1Encoder):
             negative = (self.text_encoder.no_text(),) * len(views)
-        elif request.negative_prompt:
+        elif not request.negative_prompt and family.zeros_without_negative:
+            negative = self._encoded([None] * len(views))
+        elif request.negative_prompt and family.is_guided(request.negative_prompt):
             negative = self._encoded(negative_texts(request.negative_prompt, captions, views, family, prefix))
         named = texts_of(request.views, () if request.text else request.prompts, request.negative_prompt)
         return replace(
@@ -181,13 +184,14 @@ class Generator:
         )
 
     def _next_chunk(self, request: ClipRequest, number: int, before_VlP: Tensor) -> ClipRequest:
-        """What the next chunk is made from: the last frame of the one before, as it is decoded on each view's owner."""
-        shape = (request.n_views, 1, self.bundle.height, self.bundle.width, 3)
+        """What the next chunk is made from: the last frames of the one before, as decoded on each view's owner."""
+        overlap = self.bundle.recipe.overlap(request.num_conditional_frames)
+        shape = (request.n_views, overlap, self.bundle.height, self.bundle.width, 3)
         frames = np.zeros(shape, np.uint8)
         for view, video_THWC in self.decode(self.collect(before_VlP, request.views)).items():
-            frames[request.views.index(view), 0] = video_THWC[-1]
+            frames[request.views.index(view)] = video_THWC[-overlap:]
         noise = None if self.bundle.recipe.chunk_seed == "next" else request.noise
-        return replace(request, frames=frames, num_conditional_frames=1, noise=noise)
+        return replace(request, frames=frames, num_conditional_frames=overlap, noise=noise)
 
     def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
         """What `on_state` got, whole: step, and the state's tensors [V, L, P] float32; {} beside rank 0. Collective."""
@@ -219,11 +223,11 @@ class Generator:
         owned = chunks[0] if len(chunks) == 1 else {v: torch.stack([one[v] for one in chunks]) for v in chunks[0]}
         return {views[view]: latents_CTHW for view, latents_CTHW in owned.items()}
 
-    def decode(self, latents: Tensor | Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    def decode(self, latents: Tensor | Mapping[str, Tensor], overlap: int = 1) -> dict[str, np.ndarray]:
         """Frames uint8 [T, H, W, 3] of the views this rank owns.
 
         latents: this rank's share (collective; of the rig's first views), or what `collect` returned (local: needs no
-        other rank, so it can run while the gang denoises the next clip).
+        other rank, so it can run while the gang denoises the next clip). overlap: frames that chunks share.
         """
         collected = self.collect(latents) if isinstance(latents, Tensor) else latents
         parts = [(name, one) for name, found in collected.items() for one in found.view(-1, *found.shape[-4:])]
@@ -235,7 +239,7 @@ class Generator:
             video_VCTHW = self.vae.decode(torch.stack([latents_CTHW for _, latents_CTHW in batch]))
             frames_VTHWC = to_bytes(video_VCTHW).permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
             for (name, _), frames_THWC in zip(batch, frames_VTHWC, strict=True):
-                frames[name].append(frames_THWC[1:] if frames[name] else frames_THWC)
+                frames[name].append(frames_THWC[overlap:] if frames[name] else frames_THWC)
         return {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in frames.items()}
 
     def _grid(self, views: int) -> Grid:

@@ -46,8 +46,11 @@ class ClipGenerator(Protocol):
         """
         ...
 
-    def decode(self, latents: Any) -> dict[str, np.ndarray]:
-        """Frames uint8 [T, H, W, 3] by view name, from this rank's share (collective) or from `collect` (local)."""
+    def decode(self, latents: Any, overlap: int = 1) -> dict[str, np.ndarray]:
+        """Frames uint8 [T, H, W, 3] by view name, from this rank's share (collective) or from `collect` (local).
+
+        overlap: frames that neighbouring chunks of a longer video have in common (`Family.overlap`).
+        """
         ...
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:

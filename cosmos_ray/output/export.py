@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.request import ALL_VIEWS, file_of
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
 from cosmos_ray.ledger.record import records_of
@@ -153,7 +153,7 @@ def _read(source: Storage, record: Record, number: int) -> Clip:
     """ValueError if a file is not as committed."""
     assert record.sidecar is not None, "a clip that is ok has one"
     entries = {entry.view: entry for entry in record.files}
-    videos = {view: read_committed(source, entries[view]) for view in VIEWS if view in entries}
+    videos = {view: read_committed(source, entries[view]) for view in ALL_VIEWS if view in entries}
     sidecar = json.loads(read_committed(source, record.sidecar))
     asked = {name: sidecar["clip"][name] for name in _CLIP_FIELDS}
     return Clip(number, videos, {"id": record.id, **asked, "model": sidecar["model"]})
@@ -166,7 +166,7 @@ def _write_shard(target: Storage, number: int, clips: Iterator[Clip]) -> None:
         with tarfile.open(path, "w") as tar:
             for clip in clips:
                 for view, video in clip.videos.items():
-                    _add(tar, f"{clip.number:08d}.{view}.mp4", video)
+                    _add(tar, f"{clip.number:08d}.{file_of(view)}", video)
                 _add(tar, f"{clip.number:08d}.json", json.dumps(clip.facts, sort_keys=True).encode())
         target.write_file(f"shard-{number:06d}.tar", path)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from cosmos_ray import signals
 from cosmos_ray.clip.encode import stack_views
-from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
+from cosmos_ray.clip.request import ALL_VIEWS, LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import shown
@@ -34,9 +34,21 @@ from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.derive import with_dit
+from cosmos_ray.published.options import (
+    BENCHMARK_RUNS,
+    add_without_effect,
+    between,
+    check_no_torchrun,
+    read_json_list,
+    say_times,
+    say_without_effect,
+    text_path,
+    version_of,
+    write_file,
+)
 from cosmos_ray.store.places import check_lasts
-from cosmos_ray.store.storage import Storage, read_bytes
-from cosmos_ray.store.uris import normalise_uri, parent_uri
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
 
 #: Flags of the guide that change nothing here, and why.
@@ -49,7 +61,6 @@ NO_EFFECT = {
     "natten": "the guide's script ignores it too",
 }
 FPS = 10
-_BENCHMARK_RUNS = 4  # the first warms up, the others are averaged
 
 
 @dataclass(frozen=True)
@@ -113,34 +124,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="a list of {input_video, prompt, output_video}, instead of --input_path, --prompt and --save_path; paths "
         "start from the current folder",
     )
-    add("--guidance", type=_between(float, 0, 100), default=7.0, help="the model follows the prompt 1 + guidance times")
-    add("--seed", type=_between(int, 0, 2**32 - 1), default=0, help="of the noise, for every clip")
+    add("--guidance", type=between(float, 0, 100), default=7.0, help="the model follows the prompt 1 + guidance times")
+    add("--seed", type=between(int, 0, 2**32 - 1), default=0, help="of the noise, for every clip")
     add("--save_path", default="output/generated_video.mp4", help="mp4 with the views stacked from top to bottom")
-    add(
-        "--num_gpus", type=_between(int, 1, 64), default=1, help="GPUs that share a clip (no torchrun: Ray starts them)"
-    )
-    add("--n_views", type=_between(int, 1, len(VIEWS)), default=1, help="views in the input and to generate; usually 7")
-    for flag, reason in NO_EFFECT.items():
-        add(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
-    add("--benchmark", action="store_true", help=f"make the clip {_BENCHMARK_RUNS} times and time all but the first")
+    add("--num_gpus", type=between(int, 1, 64), default=1, help="GPUs that share a clip (no torchrun: Ray starts them)")
+    add("--n_views", type=between(int, 1, len(VIEWS)), default=1, help="views in the input and to generate; usually 7")
+    add_without_effect(parser, NO_EFFECT)
+    add("--benchmark", action="store_true", help=f"make the clip {BENCHMARK_RUNS} times and time all but the first")
     ours = parser.add_argument_group("not in the guide")
     ours.add_argument("--model", default="cosmos-predict2-2b-multiview", help="name of a model, or a bundle's folder")
-    ours.add_argument("--num_steps", type=_between(int, 1, 1000), default=None, help="the model's own if not given")
+    ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
     ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
     return parser
-
-
-def _between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """A number of that kind from low to high, as argparse takes it."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"found {text}, expected {low:g} to {high:g}")
-        return value
-
-    number.__name__ = kind.__name__  # argparse names it where the text is no number
-    return number
 
 
 def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -187,7 +182,7 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
             say(f"{item.save_path}: not made ({record.failure_class}): {record.error}")
     say(f"kept beside: {work} (an mp4 a view, sidecars, report): the same command goes on from it; it may be removed")
     if flags.benchmark:
-        _say_times([records[row["id"]] for row in rows], say)
+        say_times([records[row["id"]] for row in rows if row["id"] != _id(0)], say)
     return code
 
 
@@ -198,18 +193,18 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
         items = [Item(flags.input_path, flags.prompt, flags.save_path)]
         if not flags.prompt.strip():
             raise UsageError("--prompt: found nothing, expected a caption, or a .txt or an embedding's path")
-        if flags.num_conditional_frames and _version(flags.input_path) is None:
+        if flags.num_conditional_frames and version_of(flags.input_path) is None:
             raise UsageError(f"--input_path: there is no file {flags.input_path}")
     else:
         items = []
-        for number, found in enumerate(_read_json_list(flags.batch_input_json)):
+        for number, found in enumerate(read_json_list(flags.batch_input_json)):
             if not isinstance(found, dict) or not found.get("input_video") or not found.get("prompt"):
                 say(f"item {number} of {flags.batch_input_json} is left out: it lacks input_video or prompt")
                 continue
             items.append(_item(found, number, flags.batch_input_json))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
-    taken = [normalise_uri(path) for item in items for path in (item.save_path, _text_path(item.save_path))]
+    taken = [normalise_uri(path) for item in items for path in (item.save_path, text_path(item.save_path))]
     inputs = {normalise_uri(path) for item in items for path in _paths(item.input_video, item.prompt)}
     if len(set(taken)) < len(taken):
         raise UsageError("two clips would be written to the same file: give them different output_video")
@@ -232,11 +227,8 @@ def _item(found: dict[str, Any], number: int, where: str) -> Item:
 def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
     if flags.load_ema and not flags.dit_path:
         raise UsageError("--load_ema: found without --dit_path, expected the checkpoint that it is taken of")
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UsageError("start this with python, not torchrun: --num_gpus is the size of the gang, and Ray starts it")
-    given = [f"--{flag}: {reason}" for flag, reason in NO_EFFECT.items() if getattr(flags, flag)]
-    if given:
-        say("flags without effect here: " + "; ".join(given))
+    check_no_torchrun()
+    say_without_effect(flags, NO_EFFECT, say)
 
 
 def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]]:
@@ -252,7 +244,7 @@ def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]
         settings["negative_prompt"] = flags.negative_prompt
     if flags.num_steps is not None:
         settings["num_steps"] = flags.num_steps
-    runs = _BENCHMARK_RUNS if flags.benchmark else 1
+    runs = BENCHMARK_RUNS if flags.benchmark else 1
     return [
         {"id": _id(number, run), "input_video": item.input_video, "prompt": item.prompt, **settings}
         for run in range(runs)
@@ -266,7 +258,7 @@ def _id(number: int, run: int = 0) -> str:
 
 def work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: Bundle) -> str:
     """Beside the result; its name is the hash of all that decides the clips (and of the time, for a benchmark)."""
-    versions = {path: _version(path) for row in rows for path in _paths(row["input_video"], row["prompt"])}
+    versions = {path: version_of(path) for row in rows for path in _paths(row["input_video"], row["prompt"])}
     facts = [rows, bundle.fingerprint, os.getcwd(), versions, time.time() if flags.benchmark else None]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
@@ -278,52 +270,14 @@ def _paths(input_video: str, prompt: str | list[str]) -> list[str]:
     return [input_video, str(prompt)] if is_file else [input_video]
 
 
-def _version(path: str) -> list[Any] | None:
-    """Size and version of a file; None if there is none."""
-    uri = normalise_uri(path)
-    found = Storage(parent_uri(uri)).stat(posixpath.basename(uri))
-    return [found.size, found.version] if found else None
-
-
-def _read_json_list(path: str) -> list[Any]:
-    try:
-        found = json.loads(read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--batch_input_json: {path}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, list):
-        raise UsageError(f"--batch_input_json: {path}: found {type(found).__name__}, expected a list of objects")
-    return found
-
-
-def _text_path(save_path: str) -> str:
-    return posixpath.splitext(save_path)[0] + ".txt"
-
-
 def _write_result(work: Storage, record: Record, item: Item, negative: str, say: Callable[[str], None]) -> None:
     """The stacked mp4 and the text beside it."""
     by_view = {entry.view: entry.path for entry in record.files}
-    videos = [work.read(by_view[view]) for view in VIEWS if view in by_view]
-    _write(item.save_path, videos[0] if len(videos) == 1 else stack_views(videos, FPS))
+    videos = [work.read(by_view[view]) for view in ALL_VIEWS if view in by_view]
+    write_file(item.save_path, videos[0] if len(videos) == 1 else stack_views(videos, FPS))
     prompt = "\n".join(item.prompt) if isinstance(item.prompt, list) else item.prompt
-    _write(_text_path(item.save_path), f"[Prompt]\n{prompt}\n\n[Negative Prompt]\n{negative}\n".encode())
+    write_file(text_path(item.save_path), f"[Prompt]\n{prompt}\n\n[Negative Prompt]\n{negative}\n".encode())
     say(f"{item.save_path}: {counted(len(videos), 'view')}, {FPS} frames a second; a file a view: {work.uri_of(CLIPS)}")
-
-
-def _write(path: str, data: bytes) -> None:
-    uri = normalise_uri(path)
-    Storage(parent_uri(uri)).write(posixpath.basename(uri), data)
-
-
-def _say_times(records: list[Record], say: Callable[[str], None]) -> None:
-    """Mean seconds of the runs after the first, by phase."""
-    measured = [record for record in records if record.status == "ok" and record.id != _id(0)]
-    if not measured:
-        return
-    phases = ("prepare", "denoise", "decode", "encode", "put")
-    means = {phase: sum(one.seconds.get(phase, 0.0) for one in measured) / len(measured) for phase in phases}
-    shown = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in means.items())
-    clips = counted(len(measured), "clip")
-    say(f"benchmark, mean of {clips} after the first: {sum(means.values()):.3f} s a clip ({shown})")
 
 
 def _say(message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.command_line import assert_one_line
 
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
-from cosmos_ray.models.bundle.names import BUILT_IN
+from cosmos_ray.models.bundle.names import LISTED
 
 
 @pytest.mark.parametrize("model", ["tiny", "fake"])
@@ -35,10 +35,10 @@ def test_a_model_whose_files_are_not_there(cosmos_ray: Any, monkeypatch: pytest.
 def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     answer = cosmos_ray("model", "list")
     assert answer.code == 0
-    assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(BUILT_IN)
+    assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(LISTED)
     assert "7 views x 29 frames, 1280x704" in answer.out
-    (random,) = (line for line in answer.out.splitlines() if "weights are random" in line)
-    assert random.startswith("tiny25:")
+    random = [line.partition(":")[0] for line in answer.out.splitlines() if "weights are random" in line]
+    assert random == ["tiny25", "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled"]
     assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
     lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]
     assert {line["name"]: line["here"] for line in lines}.items() >= {"tiny": True, "fake": True}.items()

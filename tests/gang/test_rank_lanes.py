@@ -40,7 +40,7 @@ class Watched(FakeGenerator):
         assert request.id != "second" or self._decoded.wait(PATIENCE_S)
         return latents
 
-    def decode(self, latents: Any) -> Any:
+    def decode(self, latents: Any, overlap: int = 1) -> Any:
         self.happened.append("decoding")
         self._decoded.set()
         return super().decode(latents)

@@ -70,7 +70,7 @@ def test_it_is_of_second_order_and_nearer_than_the_published_solver_at_the_same_
 def test_samples_are_those_of_diffusers(exponent: float) -> None:
     """Its scheduler keeps alpha = 1 - t and sigma = t, and is told of the same times."""
     steps = 8
-    levels, solver = sigma_schedule(steps, order=exponent), NoiseUniPC(steps, exponent)
+    levels, solver = sigma_schedule(steps, order=exponent), NoiseUniPC(steps, exponent=exponent)
     library = UniPCMultistepScheduler(
         solver_order=2, use_flow_sigmas=True, prediction_type="sample", final_sigmas_type="zero"
     )

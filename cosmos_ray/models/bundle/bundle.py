@@ -30,7 +30,8 @@ from cosmos_ray.models.bundle.dims import (
     family_problems,
 )
 from cosmos_ray.models.bundle.fetch import read_small
-from cosmos_ray.models.bundle.names import BUILT_IN, built_in_name
+from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name
+from cosmos_ray.models.bundle.single import published, tiny
 from cosmos_ray.models.bundle.words import faults_in_words
 from cosmos_ray.store.uris import normalise_uri
 
@@ -219,6 +220,10 @@ class Bundle(Strict):
         found._built_in, found._dit_root = self._built_in or self.name, root
         return found
 
+    def shape_of(self, view: str, num_chunks: int = 1, overlap: int = 1) -> tuple[int, int, int, int]:
+        """Frames, height, width and colours of a view of a clip; overlap: frames that neighbouring chunks share."""
+        return (self.recipe.frames(self.num_frames, num_chunks, overlap), self.height, self.width, 3)
+
     @property
     def file_fps(self) -> int:
         """Frames a second of the files that are written, where a row does not say."""
@@ -298,6 +303,8 @@ def load_bundle(name_or_uri: str) -> Bundle:
     Raises UsageError that says what is wrong with it.
     """
     built_in = built_in_name(name_or_uri)
+    if (of_one_view := _of_one_view(built_in or name_or_uri)) is not None:
+        return of_one_view
     if built_in and (name_or_uri in BUILT_IN or not Path(name_or_uri, BUNDLE_FILE).exists()):
         return parse_bundle((BUILT_IN_FOLDER / built_in / BUNDLE_FILE).read_bytes(), "")
     root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE)
@@ -310,9 +317,25 @@ def load_bundle(name_or_uri: str) -> Bundle:
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(
             f"model `{name_or_uri}`: found no readable {BUNDLE_FILE} there ({type(error).__name__}); "
-            f"expected one of {', '.join(BUILT_IN)}, or a folder or URI that holds one"
+            f"expected one of {', '.join(LISTED)}, or a folder or URI that holds one"
         ) from error
     return parse_bundle(data, root)
+
+
+def comes_with_us(name: str) -> bool:
+    """Whether a model of this name is known, without a folder."""
+    return name in BUILT_IN or _of_one_view(name) is not None
+
+
+def _of_one_view(name: str) -> Bundle | None:
+    if (said := published(name)) is not None:
+        return parse_bundle(json.dumps(said), "")
+    known = json.loads((BUILT_IN_FOLDER / "tiny" / BUNDLE_FILE).read_bytes()) if name.startswith("tiny-") else {}
+    if known and (said := tiny(name, known)) is not None:
+        bundle = parse_bundle(json.dumps(said), "")
+        bundle._built_in = "tiny"
+        return bundle
+    return None
 
 
 def parse_bundle(data: bytes | str, root: str) -> Bundle:

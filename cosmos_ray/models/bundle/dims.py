@@ -123,8 +123,8 @@ def family_problems(
             )
     if bool(network.n_cameras_emb) != family.has_cameras or bool(network.view_condition_dim) != family.has_cameras:
         expected = "more than 0" if family.has_cameras else "0"
-        found = (network.n_cameras_emb, network.view_condition_dim)
-        problems.append(f"network.n_cameras_emb, view_condition_dim {found}: expected {expected}, {its}")
+        sizes = (network.n_cameras_emb, network.view_condition_dim)
+        problems.append(f"network.n_cameras_emb, view_condition_dim {sizes}: expected {expected}, {its}")
     if network.has_condition_mask != family.takes_frames:
         expected = "true" if family.takes_frames else "false"
         problems.append(f"network.has_condition_mask: expected {expected}, {its}")

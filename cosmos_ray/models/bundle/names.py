@@ -6,14 +6,28 @@ BUILT_IN = (
     "tiny", "tiny25", "fake", "cosmos-predict2-2b-multiview", "cosmos-predict2.5-2b-multiview",
     "cosmos-predict2.5-2b-multiview-2025-10", "cosmos-transfer2.5-2b-multiview",
 )  # fmt: skip
+#: Models of one view; `models.bundle.single` knows these by more names, for other sizes and rates.
+OF_ONE_VIEW = (
+    "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled",
+    "cosmos-predict2-2b-video2world", "cosmos-predict2-14b-video2world",
+    "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2image", "cosmos-predict2-14b-text2image",
+    "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
+)  # fmt: skip
+LISTED = (*BUILT_IN, *OF_ONE_VIEW)
 #: Names of the hub, for those who know a model by where it was published.
-ALIASES = {"nvidia/Cosmos-Predict2-2B-Multiview": "cosmos-predict2-2b-multiview"}
+ALIASES = {
+    f"nvidia/Cosmos-Predict2-{name}": f"cosmos-predict2-{name.lower()}"
+    for name in (
+        "2B-Multiview", "2B-Video2World", "14B-Video2World", "0.6B-Text2Image", "2B-Text2Image", "14B-Text2Image",
+        "14B-Sample-GR00T-Dreams-GR1", "14B-Sample-GR00T-Dreams-DROID",
+    )
+}  # fmt: skip
 _HUB = ("https://huggingface.co/", "hf://")
 
 
 def built_in_name(name: str) -> str | None:
     """The built-in model that `name` is, by its own name or by the hub's; None for any other."""
-    if name in BUILT_IN:
+    if name in LISTED:
         return name
     for prefix in _HUB:
         name = name.removeprefix(prefix)

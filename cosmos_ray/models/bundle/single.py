@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, VIDEO2WORLD
 from cosmos_ray.models.bundle.prompts import NEGATIVE_PROMPT
 
 #: (width, height) by aspect ratio.
@@ -28,17 +29,11 @@ PICTURE_SIZES: Sizes = {
 #: Latent frames a video has, by the rate of its frames.
 LATENT_FRAMES = {16: 24, 10: 16}
 
-#: Names that are listed; others say more.
-NAMES = (
-    "cosmos-predict2-2b-video2world", "cosmos-predict2-14b-video2world",
-    "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2image", "cosmos-predict2-14b-text2image",
-    "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
-)  # fmt: skip
-
+_CONTEXT = {"adaln_lora_dim": 256, "crossattn_emb_channels": 1024}
 _DIMS: Mapping[str, dict[str, Any]] = {
-    "0.6b": {"model_channels": 1280, "num_blocks": 20, "num_heads": 20},
-    "2b": {"model_channels": 2048, "num_blocks": 28, "num_heads": 16},
-    "14b": {"model_channels": 5120, "num_blocks": 36, "num_heads": 40},
+    "0.6b": {"model_channels": 1280, "num_blocks": 20, "num_heads": 20, **_CONTEXT},
+    "2b": {"model_channels": 2048, "num_blocks": 28, "num_heads": 16, **_CONTEXT},
+    "14b": {"model_channels": 5120, "num_blocks": 36, "num_heads": 40, **_CONTEXT},
 }
 _VIDEO_ROPE: Mapping[str, tuple[float, float]] = {"2b": (3.0, 1.0), "14b": (2.0, 20 / 24)}
 _VIDEO_REVISIONS = {
@@ -54,6 +49,11 @@ _GR00T_REVISIONS = {
     "gr1": "926f34dd83860c5406ab4b400e156c3fd6fe6c0d",
     "droid": "ebc29d30a3fab504bcc779a85bca073d14ad39f9",
 }
+_TINY = {
+    "tiny-video2world": VIDEO2WORLD,
+    "tiny-text2image": TEXT2IMAGE,
+    "tiny-text2image-distilled": TEXT2IMAGE_DISTILLED,
+}
 _T5 = "hf://google-t5/t5-11b@90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3"
 
 _RATIO = r"(?:-(?P<ratio>1x1|4x3|3x4|16x9|9x16))?"
@@ -65,69 +65,95 @@ _GR00T = re.compile(rf"cosmos-predict2-14b-sample-gr00t-dreams-(?P<variant>gr1|d
 
 
 def video_name(size: str, resolution: str, fps: int, ratio: str) -> str:
-    """size: `2B` or `14B`; ratio: as `16:9`."""
-    return f"cosmos-predict2-{size.lower()}-video2world-{resolution}p-{fps}fps-{_in_name(ratio)}"
+    """size: `2B` or `14B`; ratio: as `16:9`. What is the published default is not said."""
+    cut = "" if (resolution, fps) == ("720", 16) else f"-{resolution}p-{fps}fps"
+    return f"cosmos-predict2-{size.lower()}-video2world{cut}{_in_name(ratio)}"
 
 
 def picture_name(size: str, is_distilled: bool, ratio: str) -> str:
-    return f"cosmos-predict2-{size.lower()}-text2image{'-distilled' if is_distilled else ''}-{_in_name(ratio)}"
+    return f"cosmos-predict2-{size.lower()}-text2image{'-distilled' if is_distilled else ''}{_in_name(ratio)}"
 
 
 def gr00t_name(variant: str, ratio: str) -> str:
-    return f"cosmos-predict2-14b-sample-gr00t-dreams-{variant}-{_in_name(ratio)}"
+    return f"cosmos-predict2-14b-sample-gr00t-dreams-{variant}{_in_name(ratio)}"
 
 
 def published(name: str) -> dict[str, Any] | None:
     """What the bundle of that name says; None if no published model of one view is called so."""
     if match := _VIDEO.fullmatch(name):
         size, resolution, fps = match["size"], match["resolution"] or "720", int(match["fps"] or 16)
-        repo = f"nvidia/Cosmos-Predict2-{size.upper()}-Video2World@{_VIDEO_REVISIONS[size]}"
-        dit = f"{repo}/model-{resolution}p-{fps}fps.pt"
-        return _video(name, size, VIDEO_SIZES[resolution][_said(match["ratio"])], fps, dit)
+        ratio = _said(match["ratio"])
+        dit = f"{_video_repo(size)}/model-{resolution}p-{fps}fps.pt"
+        return _video(video_name(size, resolution, fps, ratio), size, VIDEO_SIZES[resolution][ratio], fps, dit)
     if match := _PICTURE.fullmatch(name):
-        return _picture(name, match["size"], match["distilled"] is not None, _said(match["ratio"]))
+        return _picture(match["size"], match["distilled"] is not None, _said(match["ratio"]))
     if match := _GR00T.fullmatch(name):
-        repo = f"nvidia/Cosmos-Predict2-14B-Sample-GR00T-Dreams-{match['variant'].upper()}"
-        dit = f"hf://{repo}@{_GR00T_REVISIONS[match['variant']]}/model-480p-16fps.pt"
-        return _video(name, "14b", VIDEO_SIZES["480"][_said(match["ratio"])], 16, dit.removeprefix("hf://"))
+        variant, ratio = match["variant"], _said(match["ratio"])
+        repo = f"nvidia/Cosmos-Predict2-14B-Sample-GR00T-Dreams-{variant.upper()}@{_GR00T_REVISIONS[variant]}"
+        dit = f"{repo}/model-480p-16fps.pt"
+        return _video(gr00t_name(variant, ratio), "14b", VIDEO_SIZES["480"][ratio], 16, dit)
     return None
 
 
+def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the bundle of that name says, a small one whose network is random; None if none is called so. known: what
+    `tiny` says, whose autoencoder and text encoder it has."""
+    family = _TINY.get(name)
+    if family is None:
+        return None
+    takes_frames = family.takes_frames
+    network = {**known["network"], "num_heads": 16, **_one_view(3.0 if takes_frames else 4.0, 1.0, takes_frames)}
+    sides = {} if takes_frames else {"state_t": 1, "width": 128}
+    sampling = dict(known["sampling"])
+    if not takes_frames:
+        sampling |= {"negative_prompt": "", "num_steps": family.max_steps or sampling["num_steps"]}
+    return {
+        **known,
+        "name": name,
+        "family": family.name,
+        "n_views": 1,
+        "model_fps": 24.0,
+        **sides,
+        "sampling": sampling,
+        "network": network,
+        "files": {**known["files"], "dit": {"random_seed": 24}},
+    }
+
+
 def _in_name(ratio: str) -> str:
-    return ratio.replace(":", "x")
+    return "" if ratio == "16:9" else f"-{ratio.replace(':', 'x')}"
 
 
 def _said(ratio: str | None) -> str:
     return (ratio or "16x9").replace("x", ":")
 
 
+def _video_repo(size: str) -> str:
+    return f"nvidia/Cosmos-Predict2-{size.upper()}-Video2World@{_VIDEO_REVISIONS[size]}"
+
+
 def _video(name: str, size: str, sides: tuple[int, int], fps: int, dit: str) -> dict[str, Any]:
     space, time = _VIDEO_ROPE[size]
-    vae = f"nvidia/Cosmos-Predict2-{size.upper()}-Video2World@{_VIDEO_REVISIONS[size]}/tokenizer/tokenizer.pth"
     return {
-        **_common(name, sides, dit, vae),
-        "family": "predict2-" + "video2world",
+        **_common(name, sides, dit, f"{_video_repo(size)}/tokenizer/tokenizer.pth"),
+        "family": VIDEO2WORLD.name,
         "state_t": LATENT_FRAMES[fps],
-        "fps": fps,
+        "fps": None if fps == VIDEO2WORLD.fps else fps,
         "sampling": {"num_steps": 35, "guidance": 7.0, "negative_prompt": NEGATIVE_PROMPT},
-        "network": _network(size, space, time, has_condition_mask=True),
+        "network": {**_DIMS[size], **_one_view(space, time, True)},
     }
 
 
-def _picture(name: str, size: str, is_distilled: bool, ratio: str) -> dict[str, Any]:
+def _picture(size: str, is_distilled: bool, ratio: str) -> dict[str, Any]:
     repo = f"nvidia/Cosmos-Predict2-{size.upper()}-Text2Image@{_PICTURE_REVISIONS[size]}"
-    kind = "text2image" + ("-distilled" if is_distilled else "")
+    family, end = (TEXT2IMAGE_DISTILLED, "_distilled") if is_distilled else (TEXT2IMAGE, "")
+    name, sides = picture_name(size, is_distilled, ratio), PICTURE_SIZES[ratio]
     return {
-        **_common(
-            name,
-            PICTURE_SIZES[ratio],
-            f"{repo}/model{'_distilled' if is_distilled else ''}.pt",
-            f"{repo}/tokenizer/tokenizer.pth",
-        ),
-        "family": f"predict2-{kind}",
+        **_common(name, sides, f"{repo}/model{end}.pt", f"{repo}/tokenizer/tokenizer.pth"),
+        "family": family.name,
         "state_t": 1,
-        "sampling": {"num_steps": 4 if is_distilled else 35, "guidance": 4.0, "negative_prompt": ""},
-        "network": _network(size, 4.0, 1.0, has_condition_mask=False),
+        "sampling": {"num_steps": family.max_steps or 35, "guidance": 4.0, "negative_prompt": ""},
+        "network": {**_DIMS[size], **_one_view(4.0, 1.0, False)},
     }
 
 
@@ -151,11 +177,9 @@ def _common(name: str, sides: tuple[int, int], dit: str, vae: str) -> dict[str, 
     }
 
 
-def _network(size: str, space: float, time: float, has_condition_mask: bool) -> dict[str, Any]:
+def _one_view(space: float, time: float, has_condition_mask: bool) -> dict[str, Any]:
+    """What all networks of one view have in common. space, time: how far positions are stretched."""
     return {
-        **_DIMS[size],
-        "adaln_lora_dim": 256,
-        "crossattn_emb_channels": 1024,
         "n_cameras_emb": 0,
         "view_condition_dim": 0,
         "has_condition_mask": has_condition_mask,

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.request import ALL_VIEWS
 from cosmos_ray.ledger.layout import INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.rows import RecordReader
@@ -29,7 +29,7 @@ _INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
     *("id", "row_id", "prompt", "seed", "guidance", "num_steps", "fps", "seconds", "attempt", "generation", "warnings"),
-    *("videos", "sha256", "sidecar", "num_conditional_frames", *(f"video_{view}" for view in VIEWS)),
+    *("videos", "sha256", "sidecar", "num_conditional_frames", *(f"video_{view}" for view in ALL_VIEWS)),
 )
 
 #: Names that the page has columns by itself.
@@ -144,7 +144,7 @@ def _views(records: pa.Table) -> list[Value]:
     found: list[Value] = []
     for files in records["files"].to_pylist():
         names = {one["view"] for one in files or ()}
-        found.append(" ".join(view for view in VIEWS if view in names))
+        found.append(" ".join(view for view in ALL_VIEWS if view in names))
     return found
 
 

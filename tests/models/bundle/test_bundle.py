@@ -19,7 +19,7 @@ from cosmos_ray.models.bundle.cache import file_sha256, folder_sha256
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import read_header
-from cosmos_ray.models.bundle.names import BUILT_IN
+from cosmos_ray.models.bundle.names import BUILT_IN, LISTED
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
 NETWORK, FILES = random_tiny_spec()["network"], random_tiny_spec()["files"]
@@ -222,7 +222,7 @@ def test_gang_sizes_divide_the_heads_and_the_tokens_of_a_view():
 
 
 def test_check_finds_nothing_wrong_with_the_built_in_bundles():
-    for name in BUILT_IN:
+    for name in LISTED:
         findings = check_bundle(load_bundle(name))
         assert not [finding for finding in findings if finding.level == "problem"]
 

@@ -24,21 +24,21 @@ function openDetail(list, row, view) {
 /** One view's own file, large; another one goes on at the same moment. */
 function player(list, row, view) {
   const views = viewsOf(list, row);
-  const screen = element("video", { controls: true, loop: true, playsInline: true, preload: "auto" });
+  const screen = views.every(isPicture) ? element("img") : element("video", { controls: true, loop: true, playsInline: true, preload: "auto" });
   const link = element("a", { textContent: "the file" });
   const buttons = views.map((name) => element("button", { type: "button", textContent: name, onclick: () => show(name) }));
   const show = (name) => {
     const { currentTime, paused, src } = screen;
-    screen.src = link.href = pathOf(list, row, `${name}.mp4`);
+    screen.src = link.href = pathOf(list, row, fileOf(name));
     screen.setAttribute("aria-label", name);
-    if (src) {
+    if (src && !isPicture(name)) {
       screen.currentTime = currentTime;
       if (!paused) screen.play().catch(() => {});
     }
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === name)));
   };
   if (views.length) show(view ?? views[0]);
-  if (view && !isStill.matches) screen.play().catch(() => {});
+  if (view && !isPicture(view) && !isStill.matches) screen.play().catch(() => {});
   return element("div", { className: "player" }, screen,
     element("div", { className: "tabs", role: "group", "aria-label": "Views" }, ...buttons, link));
 }

@@ -11,6 +11,16 @@ function pathOf(list, row, file) {
   return address(`${list.value(row, ".folder")}/${file}`);
 }
 
+/** A clip may be one picture, which is no video. */
+const isPicture = (view) => view === "picture";
+
+/** Of a view, in the clip's folder. */
+const fileOf = (view) => view + (isPicture(view) ? ".png" : ".mp4");
+
+function screenOf(view, source) {
+  return isPicture(view) ? element("img", { alt: view, src: source }) : video(source + "#t=0.001");
+}
+
 /** Columns of the pictures, as `clip/preview.py` puts them. */
 function columnsOf(count) {
   return count > 3 ? Math.ceil(count / 2) : count;
@@ -42,7 +52,7 @@ class Preview {
   }
 
   label(view, onView) {
-    const link = element("a", { href: pathOf(this.list, this.row, `${view}.mp4`), textContent: view });
+    const link = element("a", { href: pathOf(this.list, this.row, fileOf(view)), textContent: view });
     link.setAttribute("aria-label", `${view} in full size`);
     link.onclick = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -69,9 +79,10 @@ class Preview {
     if (this.hasSmall) {
       this.pictures.append(element("img", { alt: "", src: pathOf(this.list, this.row, "preview.jpg") }));
     } else {
-      this.videos = this.views.map((view) => video(pathOf(this.list, this.row, `${view}.mp4`) + "#t=0.001"));
+      const shown = this.views.map((view) => screenOf(view, pathOf(this.list, this.row, fileOf(view))));
+      this.videos = shown.filter((one) => one instanceof HTMLVideoElement);
       this.pictures.classList.add("apart");
-      this.pictures.append(...this.videos);
+      this.pictures.append(...shown);
     }
   }
 

@@ -1,0 +1,231 @@
+"""Videos and pictures of Predict2's models of one view, with the flags of their published examples, on our gangs.
+
+Each command's clips are a job of a few rows. Its output (the files, sidecars, the report) is kept in a work folder
+beside --save_path, whose name depends on everything that decides the clips, so that the same command goes on where it
+was stopped; results are copied from there to where the flags say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import posixpath
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmos_ray import signals
+from cosmos_ray.clip.encode import encode_jpeg
+from cosmos_ray.clip.pictures import PNG, read_picture
+from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
+from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.foreign import shown
+from cosmos_ray.job.model import bundle_of
+from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.published.options import (
+    BENCHMARK_RUNS,
+    check_no_torchrun,
+    prompts_text,
+    read_json_list,
+    say_times,
+    text_path,
+    version_of,
+    write_file,
+)
+from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri
+
+Say = Callable[[str], None]
+#: Flags that change nothing in any of the commands, and why.
+NO_EFFECT = {
+    "disable_guardrail": "there is no guardrail in the way",
+    "offload_guardrail": "there is no guardrail in the way",
+    "use_cuda_graphs": "it never changed a clip, and steps are launched ahead here",
+}
+#: As the published pipeline writes its pictures, whatever the file is called.
+_JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a command makes. output: key of a batch file's items; suffix: of results that nobody has named; takes_input:
+    each item needs an `input_video`; result: the view that becomes --save_path."""
+
+    output: str
+    suffix: str
+    takes_input: bool
+    result: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip asked for. input_path: "" for a kind without input."""
+
+    input_path: str
+    prompt: str
+    save_path: str
+
+
+def main(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    make_with: Callable[[argparse.Namespace, Say], int],
+    say: Say,
+) -> int:
+    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
+    flags = parser.parse_args(arguments)
+    try:
+        check_no_torchrun()
+        return make_with(flags, say)
+    except KeyboardInterrupt:
+        say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
+        return 1
+    except CosmosRayError as error:
+        say(shown(f"{parser.prog}: {error}"))
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
+    """--offload_text_encoder: on the CPU, where it stays; --downcast_text_encoder: in bfloat16."""
+    return TextEncoderConfig(
+        device="cpu" if flags.offload_text_encoder else None,
+        dtype="bfloat16" if flags.downcast_text_encoder else None,
+    )
+
+
+def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
+    """The clips asked for: the one of the flags, or those of --batch_input_json (items that lack something are left
+    out, as in the published script, and said so). Raises UsageError."""
+    needed = ["input_video", "prompt"] if kind.takes_input else ["prompt"]
+    if flags.batch_input_json is None:
+        if not flags.prompt.strip():
+            raise UsageError("--prompt: found nothing, expected a caption")
+        items = [Item(flags.input_path if kind.takes_input else "", flags.prompt, flags.save_path)]
+    else:
+        items = []
+        for number, found in enumerate(read_json_list(flags.batch_input_json)):
+            if not isinstance(found, dict) or not all(found.get(key) for key in needed):
+                say(f"item {number} of {flags.batch_input_json} is left out: it lacks {' or '.join(needed)}")
+                continue
+            values = [found.get("input_video") or "", found["prompt"], found.get(kind.output)]
+            values[2] = values[2] or f"output_{number}{kind.suffix}"
+            if not all(isinstance(value, str) for value in values):
+                raise UsageError(f"item {number} of {flags.batch_input_json}: found {found!r}, expected strings")
+            items.append(Item(*values))
+        if not items:
+            raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with {' and '.join(needed)}")
+    for item in items:
+        if kind.takes_input and version_of(item.input_path) is None and flags.batch_input_json is None:
+            raise UsageError(f"--input_path: there is no file {item.input_path}")
+    taken = [normalise_uri(path) for item in items for path in (item.save_path, text_path(item.save_path))]
+    if len(set(taken)) < len(taken):
+        raise UsageError(f"two clips would be written to the same file: give them different {kind.output}")
+    if clash := sorted({normalise_uri(item.input_path) for item in items if item.input_path} & set(taken)):
+        raise UsageError(f"{clash[0]} is an input, and would be written over")
+    return items
+
+
+def make(
+    flags: argparse.Namespace,
+    kind: Kind,
+    model: str,
+    settings: Mapping[str, Any],
+    config: Mapping[str, Any],
+    say: Say,
+    prefix: str = "",
+) -> int:
+    """Make the clips and write them where they belong; the exit code.
+
+    settings: columns that all rows have. config: of the job, beside what every command says. prefix: before every
+    prompt. Raises UsageError for what can be said before a GPU is taken, other CosmosRayErrors when the job cannot go
+    on.
+    """
+    from cosmos_ray.job.job import generate
+
+    items = read_items(flags, kind, say)
+    runs = BENCHMARK_RUNS if flags.benchmark else 1
+    rows = [
+        {"id": _id(number, run), **_row(item, flags, prefix), **settings}
+        for run in range(runs)
+        for number, item in enumerate(items)
+    ]
+    said = {
+        "model": model,
+        "gang_size": flags.num_gpus,
+        "max_failed": "0",
+        "device": flags.device,
+        "inputs": InputsConfig(rate="as_is"),
+        **config,
+    }
+    bundle = bundle_of(GenerateConfig(manifest="none", output="none", **said))
+    work = _work_folder(flags, rows, bundle, said)
+    storage = Storage(work)
+    check_lasts(storage.uri, "the output")
+    manifest = storage.uri_of("manifest.parquet")
+    storage.write("manifest.parquet", _as_parquet(rows))
+    code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
+    records = {record.id: record for record in Ledger(storage).records()}
+    for number, item in enumerate(items):
+        record = records.get(_id(number))
+        if record is None or record.status != "ok":
+            why = "not made" if record is None else f"not made ({record.failure_class}): {record.error}"
+            say(shown(f"{item.save_path}: {why}"))
+            continue
+        _write_result(storage, record, item, kind, str(rows[number].get("negative_prompt", _negative(bundle))), say)
+    if flags.benchmark:
+        say_times([records[row["id"]] for row in rows[len(items) :] if row["id"] in records], say)
+    return code
+
+
+def _negative(bundle: Bundle) -> str:
+    return bundle.sampling.negative_prompt
+
+
+def _row(item: Item, flags: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"prompt": prefix + item.prompt, "seed": flags.seed}
+    if item.input_path:
+        row["input_video"] = normalise_uri(item.input_path)
+    if flags.negative_prompt is not None:
+        row["negative_prompt"] = flags.negative_prompt
+    if flags.num_steps is not None:
+        row["num_steps"] = flags.num_steps
+    return row
+
+
+def _as_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), out)
+    return out.getvalue()
+
+
+def _id(number: int, run: int = 0) -> str:
+    return f"clip-{number:05d}" + (f".run{run}" if run else "")
+
+
+def _work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: Bundle, said: Mapping[str, Any]) -> str:
+    """Beside the result; its name is the hash of all that decides the clips (and of the time, for a benchmark)."""
+    versions = {row["input_video"]: version_of(row["input_video"]) for row in rows if "input_video" in row}
+    encoder = said.get("text_encoder", TextEncoderConfig()).model_dump()
+    facts = [rows, bundle.fingerprint, encoder, os.getcwd(), versions, time.time() if flags.benchmark else None]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
+
+
+def _write_result(work: Storage, record: Record, item: Item, kind: Kind, negative: str, say: Say) -> None:
+    """The video or picture, and the text beside it."""
+    paths = {entry.view: entry.path for entry in record.files}
+    data = work.read(paths[kind.result])
+    if data.startswith(PNG) and not item.save_path.lower().endswith(".png"):
+        data = encode_jpeg(read_picture(data), _JPEG_QUALITY)
+    write_file(item.save_path, data)
+    write_file(text_path(item.save_path), prompts_text(item.prompt, negative))
+    say(shown(f"{item.save_path}: {', '.join(work.uri_of(path) for path in paths.values())}"))

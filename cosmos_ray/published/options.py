@@ -1,0 +1,98 @@
+"""What the published examples' command lines have in common: numbers in bounds, lists of items, files beside results.
+
+Legend: an item is one clip asked for; its paths start from the current folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.store.storage import Storage, read_bytes
+from cosmos_ray.store.uris import normalise_uri, parent_uri
+from cosmos_ray.words import counted
+
+#: Runs of `--benchmark`; the first warms up, the others are averaged.
+BENCHMARK_RUNS = 4
+
+
+def between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """A number of that kind from low to high, as argparse takes it."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"found {text}, expected {low:g} to {high:g}")
+        return value
+
+    number.__name__ = kind.__name__  # argparse names it where the text is no number
+    return number
+
+
+def add_without_effect(parser: argparse.ArgumentParser, reasons: Mapping[str, str]) -> None:
+    """Flags that are accepted and change nothing, each with its reason."""
+    for flag, reason in reasons.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
+
+
+def say_without_effect(flags: argparse.Namespace, reasons: Mapping[str, str], say: Callable[[str], None]) -> None:
+    given = [f"--{flag}: {reason}" for flag, reason in reasons.items() if getattr(flags, flag)]
+    if given:
+        say("flags without effect here: " + "; ".join(given))
+
+
+def check_no_torchrun() -> None:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("start this with python, not torchrun: --num_gpus is the size of the gang, and Ray starts it")
+
+
+def read_json_list(path: str) -> list[Any]:
+    """What --batch_input_json names. Raises UsageError."""
+    try:
+        found = json.loads(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--batch_input_json: {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, list):
+        raise UsageError(f"--batch_input_json: {path}: found {type(found).__name__}, expected a list of objects")
+    return found
+
+
+def version_of(path: str) -> list[Any] | None:
+    """Size and version of a file; None if there is none."""
+    uri = normalise_uri(path)
+    found = Storage(parent_uri(uri)).stat(posixpath.basename(uri))
+    return [found.size, found.version] if found else None
+
+
+def text_path(save_path: str) -> str:
+    """Of the prompts that are written beside a result."""
+    return posixpath.splitext(save_path)[0] + ".txt"
+
+
+def write_file(path: str, data: bytes) -> None:
+    uri = normalise_uri(path)
+    Storage(parent_uri(uri)).write(posixpath.basename(uri), data)
+
+
+def prompts_text(prompt: str, negative: str) -> bytes:
+    """What is written beside a result: the negative prompt only where there is one."""
+    parts = [("Prompt", prompt), ("Negative Prompt", negative)]
+    return "\n\n".join(f"[{name}]\n{text}" for name, text in parts if text).encode() + b"\n"
+
+
+def say_times(records: Sequence[Record], say: Callable[[str], None]) -> None:
+    """Mean seconds of the runs after the first, by phase. records: of those."""
+    measured = [record for record in records if record.status == "ok"]
+    if not measured:
+        return
+    phases = ("prepare", "denoise", "decode", "encode", "put")
+    means = {phase: sum(one.seconds.get(phase, 0.0) for one in measured) / len(measured) for phase in phases}
+    shown = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in means.items())
+    clips = counted(len(measured), "clip")
+    say(f"benchmark, mean of {clips} after the first: {sum(means.values()):.3f} s a clip ({shown})")

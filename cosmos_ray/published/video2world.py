@@ -1,0 +1,98 @@
+"""One video with the flags of Cosmos-Predict2's `examples/video2world.py`: see `one_view`.
+
+Also those of `video2world_gr00t.py` (--gr00t_variant, --prompt_prefix) and, for longer videos, of `video2world_lvg.py`
+(--num_chunks). Names and defaults are the published ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cosmos_ray.clip.request import VIDEO
+from cosmos_ray.foreign import shown
+from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
+from cosmos_ray.published import one_view
+from cosmos_ray.published.one_view import Kind, Say, text_encoder_of
+from cosmos_ray.published.options import add_without_effect, between, say_without_effect
+
+NO_EFFECT = {
+    **one_view.NO_EFFECT,
+    "disable_prompt_refiner": "there is no prompt refiner in the way",
+    "offload_prompt_refiner": "there is no prompt refiner in the way",
+}
+KIND = Kind(output="output_video", suffix=".mp4", takes_input=True, result=VIDEO)
+_PREFIX = "The robot arm is performing a task. "
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="video2world.py",
+        description="Make one video from a picture or a video, or those of a JSON list, with the published flags.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model_size", choices=["2B", "14B"], default="2B", help="size of the published model")
+    add("--resolution", choices=sorted(VIDEO_SIZES), default="720", help="which published model, and its size")
+    add("--fps", type=int, choices=sorted(LATENT_FRAMES), default=16, help="which published model: 93 or 61 frames")
+    add("--aspect_ratio", choices=list(VIDEO_SIZES["720"]), default="16:9", help="of the video")
+    add("--dit_path", default="", help="a checkpoint of your own (.pt, .safetensors; path or URI) of the model")
+    add("--load_ema", action="store_true", help="of --dit_path, the running average (net_ema.), not the weights (net.)")
+    add("--prompt", default="", help="a caption")
+    add("--input_path", default="assets/video2world/input0.jpg", help="an mp4, or for one frame a JPEG or PNG")
+    add("--negative_prompt", default=None, help='the model\'s own if not given; "" for none')
+    add(
+        "--num_conditional_frames",
+        type=int,
+        choices=[1, 5],
+        default=1,
+        help="frames taken from the end of the input; a picture is one",
+    )
+    add("--batch_input_json", default=None, help="a list of {input_video, prompt, output_video}, instead of the flags")
+    add("--guidance", type=between(float, 0, 100), default=7.0, help="the model follows the prompt 1 + guidance times")
+    add("--seed", type=between(int, 0, 2**32 - 1), default=0, help="of the noise, for every clip")
+    add("--save_path", default="output/generated_video.mp4", help="the mp4")
+    add("--num_gpus", type=between(int, 1, 64), default=1, help="GPUs that share a clip (no torchrun: Ray starts them)")
+    add("--offload_text_encoder", action="store_true", help="the text encoder is on the CPU, and stays there")
+    add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
+    add("--benchmark", action="store_true", help="make the clip 4 times and time all but the first")
+    add("--num_chunks", type=between(int, 1, 100), default=1, help="go on with the video so many times, less one")
+    add("--gr00t_variant", choices=["gr1", "droid"], default=None, help="the GR00T sample of this name, 14B at 480p")
+    add("--prompt_prefix", default=None, help=f"before every prompt; {_PREFIX!r} with --gr00t_variant")
+    add_without_effect(parser, NO_EFFECT)
+    ours = parser.add_argument_group("not in the guide")
+    ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
+    ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
+    ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
+    return parser
+
+
+def model_of(flags: argparse.Namespace) -> str:
+    if flags.model:
+        return str(flags.model)
+    if flags.gr00t_variant:
+        return gr00t_name(flags.gr00t_variant, flags.aspect_ratio)
+    return video_name(flags.model_size, flags.resolution, flags.fps, flags.aspect_ratio)
+
+
+def make(flags: argparse.Namespace, say: Say) -> int:
+    say_without_effect(flags, NO_EFFECT, say)
+    prefix = flags.prompt_prefix if flags.prompt_prefix is not None else _PREFIX if flags.gr00t_variant else ""
+    settings = {"num_conditional_frames": flags.num_conditional_frames, "guidance": flags.guidance}
+    if flags.num_chunks > 1:
+        settings["num_chunks"] = flags.num_chunks
+    config = {
+        "dit": flags.dit_path or None,
+        "ema": flags.load_ema,
+        "text_encoder": text_encoder_of(flags),
+    }
+    return one_view.make(flags, KIND, model_of(flags), settings, config, say, prefix)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return one_view.main(build_parser(), arguments, make, _say)
+
+
+def _say(message: str) -> None:
+    print(shown(message), file=sys.stderr, flush=True)

@@ -1,0 +1,197 @@
+"""`jobs/video2world.py` and `jobs/text2image.py`: the published flags in, one video or picture out.
+
+* names and defaults of the flags are those of the published example
+* which flags name which model, and which is refused with exit code 2 and a reason, before any gang
+* rows say what the flags say; a picture, in any case of letters, is one frame
+* a whole command is run by `test_a_video_from_a_picture`
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from support.pages import commands_of, shown_to
+from support.videos import moving_picture
+
+from cosmos_ray.clip.encode import encode_mp4, encode_png
+from cosmos_ray.clip.frames import decode_mp4
+from cosmos_ray.clip.pictures import PNG, read_picture
+from cosmos_ray.config import SamplingConfig
+from cosmos_ray.job.plan import row_defaults
+from cosmos_ray.manifest.rows import clips_of_row, rows_of
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.published import text2image, video2world
+
+TINY = ("--model", "tiny-video2world", "--device", "cpu")
+GUIDE = {
+    "model_size": "2B",
+    "resolution": "720",
+    "fps": 16,
+    "dit_path": "",
+    "load_ema": False,
+    "prompt": "",
+    "input_path": "assets/video2world/input0.jpg",
+    "negative_prompt": None,
+    "aspect_ratio": "16:9",
+    "num_conditional_frames": 1,
+    "batch_input_json": None,
+    "guidance": 7,
+    "seed": 0,
+    "save_path": "output/generated_video.mp4",
+    "num_gpus": 1,
+    "disable_guardrail": False,
+    "offload_guardrail": False,
+    "disable_prompt_refiner": False,
+    "offload_prompt_refiner": False,
+    "offload_text_encoder": False,
+    "downcast_text_encoder": False,
+    "benchmark": False,
+    "use_cuda_graphs": False,
+    "num_chunks": 1,
+    "gr00t_variant": None,
+    "prompt_prefix": None,
+}
+OURS = {"model": None, "num_steps": None, "device": "auto"}
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "Start.JPG"
+    path.write_bytes(encode_png(moving_picture(1, 48, 96)[0]))
+    return path
+
+
+def test_flags_and_defaults_are_the_published_ones() -> None:
+    assert vars(video2world.build_parser().parse_args([])) == GUIDE | OURS
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ([], "cosmos-predict2-2b-video2world"),
+        (["--model_size", "14B", "--fps", "10"], "cosmos-predict2-14b-video2world-720p-10fps"),
+        (["--resolution", "480", "--aspect_ratio", "9:16"], "cosmos-predict2-2b-video2world-480p-16fps-9x16"),
+        (["--gr00t_variant", "droid"], "cosmos-predict2-14b-sample-gr00t-dreams-droid"),
+        (["--model", "tiny-video2world"], "tiny-video2world"),
+    ],
+)
+def test_flags_name_a_model_that_there_is(flags: list[str], name: str) -> None:
+    found = video2world.model_of(video2world.build_parser().parse_args(flags))
+    assert (found, load_bundle(found).name) == (name, name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "--prompt: found nothing"),
+        (["--prompt", "x", "--input_path", "none.mp4"], "--input_path: there is no file none.mp4"),
+        (["--prompt", "x", "--input_path", "HERE", "--load_ema"], "ema: found true without dit"),
+        (["--prompt", "x", "--input_path", "HERE", "--save_path", "HERE"], "is an input, and would be written over"),
+        (["--batch_input_json", "HERE"], "--batch_input_json: "),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_any_gang(
+    flags: list[str], words: str, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_ray.job.job.generate", None)
+    assert video2world.main([*TINY, *(str(picture) if flag == "HERE" else flag for flag in flags)]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Settings of the jobs that commands begin, none of which makes anything."""
+    jobs: list[Any] = []
+
+    def generate(config: Any, say: Any) -> Any:
+        jobs.append(config)
+        return SimpleNamespace(exit_code=3)
+
+    monkeypatch.setattr("cosmos_ray.job.job.generate", generate)
+    return jobs
+
+
+def test_rows_say_what_the_flags_say(picture: Path, tmp_path: Path, asked: list[Any]) -> None:
+    flags = ["--prompt", "Pick it up.", "--input_path", str(picture), "--seed", "7", "--num_chunks", "2"]
+    more = ["--prompt_prefix", "The robot. ", "--offload_text_encoder", "--save_path", str(tmp_path / "a.mp4")]
+    assert video2world.main([*TINY, *flags, *more]) == 3
+    (config,) = asked
+    assert (config.model, config.gang_size, config.text_encoder.device) == ("tiny-video2world", 1, "cpu")
+    table = pq.read_table(config.manifest)
+    defaults = row_defaults(load_bundle("tiny-video2world"), SamplingConfig())
+    (clip,) = clips_of_row(rows_of(table)[0], defaults, str(tmp_path))
+    assert clip.error is None
+    assert clip.prompts == ("The robot. Pick it up.",)
+    assert (clip.frames, clip.cameras) == (((str(picture),),), ("video",))
+    assert (clip.seed, clip.guidance, clip.num_chunks, clip.num_conditional_frames, clip.fps) == (7, 7.0, 2, 1, 16)
+
+
+def test_items_of_a_json_and_runs_of_a_benchmark(
+    picture: Path, tmp_path: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = tmp_path / "items.json"
+    whole = {"input_video": str(picture), "prompt": "x", "output_video": str(tmp_path / "b.mp4")}
+    items.write_text(json.dumps([whole, {"prompt": "y"}]))
+    save = ["--save_path", str(tmp_path / "a.mp4")]
+    assert video2world.main([*TINY, "--batch_input_json", str(items), "--benchmark", *save]) == 3
+    assert "item 1" in capsys.readouterr().err
+    ids = pq.read_table(asked[0].manifest).column("id").to_pylist()
+    assert ids == ["clip-00000", "clip-00000.run1", "clip-00000.run2", "clip-00000.run3"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_video_from_a_picture(picture: Path, tmp_path: Path, one_node: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sibling without a gang: `tests/models/test_single.py`."""
+    monkeypatch.chdir(tmp_path)
+    picture.rename("start.jpg")
+    (block,) = shown_to(__file__, "test_a_video_from_a_picture")
+    ((_, _, *flags),) = commands_of(block)
+    save = tmp_path / "made" / "video.mp4"
+    assert video2world.main(flags) == 0
+    assert decode_mp4(save.read_bytes()).shape == (29, 64, 112, 3)
+    assert save.with_suffix(".txt").read_text().startswith("[Prompt]\nPick it up.\n\n[Negative Prompt]\n")
+    video = tmp_path / "in.mp4"
+    video.write_bytes(encode_mp4(moving_picture(6, 48, 96), 16))
+    more = ["--input_path", str(video), "--num_conditional_frames", "5", "--num_chunks", "2"]
+    assert video2world.main([*flags, *more]) == 0
+    assert len(decode_mp4(save.read_bytes())) == 29 + 24
+
+
+def test_a_picture_has_its_own_flags_and_guidance(tmp_path: Path, asked: list[Any]) -> None:
+    found = vars(text2image.build_parser().parse_args([]))
+    assert (found["model_size"], found["negative_prompt"], found["distill_steps"]) == ("2B", "", 0)
+    parse = text2image.build_parser().parse_args
+    assert text2image.model_of(parse(["--distill_steps", "2"])) == "cosmos-predict2-2b-text2image-distilled"
+    assert text2image.model_of(parse(["--model_size", "0.6B", "--aspect_ratio", "1:1"])).endswith("0.6b-text2image-1x1")
+    flags = ["--model", "tiny-text2image", "--device", "cpu", "--prompt", "A cup.", "--distill_steps", "3"]
+    assert text2image.main([*flags, "--save_path", str(tmp_path / "a.jpg")]) == 3
+    (row,) = pq.read_table(asked[0].manifest).to_pylist()
+    assert (row["prompt"], row["guidance"], row["num_steps"], row["negative_prompt"]) == ("A cup.", 4.0, 3, "")
+    assert "input_video" not in row
+
+
+def test_a_tokenizer_that_is_a_program_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert text2image.main(["--prompt", "A cup.", "--use_fast_tokenizer"]) == 2
+    assert "holds programs (TorchScript)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_picture_from_a_caption(tmp_path: Path, one_node: None) -> None:
+    """Its sibling without a gang: `tests/models/test_single.py`."""
+    flags = ["--model", "tiny-text2image", "--device", "cpu", "--prompt", "A cup.", "--num_steps", "1"]
+    for name, begins in (("a.jpg", b"\xff\xd8\xff"), ("b.png", PNG)):
+        save = tmp_path / "made" / name
+        assert text2image.main([*flags, "--save_path", str(save)]) == 0
+        data = save.read_bytes()
+        assert data.startswith(begins)
+        assert read_picture(data).shape == (64, 128, 3)
+    assert save.with_suffix(".txt").read_text() == "[Prompt]\nA cup.\n"
