@@ -24,8 +24,6 @@ app = typer.Typer()
 
 #: Failed clips that `status` shows without being asked.
 _FIRST = 5
-#: A job that was heard of last so long ago is not watched any more: four times what makes another take over.
-_SILENT_S = 60.0
 
 
 @app.command()
@@ -44,6 +42,8 @@ def status(
     clean: Annotated[bool, typer.Option("--clean", help="Remove files that interrupted attempts have left.")] = False,
 ) -> None:
     """Show how far a job is, from its output alone: counts, rate, gangs, and the first clips that failed."""
+    from cosmos_ray.job.report import bring_up_to_date
+    from cosmos_ray.output.derived import with_stale
     from cosmos_ray.output.status import read_status, record_lines
 
     if records:
@@ -56,14 +56,16 @@ def status(
     if live:
         watch(lambda: _look(output))
         return
-    found, _, state = read_status(output)
+    found, run, state = read_status(output)
+    found = with_stale(found, run, state)
     if clean:
         _clean(output)
     if as_json:
-        print(json.dumps(asdict(found)))
-        return
-    for words in [*_status_lines(found), *_first_failures(found, state)]:
-        tell(words)
+        print(json.dumps(asdict(found)), flush=True)
+    else:
+        for words in [*_status_lines(found), *_first_failures(found, state)]:
+            tell(words)
+    bring_up_to_date(found, run, state, say)
 
 
 def _look(output: str) -> tuple[list[str], bool]:
@@ -71,7 +73,7 @@ def _look(output: str) -> tuple[list[str], bool]:
     from cosmos_ray.output.status import read_status
 
     found, _, state = read_status(output)
-    goes_on = found.left > 0 and found.owner is not None and found.owner.age_s < _SILENT_S
+    goes_on = found.left > 0 and found.is_at_work
     return [*_status_lines(found), *_first_failures(found, state)], goes_on
 
 
@@ -164,21 +166,22 @@ def retry(
 
 
 @app.command()
-def report(output: Output) -> None:
-    """Write OUTPUT/report.html and OUTPUT/index.parquet again."""
-    from cosmos_ray.ledger.run import row_defaults_of
-    from cosmos_ray.manifest.files import open_manifest
-    from cosmos_ray.output.index import write_index
-    from cosmos_ray.output.report.build import REPORT, write_report
-    from cosmos_ray.output.status import read_status
+def report(
+    output: Output,
+    manifest: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where the manifest is now, for an output that kept no copy.")
+    ] = None,
+) -> None:
+    """Write OUTPUT/index.parquet, failures.parquet and report.html again."""
+    from cosmos_ray.job.report import report as make_again
+    from cosmos_ray.ledger.layout import FAILURES, INDEX, REPORT
     from cosmos_ray.store.storage import Storage
 
-    _, job, state = read_status(output)
+    clips = make_again(output, say, manifest)
     storage = Storage(output)
-    rows = write_index(storage, open_manifest(job.manifest), row_defaults_of(job), state)
-    write_report(storage, job, state)
     tell(storage.uri_of(REPORT))
-    tell(f"{storage.uri_of('index.parquet')}: {counted(rows, 'clip')}")
+    tell(f"{storage.uri_of(INDEX)}: {counted(clips, 'clip')}")
+    tell(storage.uri_of(FAILURES))
 
 
 @app.command()

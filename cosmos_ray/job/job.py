@@ -22,14 +22,14 @@ from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
-from cosmos_ray.ledger.run import Run, check_same, open_run, read_run
-from cosmos_ray.manifest.files import Manifest, open_manifest
+from cosmos_ray.ledger.run import Run, check_same, read_run
+from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
 from cosmos_ray.models.bundle.check import check_bundle
+from cosmos_ray.output.derived import make, make_if_stale, say_outrun
 from cosmos_ray.output.failures import failures, in_words
-from cosmos_ray.output.index import write_index
-from cosmos_ray.output.report.build import write_report
+from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
@@ -104,7 +104,7 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Dis
     if plan.changed and job.config.redo_changed:
         job.ledger.redo([clip_id for clip_id in plan.changed if state.is_settled(clip_id)])
         state = job.ledger.state()
-    open_run(job.storage, job.run)
+    take_up(job.storage, job.manifest, job.run)
     worked = plan.left > 0 or bool(plan.changed)
     if worked:
         say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
@@ -143,7 +143,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         state, known = ledger.state(), read_run(storage)
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
-    manifest = open_manifest(config.manifest)
+    version, manifest = version_of(config.manifest), open_manifest(config.manifest)
     found = survey(manifest, defaults, state, family=bundle.recipe, max_clips=config.max_clips)
     plan = found.plan
     run = Run(
@@ -158,6 +158,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
         removed=plan.removed,
         approximations=config.sampling.approximations.chosen,
         inputs=config.inputs.of(bundle.recipe).chosen,
+        manifest_version=version,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -252,10 +253,11 @@ async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
 
 
 def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
-    """Index, report and the verdict."""
-    if worked or not job.storage.exists(INDEX) or not job.storage.exists(REPORT):
-        write_index(job.storage, job.manifest, job.defaults, state)
-        write_report(job.storage, job.run, state)
+    """Index, report and the verdict. worked: they are made in any case, and nobody needs to be told why."""
+    if worked:
+        say_outrun(make(job.storage, job.run, state), say)
+    else:
+        make_if_stale(job.storage, job.run, state, say)
     status = summarise(job.storage.uri, job.run, state)
     summary = Summary(
         job.storage.uri, plan.clips, status.ok, status.failed, status.left,

@@ -3,6 +3,7 @@
 clips/ID/<attempt>/<view>.mp4, clip.json          CLIPS, SIDECAR     the clip's videos and its sidecar
 _cosmos_ray/run.json                              RUN                what the output is made from
 _cosmos_ray/manifest.parquet                      TABLE              the manifest, where that was given as a table
+_cosmos_ray/kept/<sha256>.parquet                 KEPT               the rows of the manifest, as the last job read them
 _cosmos_ray/lease/                                LEASE              who owns it
 _cosmos_ray/attempts/ID.N                         ATTEMPTS           written before attempt N starts
 _cosmos_ray/steps/ID.<request hash>.safetensors   STEPS              the clip in flight, if it is to be stored
@@ -11,7 +12,8 @@ _cosmos_ray/ledger/<epoch>-<random>.parquet       LEDGER             records tha
 _cosmos_ray/retries/<n>.json                      RETRIES            generations opened by `retry`, `--redo-changed`
 _cosmos_ray/reproduced/                           REPRODUCED         while `reproduce` makes a clip again
 _cosmos_ray/probes/                               storage.PROBES     what a store is tried with before a job
-index.parquet, report.html                        INDEX, REPORT      derived from all of the above at any time
+index.parquet, failures.parquet, report.html      INDEX, FAILURES,   derived from all of the above at any time
+                                                  REPORT
 report/<sha256>.js                                REPORT_ROWS        rows of the page, beside it
 """
 
@@ -20,6 +22,7 @@ SIDECAR = "clip.json"
 
 RUN = "_cosmos_ray/run.json"
 TABLE = "_cosmos_ray/manifest.parquet"
+KEPT = "_cosmos_ray/kept"
 LEASE = "_cosmos_ray/lease"
 ATTEMPTS = "_cosmos_ray/attempts"
 STEPS = "_cosmos_ray/steps"
@@ -28,5 +31,11 @@ RETRIES = "_cosmos_ray/retries"
 REPRODUCED = "_cosmos_ray/reproduced"
 
 INDEX = "index.parquet"
+FAILURES = "failures.parquet"
 REPORT = "report.html"
 REPORT_ROWS = "report"
+
+
+def kept_path(manifest_sha256: str) -> str:
+    """Where the rows of the manifest with this hash are."""
+    return f"{KEPT}/{manifest_sha256}.parquet"

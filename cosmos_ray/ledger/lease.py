@@ -77,6 +77,7 @@ def _read_beat(storage: Storage, epoch: int) -> dict[str, Any] | None:
 class Owner:
     """The newest owner of an output, from its last beat. age_s: since that beat, by the two machines' clocks.
 
+    has_ended: it has not said farewell, and was a process of this machine that is no more.
     job: what the job says of itself (`GangPool.describe`), {} before its gangs are wanted.
     """
 
@@ -85,6 +86,7 @@ class Owner:
     released: bool
     age_s: float
     job: dict[str, Any]
+    has_ended: bool = False
 
 
 def read_owner(storage: Storage) -> Owner | None:
@@ -93,7 +95,9 @@ def read_owner(storage: Storage) -> Owner | None:
     beat = _read_beat(storage, epoch) if epoch else None
     if beat is None:
         return None
-    return Owner(beat["owner"], epoch, beat["released"], max(0.0, time.time() - beat["time"]), beat.get("job", {}))
+    age_s, released = max(0.0, time.time() - beat["time"]), beat["released"]
+    has_ended = not released and _has_ended(storage, epoch)
+    return Owner(beat["owner"], epoch, released, age_s, beat.get("job", {}), has_ended)
 
 
 class Lease:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.layout import RUN
+from cosmos_ray.ledger.layout import RUN, TABLE
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.storage import Storage
 
@@ -18,6 +18,7 @@ class Run:
 
     removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
     approximations: those that were chosen. inputs: how inputs are taken, where it is not the default way.
+    manifest_version: what changes when a file of the manifest is written, without reading it (`version_of`).
     """
 
     manifest: str
@@ -31,12 +32,17 @@ class Run:
     removed: dict[str, int] = field(default_factory=dict)
     approximations: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    manifest_version: str = ""
 
 
 def read_run(storage: Storage) -> Run | None:
-    """None if no job has begun here. Raises UsageError for a file that is not ours."""
+    """None if no job has begun here. Raises UsageError for a file that is not ours.
+
+    A manifest that is kept in the output itself is where the output is now.
+    """
     try:
-        return Run(**json.loads(storage.read(RUN)))
+        run = Run(**json.loads(storage.read(RUN)))
+        return replace(run, manifest=storage.uri_of(TABLE)) if run.manifest.endswith(f"/{TABLE}") else run
     except FileNotFoundError:
         return None
     except (TypeError, ValueError) as error:

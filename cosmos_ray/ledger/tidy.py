@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow.compute as pc
 
-from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, REPRODUCED, STEPS
+from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, REPRODUCED, STEPS, kept_path
 from cosmos_ray.ledger.lease import check_epoch
 from cosmos_ray.ledger.ledger import Ledger, Record, Settled
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
+from cosmos_ray.ledger.run import read_run
 from cosmos_ray.store.storage import PROBES, Removed, Storage
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,9 @@ def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[s
     for path in storage.list(STEPS):
         if path.rsplit("/", 1)[1].rsplit(".", 2)[0] in newest:
             yield path
+    copies = list(storage.list(KEPT))
+    if copies and (run := read_run(storage)) is not None:
+        yield from (path for path in copies if path != kept_path(run.manifest_sha256))
     yield from storage.list(PROBES)
     yield from storage.list(REPRODUCED)  # of a `reproduce` that was killed; one that runs fails, and can be run again
 

@@ -24,7 +24,7 @@ from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.regular import check_regular
-from cosmos_ray.store.storage import filesystem_of
+from cosmos_ray.store.storage import filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
@@ -94,6 +94,23 @@ class Manifest:
         for file in self.files:
             digest.update(f"{file.name}\0{_sha256(file.uri)}\n".encode())
         return digest.hexdigest()
+
+
+def version_of(uri: str) -> str:
+    """What changes when a file of the manifest is written, added or removed; one request a file, and nothing is read.
+
+    "" where that cannot be told: `open_manifest` says why.
+    """
+    try:
+        found = _find(uri)
+        with ThreadPoolExecutor(_OPENERS) as pool:
+            stats = list(pool.map(lambda one: stat_of(one[0]), found))
+    except (OSError, ManifestError):
+        return ""
+    digest = hashlib.sha256()
+    for (_, name, _), stat in zip(found, stats, strict=True):
+        digest.update(f"{name}\0{stat.size}\0{stat.version}\n".encode())
+    return digest.hexdigest()
 
 
 def open_manifest(uri: str) -> Manifest:

@@ -1,7 +1,11 @@
-"""`index.parquet`: one row a finished clip, the manifest's own columns first. Rebuilt from the ledger at any time."""
+"""`index.parquet` and `failures.parquet`: a row a clip that is ok, or that failed, with the manifest's columns.
+
+Made from the ledger and the manifest's rows at any time, in one pass.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +15,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosmos_ray.ledger.layout import INDEX
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of, sample_seed
 from cosmos_ray.manifest.table import FanOut, check_batch, fan_out
+from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
 
+#: The key of the mark (`mark.py`) in a Parquet file's metadata.
+MARK = b"cosmos_ray.mark"
 _ROWS_A_BATCH = 4096
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
-#: Columns the index adds; a manifest column of the same name is kept as `manifest_<name>`.
+#: Columns that the index adds, and those that the failures add: a manifest column of such a name gets another
+#: (`names.beside`). Paths are relative to the output; `video_<view>` is null where that view was not made.
 ADDED = pa.schema(
     [
         ("id", pa.string()),
         ("row_id", pa.string()),
-        ("videos", _TEXT_MAP),
+        *((f"video_{view}", pa.string()) for view in VIEWS),
         ("sha256", _TEXT_MAP),
         ("sidecar", pa.string()),
         ("seed", pa.int64()),
@@ -36,29 +45,92 @@ ADDED = pa.schema(
         ("warnings", pa.list_(pa.string())),
     ]
 )
+ADDED_TO_FAILURES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("row_id", pa.string()),
+        ("class", pa.string()),
+        ("error", pa.string()),
+        ("attempts", pa.int64()),
+        ("generation", pa.int64()),
+    ]
+)
 
 
-def write_index(storage: Storage, manifest: Manifest, defaults: RowDefaults, state: LedgerState) -> int:
-    """Write `index.parquet`; the number of its rows. A few thousand rows are in memory at a time.
+def write_index(
+    storage: Storage,
+    manifest: Manifest,
+    defaults: RowDefaults,
+    state: LedgerState,
+    mark: str = "",
+    home: str | None = None,
+) -> int:
+    """Write `index.parquet` and `failures.parquet`; the number of rows of the first. A few thousand are in memory.
 
-    In the manifest's order. Clips whose rows the manifest no longer has are not in it.
+    In the manifest's order. Clips whose rows the manifest no longer has are in neither. mark: of what they are made
+    from. home: URI of a folder of the kind that the manifest's references start from, if it is read from elsewhere.
     """
-    kept = [name for name in manifest.schema.names if name not in ("id", "seed")]
-    fields = [manifest.schema.field(name) for name in kept]
-    renamed = [field.with_name(f"manifest_{field.name}") if field.name in ADDED.names else field for field in fields]
-    schema = pa.schema([*ADDED, *renamed])
-    reader = RecordReader(storage, state)
-    rows = 0
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / INDEX
-        with pq.ParquetWriter(path, schema) as writer:
-            for batch, base in _batches(manifest):
-                sources, added = _finished(storage, reader, batch, defaults, base, state)
-                columns = [batch.column(name).take(sources) for name in kept]
-                writer.write_table(pa.Table.from_arrays([*added, *columns], schema=schema))
-                rows += len(sources)
-        storage.write_file(INDEX, path)
+        rows = write_tables(Path(folder), storage, manifest, defaults, state, mark, home)
+        for name in (INDEX, FAILURES):
+            storage.write_file(name, Path(folder, name))
     return rows
+
+
+def write_tables(
+    folder: Path,
+    storage: Storage,
+    manifest: Manifest,
+    defaults: RowDefaults,
+    state: LedgerState,
+    mark: str = "",
+    home: str | None = None,
+) -> int:
+    """As `write_index`, into a folder of this machine; nothing is written to the output."""
+    reader = RecordReader(storage, state)
+    ok = pc.equal(state.records.table["status"], "ok").to_numpy()
+    made, failed = ok & state.settled_rows, ~ok & state.settled_rows
+    rows = 0
+    with (
+        _Table(folder / INDEX, manifest, ADDED, mark) as index,
+        _Table(folder / FAILURES, manifest, ADDED_TO_FAILURES, mark, left_out=("id",)) as failures,
+    ):
+        for batch, base in _batches(manifest):
+            fan = fan_out(batch)
+            places = state.records.places(fan.ids.to_pylist())
+            which = _where(made, places)
+            records = reader.table(places[which]).combine_chunks()
+            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or base))
+            rows += len(which)
+            which = _where(failed, places)
+            records = reader.table(places[which]).combine_chunks()
+            failures.add(batch, fan.rows[which], _of_failed(batch, fan, which, records))
+    return rows
+
+
+class _Table(contextlib.AbstractContextManager["_Table"]):
+    """A file in the making: columns of ours, then those of the manifest that are not `left_out`."""
+
+    def __init__(
+        self, path: Path, manifest: Manifest, added: pa.Schema, mark: str, left_out: tuple[str, ...] = ("id", "seed")
+    ) -> None:
+        self._kept = [name for name in manifest.schema.names if name not in left_out]
+        names = beside(self._kept, added.names)
+        fields = [manifest.schema.field(old).with_name(new) for old, new in zip(self._kept, names, strict=True)]
+        self._schema = pa.schema([*added, *fields], metadata={MARK: mark.encode()})
+        self._writer = pq.ParquetWriter(path, self._schema)
+
+    def add(self, batch: pa.RecordBatch, rows: np.ndarray, added: list[pa.Array]) -> None:
+        columns = [batch.column(name).take(pa.array(rows)) for name in self._kept]
+        self._writer.write_table(pa.Table.from_arrays([*added, *columns], schema=self._schema))
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+def _where(which: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Numbers of the clips whose records are among `which`. places: -1 for a clip without one."""
+    return np.flatnonzero((places >= 0) & np.append(which, False)[places])
 
 
 def _batches(manifest: Manifest) -> Iterator[tuple[pa.RecordBatch, str]]:
@@ -68,42 +140,46 @@ def _batches(manifest: Manifest) -> Iterator[tuple[pa.RecordBatch, str]]:
                 yield batch, file.base
 
 
-def _finished(
-    storage: Storage,
-    reader: RecordReader,
-    batch: pa.RecordBatch,
-    defaults: RowDefaults,
-    base: str,
-    state: LedgerState,
-) -> tuple[pa.Array, list[pa.Array]]:
-    """Numbers of the batch's rows that finished clips come from, and the columns that the index adds for them."""
-    fan = fan_out(batch)
-    places = state.records.places(fan.ids.to_pylist())
-    is_ok = pc.equal(state.records.table["status"], "ok").to_numpy()
-    ok = np.flatnonzero((places >= 0) & np.append(is_ok, False)[places])
-    ids, sources = fan.ids.take(pa.array(ok)), pa.array(fan.rows[ok])
-    records = reader.table(places[ok]).combine_chunks()
+def _ids(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray) -> list[pa.Array]:
+    """Of these clips, and of their rows."""
+    return [fan.ids.take(pa.array(clips)), batch.column("id").cast(pa.string()).take(pa.array(fan.rows[clips]))]
+
+
+def _of_made(
+    batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table, defaults: RowDefaults, base: str
+) -> list[pa.Array]:
+    """The columns that the index adds."""
     files = records["files"].combine_chunks()
-    offsets = pa.array(np.append(0, np.cumsum(pc.list_value_length(files).to_numpy())), pa.int32())
+    counts = pc.list_value_length(files).to_numpy()
     entries = files.flatten()
-    uris = pc.binary_join_element_wise(storage.uri_of(""), entries.field("path"), "")
-
-    def by_view(values: pa.Array) -> pa.MapArray:
-        return pa.MapArray.from_arrays(offsets, entries.field("view"), values)
-
-    sidecar = pc.struct_field(records["sidecar"].combine_chunks(), "path")
-    return sources, [
-        ids,
-        batch.column("id").cast(pa.string()).take(sources),
-        by_view(uris),
-        by_view(entries.field("sha256")),
-        pc.binary_join_element_wise(storage.uri_of(""), sidecar, ""),
-        pa.array(list(_seeds(batch, fan, ok, defaults, base)), pa.int64()),
+    offsets = pa.array(np.append(0, np.cumsum(counts)), pa.int32())
+    return [
+        *_ids(batch, fan, clips),
+        *_videos(np.repeat(np.arange(len(clips)), counts), entries, len(clips)),
+        pa.MapArray.from_arrays(offsets, entries.field("view"), entries.field("sha256")),
+        pc.struct_field(records["sidecar"].combine_chunks(), "path"),
+        pa.array(list(_seeds(batch, fan, clips, defaults, base)), pa.int64()),
         records["generation"],
         records["attempt"],
         pc.map_lookup(records["seconds"], pa.scalar("denoise"), "first"),
         records["warnings"],
     ]
+
+
+def _videos(clips: np.ndarray, entries: pa.StructArray, rows: int) -> Iterator[pa.Array]:
+    """Paths, a column a view. clips: to which of `rows` each of the entries belongs."""
+    views, paths = entries.field("view"), entries.field("path")
+    for view in VIEWS:
+        hits = np.flatnonzero(pc.equal(views, view).to_numpy(zero_copy_only=False))
+        entry = np.full(rows, -1)
+        entry[clips[hits]] = hits
+        yield paths.take(pa.array(entry, mask=entry < 0))
+
+
+def _of_failed(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table) -> list[pa.Array]:
+    """The columns that the failures add."""
+    columns = [records[name] for name in ("class", "error", "attempt", "generation")]
+    return [*_ids(batch, fan, clips), *columns]
 
 
 def _seeds(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, defaults: RowDefaults, base: str) -> Iterator[int]:

@@ -19,6 +19,8 @@ from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted, duration, node_name
 
+#: A job that was heard of last so long ago is at work no more: four times what makes another take over.
+SILENT_S = 60.0
 #: The rate is that of the last clips, so that it follows a job that grows.
 _RATE_CLIPS = 200
 
@@ -27,7 +29,9 @@ _RATE_CLIPS = 200
 class Status:
     """clips: all that the manifest asks for; ok, failed and left are of those. removed: settled clips whose rows the
     manifest no longer had when a job began last; their videos stay. eta_s: seconds, None before there is a rate.
-    owner: the job, if one runs or was cut off; None if there is none or it has ended.
+    owner: the job, if one runs or was cut off; None if there is none or it has ended. stale: files that are not of what
+    the ledger and the manifest say now; manifest_changed: it was written since a job or a report read it
+    (`derived.with_stale` looks for both).
     """
 
     output: str
@@ -41,6 +45,13 @@ class Status:
     eta_s: float | None
     removed: int = 0
     owner: Owner | None = None
+    stale: tuple[str, ...] = ()
+    manifest_changed: bool = False
+
+    @property
+    def is_at_work(self) -> bool:
+        """There is a job that was heard of, and that may be alive."""
+        return self.owner is not None and not self.owner.has_ended and self.owner.age_s < SILENT_S
 
 
 def read_status(output: str) -> tuple[Status, Run, LedgerState]:

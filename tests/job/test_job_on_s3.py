@@ -69,5 +69,5 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
     check_files(f"{s3}/out")
     index = pq.read_table(pa.BufferReader(read_bytes(f"{s3}/out/index.parquet")))
     assert index["id"].to_pylist() == ["image", "two.s000", "two.s001"]
-    assert dict(index["videos"][0].as_py())["rear"] == f"{s3}/out/clips/image/1/rear.mp4"
+    assert index["video_rear"][0].as_py() == "clips/image/1/rear.mp4"
     assert read_status(f"{s3}/out")[0].left == 0

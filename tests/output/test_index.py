@@ -11,6 +11,7 @@ import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, EMPTY, ROWS, clips, settle
 
+from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.index import write_index
@@ -43,11 +44,13 @@ def test_the_index_has_a_row_for_each_clip_that_was_made(manifest: str, output: 
     assert table.column("seed").to_pylist() == [known["b.s002"].seed, 5]
     assert table.column("prompt").to_pylist() == ["a bridge", "snow"]
     assert table.column("seconds").to_pylist() == [12.5, 12.5]
-    assert dict(table.column("videos").to_pylist()[1]) == {
-        view: f"{output.uri}/clips/e/1/{view}.mp4" for view in ("rear", "front_wide")
+    videos = {name: table[name].to_pylist()[1] for name in table.column_names if name.startswith("video_")}
+    assert {name: path for name, path in videos.items() if path} == {
+        f"video_{view}": f"clips/e/1/{view}.mp4" for view in ("front_wide", "rear")
     }
+    assert list(videos) == [f"video_{view}" for view in VIEWS]
     assert dict(table.column("sha256").to_pylist()[1])["rear"] == "sha of rear"
-    assert table.column("sidecar").to_pylist()[1] == f"{output.uri}/clips/e/1/clip.json"
+    assert table.column("sidecar").to_pylist()[1] == "clips/e/1/clip.json"
 
 
 def test_the_index_carries_the_manifests_columns_untouched(tmp_path: Path, output: Storage) -> None:
@@ -126,7 +129,7 @@ def test_the_index_of_nothing_has_its_columns(manifest: str, output: Storage) ->
     assert write_index(output, open_manifest(manifest), DEFAULTS, EMPTY) == 0
     table = read_index(output)
     assert table.num_rows == 0
-    assert {"id", "videos", "sha256", "prompt", "num_samples"} <= set(table.column_names)
+    assert {"id", "video_rear", "sha256", "prompt", "num_samples"} <= set(table.column_names)
 
 
 def test_the_index_works_on_an_object_store(s3: str, tmp_path: Path) -> None:
@@ -137,5 +140,4 @@ def test_the_index_works_on_an_object_store(s3: str, tmp_path: Path) -> None:
         settle(output, clip, "input" if clip.error else None)
     assert write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state()) == 5
     (tmp_path / "index.parquet").write_bytes(output.read("index.parquet"))
-    videos = pq.read_table(tmp_path / "index.parquet").column("videos").to_pylist()
-    assert dict(videos[0])["rear"] == f"{s3}/out/clips/a/1/rear.mp4"
+    assert pq.read_table(tmp_path / "index.parquet")["video_rear"].to_pylist()[0] == "clips/a/1/rear.mp4"

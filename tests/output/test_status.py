@@ -82,6 +82,8 @@ def test_the_status_counts_what_is_settled(manifest: str, output: Storage) -> No
         "eta_s": 3600.0,
         "removed": 0,
         "owner": None,
+        "stale": [],
+        "manifest_changed": False,
     }
 
 

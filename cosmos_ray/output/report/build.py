@@ -15,19 +15,22 @@ from cosmos_ray.output.status import Status, summarise
 from cosmos_ray.store.storage import Storage
 
 
-def write_report(storage: Storage, run: Run, state: LedgerState) -> None:
-    """Write the page, of what the ledger and the index say now. Rows first, so that a page always finds its own."""
+def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "") -> None:
+    """Write the page, of what the ledger and the index say now. Rows first, so that a page always finds its own.
+
+    mark: of what it is made from.
+    """
     before = names_in(storage)
     lists = [
         _written(storage, clips_of(storage, run, state, read_index(storage, state))),
         _written(storage, failures_of(storage, state)),
     ]
-    page = page_of(storage, run, summarise(storage.uri, run, state), lists)
+    page = page_of(storage, run, summarise(storage.uri, run, state), lists, mark)
     storage.write(REPORT, render(page).encode())
     remove_others(storage, before.union(*(rows.files for rows in lists)))
 
 
-def page_of(storage: Storage, run: Run, status: Status, lists: list[Rows]) -> ReportPage:
+def page_of(storage: Storage, run: Run, status: Status, lists: list[Rows], mark: str = "") -> ReportPage:
     return ReportPage(
         title=f"cosmos_ray: {storage.uri.rsplit('/', 1)[-1]}",
         output=storage.uri,
@@ -44,6 +47,7 @@ def page_of(storage: Storage, run: Run, status: Status, lists: list[Rows]) -> Re
         retry=f"cosmos-ray retry {shlex.quote(storage.uri)}",
         folder=f"{REPORT_ROWS}/",
         lists=lists,
+        mark=mark,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cosmos_ray.output.report.values import as_json
 _ASSETS = Path(__file__).parent / "assets"
 #: In this order: each uses what stands in those before it.
 _SCRIPTS = ("rows.js", "preview.js", "cards.js", "list.js", "detail.js")
+
+_MARK = re.compile(rb'<meta name="cosmos-ray-mark" content="([0-9a-f]*)">')
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class ReportPage:
 
     totals: rows, clips (what the rows ask for), ok, failed, left. failure_counts: by class.
     clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
+    mark: of the state that the page is of.
     """
 
     title: str
@@ -53,6 +57,13 @@ class ReportPage:
     retry: str
     folder: str
     lists: Sequence[Rows]
+    mark: str = ""
+
+
+def mark_in(head: bytes) -> str | None:
+    """The mark of a page that begins so; None if it has none."""
+    found = _MARK.search(head)
+    return found[1].decode() if found else None
 
 
 def render(page: ReportPage) -> str:
