@@ -23,6 +23,7 @@ from cosmos_ray.output.index import MARK, write_index
 from cosmos_ray.output.kept import Now, kept, manifest_now
 from cosmos_ray.output.mark import mark_of
 from cosmos_ray.output.report.build import write_report
+from cosmos_ray.output.report.files import has_rows
 from cosmos_ray.output.report.page import mark_in
 from cosmos_ray.output.status import Status
 from cosmos_ray.store.storage import Storage, read_bytes
@@ -51,7 +52,8 @@ class Made:
 
 
 def stale(storage: Storage, run: Run, state: LedgerState) -> list[str]:
-    """Those that are missing, or of another state than this one. Reads the ends of two files and the head of one."""
+    """Those that are missing, or of another state than this one; a page whose rows are gone is missing, too. Reads the
+    page and the ends of the others."""
     mark = mark_of(run, state)
     return [name for name in DERIVED if _mark_in(storage, name) != mark]
 
@@ -128,7 +130,8 @@ def _mark_in(storage: Storage, name: str) -> str | None:
     """None: there is no such file, or no mark in it."""
     try:
         if name == REPORT:
-            return mark_in(read_bytes(storage.uri_of(name), 0, _HEAD))
+            page = storage.read(name)
+            return mark_in(page[:_HEAD]) if has_rows(storage, page) else None
         found = storage.stat(name)
         return None if found is None else _mark_in_table(storage.uri_of(name), found.size)
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,10 @@ class WatchedStorage(Storage):
     def write(self, path: str, data: bytes) -> None:
         self._step()
         super().write(path, data)
+
+    def write_file(self, path: str, source: Path) -> None:
+        self._step()
+        super().write_file(path, source)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         self._step()

@@ -6,10 +6,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cosmos_ray.errors import FailureClass
-from cosmos_ray.job.plan import manifest_clips
+from cosmos_ray.job.plan import make_plan, manifest_clips
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.manifest.files import open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
+from cosmos_ray.output.kept import take_up
 from cosmos_ray.store.storage import Storage
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
@@ -52,3 +54,15 @@ def clips(manifest: str) -> dict[str, Clip]:
 def run_of(manifest: str, /, **changes: Any) -> Run:
     known = Run(manifest, "h" * 64, 5, 8, "fake", "f" * 64, "reference", asdict(DEFAULTS))
     return replace(known, **changes)
+
+
+def begin(output: Storage, manifest: str) -> Run:
+    """As a job does before its first clip: what it is made from, and the manifest's rows."""
+    opened = open_manifest(manifest)
+    plan = make_plan(manifest, DEFAULTS, Ledger(output).state())
+    run = run_of(
+        manifest, manifest_sha256=opened.sha256(), manifest_version=version_of(manifest), rows=plan.rows,
+        clips=plan.clips, removed=plan.removed,
+    )  # fmt: skip
+    take_up(output, opened, run)
+    return run

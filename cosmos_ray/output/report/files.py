@@ -37,9 +37,18 @@ def write_rows(storage: Storage, listing: Listing) -> list[str]:
 def names_in(storage: Storage) -> set[str]:
     """Files that the page which is there now has its rows in."""
     try:
-        return set(_NAME.findall(storage.read(REPORT).decode(errors="replace")))
+        return _names(storage.read(REPORT))
     except FileNotFoundError:
         return set()
+
+
+def has_rows(storage: Storage, page: bytes) -> bool:
+    """Do all files lie beside it that this page has its rows in? One listing."""
+    return {f"{REPORT_ROWS}/{name}" for name in _names(page)} <= set(storage.list(REPORT_ROWS))
+
+
+def _names(page: bytes) -> set[str]:
+    return set(_NAME.findall(page.decode(errors="replace")))
 
 
 def remove_others(storage: Storage, kept: Iterable[str]) -> None:
