@@ -25,8 +25,8 @@ _PACKAGES = ("torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmp
 
 @dataclass(frozen=True)
 class Made:
-    """A clip that was made, and how. seconds: by phase; files: as the ranks stored them; first_step: 0, or the step
-    that a stored state was gone on from."""
+    """A clip that was made, and how. seconds: by phase; files: as the ranks made them, previews: small ones of them;
+    first_step: 0, or the step that a stored state was gone on from."""
 
     clip: Clip
     attempt: int
@@ -37,6 +37,7 @@ class Made:
     peak_memory_bytes: int
     seconds: dict[str, float]
     files: tuple[FileEntry, ...] = field(default=())
+    previews: tuple[FileEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     first_step: int = 0
 
@@ -92,6 +93,7 @@ def record_of(spec: GangSpec, made: Made) -> Record:
         started=made.started,
         seconds=_rounded(made.seconds),
         files=made.files,
+        previews=made.previews,
         warnings=made.warnings,
     )
 

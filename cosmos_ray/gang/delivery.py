@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from cosmos_ray.gang.commit import Made, record_of, sidecar_of
+from cosmos_ray.gang.previews import previews_in
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.waiting import Waiting, WaitingRoom, deliver, forget
 from cosmos_ray.ledger.ledger import Record
@@ -52,6 +54,9 @@ class Delivery:
     async def made(self, place: str, made: Made, mark: str = "") -> Record:
         """The record of a clip whose videos are all in `place`. mark: that its attempt has still to make."""
         spec = self._spec
+        clip = made.clip
+        previews = await asyncio.to_thread(previews_in, place, clip.id, made.attempt, clip.cameras, clip.fps)
+        made = replace(made, previews=previews)
         waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.fingerprint, mark)
         await asyncio.to_thread(self._room.keep, waiting)
         return await self._deliver(waiting)

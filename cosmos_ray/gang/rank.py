@@ -26,6 +26,7 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, ClipText, file_of
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.idle import IdleClock
+from cosmos_ray.gang.previews import leave_small
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
@@ -203,6 +204,7 @@ class Rank:
             data = encode_view(view, frames[view], fps)
             name = file_of(view)
             _write(Path(place) / name, data)
+            leave_small(place, view, frames[view])
             entries.append(FileEntry(view, f"{folder}/{name}", len(data), hashlib.sha256(data).hexdigest()))
             seconds["encode"] += time.monotonic() - begun
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))

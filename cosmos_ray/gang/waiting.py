@@ -1,6 +1,6 @@
 """Clips that are made and wait on their node's disk until the store has them. No Ray.
 
-    <cache>/waiting/<output>/<id>.<generation>.<attempt>/<view>.mp4    as they will be stored
+    <cache>/waiting/<output>/<id>.<generation>.<attempt>/<view>.mp4    as they will be stored, and the previews
     .../clip.json                                                      what becomes the sidecar and the record
 
 What was denoised is not denoised again while its node lives: publishing is tried again, not the clip. Whoever gets the
@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosmos_ray.clip.request import file_of
 from cosmos_ray.gang.commit import attempt_folder, commit_made
+from cosmos_ray.gang.previews import preview_path
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.cache import cache_folder, short_key
 from cosmos_ray.store.probe import await_answer
@@ -125,8 +127,8 @@ def _is_whole(waiting: Waiting | None) -> bool:
     """The machine may have stopped before its disk had all."""
     try:
         return waiting is not None and all(
-            hashlib.sha256((waiting.folder / posixpath.basename(one.path)).read_bytes()).hexdigest() == one.sha256
-            for one in waiting.record.files
+            hashlib.sha256(_local(waiting.folder, one).read_bytes()).hexdigest() == one.sha256
+            for one in _files(waiting.record)
         )
     except OSError:
         return False
@@ -155,7 +157,7 @@ def _deliver(storage: Storage, waiting: Waiting, epoch: int) -> Record:
     if waiting.mark:
         waiting = _marked(storage, waiting, epoch)
     with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(lambda one: storage.write(one.path, _video(waiting.folder, one.path)), waiting.record.files))
+        list(pool.map(lambda one: storage.write(one.path, _read_local(waiting.folder, one)), _files(waiting.record)))
     seconds = {**waiting.record.seconds, "put": round(time.monotonic() - began, 6)}
     sidecar = {**waiting.sidecar, "seconds": seconds}
     record = dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch)
@@ -171,16 +173,24 @@ def _marked(storage: Storage, waiting: Waiting, epoch: int) -> Waiting:
     if number == record.attempt:
         return waiting
     folder = attempt_folder(record.id, number)
-    files = tuple(dataclasses.replace(one, path=f"{folder}/{one.view}.mp4") for one in record.files)
+    files = tuple(dataclasses.replace(one, path=f"{folder}/{file_of(one.view)}") for one in record.files)
+    previews = tuple(dataclasses.replace(one, path=preview_path(record.id, number, one)) for one in record.previews)
     sidecar = {**waiting.sidecar, "attempt": number, "files": [dataclasses.asdict(one) for one in files]}
-    return dataclasses.replace(
-        waiting, sidecar=sidecar, record=dataclasses.replace(record, attempt=number, files=files)
-    )
+    record = dataclasses.replace(record, attempt=number, files=files, previews=previews)
+    return dataclasses.replace(waiting, sidecar=sidecar, record=record)
 
 
-def _video(folder: Path, path: str) -> bytes:
-    """path: where it is to be stored; its name is the same here."""
+def _files(record: Record) -> tuple[FileEntry, ...]:
+    return (*record.files, *record.previews)
+
+
+def _local(folder: Path, entry: FileEntry) -> Path:
+    """Where it lies until it is stored."""
+    return folder / f"{entry.view}{posixpath.splitext(entry.path)[1]}"
+
+
+def _read_local(folder: Path, entry: FileEntry) -> bytes:
     try:
-        return (folder / posixpath.basename(path)).read_bytes()
+        return _local(folder, entry).read_bytes()
     except OSError as error:  # no fault of the store
         raise RuntimeError(f"a video that waited on the node's disk cannot be read: {error}") from error

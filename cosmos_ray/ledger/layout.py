@@ -1,6 +1,7 @@
 """The whole tree of an output, by name: every path that anything writes or reads below OUTPUT starts with one of these.
 
 clips/ID/<attempt>/<view>.mp4, clip.json          CLIPS, SIDECAR     the clip's videos and its sidecar
+previews/ID/<attempt>.mp4, <attempt>.jpg          PREVIEWS           its views, small, in one video and one picture
 _cosmos_ray/run.json                              RUN                what the output is made from
 _cosmos_ray/manifest.parquet                      TABLE              the manifest, where that was given as a table
 _cosmos_ray/kept/<sha256>.parquet                 KEPT               the rows of the manifest, as the last job read them
@@ -19,6 +20,7 @@ report/<sha256>.js                                REPORT_ROWS        rows of the
 
 CLIPS = "clips"
 SIDECAR = "clip.json"
+PREVIEWS = "previews"
 
 RUN = "_cosmos_ray/run.json"
 TABLE = "_cosmos_ray/manifest.parquet"

@@ -30,6 +30,7 @@ class Record:
     """How one clip ended. row_hash: of what the manifest's row says; request_hash: with the inputs' versions too.
 
     warnings: what was doubtful in the clip's row and inputs, and what was converted.
+    previews: small ones of all views together, for people; a clip is whole without them.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Record:
     files: tuple[FileEntry, ...] = ()
     sidecar: FileEntry | None = None
     warnings: tuple[str, ...] = ()
+    previews: tuple[FileEntry, ...] = ()
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -61,7 +63,8 @@ class Record:
         fields["failure_class"] = fields.pop("class")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
-        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none
+        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none, and no previews
+        fields["previews"] = tuple(FileEntry(**entry) for entry in fields.get("previews", ()))
         return Record(**fields)
 
 
@@ -92,6 +95,7 @@ RECORDS = pa.schema(
         ("files", pa.list_(_FILE)),
         ("sidecar", _FILE),
         ("warnings", pa.list_(pa.string())),
+        ("previews", pa.list_(_FILE)),
     ]
 )
 
@@ -119,7 +123,7 @@ def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    return [_record({"warnings": None, **row}) for row in table.select(names).to_pylist()]
+    return [_record({"warnings": None, "previews": None, **row}) for row in table.select(names).to_pylist()]
 
 
 def _record(fields: dict[str, Any]) -> Record:
@@ -128,6 +132,7 @@ def _record(fields: dict[str, Any]) -> Record:
     fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
     fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
     fields["warnings"] = tuple(fields["warnings"] or ())
+    fields["previews"] = tuple(FileEntry(**entry) for entry in fields["previews"] or ())
     return Record(**fields)
 
 

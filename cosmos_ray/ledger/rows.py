@@ -82,5 +82,5 @@ def bytes_a_clip(storage: Storage, state: LedgerState, clips: int = 1000) -> int
     """What a clip's files take on average, sidecar included, over so many clips that are ok. None if none is."""
     ok = np.flatnonzero(pc.equal(state.records.table["status"], "ok").to_numpy())
     records = records_of(RecordReader(storage, state).table(ok[-clips:]))
-    sizes = [entry.size for record in records for entry in (*record.files, record.sidecar) if entry is not None]
+    sizes = [entry.size for record in records for entry in (*record.files, *record.previews, record.sidecar) if entry]
     return round(sum(sizes) / len(records)) if records else None

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow.compute as pc
 
-from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, REPRODUCED, STEPS, kept_path
+from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, PREVIEWS, REPRODUCED, STEPS, kept_path
 from cosmos_ray.ledger.lease import check_epoch
 from cosmos_ray.ledger.ledger import Ledger, Record, Settled
 from cosmos_ray.ledger.record import records_of
@@ -30,20 +30,22 @@ _BATCH = 512
 
 def files_of(record: Record) -> set[str]:
     """Paths that a record refers to."""
-    return {entry.path for entry in (*record.files, *([record.sidecar] if record.sidecar else ()))}
+    return {entry.path for entry in (*record.files, *record.previews, *([record.sidecar] if record.sidecar else ()))}
 
 
 def remove_other_attempts(storage: Storage, record: Record, epoch: int) -> None:
-    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folder is listed.
+    """Of a clip just settled, what other attempts than the recorded one have left. Only its own folders are listed.
 
     Raises LeaseLost if the owner of `epoch` is no longer the owner: another's attempt may be the one that counts.
     """
     kept = files_of(record)
     try:
         check_epoch(storage, epoch)
-        for path in list(storage.list(f"{CLIPS}/{record.id}")):
-            if path not in kept:
-                storage.delete(path)
+        # previews are stored with the rest of an attempt that is about to be committed: the first one has no rest
+        for folder in (CLIPS, PREVIEWS) if record.attempt > 1 else (CLIPS,):
+            for path in list(storage.list(f"{folder}/{record.id}")):
+                if path not in kept:
+                    storage.delete(path)
     except OSError as error:
         log.warning("%s: files of other attempts are left: %s", record.id, error)
 
@@ -75,6 +77,11 @@ def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[s
             record = newest.get(clip_id)
             kept = f"{CLIPS}/{clip_id}/{record.attempt}/" if record is not None and record.ok else ""
         if not kept or not path.startswith(kept):
+            yield path
+    for path in storage.list(PREVIEWS):
+        _, clip_id, name = path.split("/")
+        record = newest.get(clip_id)
+        if record is None or not record.ok or name.split(".")[0] != str(record.attempt):
             yield path
     for path in storage.list(ATTEMPTS):
         if path.rsplit("/", 1)[1].rpartition(".")[0] in newest:

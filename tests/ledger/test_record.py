@@ -28,21 +28,22 @@ RECORD = Record(
     files=(FileEntry("rear", "clips/a/1/rear.mp4", 3, "sha"),),
     sidecar=FileEntry("", "clips/a/1/clip.json", 2, "sha of it"),
     warnings=("rear: cropped by 24 % of its rows", "negative prompt: caption cut"),
+    previews=(FileEntry("preview", "previews/a/1.mp4", 4, "sha of the preview"),),
 )
 #: What a part of 0.1.0 has, but for `compacted_by`.
-OLD = pa.schema([field for field in RECORDS if field.name != "warnings"])
+OLD = pa.schema([field for field in RECORDS if field.name not in ("warnings", "previews")])
 
 
-@pytest.mark.parametrize("record", [RECORD, replace(RECORD, warnings=(), files=(), sidecar=None)])
+@pytest.mark.parametrize("record", [RECORD, replace(RECORD, warnings=(), files=(), sidecar=None, previews=())])
 def test_a_record_comes_back_from_json_and_from_a_table(record: Record) -> None:
     assert Record.from_json(record.to_json()) == record
     assert records_of(table_of([record, RECORD])) == [record, RECORD]
 
 
-def test_a_record_of_an_older_release_has_no_warnings() -> None:
+def test_a_record_of_an_older_release_has_no_warnings_and_previews() -> None:
     fields = json.loads(RECORD.to_json())
-    del fields["warnings"]
-    assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, warnings=())
+    del fields["warnings"], fields["previews"]
+    assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, warnings=(), previews=())
 
 
 def old_part(storage: Storage, records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ def test_parts_of_older_releases_are_read_and_merged_with_new_ones(
     old, new = (replace(RECORD, id=name) for name in ("old", "new"))
     old_part(storage, [old], monkeypatch)
     compaction.move_records(storage, 1, table_of([new]))
-    expected = {"old": replace(old, warnings=()), "new": new}
+    expected = {"old": replace(old, warnings=(), previews=()), "new": new}
 
     def all_ways() -> list[dict[str, Record]]:
         ledger = Ledger(storage)

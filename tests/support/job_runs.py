@@ -51,13 +51,14 @@ def records(output: Path | str) -> dict[str, Record]:
 
 
 def check_files(output: Path | str) -> None:
-    """Every file of every ok clip is there and is what its record says."""
+    """Every file of every ok clip is there and is what its record says, its preview too."""
     storage = Storage(str(output))
     for record in records(output).values():
         if record.status != "ok":
             continue
         assert record.sidecar is not None
-        for entry in (*record.files, record.sidecar):
+        assert len(record.previews) == 2, record.id
+        for entry in (*record.files, *record.previews, record.sidecar):
             data = storage.read(entry.path)
             assert (len(data), hashlib.sha256(data).hexdigest()) == (entry.size, entry.sha256), entry.path
 

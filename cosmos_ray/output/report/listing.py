@@ -80,6 +80,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
     columns: dict[str, list[Value]] = {
         ".folder": _folders(records),
         ".views": list(_views(records)),
+        ".preview": _previews(records),
         "id": values_of(shown["id"]),
         "caption": _captions(shown),
         "mode": _modes(shown),
@@ -146,6 +147,11 @@ def _views(records: pa.Table) -> list[Value]:
         names = {one["view"] for one in files or ()}
         found.append(" ".join(view for view in ALL_VIEWS if view in names))
     return found
+
+
+def _previews(records: pa.Table) -> list[Value]:
+    """Path of each clip's preview, without `.mp4` and `.jpg`; of older clips there is none."""
+    return [one[0]["path"].rpartition(".")[0] if one else None for one in records["previews"].to_pylist()]
 
 
 def _column(table: pa.Table, name: str, default: Any = None) -> list[Value]:

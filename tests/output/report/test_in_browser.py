@@ -15,6 +15,7 @@ from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, clips, run_of, settle
 
 from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.preview import encode_preview
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.manifest.files import open_manifest
@@ -29,6 +30,8 @@ pytestmark = [
 ]
 
 HOSTILE = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">' \" </script>"
+#: The first clip with a preview; those before are as an older release made them.
+WITH_PREVIEW = 3
 #: Where screenshots go, for whoever wants to look at them.
 SHOTS = os.environ.get("COSMOS_RAY_SCREENSHOTS")
 
@@ -46,6 +49,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     output = Storage(str(folder / "out put"))
     grey = np.broadcast_to(np.arange(0, 240, 8, dtype=np.uint8)[:, None, None, None], (30, 48, 96, 3))
     video = encode_mp4(grey, 10)
+    small = encode_preview([grey[:, ::2, ::2]] * 7, 10)
     for number, clip in enumerate(clips(manifest).values()):
         if number >= 60:
             settle(output, clip, "input", error=f"{HOSTILE} {number}")
@@ -54,7 +58,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         for path in paths.values():
             output.write(path, video)
         entries = tuple(FileEntry(view, path, len(video), "s") for view, path in paths.items())
-        settle(output, clip, files=entries, warnings=(HOSTILE,) if number == 1 else ())
+        previews = []
+        for suffix, data in zip((".mp4", ".jpg"), small, strict=True):
+            if number >= WITH_PREVIEW:
+                path = f"previews/{clip.id}/1{suffix}"
+                output.write(path, data)
+                previews.append(FileEntry("preview", path, len(data), "s"))
+        warnings = (HOSTILE,) if number == 1 else ()
+        settle(output, clip, files=entries, previews=tuple(previews), warnings=warnings)
     state = Ledger(output).state()
     write_index(output, open_manifest(manifest), DEFAULTS, state)
     with pytest.MonkeyPatch.context() as patch:
@@ -144,6 +155,21 @@ def test_all_seven_views_play_together_in_the_order_of_the_rig(page: browser.Pag
     assert page.ask("document.querySelector('.stage .play').getAttribute('aria-pressed')") == "true"
     page.key(" ")
     page.until(f"{videos}.every(one => one.paused)")
+
+
+def test_a_preview_is_one_small_video_of_all_views(page: browser.Page) -> None:
+    """And until it plays a picture, which comes when it is near what is seen."""
+    stage = f"document.querySelectorAll('.stage')[{WITH_PREVIEW}]"
+    page.until(f"{stage}?.querySelector('img')?.naturalWidth === 192")
+    assert page.ask(f"{stage}.querySelectorAll('video').length") == 0
+    page.hover(f"li:nth-child({WITH_PREVIEW + 1}) .labels a")
+    page.until(f"{stage}.querySelector('video')?.currentTime > 0.3")
+    assert page.ask(f"{stage}.querySelector('video').src").endswith(f"/previews/drive-00{WITH_PREVIEW}/1.mp4")
+    shot(page, "playing-1440")
+    page.hover("h1")
+    page.until(f"{stage}.querySelector('video') === null")
+    ends = page.ask("[...document.querySelectorAll('.stage')].at(-1).querySelector('img') === null")
+    assert ends, "what is far away is not fetched"
 
 
 def test_one_click_leads_to_the_full_files_and_a_link_to_each_clip(page: browser.Page, url: str) -> None:

@@ -69,15 +69,16 @@ class Preview {
     this.button.setAttribute("aria-pressed", String(this.isPlaying));
   }
 
-  get hasSmall() {
-    return Boolean(this.list.value(this.row, ".preview"));
+  /** The small video and picture of all views, if there are any. */
+  get small() {
+    return this.list.value(this.row, ".preview");
   }
 
   /** When the pictures come near what is seen. */
   show() {
     if (this.pictures.firstChild || !this.views.length) return;
-    if (this.hasSmall) {
-      this.pictures.append(element("img", { alt: "", src: pathOf(this.list, this.row, "preview.jpg") }));
+    if (this.small) {
+      this.pictures.append(element("img", { alt: "", src: address(this.small + ".jpg") }));
     } else {
       const shown = this.views.map((view) => screenOf(view, pathOf(this.list, this.row, fileOf(view))));
       this.videos = shown.filter((one) => one instanceof HTMLVideoElement);
@@ -103,8 +104,8 @@ class Preview {
     this.show();
     this.isPlaying = true;
     this.say();
-    if (this.hasSmall && !this.videos.length) {
-      this.videos = [video(pathOf(this.list, this.row, "preview.mp4"), { preload: "auto" })];
+    if (this.small && !this.videos.length) {
+      this.videos = [video(address(this.small + ".mp4"), { preload: "auto" })];
       this.pictures.append(...this.videos);
     }
     await playInStep(this.videos, () => this.isPlaying);
@@ -114,7 +115,7 @@ class Preview {
     if (!this.isPlaying) return;
     this.isPlaying = false;
     for (const one of this.videos) one.pause();
-    if (this.hasSmall) {
+    if (this.small) {
       for (const one of this.videos) one.remove();
       this.videos = [];
     }
