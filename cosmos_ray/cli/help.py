@@ -71,7 +71,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "status": ("cosmos-ray status s3://bucket/out --watch", "cosmos-ray status out --failed"),
     "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --damaged"),
-    "report": ("cosmos-ray report out", "cosmos-ray report s3://bucket/out"),
+    "report": ("cosmos-ray report s3://bucket/out", "cosmos-ray report out --where 'seed < 3' --grid guidance seed"),
     "reproduce": (
         "cosmos-ray reproduce out drive-0001",
         "cosmos-ray reproduce out drive-0001 --gang-size 2 --to again",

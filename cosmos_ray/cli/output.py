@@ -171,13 +171,21 @@ def report(
     manifest: Annotated[
         str | None, typer.Option(metavar="URI", help="Where the manifest is now, for an output that kept no copy.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="A page of those clips alone, by columns of the index, as in SQL."),
+    ] = None,
+    grid: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="As a table: A's values down, B's across.")
+    ] = None,
 ) -> None:
     """Write OUTPUT/index.parquet, failures.parquet and report.html again."""
     from cosmos_ray.job.report import report as make_again
     from cosmos_ray.ledger.layout import FAILURES, INDEX, REPORT
+    from cosmos_ray.output.report.part import Part
     from cosmos_ray.store.storage import Storage
 
-    clips = make_again(output, say, manifest)
+    clips = make_again(output, say, manifest, Part(where, grid))
     storage = Storage(output)
     tell(storage.uri_of(REPORT))
     tell(f"{storage.uri_of(INDEX)}: {counted(clips, 'clip')}")

@@ -17,6 +17,9 @@ from cosmos_ray.ledger.run import Run, row_defaults_of
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.output.derived import make, make_if_stale, say_outrun, stale, stale_words
 from cosmos_ray.output.kept import kept, manifest_now, take_up
+from cosmos_ray.output.mark import mark_of
+from cosmos_ray.output.report.build import write_report
+from cosmos_ray.output.report.part import WHOLE, Part
 from cosmos_ray.output.status import Status, read_status
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage
@@ -26,11 +29,12 @@ from cosmos_ray.words import counted
 Say = Callable[[str], None]
 
 
-def report(output: str, say: Say, manifest: str | None = None) -> int:
-    """Write all three; the number of clips in the index. manifest: where it is now, if it has moved.
+def report(output: str, say: Say, manifest: str | None = None, part: Part = WHOLE) -> int:
+    """Write all three; the number of clips in the index. manifest: where it is now, if it has moved. part: what the
+    page is of.
 
-    Raises UsageError if there is no job at `output`, for a `manifest` that is not this output's, and for an output of a
-    release that kept no rows if its manifest is gone.
+    Raises UsageError if there is no job at `output`, for a `manifest` that is not this output's, for a part that cannot
+    be told, and for an output of a release that kept no rows if its manifest is gone.
     """
     found, run, state = read_status(output)
     storage = Storage(found.output)
@@ -39,6 +43,8 @@ def report(output: str, say: Say, manifest: str | None = None) -> int:
     if names := stale(storage, run, state):
         say(stale_words(names))
     made = make(storage, run, state)
+    if part != WHOLE:
+        write_report(storage, made.run, made.state, mark_of(made.run, made.state), part)
     say_outrun(made, say)
     return made.rows
 

@@ -54,6 +54,22 @@ def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:
     assert_one_line(cosmos_ray("retry", output, "--class", "bogus"), 2, "--class bogus: expected one of input, model")
 
 
+def test_report_of_a_part_and_as_a_grid(cosmos_ray: Any, output: Path) -> None:
+    """`status` finds nothing stale in it, and the next report is of everything."""
+    answer = cosmos_ray("report", output, "--where", "seed = 0", "--grid", "guidance", "seed")
+    assert (answer.code, answer.out.splitlines()[0]) == (0, f"{output}/report.html")
+    page = (output / "report.html").read_text()
+    assert "only clips for which seed = 0" in page
+    assert '"grid":["guidance","seed"]' in page
+    assert json.loads(cosmos_ray("status", output, "--json").out)["stale"] == []
+    cosmos_ray("status", output)
+    assert (output / "report.html").read_text() == page
+    cosmos_ray("report", output)
+    assert "only clips" not in (output / "report.html").read_text()
+    assert_one_line(cosmos_ray("report", output, "--where", "nowhere = 1"), 2, "where 'nowhere = 1': ")
+    assert_one_line(cosmos_ray("report", output, "--grid", "nowhere", "seed"), 2, "--grid nowhere: no clip has such a")
+
+
 def test_export_offers_every_layout_that_there_is() -> None:
     assert {layout.value for layout in cli_output.Layout} == set(get_args(export.Layout))
 

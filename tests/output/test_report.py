@@ -11,6 +11,7 @@ import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, ROWS, clips, run_of, settle
 
+from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.manifest.files import open_manifest
@@ -18,6 +19,7 @@ from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.index import write_index
 from cosmos_ray.output.report import build, listing
 from cosmos_ray.output.report.page import ReportPage, render
+from cosmos_ray.output.report.part import WHOLE, Part
 from cosmos_ray.store.storage import Storage
 
 
@@ -31,14 +33,14 @@ def output(tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "out"))
 
 
-def page_of(output: Storage, run: Run, patch: pytest.MonkeyPatch, index: bool = True) -> ReportPage:
+def page_of(output: Storage, run: Run, patch: pytest.MonkeyPatch, index: bool = True, part: Part = WHOLE) -> ReportPage:
     pages: list[ReportPage] = []
     state = Ledger(output).state()
     if index:
         write_index(output, open_manifest(run.manifest), DEFAULTS, state)
     with patch.context() as inner:
         inner.setattr(build, "render", lambda page: pages.append(page) or render(page))  # type: ignore[func-returns-value]
-        build.write_report(output, run, state)
+        build.write_report(output, run, state, part=part)
     return pages[0]
 
 
@@ -81,10 +83,11 @@ def test_the_page_is_gathered_from_the_output_alone(
         "denoise_s": 90.2, "attempts": 1, "gang": "gang-0001", "warnings": "dark\nblurred",
     }  # fmt: skip
     failed = rows_of(output, page, "failures")
-    assert [(one["id"], one["class"], one["error"], one["attempts"]) for one in failed] == [
-        ("c", "input", "no prompt", 1),
-        ("d.s000", "oom", "too large", 3),
+    assert [(one["id"], one["class"], one["error"], one["attempts"], one["place"]) for one in failed] == [
+        ("c", "input", "no prompt", 1, "at c"),
+        ("d.s000", "oom", "too large", 3, "at d"),
     ]
+    assert [one["caption"] for one in failed] == [None, "rain"]
 
 
 def test_a_page_has_as_many_clips_as_a_browser_holds_and_says_how_many_there_are(
@@ -136,6 +139,48 @@ def test_columns_of_strangers_take_no_place_of_the_pages_own(
     assert (found[".folder"], found["folder"], found["caption"]) == ("clips/a/1", "http://x", "p")
     assert (found["manifest_caption"], found["manifest_mode"], found["manifest_finished"]) == ("mine", "mine", "mine")
     assert found["finished"] != "mine"
+
+
+def test_a_page_of_a_part_has_what_a_condition_holds_for(
+    manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the failures too, where it asks for what they have."""
+    known = clips(manifest)
+    for clip_id in ("a", "b.s000", "b.s001", "e"):
+        settle(output, known[clip_id])
+    for clip_id in ("c", "d.s000"):
+        settle(output, known[clip_id], "input")
+
+    def ids(where: str) -> list[list[str]]:
+        page = page_of(output, run_of(manifest), monkeypatch, part=Part(where))
+        assert page.part == f"only clips for which {where}"
+        assert page.totals["ok"] == 4
+        return [[one["id"] for one in rows_of(output, page, name)] for name in ("clips", "failures")]
+
+    assert ids("row_id = 'b' or place = 'at d'") == [["b.s000", "b.s001"], ["d.s000"]]
+    assert ids("seed = 5") == [["e"], []]
+    assert ids("seconds > 0 and place <> 'at a'") == [["b.s000", "b.s001", "e"], []]
+    with pytest.raises(UsageError, match="nowhere"):
+        ids("nowhere = 1")
+
+
+def test_a_grid_is_of_columns_that_clips_have(manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(output, clips(manifest)["a"])
+    page = page_of(output, run_of(manifest), monkeypatch, part=Part(grid=("guidance", "place")))
+    assert (page.grid, page.part) == (("guidance", "place"), "")
+    with pytest.raises(UsageError, match=r"--grid gidance: no clip has such a column, expected one of .*guidance"):
+        page_of(output, run_of(manifest), monkeypatch, part=Part(grid=("gidance", "place")))
+
+
+def test_failures_of_an_older_release_have_no_columns_of_the_manifest(
+    manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip_id in ("d.s000", "c"):
+        settle(output, clips(manifest)[clip_id], "oom", error=f"why {clip_id}", attempt=2)
+    page = page_of(output, run_of(manifest), monkeypatch, index=False)
+    assert rows_of(output, page, "failures") == [
+        {"id": name, "class": "oom", "error": f"why {name}", "attempts": 2} for name in ("c", "d.s000")
+    ]
 
 
 def test_without_an_index_there_are_still_the_clips(

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import now
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.output.report.files import names_in, remove_others, write_rows
-from cosmos_ray.output.report.listing import Listing, clips_of, failures_of, read_index
+from cosmos_ray.output.report.listing import Listing, clips_of, failures_of, read_failures, read_index
 from cosmos_ray.output.report.page import ReportPage, Rows, render
+from cosmos_ray.output.report.part import WHOLE, Part
 from cosmos_ray.output.status import Status, summarise
 from cosmos_ray.store.storage import Storage
 
 
-def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "") -> None:
-    """Write the page, of what the ledger and the index say now. Rows first, so that a page always finds its own.
+def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "", part: Part = WHOLE) -> None:
+    """Write the page, of what the ledger and the index say now. mark: of what it is made from.
 
-    mark: of what it is made from.
+    Raises UsageError for a part that cannot be told.
     """
+    clips = clips_of(storage, run, state, part.of_clips(read_index(storage, state)))
+    part.check_grid([clips])
+    failed = failures_of(part.of_failures(read_failures(storage, state)))
+    page = page_of(storage, run, summarise(storage.uri, run, state), mark, part)
+    write_page(storage, page, [clips, failed])
+
+
+def write_page(storage: Storage, page: ReportPage, listings: Sequence[Listing]) -> None:
+    """Rows first, so that a page always finds its own."""
     before = names_in(storage)
-    lists = [
-        _written(storage, clips_of(storage, run, state, read_index(storage, state))),
-        _written(storage, failures_of(storage, state)),
-    ]
-    page = page_of(storage, run, summarise(storage.uri, run, state), lists, mark)
-    storage.write(REPORT, render(page).encode())
+    lists = [_written(storage, listing) for listing in listings]
+    storage.write(REPORT, render(replace(page, lists=lists)).encode())
     remove_others(storage, before.union(*(rows.files for rows in lists)))
 
 
-def page_of(storage: Storage, run: Run, status: Status, lists: list[Rows], mark: str = "") -> ReportPage:
+def page_of(storage: Storage, run: Run, status: Status, mark: str = "", part: Part = WHOLE) -> ReportPage:
+    """Without its rows."""
     return ReportPage(
         title=f"cosmos_ray: {storage.uri.rsplit('/', 1)[-1]}",
         output=storage.uri,
@@ -46,8 +55,10 @@ def page_of(storage: Storage, run: Run, status: Status, lists: list[Rows], mark:
         failure_counts=status.failed_by_class,
         retry=f"cosmos-ray retry {shlex.quote(storage.uri)}",
         folder=f"{REPORT_ROWS}/",
-        lists=lists,
+        lists=(),
         mark=mark,
+        part=part.in_words(),
+        grid=part.grid,
     )
 
 

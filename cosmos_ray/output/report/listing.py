@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from cosmos_ray.clip.request import ALL_VIEWS
-from cosmos_ray.ledger.layout import INDEX
+from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run
@@ -31,21 +32,11 @@ _TAKEN = (
     *("id", "row_id", "prompt", "seed", "guidance", "num_steps", "fps", "seconds", "attempt", "generation", "warnings"),
     *("videos", "sha256", "sidecar", "num_conditional_frames", *(f"video_{view}" for view in ALL_VIEWS)),
 )
-
+_TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 #: Names that the page has columns by itself.
 _PAGES = (
-    "id",
-    "caption",
-    "mode",
-    "seed",
-    "guidance",
-    "steps",
-    "fps",
-    "denoise_s",
-    "attempts",
-    "gang",
-    "finished",
-    "warnings",
+    *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
+    *("warnings", "class", "error"),
 )
 
 
@@ -64,13 +55,34 @@ class Listing:
 
 def read_index(storage: Storage, state: LedgerState) -> pa.Table:
     """The index, without what is to be made again. Without an index the clips' names alone."""
+    ok = _settled(state, True)
+    found = _table(storage, INDEX)
+    return pa.table({"id": ok}) if found is None else found.filter(pc.is_in(found["id"], ok))
+
+
+def read_failures(storage: Storage, state: LedgerState) -> pa.Table:
+    """The failures, likewise; of an output of an older release by name, without the manifest's columns."""
+    found = _table(storage, FAILURES)
+    if found is not None:
+        return found.filter(pc.is_in(found["id"], _settled(state, False)))
+    rows = [
+        {"id": one.id, "class": one.failure_class, "error": one.error, "attempts": one.attempt}
+        for one in failures(storage, state)
+    ]
+    schema = [("id", pa.string()), ("class", pa.string()), ("error", pa.string()), ("attempts", pa.int64())]
+    return pa.Table.from_pylist(rows, pa.schema(schema))
+
+
+def _settled(state: LedgerState, ok: bool) -> pa.Array:
     settled = state.settled_table
-    ok = settled.filter(pc.equal(settled["status"], "ok"))["id"].combine_chunks().cast(pa.string())
+    return settled.filter(pc.equal(pc.equal(settled["status"], "ok"), ok))["id"].combine_chunks().cast(pa.string())
+
+
+def _table(storage: Storage, name: str) -> pa.Table | None:
     try:
-        index = pq.read_table(io.BytesIO(storage.read(INDEX)))
+        return pq.read_table(io.BytesIO(storage.read(name)))
     except FileNotFoundError:
-        return pa.table({"id": ok})
-    return index.filter(pc.is_in(index["id"], ok))
+        return None
 
 
 def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) -> Listing:
@@ -87,7 +99,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "seed": _column(shown, "seed"),
         "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
         "steps": _column(shown, "num_steps", run.sampling.get("num_steps")),
-        **_own(shown),
+        **_own(shown, _TAKEN),
         "fps": _column(shown, "fps", run.sampling.get("fps")),
         "denoise_s": [None if one is None else round(float(one), 1) for one in _column(shown, "seconds")],
         "attempts": values_of(records["attempt"]),
@@ -98,20 +110,18 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
     return _listing("clips", columns, index.num_rows)
 
 
-def failures_of(storage: Storage, state: LedgerState) -> Listing:
-    """The clips that failed, by name."""
-    found = list(failures(storage, state, MOST))
+def failures_of(failed: pa.Table) -> Listing:
+    """The clips that failed, in the order of their table."""
+    shown = failed.slice(0, MOST)
     columns: dict[str, list[Value]] = {
-        "id": [one.id for one in found],
-        "class": [one.failure_class or "internal" for one in found],
-        "error": [text(one.error or "") for one in found],
-        "attempts": [one.attempt for one in found],
-        "generation": [one.generation for one in found],
-        "finished": [one.finished for one in found],
+        "id": values_of(shown["id"]),
+        "class": [one or "internal" for one in values_of(shown["class"])],
+        "error": values_of(shown["error"]),
+        "caption": _captions(shown),
+        "attempts": values_of(shown["attempts"]),
+        **_own(shown, _TAKEN_OF_FAILURES),
     }
-    settled = state.settled_table
-    failed = len(settled) - (pc.sum(pc.equal(settled["status"], "ok")).as_py() or 0)
-    return _listing("failures", columns, failed)
+    return _listing("failures", columns, failed.num_rows)
 
 
 def _listing(name: str, columns: dict[str, list[Value]], total: int) -> Listing:
@@ -121,12 +131,12 @@ def _listing(name: str, columns: dict[str, list[Value]], total: int) -> Listing:
     return Listing(name, described, [list(row) for row in zip(*kept.values(), strict=True)], total)
 
 
-def _own(table: pa.Table) -> dict[str, list[Value]]:
-    """The manifest's columns, and whatever else the index knows: those that are not `_TAKEN`."""
+def _own(table: pa.Table, taken: Container[str]) -> dict[str, list[Value]]:
+    """The manifest's columns, and whatever else the table knows: those that are not `taken`."""
     has_samples = "row_id" in table.column_names and table["row_id"] != table["id"]
     found: dict[str, list[Value]] = {}
     for column in table.column_names:
-        if column not in _TAKEN or (column == "row_id" and has_samples):
+        if column not in taken or (column == "row_id" and has_samples):
             name = text(column).lstrip(".")
             while not name or name in _PAGES or name in found:
                 name = f"manifest_{name}"

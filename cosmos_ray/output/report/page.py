@@ -18,7 +18,7 @@ from cosmos_ray.output.report.values import as_json
 
 _ASSETS = Path(__file__).parent / "assets"
 #: In this order: each uses what stands in those before it.
-_SCRIPTS = ("rows.js", "preview.js", "cards.js", "list.js", "detail.js")
+_SCRIPTS = ("rows.js", "preview.js", "cards.js", "grid.js", "list.js", "detail.js")
 
 _MARK = re.compile(rb'<meta name="cosmos-ray-mark" content="([0-9a-f]*)">')
 
@@ -43,7 +43,7 @@ class ReportPage:
 
     totals: rows, clips (what the rows ask for), ok, failed, left. failure_counts: by class.
     clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
-    mark: of the state that the page is of.
+    mark: of the state that the page is of. part: which clips are on it, "" for all. grid: two columns, see `Part`.
     """
 
     title: str
@@ -58,6 +58,8 @@ class ReportPage:
     folder: str
     lists: Sequence[Rows]
     mark: str = ""
+    part: str = ""
+    grid: tuple[str, str] | None = None
 
 
 def mark_in(head: bytes) -> str | None:
@@ -75,6 +77,7 @@ def render(page: ReportPage) -> str:
     head = {
         "folder": page.folder,
         "retry": page.retry,
+        "grid": page.grid,
         "lists": [
             {
                 "name": rows.name,

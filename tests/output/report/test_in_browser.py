@@ -193,6 +193,32 @@ def test_one_click_leads_to_the_full_files_and_a_link_to_each_clip(page: browser
     assert not page.ask("document.querySelector('dialog').open")
 
 
+def test_clips_lie_in_a_grid_of_two_columns(page: browser.Page) -> None:
+    """What is found by the search, by values; none where there is none."""
+    choose = "(ui.down.value = 'weather', ui.across.value = 'seed', ui.down.dispatchEvent(new Event('change')))"
+    page.ask("ui.search.value = 'drive-01', ui.search.dispatchEvent(new Event('input'))")
+    page.ask(choose)
+    page.until("document.querySelectorAll('.grid tbody tr').length === 3")
+    assert page.ask("[...document.querySelectorAll('tbody th')].map(one => one.textContent)") == [
+        *("weather fog", "weather rain", "weather sun"),
+    ]
+    assert page.ask("[...document.querySelectorAll('thead th')].map(one => one.textContent)") == [
+        f"seed {seed}" for seed in range(81, 91)
+    ]
+    cells = "[...document.querySelectorAll('tbody tr')].map(line => [...line.querySelectorAll('a[href^=\"#\"]')]"
+    assert page.ask(f"{cells}.map(one => one.textContent))") == [
+        ["drive-019", "drive-016", "drive-013", "drive-010"],
+        ["drive-018", "drive-015", "drive-012"],
+        ["drive-017", "drive-014", "drive-011"],
+    ]
+    assert page.ask("document.documentElement.scrollWidth") <= 1440
+    page.ask("document.querySelector('.grid').scrollIntoView()")
+    page.until("[...document.querySelectorAll('.grid img')].some(one => one.naturalWidth)")
+    shot(page, "grid-1440")
+    page.ask("ui.down.value = '', ui.down.dispatchEvent(new Event('change'))")
+    page.until("document.querySelectorAll('.cards .card').length === 10")
+
+
 def test_hostile_words_are_read_and_never_run(page: browser.Page) -> None:
     page.until("document.querySelectorAll('.card').length > 2")
     hostile = "[...document.querySelectorAll('.card')[1].querySelectorAll('dd, .caption, .warnings li')]"

@@ -62,6 +62,7 @@ def test_the_scripts_are_told_where_the_rows_lie() -> None:
     assert head == {
         "folder": "report/",
         "retry": "cosmos-ray retry s3://bucket/run",
+        "grid": None,
         "lists": [
             {
                 "name": "clips",
@@ -72,6 +73,13 @@ def test_the_scripts_are_told_where_the_rows_lie() -> None:
             }
         ],
     }
+
+
+def test_a_page_of_a_part_says_so_and_how_to_see_all() -> None:
+    said = " ".join(Reader(render(replace(PAGE, part="only clips for which seed < 3", grid=("seed", "steps")))).text)
+    assert "only clips for which seed < 3" in said
+    assert "cosmos-ray report s3://bucket/run" in said
+    assert "shows all" not in " ".join(Reader(render(PAGE)).text)
 
 
 def page_of(text: str) -> ReportPage:
@@ -85,6 +93,8 @@ def page_of(text: str) -> ReportPage:
         settings={text: text},
         failure_counts={text: 1},
         retry=text,
+        part=text,
+        grid=(text, text),
         folder=text,
         lists=[Rows(text, [(text, text)], [text], 1, 1)],
     )

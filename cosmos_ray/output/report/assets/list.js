@@ -19,12 +19,12 @@ function compare(one, other) {
   return inWords(one).localeCompare(inWords(other), "en", { numeric: true });
 }
 
-const wanted = { list: LISTS.get("clips"), search: "", filters: [], sort: "", descending: false };
+const wanted = { list: LISTS.get("clips"), search: "", filters: [], sort: "", descending: false, grid: HEAD.grid };
 const found = { rows: [], shown: 0 };
 const ui = {};
 
 function isPlain() {
-  return !wanted.search && !wanted.filters.length && !wanted.sort && !wanted.descending;
+  return !wanted.search && !wanted.filters.length && !wanted.sort && !wanted.descending && !wanted.grid;
 }
 
 function matching() {
@@ -59,6 +59,13 @@ async function search() {
   found.rows = matching();
   found.shown = 0;
   ui.cards.replaceChildren();
+  ui.grid.replaceChildren();
+  if (wanted.grid) {
+    ui.grid.append(gridOf(list, found.rows, wanted.grid));
+    found.shown = found.rows.length;
+    count();
+    return;
+  }
   await showMore(mine);
 }
 
@@ -103,10 +110,15 @@ function choices(select, values) {
 
 function pickList(name) {
   const list = LISTS.get(name);
+  if (list !== wanted.list) wanted.grid = null;
   Object.assign(wanted, { list, filters: [], sort: "", descending: false });
   const columns = list.shown.map((column) => [column.name, column.name]);
   choices(ui.sort, [["", "as they come"], ...columns]);
   choices(ui.column, columns);
+  for (const [number, select] of [ui.down, ui.across].entries()) {
+    choices(select, [["", "none"], ...columns]);
+    select.value = wanted.grid?.[number] ?? "";
+  }
   ui.descending.setAttribute("aria-pressed", "false");
   for (const tab of ui.tabs) tab.setAttribute("aria-pressed", String(tab.value === name));
   suggest();
@@ -178,6 +190,12 @@ function build() {
     ui.descending.setAttribute("aria-pressed", String(wanted.descending));
     search();
   };
+  const onGrid = () => {
+    wanted.grid = ui.down.value && ui.across.value ? [ui.down.value, ui.across.value] : null;
+    search();
+  };
+  ui.down = element("select", { onchange: onGrid });
+  ui.across = element("select", { onchange: onGrid });
   ui.search = element("input", { type: "search", oninput: onSearch, placeholder: "captions and ids" });
   ui.sort = element("select", { onchange: onSort });
   ui.descending = element("button", { type: "button", textContent: "↓ last first", onclick: onTurn });
@@ -196,10 +214,12 @@ function build() {
     labelled("column", ui.column), labelled("how", ui.test), labelled("value", ui.value), ui.values,
     element("button", { textContent: "filter" }),
   );
+  ui.grid = element("div");
   document.getElementById("browse").append(
     element("div", { className: "tabs", role: "group", "aria-label": "What is listed" }, ...ui.tabs),
-    element("div", { className: "tools" }, labelled("search", ui.search), labelled("sort by", ui.sort), ui.descending, filter),
-    ui.filters, ui.status, ui.cards, ui.end,
+    element("div", { className: "tools" }, labelled("search", ui.search), labelled("sort by", ui.sort), ui.descending, filter,
+      element("fieldset", {}, labelled("grid: down", ui.down), labelled("across", ui.across))),
+    ui.filters, ui.status, ui.grid, ui.cards, ui.end,
   );
   new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && fill(), { rootMargin: "1200px" }).observe(ui.end);
   document.addEventListener("keydown", (event) => {

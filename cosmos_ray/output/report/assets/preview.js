@@ -78,7 +78,9 @@ class Preview {
   show() {
     if (this.pictures.firstChild || !this.views.length) return;
     if (this.small) {
-      this.pictures.append(element("img", { alt: "", src: address(this.small + ".jpg") }));
+      const picture = element("img", { alt: "", src: address(this.small + ".jpg") });
+      picture.onload = () => (this.stage.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`);
+      this.pictures.append(picture);
     } else {
       const shown = this.views.map((view) => screenOf(view, pathOf(this.list, this.row, fileOf(view))));
       this.videos = shown.filter((one) => one instanceof HTMLVideoElement);
