@@ -123,6 +123,32 @@ def test_a_faulty_row_with_two_samples_is_two_failing_clips() -> None:
     clips = clips_of_row({"id": "row", "prompt": "p", "seed": -1, "num_samples": 2}, DEFAULTS, BASE)
     assert [clip.id for clip in clips] == ["row.s000", "row.s001"]
     assert all(clip.error is not None and "column `seed`" in clip.error for clip in clips)
+    assert len({clip.row_hash for clip in clips}) == 1, "of the row as it stands"
+
+
+@pytest.mark.parametrize("column", ["seed", "num_steps", "guidance", "fps", "control_weight"])
+def test_yes_and_no_are_no_numbers(column: str) -> None:
+    """From Python: a column of a manifest has one type."""
+    for value in (True, False):
+        [clip] = clips_of_row({"id": "row", "prompt": "p", column: value}, DEFAULTS, BASE)
+        assert clip.error is not None
+        assert f"column `{column}`: found {value}, expected a" in clip.error
+
+
+@pytest.mark.parametrize("n_views", [1, 2, 4])
+def test_as_many_views_as_are_named(n_views: int) -> None:
+    [clip] = clips_of_row({"id": "row", "prompt": "p", "views": VIEWS[2:5], "n_views": n_views}, DEFAULTS, BASE)
+    assert clip.error == f"column `n_views`: found {n_views}, expected 3, as many as `views` names"
+
+
+def test_one_file_of_several_views_is_one_video_and_a_file_a_view_is_a_list() -> None:
+    """Also of clips of an earlier release, which do not say."""
+    one = Clip("a", "a", inputs=("a.mp4",), n_views=1)
+    assert one.input_column == "input_videos"
+    assert replace(one, is_stacked=True).input_column == "input_video"
+    assert replace(one, n_views=2).input_column == "input_video"
+    assert replace(one, n_views=2, inputs=("a.mp4", "b.mp4")).input_column == "input_videos"
+    assert replace(one, frames=(("a.png",),)).input_column == "input_frames"
 
 
 def test_a_row_that_says_nothing_gets_the_models_defaults() -> None:
@@ -196,11 +222,11 @@ def test_cameras_come_in_the_models_order(tmp_path: Path, column: pa.Array) -> N
     assert clip.inputs == tuple(f"{tmp_path}/{view}.mp4" for view in VIEWS)
 
 
-@pytest.mark.parametrize("column", ["input_videos", "input_frames"])
+@pytest.mark.parametrize("column", ["input_videos", "input_frames", "control_videos"])
 def test_a_map_that_names_a_camera_twice_is_a_fault_of_its_row(column: str) -> None:
     """Neither of the two is taken. A map is the one type in which a name can come again."""
-    value: Any = "a.mp4" if column == "input_videos" else ["a.jpg"]
-    kind = pa.map_(pa.string(), pa.string() if column == "input_videos" else pa.list_(pa.string()))
+    value: Any = ["a.jpg"] if column == "input_frames" else "a.mp4"
+    kind = pa.map_(pa.string(), pa.list_(pa.string()) if column == "input_frames" else pa.string())
     once = [(view, value) for view in VIEWS]
     rows = pa.RecordBatch.from_pydict(
         {"id": ["a", "b"], "prompt": ["p", "p"], column: pa.array([once, [*once, ("rear", value)]], kind)}
