@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.manifest.columns import check_schema
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.columns import COLUMNS, check_schema
 from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch, fan_out, first_illegal_id
 
@@ -206,6 +207,72 @@ def test_rows_that_name_their_cameras_need_no_second_look(views: list[str], kind
     [clip] = clips_of_row({**row, "input_videos": given}, DEFAULTS, "/data")
     assert checked.row_hashes(np.array([1]), np.array([0])) == [clip.row_hash]
     assert checked.views == clip.views
+
+
+@pytest.mark.parametrize(
+    "views",
+    [["rear", "rear"], ["front_wide\0cross_right"], ["front_wide\0rear"], ["roof"], [], [*VIEWS, "rear"], [None]],
+)
+def test_cameras_that_no_car_has_are_looked_at_again(views: list[str | None]) -> None:
+    """Also where all rows of a batch name them."""
+    row = {"id": "a", "prompt": "p", "views": views}
+    schema = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("views", pa.list_(pa.string()))])
+    batch = pa.RecordBatch.from_pylist([row, {**row, "id": "b"}, {**row, "id": "c"}], schema=schema)
+    assert not check_batch(batch, DEFAULTS, "/data").right.any()
+    [clip] = clips_of_row(row, DEFAULTS, "/data")
+    assert clip.error is not None
+    assert "column `views`" in clip.error
+
+
+@pytest.mark.parametrize(
+    ("inputs", "base"),
+    [
+        ({"input_video": "a.mp4", "input_videos": [f"{view}.mp4" for view in VIEWS]}, BASES[0]),
+        ({"input_video": "/abs/a.mp4"}, BASES[1]),
+        ({"input_video": "/abs/a::b.mp4"}, BASES[0]),
+        ({"input_video": "s3://b/a::b.mp4"}, BASES[0]),
+        ({"input_videos": [f"{view}.mp4" for view in VIEWS[:6]] + [None]}, BASES[0]),
+    ],
+    ids=["both columns", "local in a bucket's manifest", "chained path", "chained uri", "a view without"],
+)
+def test_inputs_that_are_refused_are_looked_at_again(inputs: dict[str, Any], base: str) -> None:
+    row = {"id": "a", "prompt": "p", **inputs}
+    assert not check_batch(pa.RecordBatch.from_pylist([row]), DEFAULTS, base).right[0]
+    assert clips_of_row(row, DEFAULTS, base)[0].error is not None
+
+
+@pytest.mark.parametrize("kind", [pa.map_(pa.int64(), pa.string()), pa.map_(pa.string(), pa.int64())], ids=str)
+def test_cameras_are_named_by_text_and_so_are_their_files(kind: pa.DataType) -> None:
+    schema = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("input_videos", kind)])
+    with pytest.raises(ManifestError, match=r"column `input_videos`: found type map<.*expected struct or map camera"):
+        check_schema(schema)
+
+
+def test_a_manifest_needs_captions_or_embeddings() -> None:
+    for name in ("prompt", "prompt_embedding"):
+        check_schema(pa.schema([("id", pa.string()), (name, pa.string())]))
+    with pytest.raises(ManifestError, match="neither a column `prompt` nor a column `prompt_embedding`"):
+        check_schema(pa.schema([("id", pa.string()), ("seed", pa.int64())]))
+
+
+@pytest.mark.parametrize(
+    ("found", "together"),
+    [
+        ([pa.int32(), pa.int64()], pa.int64()),
+        ([pa.uint32(), pa.int64()], pa.int64()),
+        ([pa.uint64(), pa.uint64()], pa.uint64()),
+        ([pa.uint64(), pa.int64()], pa.float64()),
+        ([pa.int64(), pa.float32()], pa.float64()),
+        ([pa.float32(), pa.float32()], pa.float32()),
+        ([pa.float16(), pa.float16()], pa.float64()),
+        ([pa.decimal128(9, 2)] * 2, pa.float64()),
+    ],
+    ids=str,
+)
+def test_numbers_of_several_files_become_one_type_that_holds_them(
+    found: list[pa.DataType], together: pa.DataType
+) -> None:
+    assert COLUMNS["seed"].together(found) == together
 
 
 def test_the_first_illegal_id_is_found(tmp_path: Path) -> None:
