@@ -36,8 +36,9 @@ class Down(Storage):
 
 def test_a_state_has_the_name_that_release_0_1_gave_it() -> None:
     """Of the clip and of all that decides its latents: another request never goes on from it."""
-    assert CHECKPOINT.path == "_cosmos_ray/steps/a.s001.0123456789abcdef0123456789abcdef.safetensors"
-    assert CHECKPOINT.every == 5
+    found = checkpoint_of("a.s001", "0123456789abcdef" * 4, every=5)
+    assert found.path == "_cosmos_ray/steps/a.s001.0123456789abcdef0123456789abcdef.safetensors"
+    assert found.every == 5
 
 
 def test_what_was_stored_is_gone_on_from(output: Storage) -> None:
@@ -94,6 +95,7 @@ def test_every_so_many_steps_are_wanted_and_never_the_beginning(output: Storage)
     writer = Writer(output, CHECKPOINT)
     assert [step for step in range(17) if writer.wants(step)] == [5, 10, 15]
     writer.close()
+    assert [step for step in range(3) if Writer(output, checkpoint_of("a", "h", every=1)).wants(step)] == [1, 2]
 
 
 def test_a_step_that_comes_too_soon_for_the_store_is_left_out_and_the_end_waits(output: Storage) -> None:

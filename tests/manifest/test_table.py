@@ -275,6 +275,18 @@ def test_numbers_of_several_files_become_one_type_that_holds_them(
     assert COLUMNS["seed"].together(found) == together
 
 
+def test_cameras_of_several_files_come_in_the_models_order() -> None:
+    """Whichever file names which; others after them, as they are spelt."""
+    text, found = pa.string(), [["roof", "rear"], ["front_wide", "a roof"], ["cross_left", "rear"]]
+    structs = [pa.struct([(name, text) for name in names]) for names in found]
+    together = COLUMNS["input_videos"].together(structs)
+    assert isinstance(together, pa.StructType)
+    assert [field.name for field in together] == ["front_wide", "rear", "cross_left", "a roof", "roof"]
+    assert COLUMNS["input_videos"].together([structs[0], pa.map_(text, text)]) == pa.map_(text, text)
+    assert COLUMNS["input_videos"].together([structs[0], pa.list_(text)]) is None
+    assert COLUMNS["input_videos"].together([pa.list_(text)] * 2) == pa.list_(text)
+
+
 def test_the_first_illegal_id_is_found(tmp_path: Path) -> None:
     ids = ["a", "b" * 128, "c.-_", "d/e", "", None]
     assert first_illegal_id(pa.RecordBatch.from_pydict({"id": pa.array(ids)})) == 3
