@@ -84,21 +84,28 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
     Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
     """
+    return work_through(config, say, say)
+
+
+def work_through(config: GenerateConfig, say: Say, about: Say) -> Summary:
+    """As `generate`; `about` hears of the job and its output as a whole, `say` of gangs and of clips on their way."""
     display = display_for(say)
-    say = saying(say if display is None else display.say)
-    job, plan = _check(config, say)
+    loud = saying(say if display is None else display.say)
+    about = loud if about is say else about
+    job, plan = _check(config, about)
     stop = Stop()
-    lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
-    say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
+    lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, about)
+    about(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     with stop.heeds_signals(lease.release):
         try:
-            return _run(job, plan, lease, stop, say, display)
+            return _run(job, plan, lease, stop, (loud, about), display)
         finally:
             lease.release()
 
 
-def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Display | None) -> Summary:
+def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, says: tuple[Say, Say], display: Display | None) -> Summary:
     """What the owner of the output does."""
+    loud, say = says
     state = job.ledger.state()  # again: an owner that was dying may have committed until now
     compact(job.storage, lease.epoch, state.contents)
     if plan.changed and job.config.redo_changed:
@@ -116,7 +123,7 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, say: Say, display: Dis
             say(warning.in_words())
         if plan.carried:
             say(carried_line(plan.carried))
-        _make_clips(job, plan, state, lease, stop, say, display)
+        _make_clips(job, plan, state, lease, stop, loud, display)
         state = job.ledger.state()
     else:
         say(f"{plan.in_words()}: nothing to do")

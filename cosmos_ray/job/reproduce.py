@@ -65,10 +65,12 @@ def reproduce(
     model: where its bundle is, if the name of it is not enough. gang_size: None for that of the gang that made it.
     to: URI of a folder in which the new clip stays. assignments: settings of the job, as `--set` takes them.
 
+    say: hears of the gang and the clip on their way, and what is not as it was.
+
     Raises UsageError if there is no such clip, its sidecar is not what was committed, or the model is another one;
     CosmosRayError if the clip cannot be made again. What else is not as it was (inputs, versions, gang) is said.
     """
-    from cosmos_ray.job.job import generate
+    from cosmos_ray.job.job import work_through
 
     storage = Storage(output)
     record = _record(storage, clip_id)
@@ -88,7 +90,7 @@ def reproduce(
     _check_model(config, sidecar)
     try:
         work.write("manifest.parquet", _manifest_of(clip))
-        generate(config, say)
+        work_through(config, say, lambda _: None)  # its output is not kept, and of no interest
         made = Storage(config.output)
         again = Ledger(made).find(clip_id, 0)
         if again is None or again.status != "ok":

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosmos_ray.ledger.layout import INDEX
+from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
 from cosmos_ray.output.derived import stale
 from cosmos_ray.output.failures import failures
-from cosmos_ray.output.index import write_tables
+from cosmos_ray.output.index import ADDED, ADDED_TO_FAILURES, write_tables
 from cosmos_ray.output.kept import kept
 from cosmos_ray.output.names import beside
 from cosmos_ray.output.status import read_status
@@ -48,34 +48,38 @@ def results(output: str | os.PathLike[str], where: str | None = None) -> pd.Data
 
     where: only rows for which this holds, in SQL's words (`"status = 'ok' and seed < 3"`). Paths are relative to the
     output. It is what the ledger says now, whatever `index.parquet` is of; in an output of a release that kept no rows
-    of its manifest, clips that were made since have `id` and `status` alone.
+    of its manifest, clips that were made since have `id` and `status` alone, and failed ones no columns of it.
 
     Raises UsageError if there is no job at `output`, or for a condition that cannot be read.
     """
     found, run, state = read_status(os.fspath(output))
     storage = Storage(found.output)
-    table = _together(_made(storage, run, state), _failed(storage, state))
+    index, failed = _tables(storage, run, state)
+    table = _together(_made(index, state), _failed(failed, index, storage, state))
     return (table if where is None else filtered(table, where)).to_pandas()
 
 
-def _index(storage: Storage, run: Run, state: LedgerState) -> pa.Table:
-    """The one that is there, or what it would be now."""
-    rows = kept(storage, run) if INDEX in stale(storage, run, state) else None
-    if rows is not None:
-        with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-            write_tables(Path(folder), storage, rows, row_defaults_of(run), state, home=parent_uri(run.manifest))
-            return pq.read_table(Path(folder, INDEX), partitioning=None)
+def _tables(storage: Storage, run: Run, state: LedgerState) -> tuple[pa.Table, pa.Table]:
+    """Index and failures: those that are there, or what they would be now."""
+    rows = kept(storage, run) if {INDEX, FAILURES} & {*stale(storage, run, state)} else None
+    if rows is None:
+        return _read(storage, INDEX), _read(storage, FAILURES)
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+        write_tables(Path(folder), storage, rows, row_defaults_of(run), state, home=parent_uri(run.manifest))
+        return tuple(pq.read_table(Path(folder, name), partitioning=None) for name in (INDEX, FAILURES))
+
+
+def _read(storage: Storage, name: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(storage.read(INDEX)))
+        return pq.read_table(io.BytesIO(storage.read(name)))
     except FileNotFoundError:
         return pa.table({"id": pa.array([], pa.string())})
 
 
-def _made(storage: Storage, run: Run, state: LedgerState) -> pa.Table:
+def _made(index: pa.Table, state: LedgerState) -> pa.Table:
     """The clips that are ok, with all that the index says of them."""
     settled = state.settled_table
     ok = settled.filter(pc.equal(settled["status"], "ok"))["id"].combine_chunks().cast(pa.string())
-    index = _index(storage, run, state)
     index = index.rename_columns(beside(index.column_names, _OURS))
     index = index.filter(pc.is_in(index["id"], ok))
     newer = ok.filter(pc.invert(pc.is_in(ok, index["id"].combine_chunks())))
@@ -83,8 +87,10 @@ def _made(storage: Storage, run: Run, state: LedgerState) -> pa.Table:
     return together.append_column("status", pa.array(["ok"] * len(together), pa.string()))
 
 
-def _failed(storage: Storage, state: LedgerState) -> pa.Table:
-    rows = [
+def _failed(known: pa.Table, index: pa.Table, storage: Storage, state: LedgerState) -> pa.Table:
+    """The clips that failed, as the ledger has them, with their rows' columns under the names that these have in the
+    index. known: the failures as a table."""
+    records = [
         {
             "id": one.id,
             "status": "failed",
@@ -94,7 +100,14 @@ def _failed(storage: Storage, state: LedgerState) -> pa.Table:
         }
         for one in failures(storage, state)
     ]
-    return pa.Table.from_pylist(rows, _FAILED)
+    table = pa.Table.from_pylist(records, _FAILED)
+    places = pc.index_in(table["id"].combine_chunks(), value_set=known["id"].combine_chunks().cast(pa.string()))
+    of_rows = [name for name in known.column_names if name not in (*ADDED_TO_FAILURES.names, "seed")]
+    names = zip(index.column_names, beside(index.column_names, _OURS), strict=True)
+    in_index = [new for old, new in names if old not in ADDED.names]  # the same columns, in the same order
+    for old, new in zip(of_rows, in_index, strict=False):  # of neither, where a release knew no failures
+        table = table.append_column(new, known[old].take(places))
+    return table
 
 
 def _together(made: pa.Table, failed: pa.Table) -> pa.Table:

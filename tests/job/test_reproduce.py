@@ -70,6 +70,8 @@ def test_the_same_bytes_come_out_and_the_output_is_as_it_was(output: Path, clip_
     assert contents(output) == before
     assert not list((output / REPRODUCED).glob("*"))
     assert not [line for line in said if line.startswith(("input", "versions", "gang:"))]
+    assert any(" is up: " in line for line in said)
+    assert not [line for line in said if line.startswith(("run ", "1 clip:", "1 ok", "videos:", "report:"))]
     if kept is not None:
         again = records(kept / "output")[clip_id]
         assert (again.row_hash, again.request_hash) == (record.row_hash, record.request_hash)

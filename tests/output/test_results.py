@@ -13,9 +13,10 @@ from support.outcomes import ROWS, clips, run_of, settle
 from cosmos_ray import results
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.run import open_run, row_defaults_of
+from cosmos_ray.ledger.run import open_run, read_run, row_defaults_of
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.index import write_index
+from cosmos_ray.output.kept import keep
 from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
 
@@ -23,7 +24,7 @@ from cosmos_ray.store.storage import Storage
 @pytest.fixture
 def output(tmp_path: Path) -> Storage:
     """Two clips made and one failed; the index knows the first of them."""
-    manifest = write_manifest(tmp_path / "m.parquet", [{**row, "status": "mine"} for row in ROWS])
+    manifest = write_manifest(tmp_path / "m.parquet", [{**row, "status": "mine", "class": row["id"]} for row in ROWS])
     storage = Storage(str(tmp_path / "out"))
     run = run_of(manifest)
     open_run(storage, run)
@@ -42,6 +43,18 @@ def test_every_settled_clip_has_a_row(output: Storage, tmp_path: Path) -> None:
     assert table.loc["d.s001", "error"]
     assert table.loc["a", "manifest_status"] == "mine", "the manifest's own column is another"
     assert "seed" in table.columns
+
+
+def test_a_failed_clip_has_its_rows_columns_under_the_names_that_the_index_has(output: Storage) -> None:
+    """Both tables are older than the ledger here: the rows are those that the output has kept."""
+    run = read_run(output)
+    assert run is not None
+    keep(output, open_manifest(run.manifest), run)
+    table = results(output.uri).set_index("id")
+    assert list(table.loc[["a", "d.s001", "e"], "prompt"]) == ["a street", "rain", "snow"]
+    assert list(table.loc[["a", "d.s001"], "class"]) == ["a", "d"]
+    assert list(table.loc[["a", "d.s001"], "manifest_status"]) == ["mine", "mine"]
+    assert list(results(output.uri, where="status = 'failed' and prompt = 'rain'")["id"]) == ["d.s001"]
 
 
 def test_a_condition_chooses_rows(output: Storage) -> None:
