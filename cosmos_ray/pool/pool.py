@@ -39,6 +39,7 @@ from cosmos_ray.pool.placement import Placement, node_that_died
 from cosmos_ray.pool.progress import AtWork
 from cosmos_ray.pool.settlement import Settlement
 from cosmos_ray.pool.steps import Steps
+from cosmos_ray.pool.unfinished import Unfinished
 from cosmos_ray.pool.watched import WatchedGang
 from cosmos_ray.pool.workload import OWN_FAULTS, Work, Workload
 from cosmos_ray.words import counted, node_name
@@ -81,6 +82,7 @@ class GangPool:
         self._placement = Placement(spec, self._health, on_event)
         self._settlement = Settlement(ledger, spec.epoch, self._load, self._settled, on_event, spec.patience_s)
         self._marks = Marks(ledger, spec.epoch)
+        self._unfinished = Unfinished(ledger, self._settled, on_event)
         self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
         self._waiters: set[asyncio.Future[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
@@ -108,6 +110,7 @@ class GangPool:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._unfinished.tell()
             self._marks.close()
             self._settlement.close()
             self._metrics.sample(self._levels())
@@ -127,15 +130,8 @@ class GangPool:
         return AtWork(len(self._serving), tuple(self._up), dict(self._steps.at), self._gpu_time.seconds)
 
     def say_in_flight(self) -> None:
-        """Which clips a stop finds unfinished; each gang's once. From any thread."""
-        for gang in list(self._up.values()):
-            self._say_in_flight(gang)
-
-    def _say_in_flight(self, gang: WatchedGang) -> None:
-        if gang.running and not gang.is_stopped:
-            gang.is_stopped = True
-            clips = ", ".join(f"{work.clip.id} (attempt {work.past_attempt})" for work in list(gang.running.values()))
-            self._say(f"{gang.name} is stopped in the middle of {clips}")
+        """Which clips a stop finds unfinished, where it takes too long to ask the ledger. From any thread."""
+        self._unfinished.tell_at_once(list(self._up.values()))
 
     def _levels(self) -> Levels:
         stages = collections.Counter(waiting=self._load.queued, parked=self._load.parked)
@@ -304,7 +300,7 @@ class GangPool:
                     await self._give_up_all(gang, fault)
                     return
         except asyncio.CancelledError:
-            self._say_in_flight(gang)
+            self._unfinished.add(gang)
             raise
         finally:
             for task in (gone, *gang.running):

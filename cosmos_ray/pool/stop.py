@@ -17,7 +17,7 @@ from cosmos_ray.pool.own_ray import end_what_is_left
 class Stop:
     """A signal (SIGTERM as `ray job stop` sends it, SIGINT), or the loss of the lease.
 
-    on_stop: tells what is in flight, from whatever thread hears of the stop first.
+    on_stop: tells what is in flight, where the work takes too long to tell it itself.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,8 @@ class Stop:
     def _stop(self, why: BaseException) -> bool:
         """True if work is under way that ends now."""
         with self._lock:
-            first, self._why = self._why is None, self._why or why
+            self._why = self._why or why
             loop = self._loop
-        if first:
-            self.on_stop()
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just ended
                 loop.call_soon_threadsafe(self._set, self._why)

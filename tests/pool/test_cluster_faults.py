@@ -168,6 +168,9 @@ def test_a_job_that_is_told_to_stop_leaves_at_once_and_says_how_to_go_on(
     assert job.returncode == 1
     assert "stopped by SIGTERM; the same command goes on from here" in said
     assert {one.status for one in records(output).values()} == {"ok"}
+    in_the_middle = set(re.findall(r"(r\d+) \(attempt 1\)", said))
+    assert in_the_middle, said
+    assert in_the_middle.isdisjoint(records(output)), "said to be unfinished, and committed"
     watched: list[str] = []
     acquire(Storage(str(output)), LeaseTimes(1.0, PATIENCE_S), say=watched.append).release()
     assert not watched, "the lease was not released"
