@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.approximations import Approximations
+from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.reach import Reach
@@ -171,6 +172,7 @@ class GenerateConfig(_Settings):
     sampling: SamplingConfig = SamplingConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     inputs: InputsConfig = InputsConfig()
+    checks: CheckRules = CheckRules()
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()

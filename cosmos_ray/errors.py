@@ -17,10 +17,12 @@ FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong with one attempt at a clip, and whose fault it is."""
+    """What went wrong with one attempt at a clip, and whose fault it is. is_verdict: the clip was made and checks do
+    not want it: the job is well, and would make the same again."""
 
     failure_class: FailureClass
     message: str
+    is_verdict: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shown(self.message))

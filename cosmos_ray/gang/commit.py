@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
+from cosmos_ray.clip.check_rules import Mark
+from cosmos_ray.clip.checks import Scores
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import CLIPS, SIDECAR
 from cosmos_ray.ledger.lease import check_epoch
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
-from cosmos_ray.ledger.record import now
+from cosmos_ray.ledger.record import Try, now
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.version import VERSION
@@ -26,7 +28,8 @@ _PACKAGES = ("torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmp
 @dataclass(frozen=True)
 class Made:
     """A clip that was made, and how. seconds: by phase; files: as the ranks made them, previews: small ones of them;
-    first_step: 0, or the step that a stored state was gone on from."""
+    first_step: 0, or the step that a stored state was gone on from. scores: by view; tries: as which it was made
+    before."""
 
     clip: Clip
     attempt: int
@@ -40,6 +43,12 @@ class Made:
     previews: tuple[FileEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     first_step: int = 0
+    scores: dict[str, Scores] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    tries: tuple[Try, ...] = ()
+
+    def as_try(self) -> Try:
+        return Try(self.clip.seed, tuple(mark.in_words() for mark in self.marks), self.scores)
 
 
 def clip_folder(clip: Clip, attempt: int) -> str:
@@ -95,6 +104,10 @@ def record_of(spec: GangSpec, made: Made) -> Record:
         files=made.files,
         previews=made.previews,
         warnings=made.warnings,
+        seed=made.clip.seed,
+        scores=made.scores,
+        marks=made.as_try().marks,
+        tries=made.tries,
     )
 
 
@@ -113,6 +126,9 @@ def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
         "inputs": [asdict(file) for file in made.prepared.inputs],
         "input_rules": spec.inputs.rules.of(spec.bundle.recipe).chosen,
         "warnings": list(made.warnings),
+        "scores": {view: of.as_dict() for view, of in made.scores.items()},
+        "marks": list(made.as_try().marks),
+        "tries": [asdict(one) for one in made.tries],
         "request_hash": made.prepared.request_hash(made.clip, spec.fingerprint),
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
         "approximations": spec.approximations.chosen,

@@ -43,6 +43,10 @@ class Delivery:
         """A folder of this node for the videos of an attempt."""
         return str(await asyncio.to_thread(self._room.place, clip, attempt))
 
+    async def drop(self, place: str) -> None:
+        """The videos in `place` are not wanted."""
+        await asyncio.to_thread(forget, Path(place))
+
     async def found(self, clip: Clip) -> Record | None:
         """The record of a clip that was made here already and waited; None if there is none."""
         waiting = await asyncio.to_thread(self._room.find, clip, self._spec.fingerprint)

@@ -14,16 +14,17 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cosmos_ray.clip.agreement import with_agreement
+from cosmos_ray.clip.check_rules import marks_of
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
 from cosmos_ray.gang.at import At, at_of
@@ -33,12 +34,13 @@ from cosmos_ray.gang.delivery import Delivery, StoreOutError
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.processes import RankProcess, await_end
-from cosmos_ray.gang.rank import rank_actor
+from cosmos_ray.gang.rank import Published, rank_actor
+from cosmos_ray.gang.rank_calls import call_rank, rank_environments
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
-from cosmos_ray.ledger.record import now
+from cosmos_ray.ledger.record import Try, now
 from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
@@ -69,13 +71,14 @@ class GangInfo:
 class Outcome:
     """How one attempt at a clip ended: a committed record, or a fault, or neither: handed back by a gang that leaves.
 
-    broken: the gang went with it. store_is_out: it is made and could not be stored. traffic: the gang's with stores
-    since its outcome before.
+    broken: the gang went with it. tries: as which a clip that checks have failed was made. store_is_out: it is made and
+    could not be stored. traffic: the gang's with stores since its outcome before.
     """
 
     record: Record | None = None
     fault: Fault | None = None
     broken: bool = False
+    tries: tuple[Try, ...] = ()
     store_is_out: bool = False
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -118,7 +121,7 @@ class GangLeader:
         self._pace = pace
         self._broken = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
-        for number, environment in enumerate(_rank_environments(self._spec)):
+        for number, environment in enumerate(rank_environments(self._spec)):
             options = {
                 "scheduling_strategy": NodeAffinitySchedulingStrategy(self._node, soft=False),
                 "runtime_env": {"env_vars": environment},
@@ -155,7 +158,7 @@ class GangLeader:
             return None
         clip, began = self._denoised
         ends = self._denoising_ends if self._pace.denoise else None
-        return at_of(clip, int(await _call(self._ranks[0], "step", ())), began, ends, time.monotonic())
+        return at_of(clip, int(await call_rank(self._ranks[0], "step", ())), began, ends, time.monotonic())
 
     async def until_broken(self) -> str:
         """Returns, with the reason, when the gang breaks; else never."""
@@ -193,55 +196,35 @@ class GangLeader:
 
     async def _traffic(self) -> Traffic:
         """Of this process and its ranks, since this was called last; a rank that hangs is not waited for."""
-        calls = [asyncio.ensure_future(_call(rank, "traffic", ())) for rank in self._ranks]
+        calls = [asyncio.ensure_future(call_rank(rank, "traffic", ())) for rank in self._ranks]
         done, late = await asyncio.wait(calls, timeout=1.0)
         for call in late:
             call.cancel()
         return sum((call.result() for call in done if call.exception() is None), start=take())
 
     async def _run(self, clip: Clip, attempt: int, mark: str) -> Outcome:
-        """From the row to its record, top to bottom."""
-        started, seconds = now(), dict[str, float]()
+        """Made, looked at, and stored; or made again with the next seed first, where checks ask for that."""
+        tries: tuple[Try, ...] = ()
         try:
             if (waited := await self._delivery.found(clip)) is not None:
                 return Outcome(waited)
-            with self._in_phase("prepare", seconds):
-                prepared = await self._prepare(clip, attempt)
-                request = await self._embed(prepared.request)
-                warnings = self._warnings(prepared, request)
-                checkpoint, packed = await self._stored_state(clip, prepared)
-            shared = ray.put(request)
-            resume = None if packed is None else ray.put(packed)  # once for all ranks
-            done = 0 if packed is None else int(packed["step"])
-            work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
-                1 - done / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
-            )
-            with self._in_phase("wait", seconds):
-                await self._denoising.acquire()
-            try:
-                if self._leaving:
-                    raise _LeavingError
-                self._denoising_ends = time.monotonic() + self._pace.denoise * work
-                self._denoised = clip, time.monotonic()
-                with self._in_phase("denoise", seconds):
-                    deadline = self._pace.of_denoise(self._spec.settings, work)
-                    reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
-            finally:
-                self._denoising_ends, self._denoised = 0.0, None
-                self._denoising.release()
-            working = max(report.seconds for report in reports)
-            seconds["idle"] = max(report.idle_seconds for report in reports)
-            self._pace.denoise = working / work
-            memory = max(report.peak_memory_bytes for report in reports)
-            made = Made(
-                clip, attempt, prepared, self._name, self._node, started, memory, seconds,
-                first_step=done, warnings=warnings,
-            )  # fmt: skip
-            with self._in_phase("publish", {}):
-                record = await self._publish(clip, attempt, made, mark)
-            if checkpoint is not None:
-                await asyncio.to_thread(remove_state, self._storage, checkpoint)
-            return Outcome(record)
+            while True:
+                made, place, checkpoint = await self._make(clip, attempt)
+                verdict = self._spec.checks.verdict(made.marks, len(tries))
+                if verdict == "keep":
+                    with self._in_phase("publish", {}):
+                        record = await self._delivery.made(place, dataclasses.replace(made, tries=tries), mark)
+                if checkpoint is not None:
+                    await asyncio.to_thread(remove_state, self._storage, checkpoint)
+                if verdict == "keep":
+                    return Outcome(record)
+                tries += (made.as_try(),)
+                said = "; ".join(tries[-1].marks)
+                if verdict == "fail":
+                    await self._delivery.drop(place)
+                    return Outcome(fault=Fault("model", f"checks: {said}", is_verdict=True), tries=tries)
+                log.info("%s: made again with the next seed: %s", clip.id, said)
+                clip = clip.with_next_seed()
         except _LeavingError:
             return Outcome()
         except RowError as error:
@@ -259,6 +242,45 @@ class GangLeader:
             # A fault nobody foresaw is the row's to report, not the job's to die of.
             log.exception("%s: attempt %d", clip.id, attempt)
             return Outcome(fault=Fault("internal", f"{type(error).__name__}: {error}"))
+
+    async def _make(self, clip: Clip, attempt: int) -> tuple[Made, str, StepCheckpoint | None]:
+        """From the row to its videos, top to bottom; with the folder of this node that they are in, and where the clip
+        in flight is stored."""
+        started, seconds = now(), dict[str, float]()
+        with self._in_phase("prepare", seconds):
+            prepared = await self._prepare(clip, attempt)
+            request = await self._embed(prepared.request)
+            warnings = self._warnings(prepared, request)
+            checkpoint, packed = await self._stored_state(clip, prepared)
+        shared = ray.put(request)
+        resume = None if packed is None else ray.put(packed)  # once for all ranks
+        done = 0 if packed is None else int(packed["step"])
+        work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
+            1 - done / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
+        )
+        with self._in_phase("wait", seconds):
+            await self._denoising.acquire()
+        try:
+            if self._leaving:
+                raise _LeavingError
+            self._denoising_ends = time.monotonic() + self._pace.denoise * work
+            self._denoised = clip, time.monotonic()
+            with self._in_phase("denoise", seconds):
+                deadline = self._pace.of_denoise(self._spec.settings, work)
+                reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
+        finally:
+            self._denoising_ends, self._denoised = 0.0, None
+            self._denoising.release()
+        working = max(report.seconds for report in reports)
+        seconds["idle"] = max(report.idle_seconds for report in reports)
+        self._pace.denoise = working / work
+        memory = max(report.peak_memory_bytes for report in reports)
+        made = Made(
+            clip, attempt, prepared, self._name, self._node, started, memory, seconds,
+            first_step=done, warnings=warnings,
+        )  # fmt: skip
+        with self._in_phase("publish", {}):
+            return *await self._publish(clip, attempt, made), checkpoint
 
     @contextlib.contextmanager
     def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -303,18 +325,24 @@ class GangLeader:
         )
         return dataclasses.replace(request, text=text)
 
-    async def _publish(self, clip: Clip, attempt: int, made: Made, mark: str) -> Record:
-        """Files first, verified, then the sidecar, then the record: no record, no clip."""
+    async def _publish(self, clip: Clip, attempt: int, made: Made) -> tuple[Made, str]:
+        """Its videos on this node's disk, with what they look like, and the folder that they are in."""
         began = time.monotonic()
         deadline = self._pace.of_rest(self._spec.settings)
         folder = clip_folder(clip, attempt)
         place = await self._delivery.place(clip, attempt)
-        written = await self._on_each_rank("publish", clip.id, place, folder, clip.fps, deadline_s=deadline)
+        written: list[Published] = await self._on_each_rank(
+            "publish", clip.id, place, folder, clip.fps, deadline_s=deadline
+        )
         self._pace.publish = time.monotonic() - began
-        files = tuple(entry for entries, _ in written for entry in entries)
-        phases = {phase: max(spent[phase] for _, spent in written) for phase in ("decode", "encode")}
-        made = dataclasses.replace(made, files=files, seconds={**made.seconds, **phases})
-        return await self._delivery.made(place, made, mark)
+        files = tuple(entry for one in written for entry in one.files)
+        phases = {phase: max(one.seconds[phase] for one in written) for phase in written[0].seconds}
+        scores = with_agreement({view: looked for one in written for view, looked in one.looked.items()})
+        made = dataclasses.replace(
+            made, files=files, seconds={**made.seconds, **phases},
+            scores=scores, marks=marks_of(scores, self._spec.checks),
+        )  # fmt: skip
+        return made, place
 
     async def waiting(self, known: int) -> int:
         """How many clips wait for the store; answers once that is not `known`."""
@@ -336,7 +364,7 @@ class GangLeader:
     async def _on_ranks(self, ranks: list[Any], method: str, *arguments: Any, deadline_s: float) -> list[Any]:
         if self._broken.done():
             raise self._broken.result()
-        calls = [asyncio.ensure_future(_call(rank, method, arguments)) for rank in ranks]
+        calls = [asyncio.ensure_future(call_rank(rank, method, arguments)) for rank in ranks]
         try:
             done, pending = await asyncio.wait(calls, timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION)
             faults = [call.exception() for call in calls if call in done and call.exception()]
@@ -369,31 +397,4 @@ class GangLeader:
         await asyncio.to_thread(await_end, self._processes, 0.0)
 
 
-#: Ray colours names of actors, wherever that is printed.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
 leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)
-
-
-async def _call(rank: Any, method: str, arguments: tuple[Any, ...]) -> Any:
-    """One call to one rank, its faults as our own types."""
-    try:
-        return await getattr(rank, method).remote(*arguments)
-    except (ActorDiedError, ActorUnavailableError) as error:
-        raise GangBrokenError("gang", f"{method}: a rank died: {first_line(error)}") from None
-    except RayTaskError as error:
-        if not isinstance(error.cause, RowError):
-            for line in (f"{method} failed on a rank:", *str(error).splitlines()):  # the rank's own traceback
-                log.warning("%s", _COLOUR.sub("", line))
-        raise error.cause from None
-
-
-def _rank_environments(spec: GangSpec) -> list[dict[str, str]]:
-    """Environment of each rank: with CUDA, the one GPU it may see."""
-    if spec.device != "cuda":
-        return [{"CUDA_VISIBLE_DEVICES": ""} for _ in range(spec.gang_size)]
-    ids = ray.get_gpu_ids()
-    if len(ids) != spec.gang_size:
-        raise RuntimeError(f"the leader was given GPUs {ids}, expected {spec.gang_size}")
-    shared = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
-    return [{"CUDA_VISIBLE_DEVICES": str(gpu), **shared} for gpu in ids]

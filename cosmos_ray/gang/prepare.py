@@ -75,6 +75,8 @@ class Prepared:
         facts: list[Any] = [clip.row_hash, model_fingerprint, *(file.deciding for file in self.inputs)]
         if self.inputs and self.rules.chosen:
             facts.append(self.rules.chosen)
+        if clip.redone:
+            facts.append(["redone", clip.seed])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

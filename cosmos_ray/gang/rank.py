@@ -15,12 +15,15 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
+from cosmos_ray.clip.checks import Looked, look_at
 from cosmos_ray.clip.encode import encode_view
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, ClipText, file_of
@@ -51,6 +54,15 @@ class DenoiseReport:
     idle_seconds: float
     first_step: int
     peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a rank has made of its views: files that are to be stored, what they look like by view, seconds by phase."""
+
+    files: list[FileEntry]
+    looked: dict[str, Looked]
+    seconds: dict[str, float]
 
 
 class Rank:
@@ -156,7 +168,7 @@ class Rank:
             latents = self._denoise(request, resume, checkpoint)
             overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames)
             collected = self._generator.collect(latents, request.views)
-            self._decoding[request.id] = collected, request.num_chunks, overlap
+            self._decoding[request.id] = collected, request.num_chunks, overlap, _given(request, collected)
         finally:
             idle_seconds = self._idle.work_ends()
             self._in_the_middle.clear()
@@ -184,18 +196,18 @@ class Rank:
                 writer.close()
 
     @ray.method(concurrency_group="publish")
-    def publish(self, clip_id: str, place: str, folder: str, fps: int) -> tuple[list[FileEntry], dict[str, float]]:
-        """Decode this rank's views, encode them here where the frames are, into `place` on this node's disk. Returns
-        what is to be stored in `folder` of the output."""
+    def publish(self, clip_id: str, place: str, folder: str, fps: int) -> Published:
+        """Decode this rank's views, look at them and encode them here where the frames are, into `place` on this node's
+        disk. Files are to be stored in `folder` of the output."""
         # Both lanes feed one queue of the GPU: every copy of the next clip's inputs would wait for a view's decoding.
         self._in_the_middle.wait(_NEXT_CLIP_S)
-        seconds = {"decode": 0.0, "encode": 0.0}
+        seconds = {"decode": 0.0, "encode": 0.0, "checks": 0.0}
         marks = [time.monotonic()]
-        collected, num_chunks, overlap = self._decoding.pop(clip_id)
+        collected, num_chunks, overlap, given = self._decoding.pop(clip_id)
         frames = self._generator.decode(collected, overlap)
         marks.append(time.monotonic())
         seconds["decode"] = marks[1] - marks[0]
-        entries = []
+        entries, looked = [], {}
         for view in sorted(frames, key=ALL_VIEWS.index):
             expected = self._spec.bundle.shape_of(view, num_chunks, overlap)
             if frames[view].shape != expected:
@@ -207,8 +219,11 @@ class Rank:
             leave_small(place, view, frames[view])
             entries.append(FileEntry(view, f"{folder}/{name}", len(data), hashlib.sha256(data).hexdigest()))
             seconds["encode"] += time.monotonic() - begun
+            begun = time.monotonic()
+            looked[view] = look_at(frames[view], given.get(view))
+            seconds["checks"] += time.monotonic() - begun
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
-        return entries, seconds
+        return Published(entries, looked, seconds)
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:
@@ -232,6 +247,13 @@ rank_actor: Any = ray.remote(
     max_restarts=0,
     concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 2},
 )(Rank)
+
+
+def _given(request: ClipRequest, views: Iterable[str]) -> dict[str, np.ndarray]:
+    """Of these views: the frames that their videos are to begin with."""
+    if request.frames is None:
+        return {}
+    return {view: request.frames[request.views.index(view)] for view in views}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, CheckRules
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.gang.inputs import Source
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics
@@ -32,6 +33,7 @@ class GangSpec:
     manifest: str = ""
     home: str = ""
     patience_s: float = 900.0
+    checks: CheckRules = DEFAULT_CHECKS
 
     @property
     def source(self) -> Source:

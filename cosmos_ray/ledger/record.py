@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from cosmos_ray.clip.checks import MEASURES, Scores
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.ledger.layout import LEDGER
 
@@ -26,10 +27,21 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Try:
+    """A clip as it was made first, before checks had it made again with the next seed. scores: by view."""
+
+    seed: int
+    marks: tuple[str, ...]
+    scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
 class Record:
     """How one clip ended. row_hash: of what the manifest's row says; request_hash: with the inputs' versions too.
 
-    warnings: what was doubtful in the clip's row and inputs, and what was converted.
+    warnings: what was doubtful in the clip's row and inputs, and what was converted. seed: of the clip as it is; None
+    in failures and in records of 0.1.0. scores: what its videos look like, by view; marks: those beyond their limits,
+    in words; tries: as which it was made before that.
     previews: small ones of all views together, for people; a clip is whole without them.
     """
 
@@ -51,6 +63,10 @@ class Record:
     sidecar: FileEntry | None = None
     warnings: tuple[str, ...] = ()
     previews: tuple[FileEntry, ...] = ()
+    seed: int | None = None
+    scores: dict[str, Scores] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    tries: tuple[Try, ...] = ()
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -63,9 +79,18 @@ class Record:
         fields["failure_class"] = fields.pop("class")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
-        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none, and no previews
+        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none, nor what follows
         fields["previews"] = tuple(FileEntry(**entry) for entry in fields.get("previews", ()))
+        fields["scores"] = _scores(fields.get("scores", {}).items())
+        fields["marks"] = tuple(fields.get("marks", ()))
+        fields["tries"] = tuple(
+            Try(one["seed"], tuple(one["marks"]), _scores(one["scores"].items())) for one in fields.get("tries", ())
+        )
         return Record(**fields)
+
+
+def _scores(views: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Scores]:
+    return {view: Scores(**{name: of[name] for name in MEASURES}) for view, of in views}
 
 
 def record_path(clip_id: str, generation: int) -> str:
@@ -75,6 +100,8 @@ def record_path(clip_id: str, generation: int) -> str:
 
 
 _FILE = pa.struct([("view", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
+_SCORES = pa.list_(pa.struct([("view", pa.string()), *((name, pa.float64()) for name in MEASURES)]))
+_TRY = pa.struct([("seed", pa.int64()), ("marks", pa.list_(pa.string())), ("scores", _SCORES)])
 #: A record as a row. What every reader wants comes first, so that it lies together in a file.
 RECORDS = pa.schema(
     [
@@ -96,6 +123,10 @@ RECORDS = pa.schema(
         ("sidecar", _FILE),
         ("warnings", pa.list_(pa.string())),
         ("previews", pa.list_(_FILE)),
+        ("seed", pa.int64()),
+        ("scores", _SCORES),
+        ("marks", pa.list_(pa.string())),
+        ("tries", pa.list_(_TRY)),
     ]
 )
 
@@ -107,8 +138,14 @@ def table_of(records: Iterable[Record]) -> pa.Table:
         fields = asdict(record)
         fields["class"] = fields.pop("failure_class")
         fields["seconds"] = list(record.seconds.items())
+        fields["scores"] = _score_rows(record.scores)
+        fields["tries"] = [asdict(one) | {"scores": _score_rows(one.scores)} for one in record.tries]
         rows.append(fields)
     return pa.Table.from_pylist(rows, schema=RECORDS)
+
+
+def _score_rows(scores: dict[str, Scores]) -> list[dict[str, Any]]:
+    return [{"view": view, **asdict(of)} for view, of in scores.items()]
 
 
 def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -123,7 +160,8 @@ def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    return [_record({"warnings": None, "previews": None, **row}) for row in table.select(names).to_pylist()]
+    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries"))
+    return [_record({**missing, **row}) for row in table.select(names).to_pylist()]
 
 
 def _record(fields: dict[str, Any]) -> Record:
@@ -133,7 +171,16 @@ def _record(fields: dict[str, Any]) -> Record:
     fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
     fields["warnings"] = tuple(fields["warnings"] or ())
     fields["previews"] = tuple(FileEntry(**entry) for entry in fields["previews"] or ())
+    fields["scores"] = _scores_of_rows(fields["scores"])
+    fields["marks"] = tuple(fields["marks"] or ())
+    fields["tries"] = tuple(
+        Try(one["seed"], tuple(one["marks"]), _scores_of_rows(one["scores"])) for one in fields["tries"] or ()
+    )
     return Record(**fields)
+
+
+def _scores_of_rows(rows: list[dict[str, Any]] | None) -> dict[str, Scores]:
+    return _scores((row["view"], row) for row in rows or ())
 
 
 def now() -> str:

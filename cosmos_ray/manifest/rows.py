@@ -68,6 +68,7 @@ class Clip:
     row_hash: of everything that decides the video. error: why it cannot be made.
     controls: URIs of control videos, one a view. num_chunks: how often the clip is gone on with.
     warnings: what is doubtful in the row, and decides nothing. is_stacked: the input is one video of all views.
+    redone: how often it was made before, with the seeds before this one, and checks did not want it.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Clip:
     controls: tuple[str, ...] = ()
     control_weight: float = 1.0
     num_chunks: int = 1
+    redone: int = 0
 
     @property
     def input_column(self) -> str:
@@ -105,6 +107,9 @@ class Clip:
     def cameras(self) -> tuple[str, ...]:
         """The views that are made, in order."""
         return self.views or VIEWS[: self.n_views]
+
+    def with_next_seed(self) -> Clip:
+        return replace(self, seed=(self.seed + 1) % (MAX_SEED + 1), redone=self.redone + 1)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -209,7 +214,7 @@ def _hashed(clip: Clip) -> Clip:
     if clip.error is not None:
         return clip
     fields = asdict(clip)
-    for not_deciding in ("row_hash", "generation", "error", "id", "row_id", "warnings", "is_stacked"):
+    for not_deciding in ("row_hash", "generation", "error", "id", "row_id", "warnings", "is_stacked", "redone"):
         del fields[not_deciding]
     for newer in ("views", "frames"):  # rows that do not use them keep the hash that they had before
         if not fields[newer]:

@@ -3,6 +3,7 @@
 Frames depend on (seed, view) alone. Faults come as directives in the prompt, so that a real job can meet them:
 
     [seconds=1.5]                               time that denoising takes
+    [black]                                     all frames are black; `[black seed=N]`: with that seed
     [grain]                                     half of every value is noise, so that files become large
     [fail=input|model|oom|...]                  every rank raises RowError of that class (oom: as `[oom]`)
     [nan]                                       latents not finite: every rank raises RowError "model"
@@ -64,10 +65,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Directives:
-    """What a prompt tells the fake generator to do. seconds: time of a whole denoise, None if not said."""
+    """What a prompt tells the fake generator to do. seconds: time of a whole denoise, None if not said. black: seeds of
+    which all frames are; None among them: all seeds."""
 
     seconds: float | None = None
     grain: bool = False
+    black: frozenset[int | None] = frozenset()
     faults: tuple[Fault, ...] = ()
 
 
@@ -98,6 +101,9 @@ def parse_directives(text: str) -> Directives:
             directives = replace(directives, seconds=float(value))
         elif body == "grain":
             directives = replace(directives, grain=True)
+        elif kind == "black" and (found := re.fullmatch(r"black(?: seed=(\d+))?", body)):
+            seed = None if found[1] is None else int(found[1])
+            directives = replace(directives, black=directives.black | {seed})
         elif kind in FAULTS and (kind == "fail") == (value in FAILURE_CLASSES) and (kind == "fail" or not value):
             directives = replace(directives, faults=(*directives.faults, _fault(body, kind, value, options)))
         else:
@@ -125,7 +131,7 @@ def _fault(body: str, kind: str, value: str, options: list[str]) -> Fault:
 
 def _bad_directive(body: str) -> RowError:
     expected = (
-        f"[seconds=F], [grain], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
+        f"[seconds=F], [grain], [black], [fail={'|'.join(get_args(FailureClass))}], [die], [hang], [nan] or [oom], "
         f"the faults with options rank=R, at={'|'.join(STAGES)}, step=N, attempt=N"
     )
     return column_error("prompt", f"[{body}]", expected)
@@ -201,7 +207,11 @@ class FakeGenerator:
         collected = self.collect(latents) if isinstance(latents, FakeLatents) else latents
         if any_view := next(iter(collected.values()), None):
             self._act(any_view.directives, any_view.attempt, "decode")
-        return {view: self._frames(part.seed, view, part.directives.grain) for view, part in collected.items()}
+        frames = {view: self._frames(part.seed, view, part.directives.grain) for view, part in collected.items()}
+        for view, part in collected.items():
+            if part.directives.black & {None, part.seed}:
+                frames[view][:] = 0
+        return frames
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
         return self.decode(self.denoise(self.embed(request)))

@@ -22,6 +22,7 @@ from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of, sample_seed
 from cosmos_ray.manifest.table import FanOut, check_batch, fan_out
+from cosmos_ray.output.looks import SCORES, scores_of
 from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
 
@@ -43,6 +44,8 @@ ADDED = pa.schema(
         ("attempt", pa.int64()),
         ("seconds", pa.float64()),
         ("warnings", pa.list_(pa.string())),
+        ("scores", SCORES),
+        ("marks", pa.list_(pa.string())),
     ]
 )
 ADDED_TO_FAILURES = pa.schema(
@@ -158,11 +161,14 @@ def _of_made(
         *_videos(np.repeat(np.arange(len(clips)), counts), entries, len(clips)),
         pa.MapArray.from_arrays(offsets, entries.field("view"), entries.field("sha256")),
         pc.struct_field(records["sidecar"].combine_chunks(), "path"),
-        pa.array(list(_seeds(batch, fan, clips, defaults, base)), pa.int64()),
+        # A clip that checks had made again has another one than its row.
+        pc.coalesce(records["seed"], pa.array(list(_seeds(batch, fan, clips, defaults, base)), pa.int64())),
         records["generation"],
         records["attempt"],
         pc.map_lookup(records["seconds"], pa.scalar("denoise"), "first"),
         records["warnings"],
+        scores_of(records),
+        records["marks"],
     ]
 
 

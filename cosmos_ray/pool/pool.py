@@ -41,7 +41,7 @@ from cosmos_ray.pool.settlement import Settlement
 from cosmos_ray.pool.steps import Steps
 from cosmos_ray.pool.unfinished import Unfinished
 from cosmos_ray.pool.watched import WatchedGang
-from cosmos_ray.pool.workload import OWN_FAULTS, Work, Workload
+from cosmos_ray.pool.workload import Work, Workload, is_rows_own
 from cosmos_ray.words import counted, node_name
 
 _DRAIN_POLL_S = 1.0
@@ -355,10 +355,10 @@ class GangPool:
             else:
                 if outcome.broken:  # a broken gang is counted once, not once a clip
                     breaking = outcome.fault if breaking is None or breaking.failure_class == "gang" else breaking
-                elif outcome.fault.failure_class not in OWN_FAULTS:
+                elif not is_rows_own(outcome.fault):
                     self._health.count_fault(outcome.fault, self._answers(work, outcome.fault))
                 self._metrics.attempt_ended(outcome.fault.failure_class)
-                await self._settlement.after_fault(work, outcome.fault)
+                await self._settlement.after_fault(work, outcome.fault, outcome.tries)
         return breaking
 
     def _answers(self, work: Work, fault: Fault) -> Callable[[float], bool] | None:

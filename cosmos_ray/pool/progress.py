@@ -37,7 +37,7 @@ class Progress:
         self.clips, self.settled, self.failed = clips, settled, 0
         self._say, self._said_at = say, time.monotonic()
         self._invalid = invalid
-        self._warnings = Kinds()
+        self._warnings, self._marks = Kinds(), Kinds()
         self._forecast = Forecast()
         self.work: Callable[[], AtWork] | None = None  # of the pool, once there is one
 
@@ -45,6 +45,8 @@ class Progress:
         self.settled += 1
         for warning in record.warnings:
             self._warnings.add(record.id, warning)
+        for mark in record.marks:
+            self._marks.add(record.id, mark)
         how = f"FAILED ({record.failure_class}): {record.error}"
         if record.status == "ok":
             denoise_s = record.seconds.get("denoise", 0.0)
@@ -58,10 +60,13 @@ class Progress:
         self._tell(f"[{self.settled}/{self.clips}] {record.id}: {how}{f'; {to_go}' if to_go else ''}")
 
     def say_warnings(self) -> None:
-        """What was doubtful in the clips so far, a line a kind. All of it is in `index.parquet`."""
+        """What was doubtful in the clips so far, or is in their looks, a line a kind. It is all in `index.parquet`."""
         for kind in self._warnings.found():
             clip_id, message = kind.examples[0]
             self._say(f"warning for {counted(kind.count, 'clip')}, as {clip_id}: {message}")
+        for kind in self._marks.found():
+            clip_id, message = kind.examples[0]
+            self._say(f"{counted(kind.count, 'clip')} marked, as {clip_id}: {message}")
 
     async def beat(self) -> None:
         """Never returns: whenever nothing was said for a while, says what goes on."""

@@ -10,7 +10,7 @@ from functools import partial
 from cosmos_ray.errors import Fault
 from cosmos_ray.ledger.lease import check_epoch
 from cosmos_ray.ledger.ledger import Ledger, Record
-from cosmos_ray.ledger.record import now
+from cosmos_ray.ledger.record import Try, now
 from cosmos_ray.ledger.tidy import remove_other_attempts
 from cosmos_ray.pool.health import patiently
 from cosmos_ray.pool.workload import Work, Workload
@@ -45,17 +45,18 @@ class Settlement:
         for parked, fault in self._load.finished():
             await self.failed(parked, fault)
 
-    async def after_fault(self, work: Work, fault: Fault) -> None:
+    async def after_fault(self, work: Work, fault: Fault, tries: tuple[Try, ...] = ()) -> None:
         """An attempt has failed: the clip is tried again, parked, or recorded as failed."""
         if self._load.failed(work, fault):
-            await self.failed(work, fault)
+            await self.failed(work, fault, tries)
         else:
             self._say(f"{work.clip.id}: attempt {work.past_attempt} failed ({fault.failure_class}): {fault.message}")
 
-    async def failed(self, work: Work, fault: Fault) -> None:
+    async def failed(self, work: Work, fault: Fault, tries: tuple[Try, ...] = ()) -> None:
         """Commit the failure of a clip. It is the driver that speaks for clips whose gangs cannot.
 
-        While the store is out that goes on in the background (`storing`), and the job with it.
+        tries: as which it was made, if checks have failed it. While the store is out that goes on in the background
+        (`storing`), and the job with it.
         """
         clip = work.clip
         record = Record(
@@ -68,6 +69,7 @@ class Settlement:
             row_hash=clip.row_hash,
             epoch=self._epoch,
             finished=now(),
+            tries=tries,
         )
         storing = asyncio.create_task(self._store(record))
         self.storing.add(storing)

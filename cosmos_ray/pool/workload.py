@@ -1,6 +1,6 @@
 """The clips that a job has still to settle, and what becomes of one whose attempt failed. Plain data, no Ray.
 
-* A fault of the row's own (`input`, `guardrail`) fails it at once.
+* A fault of the row's own (`input`, `guardrail`, or what checks say of its clip) fails it at once.
 * Any other may be the job's: a broken model, a store that is out, a node that kills gangs. The clip is tried again, up
   to `max_attempts` times (a `model` fault once: the same numbers come out again), the last time alone in its gang, so
   that a row which kills gangs takes no other with it.
@@ -22,6 +22,10 @@ from cosmos_ray.manifest.rows import Clip
 
 #: Faults that nothing but the row can have caused.
 OWN_FAULTS: frozenset[FailureClass] = frozenset({"input", "guardrail"})
+
+
+def is_rows_own(fault: Fault) -> bool:
+    return fault.is_verdict or fault.failure_class in OWN_FAULTS
 
 
 @dataclass
@@ -110,7 +114,7 @@ class Workload:
 
     def failed(self, work: Work, fault: Fault) -> bool:
         """An attempt failed: is the clip to be recorded as failed? If not, it is queued again, or parked."""
-        if fault.failure_class in OWN_FAULTS:
+        if is_rows_own(fault):
             self.outstanding -= 1
             return True
         work.first_fault_at = work.first_fault_at or time.monotonic()

@@ -116,6 +116,7 @@ def test_a_record_says_all_of_its_clip(output: Watched) -> None:
         started="2026-01-01T00:00:00.000+00:00",
         seconds={"denoise": 1.234568, "decode": 2.0},
         files=clip.files,
+        seed=0,
         sidecar=FileEntry("", "clips/a/1/clip.json", len(sidecar), hashlib.sha256(sidecar).hexdigest()),
     )
     assert records(output) == [record]

@@ -71,7 +71,7 @@ def test_a_clip_is_decoded_once_the_next_one_has_begun(
         publishing = publish_lane.submit(rank.publish, "first", str(tmp_path), "clips/first", 10)
         time.sleep(0.2)  # in which it would be decoded
         rank.denoise(request("second"))
-        entries, _ = publishing.result()
+        entries = publishing.result().files
     assert rank._generator.happened == ["first begins", "second begins", "decoding"]
     assert len(entries) == len(VIEWS)
 
@@ -81,5 +81,7 @@ def test_a_clip_that_none_follows_is_decoded_all_the_same(
 ) -> None:
     monkeypatch.setattr(rank_module, "_NEXT_CLIP_S", 0.05)
     rank.denoise(request("first"))
-    entries, _ = rank.publish("first", str(tmp_path), "clips/first", 10)
-    assert len(entries) == len(VIEWS)
+    published = rank.publish("first", str(tmp_path), "clips/first", 10)
+    assert len(published.files) == len(VIEWS)
+    assert list(published.looked) == list(VIEWS)
+    assert set(published.seconds) == {"decode", "encode", "checks"}

@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cosmos_ray.clip.checks import Scores
 from cosmos_ray.ledger import compaction, parts
 from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, records_of, table_of
+from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, Try, records_of, table_of
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.store.storage import Storage
 
+SCORES = {"rear": Scores(0.1, 0.2, 0.3, 4.0, 5.0, None, 0.6), "front_wide": Scores(0, 0, 0, 0, 1, 30.5)}
 RECORD = Record(
     id="a",
     generation=0,
@@ -29,21 +31,28 @@ RECORD = Record(
     sidecar=FileEntry("", "clips/a/1/clip.json", 2, "sha of it"),
     warnings=("rear: cropped by 24 % of its rows", "negative prompt: caption cut"),
     previews=(FileEntry("preview", "previews/a/1.mp4", 4, "sha of the preview"),),
+    seed=8,
+    scores=SCORES,
+    marks=("frozen: rear: 60 % (limit 50 %)",),
+    tries=(Try(7, ("black: rear: 100 % (limit 50 %)",), SCORES), Try(6, (), {})),
 )
+#: What records of 0.1.0 do not have.
+_NEWER = {"warnings": (), "previews": (), "seed": None, "scores": {}, "marks": (), "tries": ()}
 #: What a part of 0.1.0 has, but for `compacted_by`.
-OLD = pa.schema([field for field in RECORDS if field.name not in ("warnings", "previews")])
+OLD = pa.schema([field for field in RECORDS if field.name not in _NEWER])
 
 
-@pytest.mark.parametrize("record", [RECORD, replace(RECORD, warnings=(), files=(), sidecar=None, previews=())])
+@pytest.mark.parametrize("record", [RECORD, replace(RECORD, **_NEWER, files=(), sidecar=None)])
 def test_a_record_comes_back_from_json_and_from_a_table(record: Record) -> None:
     assert Record.from_json(record.to_json()) == record
     assert records_of(table_of([record, RECORD])) == [record, RECORD]
 
 
-def test_a_record_of_an_older_release_has_no_warnings_and_previews() -> None:
+def test_a_record_of_an_older_release_has_fewer_fields() -> None:
     fields = json.loads(RECORD.to_json())
-    del fields["warnings"], fields["previews"]
-    assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, warnings=(), previews=())
+    for name in _NEWER:
+        del fields[name]
+    assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, **_NEWER)
 
 
 def old_part(storage: Storage, records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +69,7 @@ def test_parts_of_older_releases_are_read_and_merged_with_new_ones(
     old, new = (replace(RECORD, id=name) for name in ("old", "new"))
     old_part(storage, [old], monkeypatch)
     compaction.move_records(storage, 1, table_of([new]))
-    expected = {"old": replace(old, warnings=(), previews=()), "new": new}
+    expected = {"old": replace(old, **_NEWER), "new": new}
 
     def all_ways() -> list[dict[str, Record]]:
         ledger = Ledger(storage)

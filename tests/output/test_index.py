@@ -11,6 +11,7 @@ import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, EMPTY, ROWS, clips, settle
 
+from cosmos_ray.clip.checks import Scores
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.files import open_manifest
@@ -123,6 +124,20 @@ def test_the_index_of_many_batches_files_and_row_groups_misses_no_row(
     assert table.column("prompt").to_pylist() == [clip.row_id for clip in made]
     assert table.column("seed").to_pylist() == [clip.seed for clip in made]
     assert table.column("warnings").to_pylist() == [[f"of {clip.id}"] for clip in made]
+
+
+def test_the_index_says_what_clips_look_like_and_with_which_seed_they_were_made(manifest: str, output: Storage) -> None:
+    known = clips(manifest)
+    scores = {"front_wide": Scores(0, 0.5, 0, 1, 9, 30, 0.75), "rear": Scores(1, 0, 0, 2, 8, None, 0.25)}
+    settle(output, known["e"], scores=scores, marks=("black: rear: 100 % (limit 50 %)",), seed=6)
+    settle(output, known["b.s002"])  # of an older release
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
+    old, looked = read_index(output).to_pylist()
+    assert (old["scores"], old["marks"], old["seed"]) == (None, [], known["b.s002"].seed)
+    assert (looked["marks"], looked["seed"]) == (["black: rear: 100 % (limit 50 %)"], 6)
+    views = looked["scores"].pop("views")
+    assert looked["scores"] == scores["rear"].as_dict() | {"frozen": 0.5, "given_psnr_db": 30, "agreement": 0.5}
+    assert views == [{"view": view, **of.as_dict()} for view, of in scores.items()]
 
 
 def test_the_index_of_nothing_has_its_columns(manifest: str, output: Storage) -> None:

@@ -1,0 +1,82 @@
+"""Do neighbouring views show the same where their pictures meet? On the sample drive's own renderer, which knows.
+
+What the tiny model makes of it is told apart as surely: `benchmarks/output_checks.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from sample_drive import render, scene_from_seed
+
+from cosmos_ray.clip.agreement import NEIGHBOURS, agreements, of_views, with_agreement
+from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, marks_of, worst
+from cosmos_ray.clip.checks import look_at, small
+from cosmos_ray.clip.request import ALL_VIEWS, VIEWS
+
+_SCENES = 4
+
+
+@cache
+def drives() -> list[dict[str, np.ndarray]]:
+    """All by day: what differs is where houses and cars are."""
+    return [
+        render(replace(scene_from_seed(seed), palette="day"), height=64, width=112, num_frames=2)
+        for seed in range(_SCENES)
+    ]
+
+
+def mixed(number: int, shift: int) -> dict[str, np.ndarray]:
+    return {view: drives()[(number + shift * place) % _SCENES][view] for place, view in enumerate(VIEWS)}
+
+
+def mean(frames: dict[str, np.ndarray]) -> float:
+    found = worst(with_agreement({view: look_at(of) for view, of in frames.items()}))
+    assert found is not None
+    assert found.agreement is not None
+    return found.agreement
+
+
+def test_views_of_one_clip_are_told_from_views_of_several() -> None:
+    whole = [mean(frames) for frames in drives()]
+    shuffled = [mean(mixed(number, shift)) for shift in (1, 3) for number in range(_SCENES)]
+    limit = DEFAULT_CHECKS.min_agreement
+    assert limit is not None
+    assert min(whole) > limit > max(shuffled)
+
+
+def test_a_view_of_another_clip_stands_out() -> None:
+    frames = drives()[0] | {"cross_right": drives()[1]["cross_right"]}
+    found = of_views(agreements({view: small(of) for view, of in frames.items()}))
+    assert min(found, key=lambda view: found[view]) == "cross_right"
+    of_one = of_views(agreements({view: small(of) for view, of in drives()[0].items()}))
+    assert found["cross_right"] < 0.65 * of_one["cross_right"]
+
+
+def test_a_picture_that_is_brighter_agrees_less() -> None:
+    frames = drives()[0]
+    brighter = frames | {"front_wide": np.minimum(frames["front_wide"].astype(int) + 60, 255).astype(np.uint8)}
+    assert mean(brighter) < mean(frames) - 0.05
+
+
+@pytest.mark.parametrize(
+    "views", [VIEWS, VIEWS[:2], ("rear_left", "rear_right"), ("front_tele", "front_wide"), ("rear",), ("video",)]
+)
+def test_only_views_that_are_there_and_meet_are_compared(views: tuple[str, ...]) -> None:
+    looked = {view: look_at(drives()[0].get(view, drives()[0]["rear"])) for view in views}
+    meet = [pair for pair in NEIGHBOURS if set(pair) <= set(views)]
+    assert list(agreements({view: one.small_ThwC for view, one in looked.items()})) == meet
+    scores = with_agreement(looked)
+    assert list(scores) == sorted(views, key=ALL_VIEWS.index)
+    for view, of in scores.items():
+        assert (of.agreement is None) == (not any(view in pair for pair in meet))
+    assert not [mark for mark in marks_of(scores, DEFAULT_CHECKS) if mark.measure == "agreement" and not meet]
+
+
+def test_pictures_without_any_contrast_agree_if_they_are_as_bright() -> None:
+    grey = {view: np.full((3, 64, 112, 3), 90, np.uint8) for view in VIEWS}
+    assert mean(grey) == 1
+    assert mean(grey | {"rear": np.full((3, 64, 112, 3), 200, np.uint8)}) < 0.9

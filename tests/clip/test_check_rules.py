@@ -1,0 +1,63 @@
+"""From which scores on a clip is marked, and with which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, CheckRules, marks_of, worst
+from cosmos_ray.clip.checks import BETTER_ABOVE, MEASURES, Scores
+
+GOOD = Scores(0, 0, 0.01, 0.5, 12.0, 31.0, 0.85)
+
+
+def test_a_good_clip_has_no_mark() -> None:
+    assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, given_psnr_db=None)}, DEFAULT_CHECKS) == ()
+
+
+@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "agreement"])
+def test_each_view_is_marked_for_each_score_beyond_its_limit(measure: str) -> None:
+    limit = DEFAULT_CHECKS.limit(measure)
+    assert limit is not None
+    sign = -1 if measure in BETTER_ABOVE else 1
+    beyond, at = replace(GOOD, **{measure: limit + sign * 0.01}), replace(GOOD, **{measure: limit})
+    (mark,) = marks_of({"front_wide": GOOD, "rear": beyond, "rear_left": at}, DEFAULT_CHECKS)
+    assert (mark.measure, mark.view, mark.limit) == (measure, "rear", limit)
+    off = CheckRules(**{f"{'min' if measure in BETTER_ABOVE else 'max'}_{measure}": None})
+    assert marks_of({"rear": beyond}, off) == ()
+
+
+def test_agreement_is_judged_over_the_clip() -> None:
+    apart = replace(GOOD, agreement=0.5)
+    assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, agreement=0.6)}, DEFAULT_CHECKS) == ()
+    (mark,) = marks_of({"front_wide": GOOD, "rear": apart}, DEFAULT_CHECKS)
+    assert mark.in_words() == "agreement: 0.675 (limit 0.7)"
+    assert marks_of({"rear": replace(GOOD, agreement=None)}, DEFAULT_CHECKS) == ()
+
+
+def test_marks_say_what_was_found_and_the_limit() -> None:
+    bad = Scores(1, 0.75, 0.5, 30, 0.5, 12.345, 0.1)
+    words = [mark.in_words() for mark in marks_of({"rear": bad}, DEFAULT_CHECKS)]
+    assert words == [
+        "black: rear: 100 % (limit 50 %)",
+        "frozen: rear: 75 % (limit 50 %)",
+        "saturated: rear: 50 % (limit 30 %)",
+        "flicker: rear: 30 levels (limit 8 levels)",
+        "sharpness: rear: 0.5 levels (limit 1 levels)",
+        "given_psnr_db: rear: 12.3 dB (limit 20 dB)",
+        "agreement: 0.1 (limit 0.7)",
+    ]
+
+
+def test_a_clip_is_as_good_as_its_worst_view() -> None:
+    one, other = Scores(0, 0.2, 0.3, 1, 9, 30, 0.8), Scores(0.1, 0, 0.4, 0.5, 11, None, 0.6)
+    assert worst({"front_wide": one, "rear": other}) == Scores(0.1, 0.2, 0.4, 1, 9, 30, pytest.approx(0.7))
+    assert worst({}) is None
+
+
+@pytest.mark.parametrize("wrong", [{"redo": ["blck"]}, {"redo_at_most": 0}, {"max_blck": 1}, {"fail": "black"}])
+def test_rules_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        CheckRules.model_validate(wrong)

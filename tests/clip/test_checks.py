@@ -1,0 +1,106 @@
+"""What is told of frames while they are in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosmos_ray.clip.checks import MAX_PSNR_DB, Scores, look_at, psnr_db, small
+
+SIZES = [(29, 64, 112), (9, 176, 320), (2, 90, 130)]
+
+
+def drive(frames: int, height: int, width: int) -> np.ndarray:
+    """A picture with detail that moves on."""
+    picture = np.random.default_rng(1).integers(40, 200, (height, width + 2 * frames, 3), np.uint8)
+    return np.stack([picture[:, 2 * t : 2 * t + width] for t in range(frames)])
+
+
+def scores(frames: np.ndarray, given: np.ndarray | None = None) -> Scores:
+    return look_at(frames, given).scores
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_drive_has_nothing_of_what_is_looked_for(size: tuple[int, int, int]) -> None:
+    found = scores(drive(*size))
+    assert (found.black, found.frozen, found.saturated, found.given_psnr_db, found.agreement) == (0, 0, 0, None, None)
+    assert found.flicker < 1
+    assert found.sharpness > 20
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_black_frames_are_counted(size: tuple[int, int, int]) -> None:
+    frames = drive(*size)
+    dark = len(frames) // 2
+    frames[:dark] = 3
+    frames[0, 0, 0] = 255  # one pixel makes no picture
+    assert scores(frames).black == round(dark / len(frames), 4)
+    assert scores(np.full_like(frames, 8)).black == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_steps_in_which_nothing_changes_are_counted(size: tuple[int, int, int]) -> None:
+    frames = drive(*size)
+    still = frames.copy()
+    still[:] = frames[0]
+    assert scores(still).frozen == 1
+    frames[1] = frames[0]
+    assert scores(frames).frozen == round(1 / (len(frames) - 1), 4)
+    noisy = still.astype(int) + np.random.default_rng(2).integers(0, 2, still.shape)
+    assert scores(noisy.astype(np.uint8)).frozen == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pixels_at_the_end_of_a_colour_are_counted(size: tuple[int, int, int]) -> None:
+    frames = drive(*size)
+    frames[:, : size[1] // 2, :, 2] = 255
+    assert scores(frames).saturated == pytest.approx(0.5, abs=0.02)
+    assert scores(np.full_like(frames, 250)).saturated == 0
+
+
+def test_a_picture_is_a_video_of_one_frame() -> None:
+    found = scores(drive(1, 64, 112))
+    assert (found.black, found.frozen, found.flicker) == (0, 0, 0)
+
+
+def test_brightness_that_jumps_to_and_fro_flickers_and_one_that_fades_does_not() -> None:
+    frames = drive(29, 64, 112).astype(int)
+    jumping, fading = frames.copy(), frames.copy()
+    jumping[::2] += 20
+    fading += np.arange(29)[:, None, None, None]
+    calm = scores(frames.astype(np.uint8)).flicker
+    assert scores(jumping.astype(np.uint8)).flicker == pytest.approx(20, abs=2)
+    assert scores(fading.astype(np.uint8)).flicker < calm + 0.5
+
+
+def test_what_is_blurred_is_less_sharp() -> None:
+    frames = drive(9, 176, 320)
+    blurred = frames.copy()
+    for _ in range(6):
+        blurred = ((blurred.astype(int) + np.roll(blurred, 1, 2) + np.roll(blurred, 1, 1)) // 3).astype(np.uint8)
+    assert scores(blurred).sharpness < scores(frames).sharpness / 3
+    assert scores(np.full_like(frames, 90)).sharpness == 0
+
+
+def test_given_frames_are_compared_with_the_first_ones() -> None:
+    frames = drive(29, 64, 112)
+    assert scores(frames, frames[:5]).given_psnr_db == MAX_PSNR_DB
+    assert scores(frames, frames[:0]).given_psnr_db is None
+    assert scores(frames, frames[:5] + np.uint8(10)).given_psnr_db == pytest.approx(28.13, abs=0.01)
+    assert scores(frames, frames[5:10]).given_psnr_db < 15  # the right frames, at the wrong time
+
+
+def test_psnr_does_not_wrap_round() -> None:
+    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    assert psnr_db(black, white) == psnr_db(white, black) == 0
+
+
+@pytest.mark.parametrize("size", [(29, 64, 112), (29, 704, 1280), (57, 720, 1280), (1, 44, 60), (9, 50, 70)])
+def test_small_pictures_are_means_of_the_frames(size: tuple[int, int, int]) -> None:
+    frames = np.empty((*size, 3), np.uint8)
+    frames[:] = np.linspace(0, 250, size[0]).astype(np.uint8)[:, None, None, None]
+    found = small(frames)
+    assert len(found) == min(8, size[0])
+    assert 44 <= found.shape[1] < 88
+    assert found[0].max() == 0
+    assert found[-1].min() == (250 if size[0] > 1 else 0)
