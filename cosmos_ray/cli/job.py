@@ -144,7 +144,7 @@ def _clips_left(settings: GenerateConfig, bundle: Bundle, state: LedgerState) ->
 
 def _plan_lines(found: Plan, has_look: bool) -> Iterator[str]:
     """has_look: what is doubtful is told with the inputs."""
-    from cosmos_ray.job.plan import carried_line, unguided_line
+    from cosmos_ray.job.plan import carried_line, unguided_line, unread_line
     from cosmos_ray.output.status import removed_line
 
     yield f"{counted(found.rows, 'row')}, {found.in_words()}"
@@ -159,6 +159,8 @@ def _plan_lines(found: Plan, has_look: bool) -> Iterator[str]:
         yield warning.in_words()
     if found.carried:
         yield carried_line(found.carried)
+    if found.unread:
+        yield unread_line(found.unread)
     if found.removed:
         yield removed_line(sum(found.removed.values()))
     if found.changed:

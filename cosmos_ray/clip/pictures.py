@@ -102,6 +102,7 @@ def look(path: Path) -> Picture:
         head = file.read(560)
         if not head.startswith((PNG, b"\xff\xd8\xff")):
             name, way = kind_of(head)
+            way = _AS_PNG if "picture" in name else way
             raise RowError(f"not a JPEG or PNG: {name}" + (f" ({way})" if way else ""))
         # Mapped, not read: of a picture of hundreds of megabytes only what says something about it is looked at.
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -15,7 +15,7 @@ from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
 from cosmos_ray.job.in_loop import run
 from cosmos_ray.job.model import bundle_of
-from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line
+from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
 from cosmos_ray.job.say import display_for, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
@@ -123,6 +123,8 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, says: tuple[Say, Say],
             say(warning.in_words())
         if plan.carried:
             say(carried_line(plan.carried))
+        if plan.unread:
+            say(unread_line(plan.unread))
         _make_clips(job, plan, state, lease, stop, loud, display)
         state = job.ledger.state()
     else:
@@ -151,7 +153,7 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     version, manifest = version_of(config.manifest), open_manifest(config.manifest)
-    found = survey(manifest, defaults, state, family=bundle.recipe, max_clips=config.max_clips)
+    found = survey(manifest, defaults, state, None, bundle.recipe, config.max_clips, bundle)
     plan = found.plan
     run = Run(
         manifest=config.manifest,

@@ -28,7 +28,7 @@ from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.text.tokens import overhead_of, token_counter
 from cosmos_ray.words import counted
 
-_EXAMPLES = 20
+_EXAMPLES, _UNREAD = 20, 3
 #: One more than the largest number of views, steps and conditional frames; two ways of guidance.
 _KINDS = (len(VIEWS) + 1, MAX_STEPS + 1, max(LATENT_FRAMES) + 1, 2)
 
@@ -40,7 +40,8 @@ class Plan:
     unguided: clips without a negative prompt: one network call a step, and nothing for guidance to act on.
     removed: settled clips whose rows the manifest no longer has, by outcome (`ok` or a failure class).
     work: the clips that are left, without those that will fail for what their rows say, by what they cost.
-    carried: columns of the manifest that decide no video and go into the index as they are.
+    carried: columns of the manifest that decide no video and go into the index as they are. unread: files in its
+    folder that may have been meant for rows, and are no Parquet.
     warnings: what is doubtful in the rows, each with how often it is. (What is in the inputs: `inputs.py`.)
     """
 
@@ -56,6 +57,7 @@ class Plan:
     removed: dict[str, int] = field(default_factory=dict)
     work: tuple[ClipGroup, ...] = ()
     carried: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
 
     def in_words(self) -> str:
@@ -68,6 +70,11 @@ def unguided_line(clips: int) -> str:
 
 def carried_line(columns: Sequence[str]) -> str:
     return f"carried into the index, and used for nothing else: {', '.join(map(repr, columns))}"
+
+
+def unread_line(names: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, names[:_UNREAD])) + (", ..." if len(names) > _UNREAD else "")
+    return f"in the manifest's folder, and not read for they are no Parquet: {counted(len(names), 'file')} ({listed})"
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,8 @@ def survey(
             if rows and (bits := np.concatenate(left)).any():
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
     counts.check_unique()
-    plan = replace(counts.plan(), carried=manifest.carried, warnings=tuple(counts.warnings(tokens)))
-    return Survey(plan, tuple(work))
+    plan = replace(counts.plan(), carried=manifest.carried, unread=manifest.unread)
+    return Survey(replace(plan, warnings=tuple(counts.warnings(tokens))), tuple(work))
 
 
 @dataclass(frozen=True)

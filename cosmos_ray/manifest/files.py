@@ -28,6 +28,21 @@ from cosmos_ray.store.storage import filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
+_SUFFIXES = (_SUFFIX, ".parq", ".pq")
+#: Files that may hold rows too, in a manifest's folder: what is not read of them is said.
+_OTHER_ROWS = (
+    ".csv",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".orc",
+    ".avro",
+    ".arrow",
+    ".feather",
+    ".xlsx",
+    ".parquet.gz",
+)
 #: What makes a manifest of files that people give instead of one.
 _BUILDERS = {".csv": "from-table", ".tsv": "from-table", ".jsonl": "from-table", ".json": "from-batch-json"}
 _BATCH_ROWS = 8192
@@ -61,11 +76,13 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """uri: as it was asked for. schema: of all files together."""
+    """uri: as it was asked for. schema: of all files together. unread: names of files in its folder that are no
+    Parquet, and may have been meant."""
 
     uri: str
     files: tuple[ManifestFile, ...]
     schema: pa.Schema
+    unread: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -102,7 +119,7 @@ def version_of(uri: str) -> str:
     "" where that cannot be told: `open_manifest` says why.
     """
     try:
-        found = _find(uri)
+        found, _ = _find(uri)
         with ThreadPoolExecutor(_OPENERS) as pool:
             stats = list(pool.map(lambda one: stat_of(one[0]), found))
     except (OSError, ManifestError):
@@ -115,18 +132,18 @@ def version_of(uri: str) -> str:
 
 def open_manifest(uri: str) -> Manifest:
     """Raises ManifestError if there is none, or if a file of it is no Parquet file or has other columns."""
-    found = _find(uri)
+    found, unread = _find(uri)
     with ThreadPoolExecutor(_OPENERS) as pool:
         opened = list(pool.map(lambda one: _open(*one), found))
     files = tuple(file for file, _ in opened)
     schema = unify([FileSchema(file.name or file.uri, schema, file.partitions) for file, schema in opened])
     if not any(rows for file in files for rows in file.rows):
         raise ManifestError(f"the manifest {uri} is empty")
-    return Manifest(uri, files, schema)
+    return Manifest(uri, files, schema, unread)
 
 
-def _find(uri: str) -> list[tuple[str, str, Partitions]]:
-    """(URI, name, partitions) of each file."""
+def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]:
+    """(URI, name, partitions) of each file; names of others that may hold rows."""
     fs, path = filesystem_of(uri)
     try:
         there = _type(fs, path, uri)
@@ -135,21 +152,25 @@ def _find(uri: str) -> list[tuple[str, str, Partitions]]:
         elif there is None and any(sign in path for sign in "*?["):
             found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
         else:
-            return [(normalise_uri(uri), "", partitions_of(path, posixpath.dirname(path)))]
+            return [(normalise_uri(uri), "", partitions_of(path, posixpath.dirname(path)))], ()
     except OSError as error:
         raise unreadable(uri, error) from error
     prefix = "" if scheme_of(uri) == "file" else f"{scheme_of(uri)}://"
-    files = []
+    files, unread = [], []
     for file in sorted(found):
         name = file[len(top) :].lstrip("/")
-        if file.endswith(_SUFFIX) and not any(_is_hidden(part) for part in name.split("/")):
+        if any(_is_hidden(part) for part in name.split("/")):
+            continue
+        if file.lower().endswith(_SUFFIXES):
             files.append((prefix + file, name, partitions_of(file, top)))
+        elif file.lower().endswith(_OTHER_ROWS):
+            unread.append(name)
     if not files:
         others = sorted(file for file in found if posixpath.splitext(file)[1].lower() in _BUILDERS)
         if others:
             raise unreadable(prefix + others[0], ValueError("no Parquet file"))
         raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
-    return files
+    return files, tuple(unread)
 
 
 def _is_hidden(part: str) -> bool:

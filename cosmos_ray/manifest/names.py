@@ -36,23 +36,33 @@ _INPUTS = ("input_video", "input_videos", "input_frames")
 #: What other tools call our columns. Where ours is there as well, theirs is something that is only carried along.
 _ALIASES: dict[tuple[str, ...], str] = {
     ("id",): "ids name uid uuid key clip_id clip_name row_id",
-    ("prompt", "prompt_embedding"): "caption captions text texts prompt_text text_prompt positive_prompt prompt_path",
-    ("prompt_embedding",): "prompt_embeds prompt_embed prompt_emb text_embedding text_embeddings t5_embedding",
-    ("negative_prompt",): "negative neg_prompt n_prompt uncond_prompt negative_text negative_caption",
+    ("prompt", "prompt_embedding"): "caption captions text texts prompt_text text_prompt positive_prompt prompt_path "
+    "caption_text text_prompts",
+    ("prompt_embedding",): "prompt_embeds prompt_embed prompt_emb text_embedding text_embeddings t5_embedding "
+    "text_embeds t5_emb embedding_path",
+    ("negative_prompt",): "negative neg_prompt n_prompt uncond_prompt negative_text negative_caption "
+    "negative_text_prompt neg_text",
     _INPUTS: "video videos video_path video_paths video_uri video_url input_path input_paths input_uri input "
-    "input_video_path input_video_paths input_video_uri conditioning_video source_video",
+    "input_video_path input_video_paths input_video_uri input_video_file conditioning_video source_video video_file "
+    "video_files video_uris video_urls",
     ("input_frames", *_INPUTS): "image images image_path image_paths input_image input_images input_image_path frames "
     "frame_paths",
     ("num_conditional_frames",): "num_frames n_frames num_input_frames num_cond_frames num_conditioning_frames "
-    "num_latent_conditional_frames conditional_frames conditioning_frames cond_frames inference_type",
+    "num_latent_conditional_frames conditional_frames conditioning_frames cond_frames condition_frames "
+    "num_condition_frames n_cond_frames num_input_frame inference_type",
     ("control_videos",): "control_video control_path control_paths control_video_path hdmap_videos hdmap_video",
     ("num_steps",): "steps num_inference_steps inference_steps sampling_steps num_sampling_steps denoising_steps "
-    "n_steps sample_steps diffusion_steps",
-    ("guidance",): "guidance_scale cfg cfg_scale guidance_strength guidance_weight true_cfg_scale",
-    ("seed",): "random_seed rng_seed noise_seed manual_seed",
-    ("num_samples",): "n_samples samples num_outputs num_videos num_videos_per_prompt num_images_per_prompt",
-    ("views", "n_views"): "camera cameras camera_names view_names camera_views",
-    ("n_views", "views"): "num_views n_cameras num_cameras view_count",
+    "n_steps sample_steps diffusion_steps num_inference_step inference_step sampler_steps",
+    ("guidance",): "guidance_scale cfg cfg_scale guidance_strength guidance_weight guidance_value "
+    "guidance_factor true_cfg_scale",
+    ("seed",): "random_seed rng_seed noise_seed manual_seed rand_seed random_state",
+    ("num_samples",): "n_samples samples num_outputs num_videos num_videos_per_prompt num_images_per_prompt "
+    "samples_per_prompt sample_count",
+    ("fps",): "frame_rate framerate frames_per_second target_fps output_fps",
+    ("control_weight",): "control_strength control_scale",
+    ("num_chunks",): "n_chunks chunks",
+    ("views", "n_views"): "camera cameras camera_names view_names camera_views camera_list view_list",
+    ("n_views", "views"): "num_views n_cameras num_cameras view_count num_view",
 }
 _NUMBERS = frozenset(
     {

@@ -136,11 +136,19 @@ def test_kinds_that_people_bring_are_named_with_the_way_out(tmp_path: Path) -> N
                 "a Git LFS pointer, not the file it stands for (`git lfs pull` fetches it)"),
         "html": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in", "an HTML page (an error page or a login was stored "
                  "in the video's place)"),
+        "jp2": (b"\0\0\0\x0cjP  \r\n\x87\n", f"a JPEG 2000 picture ({pictures} as JPEG or PNG)"),
+        "wav": (b"RIFF\0\0\0\0WAVEfmt ", "sound alone"),
         "m3u8": (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n", "a playlist (name the videos themselves)"),
     }  # fmt: skip
-    for extension, name in (("avi", "AVI"), ("ts", "MPEG-TS"), ("webm", "Matroska or WebM"), ("flv", "Flash video")):
+    for extension, name in (
+        ("avi", "AVI"),
+        ("ts", "MPEG-TS"),
+        ("webm", "Matroska or WebM"),
+        ("flv", "Flash video"),
+        ("mxf", "MXF"),
+    ):
         codec = ("-c:v", "libvpx-vp9") if extension == "webm" else ()
-        made = encode(tmp_path / f"made.{extension}", moving_picture(5), "-pix_fmt", "yuv420p", *codec)
+        made = encode(tmp_path / f"made.{extension}", moving_picture(5), "-pix_fmt", "yuv420p", *codec, fps=25)
         kinds[extension] = (made.read_bytes(), f"{name} ({remux})")
     path = tmp_path / "clip.mp4"
     for content, name in kinds.values():

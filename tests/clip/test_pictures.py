@@ -159,7 +159,9 @@ def test_what_is_no_picture_for_a_model_is_named_with_the_way_out(tmp_path: Path
     assert refused(video) == (
         "not a JPEG or PNG: an mp4 or QuickTime video (videos go into `input_video` or `input_videos`)"
     )
-    assert refused(save(tmp_path / "a.webp", PICTURE)).startswith("not a JPEG or PNG: a WebP picture")
+    assert refused(save(tmp_path / "a.webp", PICTURE)).endswith(
+        "a WebP picture (`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do)"
+    )
     assert refused(save(tmp_path / "a.bmp", PICTURE)).startswith("not a JPEG or PNG: a TIFF or BMP picture")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     assert refused(path).endswith("(`git lfs pull` fetches it)")

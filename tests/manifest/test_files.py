@@ -14,7 +14,7 @@ import pytest
 from support.job_runs import write_manifest
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.job.plan import Plan, make_plan, manifest_clips, survey
+from cosmos_ray.job.plan import Plan, make_plan, manifest_clips, survey, unread_line
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.manifest.files import open_manifest
@@ -177,3 +177,20 @@ def test_the_hash_of_a_folder_changes_with_its_files(tmp_path: Path) -> None:
     two = open_manifest(storage.uri).sha256()
     put(storage, "2.parquet", {"id": "c"}, tmp=tmp_path)
     assert len({one, two, open_manifest(storage.uri).sha256()}) == 3
+
+
+def test_parquet_by_another_ending_is_read_and_other_tables_are_said(storage: Storage, tmp_path: Path) -> None:
+    """Rows of a file that nobody recognised would be missing from the output, and nothing would say so."""
+    for row, name in enumerate(("a.parquet", "b.PARQUET", "c.pq", "part-0.snappy.parquet")):
+        put(storage, f"m/{name}", {"id": f"r{row}"}, tmp=tmp_path)
+    storage.write("m/notes.txt", b"no rows")
+    assert plan_of(storage.uri_of("m")).unread == ()
+    for name in ("e.csv", "deep/f.JSONL", "_g.csv", "h.parquet.gz"):
+        storage.write(f"m/{name}", b"id,prompt\n")
+    plan = plan_of(storage.uri_of("m"))
+    assert (plan.rows, plan.unread) == (4, ("deep/f.JSONL", "e.csv", "h.parquet.gz"))
+    assert plan_of(storage.uri_of("m/*.pq")).unread == ()
+    assert unread_line(plan.unread * 2) == (
+        "in the manifest's folder, and not read for they are no Parquet: 6 files "
+        "('deep/f.JSONL', 'e.csv', 'h.parquet.gz', ...)"
+    )

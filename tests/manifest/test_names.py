@@ -20,22 +20,24 @@ DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="b
 
 NEAR = {
     "num_steps": "steps num_step NumSteps numSteps num-steps num_inference_steps sampling_steps num_setps nsteps "
-    "n_steps",
+    "n_steps num_inference_step sampler_steps",
     "negative_prompt": "negativ_prompt negative_promt Negative_Prompt neg_prompt n_prompt negitve_prompt "
-    "negative_prompts negativeprompt negative",
+    "negative_prompts negativeprompt negative negative_text_prompt",
     "num_conditional_frames": "num_frames num_conditional_frame num_conditionl_frames num_condtional_frame n_frames "
-    "num_input_frames num_latent_conditional_frames",
+    "num_input_frames num_latent_conditional_frames condition_frames",
     "prompt": "Prompt prompts PROMPT promt promtp",
     "prompt_embedding": "prompt_embeddings prompt_embeding prompt_embeds t5_embedding",
-    "input_video": "video input_path video_path inputvideo input_vidoe Input_Video",
+    "input_video": "video input_path video_path inputvideo input_vidoe Input_Video video_file video_urls",
     "input_videos": "inputvideos input-videos",
     "input_frames": "input_frame input_images image_paths",
     "guidance": "guidance_scale cfg_scale guidence Guidance cfg",
     "n_views": "n_view nviews num_views num_cameras",
     "views": "view Views camera cameras camera_names veiws",
-    "seed": "Seed seeds sede sed random_seed",
-    "fps": "FPS Fps",
-    "num_samples": "num_sample n_samples samples num_smaples",
+    "seed": "Seed seeds sede sed random_seed rand_seed",
+    "fps": "FPS Fps frame_rate framerate target_fps",
+    "num_samples": "num_sample n_samples samples num_smaples samples_per_prompt",
+    "control_weight": "control_strength",
+    "num_chunks": "n_chunks num_chunk",
     "id": "ID Id",
 }
 NOT_NEAR = """weather time_of_day scene name video_id frame_idx prompt_id seed_source city source_fps input_video_id
