@@ -40,7 +40,7 @@ _NEEDED = {
 _COMMON = ("-hide_banner", "-nostdin", "-nostats", "-protocol_whitelist", "file,pipe")
 #: A thread takes memory, and one that decodes also that of the frames it is ahead. Else there is one a core.
 _FEW_THREADS = ("-filter_threads", "2", "-threads", "2")
-_NO_MEMORY = re.compile(r"allocate memory|pthread_create\(\) failed")
+_NO_MEMORY = re.compile(r"allocate memory|pthread_create\(\) failed|frame_thread_encoder_init failed")
 #: Of ffmpeg's errors the first ones are kept: the cause, and what followed from it.
 _ERRORS_KEPT = 20
 _PREFIXES = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(\w+)\] (?:\[[^\]]* @ 0x[0-9a-f]+\] )*")
