@@ -1,5 +1,7 @@
 """What the pages show is there: files, functions, tests, headings, commands, and the tree of folders with its floors.
 
+Their blocks of shell and Python are run by tests or say why not, and every error has its entry under troubleshooting.
+
 History may speak of what is gone: dated results, the changelog, and the decision that tells what the tree once was.
 """
 
@@ -11,12 +13,16 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
+from support.errors_of_code import TROUBLESHOOTING, all_texts, expression, messages, patterns
+from support.pages import Block, blocks
 from support.paths import ROOT
 
 from cosmos_ray.cli.main import app
+from cosmos_ray.errors import FailureClass
 
 PACKAGE = ROOT / "cosmos_ray"
 PAGES = sorted(
@@ -199,3 +205,40 @@ def test_every_page_can_be_reached_from_the_table_of_readers() -> None:
     second = {(page.parent / path).resolve() for page in first if page.suffix == ".md" for _, path, _ in _links(page)}
     pages = {page for page in PAGES if page.parent == ROOT / "docs"}
     assert pages - first - second - {start} == set()
+
+
+@pytest.mark.parametrize("place", sorted({place.partition(":")[0] for place in messages().values()}))
+def test_every_error_has_an_entry_under_troubleshooting(place: str) -> None:
+    """Of each file of the package: messages that people can meet, by their fixed words."""
+    known = [expression(pattern) for pattern in patterns()]
+    here = {text: where for text, where in messages().items() if where.partition(":")[0] == place}
+    missing = {where: text for text, where in here.items() if not any(one.search(text) for one in known)}
+    assert missing == {}, "docs/troubleshooting.md has no entry for these"
+
+
+def test_no_entry_under_troubleshooting_is_of_an_error_that_is_gone() -> None:
+    raised = messages()
+    others = [pattern for pattern in patterns() if not any(expression(pattern).search(text) for text in raised)]
+    assert [pattern for pattern in others if not expression(pattern).search(all_texts())] == []
+
+
+def test_entries_under_troubleshooting_say_enough_to_be_found_by() -> None:
+    assert len(messages()) > 350
+    assert [pattern for pattern in patterns() if len(re.sub(r"[^a-z]", "", pattern.lower())) < 5] == []
+
+
+def test_every_failure_class_is_told() -> None:
+    table = TROUBLESHOOTING.partition("## Failure classes")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE) == list(get_args(FailureClass))
+
+
+@pytest.mark.parametrize("block", list(blocks()), ids=lambda block: block.place)
+def test_every_block_of_shell_or_python_is_run_or_says_why_not(block: Block) -> None:
+    if match := re.fullmatch(r"not run: (.+)", block.mark):
+        assert len(match[1].split()) >= 2, f"{block.place}: {match[1]!r} is no reason"
+        return
+    match = re.fullmatch(r"run by (tests/\S+\.py)::(\w+)", block.mark)
+    assert match, f"{block.place}: the line above it says neither `run by tests/…` nor `not run: …`"
+    file, test = ROOT / match[1], match[2]
+    assert test in _defined(file)
+    assert f'shown_to(__file__, "{test}")' in file.read_text(), f"{block.place}: {match[1]} does not ask for it"
