@@ -242,3 +242,10 @@ def test_every_block_of_shell_or_python_is_run_or_says_why_not(block: Block) -> 
     file, test = ROOT / match[1], match[2]
     assert test in _defined(file)
     assert f'shown_to(__file__, "{test}")' in file.read_text(), f"{block.place}: {match[1]} does not ask for it"
+
+
+def test_the_sites_navigation_has_every_page_for_readers() -> None:
+    named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted({*named}) == sorted(named)
+    below = (ROOT / "docs").glob("*.md")
+    assert {_named(page) for page in (*below, *ROOT.glob("*.md"), *ROOT.glob("[bcd]*/README.md"))} <= {*named}

@@ -15,9 +15,6 @@ import cosmos_ray
 
 pytestmark = pytest.mark.slow
 
-#: What somebody may look for is in the navigation.
-IN_THE_NAVIGATION = ("docs/*.md", "*.md", "benchmarks/README.md", "cluster/README.md", "datasets/README.md")
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,14 +51,6 @@ def test_what_pages_load_is_part_of_it(site: Path) -> None:
         assert sum(".css" in one for one in loaded) >= 2
         assert sum(".js" in one for one in loaded) >= 1
         assert [one for one in loaded if not (page.parent / one.partition("?")[0]).is_file()] == []
-
-
-def test_its_navigation_has_every_page_for_readers() -> None:
-    text = (ROOT / "mkdocs.yml").read_text()
-    named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", text, re.MULTILINE)
-    there = {str(page.relative_to(ROOT)) for pattern in IN_THE_NAVIGATION for page in ROOT.glob(pattern)}
-    assert sorted({*named}) == sorted(named)
-    assert there <= {*named}
 
 
 def test_the_python_page_has_every_public_name_with_its_words(site: Path) -> None:
