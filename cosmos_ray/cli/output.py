@@ -178,6 +178,7 @@ def report(
     grid: Annotated[
         tuple[str, str] | None, typer.Option(metavar="A B", help="As a table: A's values down, B's across.")
     ] = None,
+    price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
 ) -> None:
     """Write OUTPUT/index.parquet, failures.parquet and report.html again."""
     from cosmos_ray.job.report import report as make_again
@@ -185,7 +186,7 @@ def report(
     from cosmos_ray.output.report.part import Part
     from cosmos_ray.store.storage import Storage
 
-    clips = make_again(output, say, manifest, Part(where, grid))
+    clips = make_again(output, say, manifest, Part(where, grid, price))
     storage = Storage(output)
     tell(storage.uri_of(REPORT))
     tell(f"{storage.uri_of(INDEX)}: {counted(clips, 'clip')}")

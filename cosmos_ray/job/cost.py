@@ -113,6 +113,14 @@ def estimates(
     return found
 
 
+def planned_gpu_seconds(
+    groups: Sequence[ClipGroup], bundle: Bundle, gang_size: int, approximations: Approximations
+) -> float | None:
+    """Of these clips in gangs of this size, as on H100s; None if times of the model are not known."""
+    found = [one for one in estimates(groups, bundle, "h100", approximations) if one.gang_size == gang_size]
+    return found[0].gpu_hours * 3600 if found else None
+
+
 def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) -> list[str]:
     """For people: a line a gang size. price: USD of a GPU for an hour."""
     if not found:

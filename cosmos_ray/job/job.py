@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,19 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
+from cosmos_ray.job.cost import planned_gpu_seconds
 from cosmos_ray.job.in_loop import run
+from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
 from cosmos_ray.job.say import display_for, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
+from cosmos_ray.ledger.history import JobTook
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
+from cosmos_ray.ledger.record import now
 from cosmos_ray.ledger.run import Run, check_same, read_run
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
@@ -226,15 +230,27 @@ def _make_clips(
         progress.work = pool.work
         lease.describe = lambda: pool.describe() | progress.facts()
         stop.on_stop = pool.say_in_flight
+        began = now()
+
+        def took() -> JobTook:
+            return JobTook(
+                lease.epoch, began, now(), gang_size, config.max_gangs, device, pool.work().gpu_seconds,
+                planned_gpu_seconds(plan.work, job.bundle, gang_size, config.sampling.approximations),
+            )  # fmt: skip
+
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
             work = pool.run(_in_thread(itertools.islice(stream, config.limit)))
-            with nullcontext() if display is None else display.shows(progress):
+            with live_report(job.storage, job.run, took, say), _shown(display, progress):
                 run(stop.unless_stopped(_with_heartbeat(work, progress, display)), stop.interrupt)
         finally:
             progress.say_warnings()
             compactor.close()
             stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
+
+
+def _shown(display: Display | None, progress: Progress) -> AbstractContextManager[object]:
+    return nullcontext() if display is None else display.shows(progress)
 
 
 async def _with_heartbeat(work: Coroutine[None, None, None], progress: Progress, display: Display | None) -> None:

@@ -11,6 +11,7 @@ _cosmos_ray/steps/ID.<request hash>.safetensors   STEPS              the clip in
 _cosmos_ray/ledger/<shard>/ID.<generation>.json   LEDGER             the commit record, created only if absent
 _cosmos_ray/ledger/<epoch>-<random>.parquet       LEDGER             records that were moved together
 _cosmos_ray/retries/<n>.json                      RETRIES            generations opened by `retry`, `--redo-changed`
+_cosmos_ray/jobs/<epoch>.json                     JOBS               what each job took, for the report
 _cosmos_ray/reproduced/                           REPRODUCED         while `reproduce` makes a clip again
 _cosmos_ray/probes/                               storage.PROBES     what a store is tried with before a job
 index.parquet, failures.parquet, report.html      INDEX, FAILURES,   derived from all of the above at any time
@@ -30,6 +31,7 @@ ATTEMPTS = "_cosmos_ray/attempts"
 STEPS = "_cosmos_ray/steps"
 LEDGER = "_cosmos_ray/ledger"
 RETRIES = "_cosmos_ray/retries"
+JOBS = "_cosmos_ray/jobs"
 REPRODUCED = "_cosmos_ray/reproduced"
 
 INDEX = "index.parquet"

@@ -38,6 +38,7 @@ from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, read_state
 from cosmos_ray.job.job import generate
 from cosmos_ray.ledger import compaction
+from cosmos_ray.ledger.history import read_jobs
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.pool import gpu_time
 from cosmos_ray.pool.health import JobFailedError
@@ -76,6 +77,9 @@ def test_every_row_ends_once_with_the_right_class(tmp_path: Path) -> None:
     assert (summary.ok, summary.failed, summary.left, summary.exit_code) == (3, 4, 0, 0)
     assert any(line.startswith("[7/7]") for line in said)
     check_files(tmp_path / "out")
+    (took,) = read_jobs(Storage(str(tmp_path / "out")))
+    assert (took.epoch, took.gang_size, took.device) == (1, 2, "cpu")
+    assert took.gpu_seconds > 0
     assert_no_actors_left()
 
 

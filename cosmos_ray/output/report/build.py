@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cosmos_ray.ledger.history import read_jobs
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import now
@@ -14,6 +15,7 @@ from cosmos_ray.output.report.files import names_in, remove_others, write_rows
 from cosmos_ray.output.report.listing import Listing, clips_of, failures_of, read_failures, read_index
 from cosmos_ray.output.report.page import ReportPage, Rows, render
 from cosmos_ray.output.report.part import WHOLE, Part
+from cosmos_ray.output.report.summary import facts, throughput
 from cosmos_ray.output.status import Status, summarise
 from cosmos_ray.store.storage import Storage
 
@@ -23,10 +25,16 @@ def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "",
 
     Raises UsageError for a part that cannot be told.
     """
-    clips = clips_of(storage, run, state, part.of_clips(read_index(storage, state)))
+    index = read_index(storage, state)
+    clips = clips_of(storage, run, state, part.of_clips(index))
     part.check_grid([clips])
     failed = failures_of(part.of_failures(read_failures(storage, state)))
     page = page_of(storage, run, summarise(storage.uri, run, state), mark, part)
+    page = replace(
+        page,
+        summary=facts(state, read_jobs(storage), index, part.price),
+        throughput=throughput(state),
+    )
     write_page(storage, page, [clips, failed])
 
 

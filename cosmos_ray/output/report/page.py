@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from cosmos_ray.foreign import shown_lines
+from cosmos_ray.output.report.summary import Throughput
 from cosmos_ray.output.report.values import as_json
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -44,6 +45,7 @@ class ReportPage:
     totals: rows, clips (what the rows ask for), ok, failed, left. failure_counts: by class.
     clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
     mark: of the state that the page is of. part: which clips are on it, "" for all. grid: two columns, see `Part`.
+    summary: what it has taken, (what, how much).
     """
 
     title: str
@@ -60,6 +62,8 @@ class ReportPage:
     mark: str = ""
     part: str = ""
     grid: tuple[str, str] | None = None
+    summary: Sequence[tuple[str, str]] = ()
+    throughput: Throughput | None = None
 
 
 def mark_in(head: bytes) -> str | None:

@@ -15,10 +15,11 @@ from cosmos_ray.output.where import filtered
 @dataclass(frozen=True)
 class Part:
     """where: a condition on the columns of the index, as DuckDB reads it; None for all clips. grid: two columns of the
-    page, of which one's values go down and the other's across."""
+    page, of which one's values go down and the other's across. price: USD of a GPU for an hour, for the cost of all."""
 
     where: str | None = None
     grid: tuple[str, str] | None = None
+    price: float | None = None
 
     def of_clips(self, index: pa.Table) -> pa.Table:
         """Raises UsageError for a condition that cannot be read, or that names a column which is not there."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from cosmos_ray.output.report.page import ReportPage, Rows, render
+from cosmos_ray.output.report.summary import Throughput
 from cosmos_ray.output.report.values import as_json
 
 PAGE = ReportPage(
@@ -75,6 +76,16 @@ def test_the_scripts_are_told_where_the_rows_lie() -> None:
     }
 
 
+def test_what_it_took_is_told_and_drawn() -> None:
+    drawn = Throughput((3, 0, 4), "2030-01-01", "2030-01-02", 60.0)
+    found = Reader(render(replace(PAGE, summary=[("cost", "20.00 USD")], throughput=drawn)))
+    assert {"cost", "20.00 USD"} <= set(found.text)
+    (chart,) = (a for tag, a in found.elements if tag == "svg" and a.get("class") == "chart")
+    assert chart["aria-label"] == f"Clips made over time: {drawn.in_words()}"
+    bars = [(a["x"], a["height"]) for tag, a in found.elements if tag == "rect" and a.get("width") == "0.9"]
+    assert bars == [("0", "3"), ("1", "0"), ("2", "4")]
+
+
 def test_a_page_of_a_part_says_so_and_how_to_see_all() -> None:
     said = " ".join(Reader(render(replace(PAGE, part="only clips for which seed < 3", grid=("seed", "steps")))).text)
     assert "only clips for which seed < 3" in said
@@ -95,6 +106,7 @@ def page_of(text: str) -> ReportPage:
         retry=text,
         part=text,
         grid=(text, text),
+        summary=[(text, text)],
         folder=text,
         lists=[Rows(text, [(text, text)], [text], 1, 1)],
     )

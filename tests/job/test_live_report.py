@@ -1,0 +1,85 @@
+"""The report while a job runs: written again, by nobody after the job's end, and no reason for a job to fail."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_for
+
+from cosmos_ray.job import live_report as module
+from cosmos_ray.job.live_report import live_report
+from cosmos_ray.ledger.history import JobTook, read_jobs
+from cosmos_ray.ledger.run import Run
+from cosmos_ray.store.storage import Storage
+
+RUN = Run("m.parquet", "h", 1, 1, "fake", "f", "reference", {})
+
+
+def took(gpu_seconds: float = 1.0) -> JobTook:
+    return JobTook(3, "2030", "2030", 1, 1, "cpu", gpu_seconds, None)
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    return Storage(str(tmp_path / "out"))
+
+
+def test_it_is_written_again_and_again_until_the_job_ends(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+    monkeypatch.setattr(module, "make", lambda *_: made.append(read_jobs(storage)[0].gpu_seconds))
+    seconds = iter(range(1000))
+    with live_report(storage, RUN, lambda: took(next(seconds)), pytest.fail):
+        wait_for(lambda: len(made) >= 3, "three reports")
+    assert made[:3] == [0, 1, 2]
+    assert [one.name for one in threading.enumerate() if one.name == "report"] == []
+    assert read_jobs(storage)[0].gpu_seconds == len(made)
+
+
+def test_a_writing_that_is_under_way_is_waited_for(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would remove the files that the last report has its rows in."""
+    begun, go_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def slow(*_: object) -> None:
+        begun.set()
+        go_on.wait(300)
+        order.append("written")
+
+    monkeypatch.setattr(module, "make", slow)
+    with live_report(storage, RUN, took, pytest.fail):
+        assert begun.wait(300)
+        threading.Timer(0.2, go_on.set).start()
+    order.append("ended")
+    assert order == ["written", "ended"]
+
+
+def test_a_job_goes_on_without_a_report_and_says_so_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def fails(*_: object) -> None:
+        tries.append(1)
+        raise OSError("503 SlowDown")
+
+    monkeypatch.setattr(module, "make", fails)
+    said: list[str] = []
+    with live_report(storage, RUN, took, said.append):
+        wait_for(lambda: len(tries) >= 3, "three tries")
+    assert said == ["the report could not be written meanwhile: OSError: 503 SlowDown"]
+
+
+def test_a_job_that_fails_is_not_held_by_a_writing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(module, "make", lambda *_: begun.set() or go_on.wait(300))
+
+    def job() -> None:
+        with live_report(storage, RUN, took, pytest.fail):
+            assert begun.wait(300)
+            raise RuntimeError("lost")
+
+    with pytest.raises(RuntimeError, match="lost"):
+        job()
+    assert not go_on.is_set()
+    assert read_jobs(storage) == [took()], "what it took is told of it too"
+    go_on.set()
