@@ -11,6 +11,7 @@ import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, ROWS, clips, run_of, settle
 
+from cosmos_ray.clip.checks import Scores
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import Run
@@ -61,7 +62,9 @@ def test_the_page_is_gathered_from_the_output_alone(
 ) -> None:
     known = clips(manifest)
     run = run_of(manifest, approximations={"attention": "fp8"})
-    settle(output, known["e"], warnings=("dark", "blurred"), seconds={"denoise": 90.25}, gang="gang-0001")
+    scores = {"rear": Scores(0.0, 0.25, 0.0, 1.5, 9.0), "front_wide": Scores(0.5, 0.0, 0.0, 0.5, 7.0, agreement=0.75)}
+    looks = {"scores": scores, "marks": ("front_wide: black",)}
+    settle(output, known["e"], warnings=("dark", "blurred"), **looks, seconds={"denoise": 90.25}, gang="gang-0001")
     settle(output, known["b.s001"])
     settle(output, known["a"])
     settle(output, known["c"], "input", error="no prompt")
@@ -81,6 +84,9 @@ def test_the_page_is_gathered_from_the_output_alone(
         ".folder": "clips/e/1", ".views": "front_wide rear", "id": "e", "caption": "snow", "mode": "Text2World",
         "seed": 5, "guidance": 7.0, "steps": 35, "row_id": "e", "num_samples": None, "place": "at e", "fps": 10,
         "denoise_s": 90.2, "attempts": 1, "gang": "gang-0001", "warnings": "dark\nblurred",
+        "marks": "front_wide: black",
+        "score black": 0.5, "score frozen": 0.25, "score saturated": 0.0, "score flicker": 1.5, "score sharpness": 7.0,
+        "score agreement": 0.75,
     }  # fmt: skip
     failed = rows_of(output, page, "failures")
     assert [(one["id"], one["class"], one["error"], one["attempts"], one["place"]) for one in failed] == [

@@ -30,13 +30,21 @@ _INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
     *("id", "row_id", "prompt", "seed", "guidance", "num_steps", "fps", "seconds", "attempt", "generation", "warnings"),
-    *("videos", "sha256", "sidecar", "num_conditional_frames", *(f"video_{view}" for view in ALL_VIEWS)),
+    *(
+        "scores",
+        "marks",
+        "videos",
+        "sha256",
+        "sidecar",
+        "num_conditional_frames",
+        *(f"video_{view}" for view in ALL_VIEWS),
+    ),
 )
 _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 #: Names that the page has columns by itself.
 _PAGES = (
     *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
-    *("warnings", "class", "error"),
+    *("warnings", "class", "error", "marks"),
 )
 
 
@@ -106,6 +114,8 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "gang": values_of(records["gang"]),
         "finished": values_of(records["finished"]),
         "warnings": _joined(records["warnings"]),
+        "marks": _joined(records["marks"]),
+        **_scores(shown),
     }
     return _listing("clips", columns, index.num_rows)
 
@@ -192,6 +202,18 @@ def _modes(table: pa.Table) -> list[Value]:
     frames = _column(table, "num_conditional_frames")
     numbers = [int(has) if one is None else one for one, has in zip(frames, has_input.tolist(), strict=True)]
     return [_MODES.get(one, str(one)) if isinstance(one, int) else str(one) for one in numbers]
+
+
+def _scores(table: pa.Table) -> dict[str, list[Value]]:
+    """A column a measure, of the view that is worst in it."""
+    if "scores" not in table.column_names:
+        return {}
+    scores = table["scores"].combine_chunks()
+    measures = [field.name for field in scores.type if pa.types.is_floating(field.type)]
+    return {
+        f"score {name}": [None if one is None else round(one, 4) for one in pc.struct_field(scores, name).to_pylist()]
+        for name in measures
+    }
 
 
 def _joined(lists: pa.ChunkedArray) -> list[Value]:

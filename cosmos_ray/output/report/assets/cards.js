@@ -1,6 +1,6 @@
 // A clip, or a failure, as a card.
 
-const PLAIN = new Set(["id", "caption", "warnings", "mode", "seed", "error", "class"]);
+const PLAIN = new Set(["id", "caption", "warnings", "marks", "mode", "seed", "error", "class"]);
 
 function card(list, row) {
   const id = list.value(row, "id");
@@ -30,10 +30,11 @@ function words(list, row) {
     const text = marks.map((name) => (name === "seed" ? `seed ${list.value(row, name)}` : list.value(row, name)));
     found.push(element("p", { className: "soft", textContent: text.join(" · ") }));
   }
-  const warnings = list.value(row, "warnings");
-  if (warnings) {
-    const lines = warnings.split("\n").map((line) => element("li", { textContent: line }));
-    found.push(element("ul", { className: "warnings", "aria-label": "Warnings" }, ...lines));
+  for (const [column, name] of [["marks", "Marks of checks"], ["warnings", "Warnings"]]) {
+    const lines = (list.value(row, column) ?? "").split("\n").filter(Boolean);
+    if (lines.length === 0) continue;
+    const items = lines.map((line) => element("li", { textContent: line }));
+    found.push(element("ul", { className: column, "aria-label": name }, ...items));
   }
   return found;
 }
