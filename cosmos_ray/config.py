@@ -151,8 +151,12 @@ class GenerateConfig(_Settings):
     """Name of a model, or URI of a bundle's folder."""
     dit: str | None = None
     """Checkpoint of one's own (.pt, .safetensors; path or URI) in place of the model's network; also as model.dit."""
+    picture_dit: str | None = None
+    """As `dit`, in place of the network that makes the picture which a clip begins with (Text2World)."""
     ema: bool = False
-    """Of that checkpoint, the running average (net_ema.) in place of the weights (net.); also as model.ema."""
+    """Of these checkpoints, the running average (net_ema.) in place of the weights (net.); also as model.ema."""
+    resolution: str | None = None
+    """WIDTHxHEIGHT of what is made, in pixels, multiples of 16; null: the model's own, for which its weights are."""
     gang_size: int | None = Field(None, ge=1)
     """GPUs (or CPU ranks) that share one clip, on one node; null: the largest that fits every node with GPUs."""
     gangs: str = "1"

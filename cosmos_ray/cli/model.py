@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,11 +39,10 @@ def list_models(
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:
-    from cosmos_ray.models.bundle.bundle import FileKind, RandomWeights
     from cosmos_ray.models.bundle.files import cached_path
+    from cosmos_ray.models.bundle.references import FileRef
 
-    kinds = get_args(FileKind) if bundle.files else ()
-    stored = [kind for kind in kinds if not isinstance(bundle.file(kind), RandomWeights)]
+    stored = [kind for kind in bundle.kinds if isinstance(bundle.file(kind), FileRef)]
     here = sum(cached_path(bundle, kind) is not None for kind in stored)
     if not stored:
         files = "needs no files: it makes test patterns" if bundle.generator == "fake" else "needs no files"
@@ -106,16 +105,33 @@ def fetch(
 @app.command()
 def derive(
     source: Annotated[str, typer.Option("--from", metavar="NAME|URI", help=f"The model beside it: {MODELS}.")],
-    dit: Annotated[str, typer.Option(metavar="FILE|URI", help="Your checkpoint: .pt, .pth or .safetensors.")],
     to: Annotated[str, typer.Option(metavar="DIR", help="Folder (or URI) of the new bundle, for --model.")],
     ema: Annotated[
         bool, typer.Option("--ema", help="Take the running average (net_ema.), not the weights (net.).")
     ] = False,
+    dit: Annotated[
+        str | None, typer.Option(metavar="FILE|URI", help="Your checkpoint: .pt, .pth or .safetensors.")
+    ] = None,
+    lora: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URI", help="Your adapters (LoRA), merged into their own network, or --dit."),
+    ] = None,
+    rank: Annotated[int, typer.Option(metavar="R", help="Of --lora, as in training.")] = 16,
+    alpha: Annotated[float, typer.Option(metavar="A", help="Of --lora, as in training.")] = 16,
 ) -> None:
     """Make a bundle of your own checkpoint beside the other parts of a known model."""
+    from cosmos_ray.errors import UsageError
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.derive import derive as write_bundle
     from cosmos_ray.models.bundle.derive import with_dit
 
-    bundle = write_bundle(with_dit(load_bundle(source), dit, ema), to)
-    tell(f"{bundle.name}: --model {bundle.root}")
+    known = load_bundle(source)
+    if lora is None:
+        if dit is None:
+            raise UsageError("found neither --dit nor --lora, expected a checkpoint of yours")
+        made = write_bundle(with_dit(known, dit, ema), to)
+    else:
+        from cosmos_ray.models.bundle.lora import derive_merged
+
+        made = derive_merged(known, lora, rank, alpha, to, dit, ema)
+    tell(f"{made.name}: --model {made.root}")

@@ -36,6 +36,7 @@ class Family:
     exponent: of these levels: the larger, the more of them are low.
     guidance: how the evaluations under the caption and under the negative prompt are weighed.
     state: names of the tensors that a run between two steps consists of, beside its step.
+    makes_picture: a clip begins with a picture that another network makes of its caption.
     takes: which frames of an input a clip starts from, at the row's rate. fit: what is done to pictures of another
     shape, where a job does not say. fps: of the files written, where a row does not say.
     truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
@@ -67,11 +68,12 @@ class Family:
     has_control: bool = False
     chunk_seed: Literal["same", "next"] | None = None
     repeats_given: bool = False
+    makes_picture: bool = False
 
     @property
-    def takes_frames(self) -> bool:
-        """Whether a clip may start from frames of an input."""
-        return any(self.latent_frames)
+    def has_condition_mask(self) -> bool:
+        """Whether a clip starts from frames, of an input or of a picture that is made first."""
+        return any(self.latent_frames) or self.makes_picture
 
     @property
     def max_steps(self) -> int | None:
@@ -99,7 +101,7 @@ class Family:
 
     def overlap(self, num_conditional_frames: int) -> int:
         """How many frames each later chunk has in common with the one before."""
-        return num_conditional_frames if self.repeats_given else 1
+        return num_conditional_frames if self.repeats_given and num_conditional_frames else 1
 
     def frames(self, chunk_frames: int, num_chunks: int, overlap: int = 1) -> int:
         """Of a view of so many chunks."""
@@ -140,6 +142,8 @@ TEXT2IMAGE = replace(
 )
 TEXT2IMAGE_DISTILLED = replace(TEXT2IMAGE, name="predict2-text2image-distilled", solver="distilled", state=("sample",))
 
+TEXT2WORLD = replace(VIDEO2WORLD, name="predict2-text2world", latent_frames={0: 0}, makes_picture=True)
+
 PREDICT25 = Family(
     "predict2.5-multiview",
     text_encoder="reason1",
@@ -168,6 +172,7 @@ FAMILIES: dict[str, Family] = {
         VIDEO2WORLD,
         TEXT2IMAGE,
         TEXT2IMAGE_DISTILLED,
+        TEXT2WORLD,
         PREDICT25,
         PREDICT25_2025_10,
         TRANSFER25,

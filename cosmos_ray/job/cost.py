@@ -159,7 +159,18 @@ def clip_seconds(
     asked = _arithmetic(group.n_views * bundle.tokens_per_view, network.model_channels, network.num_blocks)
     scale = asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
     scale *= 1 + bundle.network.num_control_blocks / bundle.network.num_blocks
-    return exact_calls(group, approximations, bundle.recipe) * scale * call_seconds(gpu, gang_size) + tokenizer_s
+    calls = exact_calls(group, approximations, bundle.recipe) * scale
+    if bundle.picture is not None:
+        calls += _picture_calls(group, bundle.picture_bundle())
+    return calls * call_seconds(gpu, gang_size) + tokenizer_s
+
+
+def _picture_calls(group: ClipGroup, bundle: Bundle) -> float:
+    """Of the model of the picture that a clip begins with, in calls of the network that was timed."""
+    network, passes = bundle.network, bundle.recipe.passes(bundle.sampling.num_steps)
+    texts = 2 if bundle.recipe.is_guided("yes" if group.guided else "") else 1
+    asked = _arithmetic(bundle.tokens_per_view, network.model_channels, network.num_blocks)
+    return passes * texts * asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
 
 
 def exact_calls(group: ClipGroup, approximations: Approximations, family: Family = PREDICT2) -> float:

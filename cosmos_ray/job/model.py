@@ -14,8 +14,11 @@ def bundle_of(config: GenerateConfig) -> Bundle:
     bundle = load_bundle(config.model)
     if config.dit is not None:
         bundle = with_dit(bundle, config.dit, config.ema)
-    elif config.ema:
+    if config.picture_dit is not None:
+        bundle = with_dit(bundle, config.picture_dit, config.ema, of_picture=True)
+    if config.ema and config.dit is None and config.picture_dit is None:
         raise UsageError("ema: found true without dit, expected a checkpoint (`--set model.dit=FILE`)")
+    bundle = bundle.with_size(config.resolution)
     bundle = bundle.with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)

@@ -18,15 +18,17 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.clip.request import TEXT_TOKENS, VIEWS, ClipRequest, ClipText
+from cosmos_ray.clip.request import LATENT_FRAMES, PICTURE, TEXT_TOKENS, VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError, column_error
-from cosmos_ray.models import sampler
+from cosmos_ray.models import picture_first, sampler
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
 from cosmos_ray.models.chunks import DONE, Chunks
 from cosmos_ray.models.network.dit import NUMERICS_DTYPE, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.network.fp8 import check_fp8
+from cosmos_ray.models.network.neighbourhood import natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.parts import load_network, load_text_encoder, load_vae
+from cosmos_ray.models.picture_first import WithPicture
 from cosmos_ray.models.sampler import Grid, SamplerState
 from cosmos_ray.models.text import reason1, text
 from cosmos_ray.models.text.layout import caption_texts, negative_texts
@@ -35,13 +37,16 @@ from cosmos_ray.models.timing import timed
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8, truncated_to_uint8
 from cosmos_ray.words import counted
 
+#: Of a clip, this rank's share.
+Latents = Tensor | WithPicture
 #: Views decoded in one call on a CPU, where small models gain from it; a GPU is full with one.
 _CPU_DECODE_VIEWS = 7
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A bundle's model on one device, as one rank of a gang holds it. text_encoder: on rank 0 only."""
+    """A bundle's model on one device, as one rank of a gang holds it. text_encoder: on rank 0 only. picture: the model
+    of the picture that clips begin with, where they do; it shares all but the network."""
 
     bundle: Bundle
     parallel: ContextParallel
@@ -49,6 +54,7 @@ class Generator:
     vae: WanVAE
     text_encoder: text.TextEncoder | reason1.Reason1Encoder | None
     approximations: Approximations = EXACT
+    picture: Generator | None = None
 
     @classmethod
     def load(
@@ -69,6 +75,8 @@ class Generator:
         check_world_size(bundle, parallel.world_size)
         dtype = NUMERICS_DTYPE[bundle.numerics]
         approximations.check_blocks(bundle.network.num_blocks)
+        if bundle.network.natten is not None:
+            natten()  # found before anything is loaded
         if approximations.attention == "fp8":
             check_fp8(torch.device(device), dtype, bundle.network.model_channels // bundle.network.num_heads)
         if bundle.numerics == "float32":
@@ -85,7 +93,13 @@ class Generator:
         if parallel.rank == 0:
             with timed(seconds, "text encoder"):
                 text_encoder = load_text_encoder(bundle, of_text).to(text_device)
-        return cls(bundle, parallel, network, vae, text_encoder, approximations)
+        picture = None
+        if bundle.picture is not None:
+            first = bundle.picture_bundle()
+            with timed(seconds, "picture's network"):
+                of_picture = load_network(first)[0].to(device, dtype)
+            picture = Generator(first, picture_first.parallel_for(first, parallel), of_picture, vae, None)
+        return cls(bundle, parallel, network, vae, text_encoder, approximations, picture)
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
         """The clip's frames, uint8 [T, H, W, 3] a view, for the views this rank owns.
@@ -134,9 +148,9 @@ class Generator:
         on_step: Callable[[int, int], None] | None = None,
         resume: SamplerState | None = None,
         on_state: Callable[[SamplerState], None] | None = None,
-    ) -> Tensor:
+    ) -> Latents:
         """This rank's share [V, l, 64] float32 of the clip's latents, on its device; of several chunks, side by side in
-        the last axis. Collective.
+        the last axis; with those of the picture that it began with, where it did. Collective.
 
         on_step(done, total) follows each pass of the family; on_state gets the run's state at its
         start and after each pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every
@@ -148,6 +162,25 @@ class Generator:
         if request.text is None or not self._is_embedded(request):
             # All ranks raise alike: rank 0 going on alone would hang in its first exchange.
             raise UsageError(f"clip `{request.id}` has no text embeddings: in a gang, rank 0 must embed it first")
+        if self.picture is None:
+            return self._denoise_chunks(request, on_step, resume, on_state)
+        video_resume, picture_VlP = picture_first.split_state(resume)
+        if picture_VlP is None:
+            asked = picture_first.picture_request(request, self.picture.bundle)
+            picture_VlP = self.picture._denoise_chunks(asked)
+        made = self.picture.decode(self.picture.collect(picture_VlP, (PICTURE,))).get(PICTURE)
+        size = self.bundle.height, self.bundle.width
+        request = picture_first.video_request(request, None if made is None else made[0], size)
+        keep = picture_first.with_picture(on_state, picture_VlP)
+        return WithPicture(picture_VlP, self._denoise_chunks(request, on_step, video_resume, keep))
+
+    def _denoise_chunks(
+        self,
+        request: ClipRequest,
+        on_step: Callable[[int, int], None] | None = None,
+        resume: SamplerState | None = None,
+        on_state: Callable[[SamplerState], None] | None = None,
+    ) -> Tensor:
         chunks = Chunks(self.bundle.recipe.passes(request.num_steps), request.num_chunks, on_step, on_state, resume)
         while (number := len(chunks.done_VlP)) < request.num_chunks:
             if number:
@@ -165,7 +198,7 @@ class Generator:
             grid=self._grid(request.n_views),
             view_ids=request.view_ids,
             condition_VlP=self._encode_conditioning(request),
-            num_condition_latents=family.latent_frames[request.num_conditional_frames],
+            num_condition_latents=LATENT_FRAMES[request.num_conditional_frames],
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
@@ -188,14 +221,15 @@ class Generator:
         overlap = self.bundle.recipe.overlap(request.num_conditional_frames)
         shape = (request.n_views, overlap, self.bundle.height, self.bundle.width, 3)
         frames = np.zeros(shape, np.uint8)
-        for view, video_THWC in self.decode(self.collect(before_VlP, request.views)).items():
+        owned = self._decode(self._collect(before_VlP, request.views), overlap)
+        for view, video_THWC in owned.items():
             frames[request.views.index(view)] = video_THWC[-overlap:]
         noise = None if self.bundle.recipe.chunk_seed == "next" else request.noise
         return replace(request, frames=frames, num_conditional_frames=overlap, noise=noise)
 
     def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
         """What `on_state` got, whole: step, and the state's tensors [V, L, P] float32; {} beside rank 0. Collective."""
-        whole = {name: gather_all(part, self.parallel) for name, part in sorted(state.tensors.items())}
+        whole = {name: gather_all(part, self._parallel_of(name)) for name, part in sorted(state.tensors.items())}
         if self.parallel.rank != 0:
             return {}
         return {"step": np.array(state.step), **{name: part.cpu().numpy() for name, part in whole.items()}}
@@ -204,18 +238,28 @@ class Generator:
         """This rank's share of a state that a gang of any size has packed."""
 
         def share(name: str) -> Tensor:
-            return shard(torch.from_numpy(np.array(packed[name])), self.parallel).to(self.network.device)
+            return shard(torch.from_numpy(np.array(packed[name])), self._parallel_of(name)).to(self.network.device)
 
-        return SamplerState(
-            int(packed["step"]), {name: share(name) for name in (*self.bundle.recipe.state, DONE) if name in packed}
-        )
+        names = (*self.bundle.recipe.state, DONE, picture_first.STATE)
+        return SamplerState(int(packed["step"]), {name: share(name) for name in names if name in packed})
 
-    def collect(self, latents: Tensor, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
+    def _parallel_of(self, name: str) -> ContextParallel:
+        """Over which ranks this tensor of a state is spread."""
+        return self.picture.parallel if self.picture and name == picture_first.STATE else self.parallel
+
+    def collect(self, latents: Latents, views: Sequence[str] = VIEWS) -> dict[str, Tensor]:
         """Whole latents [C, t, H/8, W/8] of the views this rank owns (view v on rank v % ranks); of several chunks,
         [chunks, C, t, H/8, W/8]. Collective.
 
-        views: the request's, where they are not the first ones of the rig.
+        views: the request's, where they are not the first ones of the rig. The picture is the first rank's.
         """
+        if isinstance(latents, Tensor):
+            return self._collect(latents, views)
+        assert self.picture is not None
+        pictures = self.picture._collect(latents.picture_VlP, (PICTURE,))
+        return {**self._collect(latents.video_VlP, views), **(pictures if self.parallel.rank == 0 else {})}
+
+    def _collect(self, latents: Tensor, views: Sequence[str]) -> dict[str, Tensor]:
         grid = self._grid(latents.shape[0])
         values = self.bundle.vae.z_dim * self.bundle.network.patch_spatial**2
         owners = [gather_views_to_owners(part, self.parallel) for part in latents.split(values, dim=-1)]
@@ -223,13 +267,19 @@ class Generator:
         owned = chunks[0] if len(chunks) == 1 else {v: torch.stack([one[v] for one in chunks]) for v in chunks[0]}
         return {views[view]: latents_CTHW for view, latents_CTHW in owned.items()}
 
-    def decode(self, latents: Tensor | Mapping[str, Tensor], overlap: int = 1) -> dict[str, np.ndarray]:
+    def decode(self, latents: Latents | Mapping[str, Tensor], overlap: int = 1) -> dict[str, np.ndarray]:
         """Frames uint8 [T, H, W, 3] of the views this rank owns.
 
         latents: this rank's share (collective; of the rig's first views), or what `collect` returned (local: needs no
         other rank, so it can run while the gang denoises the next clip). overlap: frames that chunks share.
         """
-        collected = self.collect(latents) if isinstance(latents, Tensor) else latents
+        collected = latents if isinstance(latents, Mapping) else self.collect(latents, self.bundle.recipe.views)
+        pictures = {name: one for name, one in collected.items() if self.picture and name == PICTURE}
+        videos = {name: one for name, one in collected.items() if name not in pictures}
+        return {**self._decode(videos, overlap), **self._decode(pictures, overlap)}
+
+    def _decode(self, collected: Mapping[str, Tensor], overlap: int) -> dict[str, np.ndarray]:
+        """Of views of one size."""
         parts = [(name, one) for name, found in collected.items() for one in found.view(-1, *found.shape[-4:])]
         at_once = _CPU_DECODE_VIEWS if self.vae.device.type == "cpu" else 1
         to_bytes = truncated_to_uint8 if self.bundle.recipe.truncates else signed_to_uint8
@@ -306,7 +356,7 @@ class Generator:
         """This rank's share [V, l, P] of the conditioning latents, zero after the conditional frames. Collective."""
         if request.frames is None or request.num_conditional_frames == 0:
             return None
-        return self._encode(request.frames, self.bundle.recipe.latent_frames[request.num_conditional_frames])
+        return self._encode(request.frames, LATENT_FRAMES[request.num_conditional_frames])
 
     def _encode_controls(self, request: ClipRequest, number: int) -> Tensor | None:
         """This rank's share [V, l, P] of the latents of a chunk's control frames. Collective."""

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import Bundle, RandomWeights
+from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.bundle.convert import load_dit_state, load_vae_state
 from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.files import local_path, source_key
+from cosmos_ray.models.bundle.references import RandomWeights
 from cosmos_ray.models.bundle.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.bundle.weights import random_state_dict
 from cosmos_ray.models.network.dit import NUMERICS_DTYPE, DiTConfig, MultiviewDiT

@@ -178,7 +178,12 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _write_folders(target: Storage, clip: Clip) -> None:
-    """Names are CLIP_CHUNK there; a clip is one chunk."""
+    """Names are CLIP_CHUNK there; a clip is one chunk. UsageError for a clip of other views than a rig's cameras."""
+    if others := [view for view in clip.videos if view not in CAMERAS]:
+        raise UsageError(
+            f"--format rds-hq: clip {clip.facts['id']} has the view {others[0]}, expected cameras of a rig; "
+            "webdataset takes clips of one view"
+        )
     name = f"{clip.facts['id']}_0"
     for view, video in clip.videos.items():
         target.write(f"videos/{CAMERAS[view]}/{name}.mp4", video)

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,13 +28,16 @@ from cosmos_ray.clip.request import ALL_VIEWS, LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import shown
+from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.layout import CLIPS
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES
-from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
-from cosmos_ray.models.bundle.derive import with_dit
+from cosmos_ray.manifest.cameras import check_views
+from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.models.bundle.single import LARGE_MULTIVIEW, VIDEO_SIZES
+from cosmos_ray.published.adapters import add_lora, merged_dit
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
     add_without_effect,
@@ -42,6 +46,7 @@ from cosmos_ray.published.options import (
     read_json_list,
     say_times,
     say_without_effect,
+    text_encoder_of,
     text_path,
     version_of,
     write_file,
@@ -93,8 +98,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--model_size", choices=["2B"], default="2B", help="size of the published multiview model")
-    add("--resolution", choices=["720"], default="720", help="720: the model's native size")
+    add("--model_size", choices=["2B", "14B"], default="2B", help="14B: with --dit_path, since none was published")
+    add(
+        "--resolution",
+        type=size_of,
+        default="720",
+        metavar="480|720|WxH",
+        help="720: the model's native size; no weights were published for others",
+    )
     add("--fps", type=int, choices=[FPS], default=FPS, help="frame rate of the files; the model's own time scale stays")
     add(
         "--dit_path",
@@ -110,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--input_path", default="assets/multiview/input1.mp4", help="an mp4, the views one after the other in time")
     add("--negative_prompt", default=None, help='the model\'s own if not given; "" for none')
-    add("--aspect_ratio", choices=["16:9"], default="16:9", help="of each view")
+    add("--aspect_ratio", choices=list(VIDEO_SIZES["720"]), default="16:9", help="of each view; 16:9 was published")
     add(
         "--num_conditional_frames",
         type=int,
@@ -129,10 +140,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_path", default="output/generated_video.mp4", help="mp4 with the views stacked from top to bottom")
     add("--num_gpus", type=between(int, 1, 64), default=1, help="GPUs that share a clip (no torchrun: Ray starts them)")
     add("--n_views", type=between(int, 1, len(VIEWS)), default=1, help="views in the input and to generate; usually 7")
+    add("--offload_text_encoder", action="store_true", help="the text encoder is on the CPU, and stays there")
+    add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
     add_without_effect(parser, NO_EFFECT)
     add("--benchmark", action="store_true", help=f"make the clip {BENCHMARK_RUNS} times and time all but the first")
     ours = parser.add_argument_group("not in the guide")
-    ours.add_argument("--model", default="cosmos-predict2-2b-multiview", help="name of a model, or a bundle's folder")
+    ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of --model_size's")
+    ours.add_argument("--views", default=None, help="NAME,...: which cameras, instead of the first --n_views")
+    add_lora(ours)
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
     ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
     return parser
@@ -146,9 +161,18 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     from cosmos_ray.job.job import generate
 
     _check_flags(flags, say)
-    bundle = load_bundle(flags.model)
-    if flags.dit_path:
-        bundle = with_dit(bundle, flags.dit_path, flags.load_ema)
+    said = {
+        "model": model_of(flags),
+        "dit": merged_dit(flags, model_of(flags)),
+        "ema": flags.load_ema and not flags.use_lora,
+        "resolution": asked_size(flags, say),
+        "text_encoder": text_encoder_of(flags),
+        "gang_size": flags.num_gpus,
+        "max_failed": "0",
+        "device": flags.device,
+        "inputs": InputsConfig(rate="as_is"),
+    }
+    bundle = bundle_of(GenerateConfig(manifest="none", output="none", **said))
     if flags.n_views > bundle.n_views:
         raise UsageError(f"--n_views: found {flags.n_views}, expected at most the {bundle.n_views} of {bundle.name}")
     items = read_items(flags, say)
@@ -158,20 +182,9 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     check_lasts(storage.uri, "the output")
     storage.write("items.json", json.dumps(rows, indent=2).encode())
     manifest = storage.uri_of("manifest.parquet")
-    rig = rig_of(n_views=flags.n_views)
+    rig = rig_of(views=flags.views) if flags.views else rig_of(n_views=flags.n_views)
     from_batch_json(storage.uri_of("items.json"), manifest, rig=rig, base=os.getcwd())
-    config = GenerateConfig(
-        manifest=manifest,
-        output=work,
-        model=flags.model,
-        dit=flags.dit_path or None,
-        ema=flags.load_ema,
-        gang_size=flags.num_gpus,
-        max_failed="0",
-        device=flags.device,
-        inputs=InputsConfig(rate="as_is"),
-    )
-    code = generate(config, say).exit_code
+    code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
     records = {record.id: record for record in Ledger(storage).records()}
     for number, item in enumerate(items):
         record = records[_id(number)]
@@ -184,6 +197,38 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
     if flags.benchmark:
         say_times([records[row["id"]] for row in rows if row["id"] != _id(0)], say)
     return code
+
+
+def size_of(text: str) -> str:
+    """480 or 720, or WIDTHxHEIGHT in pixels, as argparse takes it."""
+    if text not in VIDEO_SIZES and not re.fullmatch(r"\d+x\d+", text):
+        raise argparse.ArgumentTypeError(f"found {text}, expected {', '.join(VIDEO_SIZES)} or WIDTHxHEIGHT")
+    return text
+
+
+def asked_size(flags: argparse.Namespace, say: Callable[[str], None]) -> str | None:
+    """WIDTHxHEIGHT, where the flags ask for another size than the model's own."""
+    if (flags.resolution, flags.aspect_ratio) == ("720", "16:9"):
+        return None
+    size = flags.resolution
+    if size in VIDEO_SIZES:
+        size = "x".join(map(str, VIDEO_SIZES[size][flags.aspect_ratio]))
+    elif flags.aspect_ratio != "16:9":
+        raise UsageError(
+            f"--aspect_ratio {flags.aspect_ratio}: found beside --resolution {size}, which says it already"
+        )
+    say(f"each view is {size}: no weights were published for that size, those of 1280x704 make it")
+    return str(size)
+
+
+def model_of(flags: argparse.Namespace) -> str:
+    if flags.model:
+        return str(flags.model)
+    if flags.model_size == "2B":
+        return "cosmos-predict2-2b-multiview"
+    if not flags.dit_path:
+        raise UsageError("--model_size 14B: no multiview network of that size was published; --dit_path names yours")
+    return LARGE_MULTIVIEW
 
 
 def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[Item]:
@@ -237,9 +282,12 @@ def rows_of(flags: argparse.Namespace, items: list[Item]) -> list[dict[str, Any]
         "num_conditional_frames": flags.num_conditional_frames,
         "guidance": flags.guidance,
         "seed": flags.seed,
-        "n_views": flags.n_views,
         "fps": flags.fps,
     }
+    if flags.views:
+        settings["views"] = list(check_views(flags.views, "--views"))
+    else:
+        settings["n_views"] = flags.n_views
     if flags.negative_prompt is not None:
         settings["negative_prompt"] = flags.negative_prompt
     if flags.num_steps is not None:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from cosmos_ray import signals
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.pictures import PNG, read_picture
+from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import shown
@@ -92,14 +93,6 @@ def main(
     except CosmosRayError as error:
         say(shown(f"{parser.prog}: {error}"))
         return 2 if isinstance(error, UsageError) else 1
-
-
-def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
-    """--offload_text_encoder: on the CPU, where it stays; --downcast_text_encoder: in bfloat16."""
-    return TextEncoderConfig(
-        device="cpu" if flags.offload_text_encoder else None,
-        dtype="bfloat16" if flags.downcast_text_encoder else None,
-    )
 
 
 def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
@@ -220,6 +213,11 @@ def _work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: 
     return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
 
 
+def _picture_path(save_path: str) -> str:
+    """Of the picture that a video begins with."""
+    return posixpath.splitext(save_path)[0] + ".picture.png"
+
+
 def _write_result(work: Storage, record: Record, item: Item, kind: Kind, negative: str, say: Say) -> None:
     """The video or picture, and the text beside it."""
     paths = {entry.view: entry.path for entry in record.files}
@@ -227,5 +225,7 @@ def _write_result(work: Storage, record: Record, item: Item, kind: Kind, negativ
     if data.startswith(PNG) and not item.save_path.lower().endswith(".png"):
         data = encode_jpeg(read_picture(data), _JPEG_QUALITY)
     write_file(item.save_path, data)
+    if PICTURE in paths and kind.result != PICTURE:
+        write_file(_picture_path(item.save_path), work.read(paths[PICTURE]))
     write_file(text_path(item.save_path), prompts_text(item.prompt, negative))
     say(shown(f"{item.save_path}: {', '.join(work.uri_of(path) for path in paths.values())}"))

@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cosmos_ray.config import TextEncoderConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.store.storage import Storage, read_bytes
@@ -45,6 +46,14 @@ def say_without_effect(flags: argparse.Namespace, reasons: Mapping[str, str], sa
     given = [f"--{flag}: {reason}" for flag, reason in reasons.items() if getattr(flags, flag)]
     if given:
         say("flags without effect here: " + "; ".join(given))
+
+
+def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
+    """--offload_text_encoder: on the CPU, where it stays; --downcast_text_encoder: in bfloat16."""
+    return TextEncoderConfig(
+        device="cpu" if flags.offload_text_encoder else None,
+        dtype="bfloat16" if flags.downcast_text_encoder else None,
+    )
 
 
 def check_no_torchrun() -> None:
@@ -96,3 +105,10 @@ def say_times(records: Sequence[Record], say: Callable[[str], None]) -> None:
     shown = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in means.items())
     clips = counted(len(measured), "clip")
     say(f"benchmark, mean of {clips} after the first: {sum(means.values()):.3f} s a clip ({shown})")
+
+
+def check_natten(flags: argparse.Namespace) -> None:
+    """UsageError for sizes that no network which attends to neighbourhoods was published for."""
+    if flags.natten and (flags.resolution, flags.aspect_ratio) != ("720", "16:9"):
+        found = f"--resolution {flags.resolution} and --aspect_ratio {flags.aspect_ratio}"
+        raise UsageError(f"--natten: found {found}, expected 720 and 16:9, for which that network was published")

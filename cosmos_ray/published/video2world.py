@@ -1,7 +1,7 @@
 """One video with the flags of Cosmos-Predict2's `examples/video2world.py`: see `one_view`.
 
-Also those of `video2world_gr00t.py` (--gr00t_variant, --prompt_prefix) and, for longer videos, of `video2world_lvg.py`
-(--num_chunks). Names and defaults are the published ones.
+Also those of `video2world_gr00t.py` (--gr00t_variant, --prompt_prefix), of `video2world_lora.py` (--use_lora) and, for
+longer videos, of `video2world_lvg.py` (--num_chunks). Names and defaults are the published ones.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cosmos_ray.clip.request import VIDEO
 from cosmos_ray.foreign import shown
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.one_view import Kind, Say, text_encoder_of
-from cosmos_ray.published.options import add_without_effect, between, say_without_effect
+from cosmos_ray.published.adapters import add_lora, merged_dit
+from cosmos_ray.published.one_view import Kind, Say
+from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 
 NO_EFFECT = {
     **one_view.NO_EFFECT,
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model_size", choices=["2B", "14B"], default="2B", help="size of the published model")
     add("--resolution", choices=sorted(VIDEO_SIZES), default="720", help="which published model, and its size")
     add("--fps", type=int, choices=sorted(LATENT_FRAMES), default=16, help="which published model: 93 or 61 frames")
+    add("--natten", action="store_true", help="the network that attends to neighbourhoods: 720p, 16:9, extra natten")
     add("--aspect_ratio", choices=list(VIDEO_SIZES["720"]), default="16:9", help="of the video")
     add("--dit_path", default="", help="a checkpoint of your own (.pt, .safetensors; path or URI) of the model")
     add("--load_ema", action="store_true", help="of --dit_path, the running average (net_ema.), not the weights (net.)")
@@ -60,6 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num_chunks", type=between(int, 1, 100), default=1, help="go on with the video so many times, less one")
     add("--gr00t_variant", choices=["gr1", "droid"], default=None, help="the GR00T sample of this name, 14B at 480p")
     add("--prompt_prefix", default=None, help=f"before every prompt; {_PREFIX!r} with --gr00t_variant")
+    add_lora(parser)
+    add("--lora_target_modules", default="", help="accepted, without effect: the file says which layers have adapters")
+    add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
     add_without_effect(parser, NO_EFFECT)
     ours = parser.add_argument_group("not in the guide")
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
@@ -73,7 +78,8 @@ def model_of(flags: argparse.Namespace) -> str:
         return str(flags.model)
     if flags.gr00t_variant:
         return gr00t_name(flags.gr00t_variant, flags.aspect_ratio)
-    return video_name(flags.model_size, flags.resolution, flags.fps, flags.aspect_ratio)
+    check_natten(flags)
+    return video_name(flags.model_size, flags.resolution, flags.fps, flags.aspect_ratio, flags.natten)
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
@@ -83,8 +89,8 @@ def make(flags: argparse.Namespace, say: Say) -> int:
     if flags.num_chunks > 1:
         settings["num_chunks"] = flags.num_chunks
     config = {
-        "dit": flags.dit_path or None,
-        "ema": flags.load_ema,
+        "dit": merged_dit(flags, model_of(flags)),
+        "ema": flags.load_ema and not flags.use_lora,
         "text_encoder": text_encoder_of(flags),
     }
     return one_view.make(flags, KIND, model_of(flags), settings, config, say, prefix)

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.command_line import assert_one_line
+from support.pages import commands_of, shown_to
 
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.bundle.names import LISTED
@@ -38,7 +41,7 @@ def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(LISTED)
     assert "7 views x 29 frames, 1280x704" in answer.out
     random = [line.partition(":")[0] for line in answer.out.splitlines() if "weights are random" in line]
-    assert random == ["tiny25", "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled"]
+    assert random == ["tiny25", "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled", "tiny-text2world"]
     assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
     lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]
     assert {line["name"]: line["here"] for line in lines}.items() >= {"tiny": True, "fake": True}.items()
@@ -69,3 +72,25 @@ def test_a_bundle_of_ones_own_checkpoint_in_one_command(cosmos_ray: Any, tmp_pat
     assert cosmos_ray("model", "check", folder).code == 0
     again = cosmos_ray("model", "derive", "--from", "tiny", "--dit", own, "--to", tmp_path / "mine")
     assert_one_line(again, 2, "is there already")
+
+
+def test_adapters_become_a_model_as_shown(cosmos_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With half of the network in the file: adapters of two layers, all else as it was."""
+    own = load_file(BUILT_IN_FOLDER / "tiny" / "dit.safetensors")
+    layers = ("net.blocks.0.self_attn.q_proj", "net.blocks.5.mlp.layer2")
+    for layer in layers:
+        weight = own.pop(f"{layer}.weight")
+        own[f"{layer}.base_layer.weight"] = weight
+        own[f"{layer}.lora_A.default.weight"] = torch.ones(16, weight.shape[1])
+        own[f"{layer}.lora_B.default.weight"] = torch.ones(weight.shape[0], 16)
+    monkeypatch.chdir(tmp_path)
+    torch.save(own, "iter_000001000.pt")
+    (block,) = shown_to(__file__, "test_adapters_become_a_model_as_shown")
+    ((_, *words),) = commands_of(block)
+    answer = cosmos_ray(*words)
+    assert answer.code == 0, answer.err
+    merged = load_file(tmp_path / "adapted" / "merged.safetensors")
+    base = own[f"{layers[0]}.base_layer.weight"].float()
+    torch.testing.assert_close(merged["blocks.0.self_attn.q_proj.weight"].float(), base + 16, rtol=0, atol=0.1)
+    assert load_bundle(str(tmp_path / "adapted")).name.startswith("tiny.")
+    assert cosmos_ray("model", "derive", "--from", "tiny", "--to", "other").code == 2

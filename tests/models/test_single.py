@@ -13,7 +13,7 @@ from support.ranks import run_ranks
 
 from cosmos_ray.clip.request import PICTURE, VIDEO, ClipRequest
 from cosmos_ray.errors import RowError, UsageError
-from cosmos_ray.models.bundle.bundle import Bundle, load_bundle, parse_bundle
+from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes, load_bundle, parse_bundle
 from cosmos_ray.models.bundle.memory import parameters
 from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.models.generator import Generator
@@ -84,6 +84,12 @@ def test_a_name_that_says_what_is_usual_anyway_is_the_same_model() -> None:
         assert load_bundle(name).fingerprint == usual.fingerprint
     with pytest.raises(UsageError, match="cosmos-predict2-2b-video2world"):
         load_bundle("cosmos-predict2-2b-video2world-1080p-16fps")
+
+
+def test_gangs_of_up_to_16_share_a_video() -> None:
+    for name in ("tiny-video2world", "cosmos-predict2-2b-video2world", "cosmos-predict2-2b-video2world-480p-10fps"):
+        bundle = load_bundle(name)
+        assert fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, 16) == [1, 2, 4, 8, 16]
 
 
 def test_files_are_those_of_the_published_table() -> None:
@@ -187,8 +193,10 @@ def latents_on_rank(parallel: ContextParallel, asked: ClipRequest, bundle: Bundl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, *(pytest.param(size, marks=pytest.mark.long) for size in (4, 8))])
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [2, 4, 8])
 def test_any_gang_makes_the_video_of_one_rank(ranks: int, video: Generator) -> None:
+    """Its short sibling is of golden videos: `tests/models/test_parity.py`, two ranks."""
     asked = video.embed(request())
     (found, *_) = run_ranks(ranks, latents_on_rank, asked, video.bundle)
     np.testing.assert_allclose(found, video.denoise(asked).numpy(), rtol=0, atol=5e-5)

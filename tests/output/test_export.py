@@ -24,7 +24,8 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.output.export import CAMERAS, export
+from cosmos_ray.output.export import CAMERAS, _write_folders, export
+from cosmos_ray.output.export import Clip as ClipOfFiles
 from cosmos_ray.store.storage import Storage
 
 ONE = Clip(id="b", row_id="b", prompts=("A street.",), seed=4, num_steps=9, n_views=2, row_hash="h")
@@ -144,6 +145,12 @@ def test_what_is_not_as_committed_is_left_out_and_said(
     assert b"two.s001 front_wide" in written
     for clip_id in ("all", "each", "two.s000", "failed", "opened"):
         assert f"{clip_id} front_wide".encode() not in written
+
+
+def test_folders_a_camera_are_for_clips_of_cameras(tmp_path: Path) -> None:
+    clip = ClipOfFiles(0, {"video": b""}, {"id": "a", "prompts": ["A cup."]})
+    with pytest.raises(UsageError, match="clip a has the view video, expected cameras of a rig; webdataset takes"):
+        _write_folders(Storage(str(tmp_path)), clip)
 
 
 def test_nothing_is_written_into_the_output(output: Storage, tmp_path: Path) -> None:

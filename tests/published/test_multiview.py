@@ -27,8 +27,19 @@ from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, load_bundle
+from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.shapes import dit_shapes
-from cosmos_ray.published.multiview import NO_EFFECT, build_parser, main, make, read_items, rows_of, work_folder
+from cosmos_ray.published.multiview import (
+    NO_EFFECT,
+    asked_size,
+    build_parser,
+    main,
+    make,
+    model_of,
+    read_items,
+    rows_of,
+    work_folder,
+)
 
 FAKE = ("--model", "fake", "--device", "cpu", "--n_views", "7")
 
@@ -83,19 +94,60 @@ def flags_of(*arguments: str) -> Any:
 def test_names_and_defaults_are_the_guides() -> None:
     flags = vars(build_parser().parse_args([]))
     assert {name: flags[name] for name in GUIDE} == GUIDE
-    assert flags["model"] == "cosmos-predict2-2b-multiview"
+    assert model_of(build_parser().parse_args([])) == "cosmos-predict2-2b-multiview"
     assert flags["negative_prompt"] is None
-    negative = load_bundle(flags["model"]).sampling.negative_prompt
+    negative = load_bundle("cosmos-predict2-2b-multiview").sampling.negative_prompt
     assert negative.startswith("The video captures a series of frames showing ugly scenes, static with no motion")
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [
+        ([], None),
+        (["--resolution", "480"], "768x432"),
+        (["--aspect_ratio", "9:16"], "704x1280"),
+        (["--resolution", "480", "--aspect_ratio", "1:1"], "480x480"),
+        (["--resolution", "640x384"], "640x384"),
+    ],
+)
+def test_another_size_is_made_and_it_is_said_that_no_weights_are_for_it(flags: list[str], size: str | None) -> None:
+    said: list[str] = []
+    assert asked_size(flags_of(*flags), said.append) == size
+    assert len(said) == (size is not None)
+    bundle = load_bundle("tiny").with_size(size)
+    assert f"{bundle.width}x{bundle.height}" == (size or "112x64")
+    with pytest.raises(UsageError, match="resolution: found '100x64', expected WIDTHxHEIGHT, multiples of 16"):
+        load_bundle("tiny").with_size("100x64")
+    with pytest.raises(UsageError, match="expected at most 1920x1920"):
+        load_bundle("tiny").with_size("1936x64")
+
+
+def test_a_network_that_nobody_published_wants_a_checkpoint(drive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--prompt", "A street.", "--input_path", drive, "--n_views", "7", "--device", "cpu", "--model_size", "14B"]
+    assert main(asked) == 2
+    assert "--dit_path names yours" in capsys.readouterr().err
+    assert main([*asked, "--dit_path", drive]) == 2
+    assert "found suffix `.mp4`" in capsys.readouterr().err
+    bundle = load_bundle("cosmos-predict2-14b-multiview")
+    assert (bundle.network.model_channels, bundle.network.rope_h_extrapolation_ratio, bundle.n_views) == (5120, 3.0, 7)
+    (finding,) = (one for one in check_bundle(bundle) if one.subject == "dit")
+    assert (finding.level, "no checkpoint of this network" in finding.message) == ("problem", True)
+
+
+def test_cameras_may_be_named_instead_of_counted(drive: str) -> None:
+    flags = flags_of("--prompt", "x", "--input_path", drive, "--views", "rear,front_wide")
+    (row,) = rows_of(flags, read_items(flags, print))
+    assert row["views"] == ["rear", "front_wide"]
+    assert "n_views" not in row
 
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--resolution", "480"], "480"),
+        (["--resolution", "large"], "found large, expected 720, 480 or WIDTHxHEIGHT"),
         (["--fps", "30"], "30"),
-        (["--model_size", "14B"], "14B"),
-        (["--aspect_ratio", "1:1"], "1:1"),
+        (["--model_size", "7B"], "7B"),
+        (["--aspect_ratio", "2:1"], "2:1"),
         (["--num_conditional_frames", "2"], "2"),
         (["--n_views", "8"], "found 8, expected 1 to 7"),
         (["--seed", "-1"], "found -1, expected 0 to"),

@@ -25,7 +25,7 @@ from cosmos_ray.config import SamplingConfig
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.rows import clips_of_row, rows_of
 from cosmos_ray.models.bundle.bundle import load_bundle
-from cosmos_ray.published import text2image, video2world
+from cosmos_ray.published import one_view, text2image, text2world, video2world
 
 TINY = ("--model", "tiny-video2world", "--device", "cpu")
 GUIDE = {
@@ -52,9 +52,15 @@ GUIDE = {
     "downcast_text_encoder": False,
     "benchmark": False,
     "use_cuda_graphs": False,
+    "natten": False,
     "num_chunks": 1,
     "gr00t_variant": None,
     "prompt_prefix": None,
+    "use_lora": False,
+    "lora_rank": 16,
+    "lora_alpha": 16,
+    "lora_target_modules": "",
+    "init_lora_weights": False,
 }
 OURS = {"model": None, "num_steps": None, "device": "auto"}
 
@@ -164,6 +170,27 @@ def test_a_video_from_a_picture(picture: Path, tmp_path: Path, one_node: None, m
     assert len(decode_mp4(save.read_bytes())) == 29 + 24
 
 
+def test_adapters_are_merged_once(
+    picture: Path, tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def merge(lora: str, rank: int, alpha: float, network: Any, to: Any, prefix: str) -> str:
+        calls.append((lora, rank, alpha, prefix))
+        to.write("merged.safetensors", b"")
+        return str(to.uri_of("merged.safetensors"))
+
+    monkeypatch.setattr("cosmos_ray.models.bundle.lora.merge", merge)
+    monkeypatch.setattr(one_view, "bundle_of", lambda config: load_bundle(config.model))
+    flags = ["--prompt", "x", "--input_path", str(picture), "--save_path", str(tmp_path / "a.mp4"), "--use_lora"]
+    assert video2world.main([*TINY, *flags]) == 2, "of what?"
+    for _ in range(2):
+        assert video2world.main([*TINY, *flags, "--dit_path", str(picture), "--lora_rank", "4"]) == 3
+    assert calls == [(str(picture), 4, 16.0, "net.")]
+    assert {config.dit for config in asked} == {asked[0].dit}
+    assert asked[0].dit.endswith("merged.safetensors")
+
+
 def test_a_picture_has_its_own_flags_and_guidance(tmp_path: Path, asked: list[Any]) -> None:
     found = vars(text2image.build_parser().parse_args([]))
     assert (found["model_size"], found["negative_prompt"], found["distill_steps"]) == ("2B", "", 0)
@@ -195,3 +222,29 @@ def test_a_picture_from_a_caption(tmp_path: Path, one_node: None) -> None:
         assert data.startswith(begins)
         assert read_picture(data).shape == (64, 128, 3)
     assert save.with_suffix(".txt").read_text() == "[Prompt]\nA cup.\n"
+
+
+def test_a_world_of_a_caption_has_both_models_flags(
+    tmp_path: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse = text2world.build_parser().parse_args
+    named = text2world.model_of(parse(["--distill_steps", "2", "--resolution", "480", "--aspect_ratio", "1:1"]))
+    assert (named, load_bundle(named).name) == ("cosmos-predict2-2b-text2world-480p-16fps-distilled2-1x1", named)
+    assert text2world.main(["--prompt", "x", "--model_size", "0.6B"]) == 2
+    assert "no video model of that size" in capsys.readouterr().err
+    flags = ["--model", "tiny-text2world", "--device", "cpu", "--prompt", "A cup.", "--guidance", "5"]
+    assert text2world.main([*flags, "--save_path", str(tmp_path / "a.mp4")]) == 3
+    (row,) = pq.read_table(asked[0].manifest).to_pylist()
+    assert (row["prompt"], row["guidance"]) == ("A cup.", 5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_world_of_a_caption(tmp_path: Path, one_node: None) -> None:
+    """Its sibling without a gang: `tests/models/test_text2world.py`."""
+    save = tmp_path / "made" / "a.mp4"
+    flags = ["--model", "tiny-text2world", "--device", "cpu", "--prompt", "A cup.", "--num_steps", "1"]
+    assert text2world.main([*flags, "--save_path", str(save)]) == 0
+    assert decode_mp4(save.read_bytes()).shape == (29, 64, 112, 3)
+    assert read_picture((tmp_path / "made" / "a.picture.png").read_bytes()).shape == (64, 128, 3)

@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, TEXT2IMAGE, Family
+from cosmos_ray.clip.request import PICTURE, VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.dims import (
     Count,
@@ -31,12 +31,13 @@ from cosmos_ray.models.bundle.dims import (
 )
 from cosmos_ray.models.bundle.fetch import read_small
 from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name
+from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
 from cosmos_ray.models.bundle.single import published, tiny
 from cosmos_ray.models.bundle.words import faults_in_words
 from cosmos_ray.store.uris import normalise_uri
 
 Numerics = Literal["reference", "float32"]
-FileKind = Literal["dit", "vae", "text_encoder", "tokenizer"]
+FileKind = Literal["dit", "picture_dit", "vae", "text_encoder", "tokenizer"]
 DitPrefix = Literal["net.", "net_ema."]
 TextDtype = Literal["bfloat16", "float32"]
 #: The GPU (or CPU) of the gang's first rank, or the CPU of its node.
@@ -51,69 +52,15 @@ BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
 PIXELS_PER_LATENT = 8
 PIXELS_PER_TOKEN = 16
 
-#: Half of a repository's id, as the hub has them.
-_NAME = r"(?![^/@]*(?:--|\.\.))\w(?:[\w.-]*\w)?"
-_HF_URI = re.compile(
-    rf"hf://(?P<repo>{_NAME}/{_NAME})@(?P<revision>[0-9a-f]{{40}})(?:/(?P<path>[^\s/]+(?:/[^\s/]+)*))?"
-)
 #: Largest `bundle.json`, bytes.
 _MAX_BYTES = 2**20
 
 
-class HubFile(Strict):
-    """A file (or, without `path`, a whole repository) of the Hugging Face hub at one revision."""
-
-    repo: str
-    revision: str
-    path: str | None
-
-    @property
-    def url(self) -> str:
-        return f"https://huggingface.co/{self.repo}"
-
-
-class FileRef(Strict):
-    """A file or folder: relative to the bundle's folder, or `hf://owner/repo@<40 hex revision>[/path]`.
-
-    sha256: of the file; of a folder, `folder_sha256`. Required for relative URIs, since nothing else pins them.
-    """
-
-    uri: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> FileRef:
-        if self.uri.startswith("hf://"):
-            self.hub()
-            return self
-        parts = self.uri.split("/")
-        if not self.uri or "://" in self.uri or "\\" in self.uri or parts[0] == "" or {"..", "."} & set(parts):
-            raise ValueError(
-                f"uri {self.uri!r}: expected a path inside the bundle's folder (relative, no `..`) "
-                "or hf://owner/repo@revision[/path]"
-            )
-        if self.sha256 is None:
-            raise ValueError(f"uri {self.uri!r}: sha256 is required for files of the bundle's folder")
-        return self
-
-    def hub(self) -> HubFile | None:
-        """The hub file this refers to; None for a path relative to the bundle. Raises ValueError if malformed."""
-        if not self.uri.startswith("hf://"):
-            return None
-        match = _HF_URI.fullmatch(self.uri)
-        if match is None or {"..", "."} & set((match["path"] or "").split("/")):
-            raise ValueError(f"uri {self.uri!r}: expected hf://owner/repo@<40 hex digits of a revision>[/path]")
-        return HubFile(repo=match["repo"], revision=match["revision"], path=match["path"])
-
-
-class RandomWeights(Strict):
-    """Weights drawn from `numpy.random.RandomState(random_seed)`: the same with every version of torch."""
-
-    random_seed: Annotated[int, Field(ge=0, lt=2**32)]
-
-
 class Files(Strict):
-    dit: FileRef | RandomWeights
+    """picture_dit: of the network that makes the picture that a clip begins with, where there is one."""
+
+    dit: FileRef | RandomWeights | OwnCheckpoint
+    picture_dit: FileRef | RandomWeights | None = None
     vae: FileRef | RandomWeights
     text_encoder: FileRef | RandomWeights
     tokenizer: FileRef
@@ -128,10 +75,22 @@ class Sampling(Strict):
     camera_prefix: bool = False
 
 
+class Picture(Strict):
+    """The model that makes the picture that each clip of a bundle begins with: what differs from the bundle."""
+
+    family: str = TEXT2IMAGE.name
+    height: Side
+    width: Side
+    network: NetworkDims
+    num_steps: Count
+    guidance: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    dit_prefix: DitPrefix = "net."
+
+
 #: Fields of a bundle that earlier releases did not have.
-_NEWER = ("family", "fps")
+_NEWER = ("family", "fps", "picture")
 _NEWER_OF_NETWORK = (
-    "crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities", "has_condition_mask",
+    "crossattn_proj_in_channels", "vace_block_every_n", "num_max_modalities", "has_condition_mask", "natten",
 )  # fmt: skip
 
 
@@ -157,11 +116,13 @@ class Bundle(Strict):
     text_encoder_dtype: TextDtype = "bfloat16"
     text_encoder_device: TextDevice = "gang"
     dit_prefix: DitPrefix = "net."
+    picture: Picture | None = None
     files: Files | None = None
 
     _root: str = PrivateAttr(default="")
     _built_in: str = PrivateAttr(default="")  # whose folder it is, where that is not the name's
     _dit_root: str | None = PrivateAttr(default=None)
+    _picture_root: str | None = PrivateAttr(default=None)
     _recipe: Family | None = PrivateAttr(default=None)  # where a job has chosen another solver
 
     @model_validator(mode="after")
@@ -185,6 +146,12 @@ class Bundle(Strict):
         if self.files and isinstance(self.files.text_encoder, RandomWeights) and self.text_encoder is None:
             problems.append("text_encoder: its dimensions are required for random weights")
         problems += family_problems(self.recipe, self.n_views, network, self.text_encoder)
+        if self.recipe.makes_picture != (self.picture is not None):
+            problems.append(f"picture: expected {'the model of' if self.recipe.makes_picture else 'no'} picture")
+        elif self.files and (self.picture is None) != (self.files.picture_dit is None):
+            problems.append("files.picture_dit: expected just where there is a `picture`")
+        elif self.picture is not None and self.files is not None:
+            problems += _picture_problems(self.picture, self.text_encoder)
         if self.sampling.camera_prefix and self.recipe.text_encoder != "reason1":
             problems.append(f"sampling.camera_prefix: family {self.family} was not trained with it")
         if problems:
@@ -208,9 +175,40 @@ class Bundle(Strict):
         """Folder (path or URI) that relative files lie in. A built-in bundle's is this package's, on whatever node."""
         return self._root or str(BUILT_IN_FOLDER / (self._built_in or self.name))
 
+    @property
+    def kinds(self) -> tuple[FileKind, ...]:
+        """The parts that it has files of, or random weights."""
+        return tuple(kind for kind in get_args(FileKind) if getattr(self.files, kind, None) is not None)
+
     def root_of(self, kind: FileKind) -> str:
         """Folder that one part's relative file lies in: a checkpoint of one's own may lie elsewhere than the rest."""
-        return self._dit_root if kind == "dit" and self._dit_root is not None else self.root
+        own = {"dit": self._dit_root, "picture_dit": self._picture_root}.get(kind)
+        return self.root if own is None else own
+
+    def picture_bundle(self) -> Bundle:
+        """The model of the picture that its clips begin with, as a bundle of its own; it shares all other parts."""
+        picture, files = self.picture, self.files
+        assert picture is not None, "the family makes pictures"
+        assert files is not None, "no fake model makes pictures"
+        own = {name: getattr(picture, name) for name in ("family", "height", "width", "network", "dit_prefix")}
+        sampling = self.sampling.model_copy(update={"num_steps": picture.num_steps, "guidance": picture.guidance})
+        parts = files.model_copy(update={"dit": files.picture_dit, "picture_dit": None})
+        name = f"{self.name}.picture"
+        found = self.model_copy(
+            update={**own, "name": name, "sampling": sampling, "files": parts, "state_t": 1, "picture": None}
+        )
+        found._built_in, found._dit_root, found._recipe = self._built_in or self.name, self._picture_root, None
+        return found
+
+    def with_picture_dit(self, file: FileRef, prefix: DitPrefix, root: str, name: str) -> Bundle:
+        """As `with_dit`, of the network that makes the picture."""
+        assert self.files is not None
+        assert self.picture is not None
+        files = self.files.model_copy(update={"picture_dit": file})
+        picture = self.picture.model_copy(update={"dit_prefix": prefix})
+        found = self.model_copy(update={"files": files, "picture": picture, "name": name})
+        found._built_in, found._picture_root = self._built_in or self.name, root
+        return found
 
     def with_dit(self, file: FileRef, prefix: DitPrefix, root: str, name: str) -> Bundle:
         """Another network's weights, `file` of the folder `root`, and with them another name (another fingerprint)."""
@@ -222,6 +220,8 @@ class Bundle(Strict):
 
     def shape_of(self, view: str, num_chunks: int = 1, overlap: int = 1) -> tuple[int, int, int, int]:
         """Frames, height, width and colours of a view of a clip; overlap: frames that neighbouring chunks share."""
+        if view == PICTURE and self.picture is not None:
+            return (1, self.picture.height, self.picture.width, 3)
         return (self.recipe.frames(self.num_frames, num_chunks, overlap), self.height, self.width, 3)
 
     @property
@@ -251,6 +251,8 @@ class Bundle(Strict):
         for name in _NEWER_OF_NETWORK:
             if facts["network"][name] == NetworkDims.model_fields[name].default:
                 del facts["network"][name]
+        if facts["files"] and facts["files"]["picture_dit"] is None:
+            del facts["files"]["picture_dit"]
         if not facts["sampling"]["camera_prefix"]:
             del facts["sampling"]["camera_prefix"]
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
@@ -278,11 +280,31 @@ class Bundle(Strict):
             raise UsageError(f"sampling.camera_prefix: model `{self.name}` was not trained with it")
         return self.model_copy(update={"sampling": self.sampling.model_copy(update={"camera_prefix": is_on})})
 
+    def with_size(self, size: str | None) -> Bundle:
+        """The same bundle for another size, `WIDTHxHEIGHT` in pixels (another fingerprint); None: its own. UsageError
+        for one that its network cannot have."""
+        if size is None:
+            return self
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+        width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+        network = self.network
+        if not match or min(width, height) < PIXELS_PER_TOKEN or width % PIXELS_PER_TOKEN or height % PIXELS_PER_TOKEN:
+            raise UsageError(f"resolution: found {size!r}, expected WIDTHxHEIGHT, multiples of {PIXELS_PER_TOKEN}")
+        if height > network.max_img_h * PIXELS_PER_LATENT or width > network.max_img_w * PIXELS_PER_LATENT:
+            most = f"{network.max_img_w * PIXELS_PER_LATENT}x{network.max_img_h * PIXELS_PER_LATENT}"
+            raise UsageError(
+                f"resolution: found {size}, expected at most {most}, as the network of `{self.name}` allows"
+            )
+        return self.model_copy(update={"width": width, "height": height})
+
     def solved_by(self, approximations: Approximations) -> Bundle:
         """The same bundle with the solver and schedule that a job has chosen, which its fingerprint does not tell:
         what was chosen goes into a clip's key by itself. UsageError where there is nothing to choose."""
+        recipe = FAMILIES[self.family].solved_by(approximations)
+        if recipe == self.recipe:
+            return self
         solved = self.model_copy()
-        solved._recipe = FAMILIES[self.family].solved_by(approximations)
+        solved._recipe = recipe
         return solved
 
     @property
@@ -290,11 +312,23 @@ class Bundle(Strict):
         """Its network was never trained: whatever it makes shows nothing."""
         return self.files is not None and isinstance(self.files.dit, RandomWeights)
 
-    def file(self, kind: FileKind) -> FileRef | RandomWeights:
+    def file(self, kind: FileKind) -> FileRef | RandomWeights | OwnCheckpoint:
         """Where one part's weights come from. UsageError if the bundle has none (generator `fake`)."""
         if self.files is None:
             raise UsageError(f"bundle `{self.name}` has no files (its generator is `{self.generator}`)")
         return getattr(self.files, kind)
+
+
+def _picture_problems(picture: Picture, text_encoder: T5Dims | Qwen2Dims | None) -> list[str]:
+    family = FAMILIES.get(picture.family)
+    if family is None or family.has_condition_mask or family.has_cameras:
+        makers = [name for name, one in FAMILIES.items() if not (one.has_condition_mask or one.has_cameras)]
+        return [f"picture.family: found {picture.family!r}, expected one of {', '.join(makers)}"]
+    problems = family_problems(family, 1, picture.network, text_encoder)
+    if picture.height % PIXELS_PER_TOKEN or picture.width % PIXELS_PER_TOKEN:
+        sides = f"{picture.height}x{picture.width}"
+        problems.append(f"height x width {sides}: expected multiples of {PIXELS_PER_TOKEN}")
+    return [f"picture: {problem}" for problem in problems]
 
 
 def load_bundle(name_or_uri: str) -> Bundle:

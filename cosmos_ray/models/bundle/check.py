@@ -8,26 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import hub
-from cosmos_ray.models.bundle.bundle import Bundle, FileKind, FileRef, RandomWeights, fitting_world_sizes
+from cosmos_ray.models.bundle.bundle import Bundle, FileKind, fitting_world_sizes
 from cosmos_ray.models.bundle.cache import content_sha256
 from cosmos_ray.models.bundle.checkpoint import select_dit, select_exactly
 from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.fetch import open_store, size_of
-from cosmos_ray.models.bundle.files import cached_path, local_path
+from cosmos_ray.models.bundle.files import NOT_PUBLISHED, cached_path, local_path
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
 from cosmos_ray.models.bundle.memory import parameters
 from cosmos_ray.models.bundle.qwen2_files import Qwen2Files, read_dims, read_qwen2
-from cosmos_ray.models.bundle.shapes import dit_shapes, qwen2_shapes, vae_shapes
+from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
+from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, vae_shapes
 from cosmos_ray.models.bundle.t5_files import T5Files, encoder_shapes, read_config, read_t5
 from cosmos_ray.store.storage import explain
 from cosmos_ray.words import counted
 
 #: Weights that are drawn are for tests: more of them would fill a machine.
 _MOST_RANDOM = 10**9
+#: Parts whose weights are one file.
+_WEIGHTS = ("dit", "picture_dit", "vae")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def check_bundle(bundle: Bundle) -> list[Finding]:
     findings = [Finding("ok", "gang sizes", f"{heads} heads, {tokens} tokens a view: {sizes}")]
     if bundle.files is None:
         return [*findings, Finding("ok", "files", f"generator `{bundle.generator}` needs none")]
-    for kind in get_args(FileKind):
+    for kind in bundle.kinds:
         findings.extend(_check_file(bundle, kind))
     return findings
 
@@ -70,15 +73,25 @@ def text_encoder_parameters(bundle: Bundle) -> int | None:
         return None
 
 
+def _shapes(bundle: Bundle, kind: FileKind) -> Shapes:
+    """Of a part whose weights are one file; {} of the others."""
+    if kind == "dit":
+        return dit_shapes(bundle.network)
+    if kind == "picture_dit" and bundle.picture:
+        return dit_shapes(bundle.picture.network)
+    return vae_shapes(bundle.vae) if kind == "vae" else {}
+
+
 def _check_file(bundle: Bundle, kind: FileKind) -> list[Finding]:
     reference = bundle.file(kind)
     if isinstance(reference, RandomWeights):
-        shapes = {"dit": lambda: dit_shapes(bundle.network), "vae": lambda: vae_shapes(bundle.vae)}
-        count = parameters(shapes[kind]()) if kind in shapes else 0
+        count = parameters(_shapes(bundle, kind))
         if count > _MOST_RANDOM:
             found = f"random weights of {count:,} parameters, expected at most {_MOST_RANDOM:,}"
             return [Finding("problem", kind, found)]
         return [Finding("ok", kind, f"random weights, seed {reference.random_seed}")]
+    if isinstance(reference, OwnCheckpoint):
+        return [Finding("problem", kind, NOT_PUBLISHED)]
     path = cached_path(bundle, kind)
     if path is None:
         return _check_remote(bundle, kind, reference)
@@ -104,7 +117,7 @@ def _check_remote(bundle: Bundle, kind: FileKind, reference: FileRef) -> list[Fi
     try:
         size = size_of(uri)
         found = Finding("ok", kind, f"to be fetched: {uri}, {_size(size)}")
-        if kind not in ("dit", "vae") or "." not in reference.uri:
+        if kind not in _WEIGHTS or "." not in reference.uri:
             return [found]
         filesystem, path = open_store(uri)
         with filesystem.open(path, "rb") as file:
@@ -137,16 +150,17 @@ def _check_content(
     bundle: Bundle, kind: FileKind, path: Path, header_of: Callable[[Path], Header] = read_header
 ) -> list[Finding]:
     """Names and shapes of a part's weights, from headers alone."""
-    if kind in ("dit", "vae") and path.suffix not in WEIGHT_SUFFIXES:
+    if kind in _WEIGHTS and path.suffix not in WEIGHT_SUFFIXES:
         return [
             Finding("problem", kind, f"{path}: found suffix `{path.suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
         ]
     try:
-        if kind == "dit":
+        if kind in ("dit", "picture_dit"):
             header = header_of(path)
-            selection = select_dit(header.shapes, header.others, dit_shapes(bundle.network), bundle.dit_prefix)
+            prefix = bundle.picture.dit_prefix if kind == "picture_dit" and bundle.picture else bundle.dit_prefix
+            selection = select_dit(header.shapes, header.others, _shapes(bundle, kind), prefix)
         elif kind == "vae":
-            selection = select_exactly(header_of(path).shapes, vae_shapes(bundle.vae))
+            selection = select_exactly(header_of(path).shapes, _shapes(bundle, kind))
         elif kind == "text_encoder":
             selection = read_text_encoder(bundle, path).selection
         else:

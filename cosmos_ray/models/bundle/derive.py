@@ -7,15 +7,15 @@ import json
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, DitPrefix, FileKind, FileRef, load_bundle
+from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, DitPrefix, load_bundle
 from cosmos_ray.models.bundle.cache import content_sha256
 from cosmos_ray.models.bundle.checkpoint import select_dit
 from cosmos_ray.models.bundle.fetch import open_store, size_of
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
+from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.storage import Storage
@@ -24,11 +24,12 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
-def with_dit(bundle: Bundle, dit: str, ema: bool = False) -> Bundle:
+def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = False) -> Bundle:
     """`bundle` with the network of the checkpoint `dit` (`.pt`, `.pth`, `.safetensors`; a path or a URI).
 
     Its parameters are under `net.`, or without any prefix; with `ema`, their running average under `net_ema.` is taken.
-    The file stays where it is, and every node reads it from there. It is read once, for its hash, which is part of the
+    of_picture: it is the network of the picture that clips begin with. The file stays where it is, and every node reads
+    it from there. It is read once, for its hash, which is part of the
     new bundle's name. UsageError if it is not there or is no checkpoint of this network.
     """
     if bundle.files is None:
@@ -44,11 +45,15 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False) -> Bundle:
         raise UsageError(f"checkpoint {dit}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"checkpoint {dit}: {explain_store(error)}") from error
-    selection = select_dit(header.shapes, header.others, dit_shapes(bundle.network), prefix)
+    if of_picture and bundle.picture is None:
+        raise UsageError(f"model `{bundle.name}` makes no picture first: it has one network")
+    network = bundle.picture.network if of_picture and bundle.picture else bundle.network
+    selection = select_dit(header.shapes, header.others, dit_shapes(network), prefix)
     if selection.faults:
         raise UsageError(f"checkpoint {dit} is none of `{bundle.name}`: {'; '.join(selection.faults)}")
     file = FileRef(uri=posixpath.basename(uri), sha256=sha256)
-    return bundle.with_dit(file, prefix, parent_uri(uri), f"{bundle.name}.{sha256[:8]}")
+    put = bundle.with_picture_dit if of_picture else bundle.with_dit
+    return put(file, prefix, parent_uri(uri), f"{bundle.name}.{sha256[:8]}")
 
 
 def derive(bundle: Bundle, to: str) -> Bundle:
@@ -59,7 +64,7 @@ def derive(bundle: Bundle, to: str) -> Bundle:
     storage = Storage(to)
     if storage.exists(BUNDLE_FILE):
         raise UsageError(f"{storage.uri_of(BUNDLE_FILE)} is there already: --to takes another folder")
-    for kind in get_args(FileKind) if bundle.files else ():
+    for kind in bundle.kinds:
         reference = bundle.file(kind)
         if isinstance(reference, FileRef) and reference.hub() is None:
             path = local_path(bundle, kind)

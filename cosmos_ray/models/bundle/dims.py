@@ -24,7 +24,8 @@ class Strict(BaseModel):
 
 class NetworkDims(Strict):
     """Dimensions of the DiT under the names of its published configuration. n_cameras_emb and view_condition_dim: 0 for
-    a network of one view. has_condition_mask: a token says whether its frame is given."""
+    a network of one view. has_condition_mask: a token says whether its frame is given. natten: a letter a block, for
+    what it attends to (`network/neighbourhood.py`); None: all attend to everything."""
 
     model_channels: Width
     num_blocks: Count
@@ -48,6 +49,7 @@ class NetworkDims(Strict):
     #: A control block steers the network after each so manieth of its blocks, from the first on; None: there are none.
     vace_block_every_n: Count | None = None
     num_max_modalities: Count = 8
+    natten: Annotated[str, Field(pattern="^[ABCEFG]+$", max_length=1024)] | None = None
 
     @property
     def token_channels(self) -> int:
@@ -125,8 +127,11 @@ def family_problems(
         expected = "more than 0" if family.has_cameras else "0"
         sizes = (network.n_cameras_emb, network.view_condition_dim)
         problems.append(f"network.n_cameras_emb, view_condition_dim {sizes}: expected {expected}, {its}")
-    if network.has_condition_mask != family.takes_frames:
-        expected = "true" if family.takes_frames else "false"
+    if network.natten is not None and (family.has_cameras or len(network.natten) != network.num_blocks):
+        expected = "nothing" if family.has_cameras else f"{network.num_blocks} letters, one a block"
+        problems.append(f"network.natten {network.natten}: expected {expected}")
+    if network.has_condition_mask != family.has_condition_mask:
+        expected = "true" if family.has_condition_mask else "false"
         problems.append(f"network.has_condition_mask: expected {expected}, {its}")
     if (network.vace_block_every_n is not None) != family.has_control:
         expected = "a number" if family.has_control else "nothing"

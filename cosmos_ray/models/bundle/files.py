@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import fetch, hub
-from cosmos_ray.models.bundle.bundle import Bundle, FileKind, FileRef, RandomWeights
+from cosmos_ray.models.bundle.bundle import Bundle, FileKind
 from cosmos_ray.models.bundle.cache import cache_root, content_sha256
+from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
+
+#: Of a network that one has to have trained oneself.
+NOT_PUBLISHED = (
+    "no checkpoint of this network was published: `--set model.dit=FILE` (or `--dit_path`) names one of yours"
+)
 
 
 def local_path(bundle: Bundle, kind: FileKind) -> Path:
@@ -50,7 +55,7 @@ def _is_there(path: Path) -> bool:
 
 def fetch_bundle(bundle: Bundle) -> Iterator[tuple[FileKind, Path]]:
     """Each part and where it now is on this machine, one after the other, verified. Raises UsageError."""
-    for kind in get_args(FileKind) if bundle.files else ():
+    for kind in bundle.kinds:
         if isinstance(bundle.file(kind), FileRef):
             yield kind, local_path(bundle, kind)
 
@@ -73,4 +78,6 @@ def _file_reference(bundle: Bundle, kind: FileKind) -> FileRef:
     reference = bundle.file(kind)
     if isinstance(reference, RandomWeights):
         raise UsageError(f"bundle `{bundle.name}`: files.{kind} are random weights, there is no file")
+    if isinstance(reference, OwnCheckpoint):
+        raise UsageError(f"model `{bundle.name}`: {NOT_PUBLISHED}")
     return reference

@@ -38,8 +38,9 @@ from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import FileKind, HubFile
+from cosmos_ray.models.bundle.bundle import FileKind
 from cosmos_ray.models.bundle.cache import node_lock, put_in_place, remembered_sha256
+from cosmos_ray.models.bundle.references import HubFile
 from cosmos_ray.words import counted
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
-from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
+from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
 
 #: Memory of the GPUs that the plan is compared with (H100, H200).
@@ -81,13 +81,18 @@ def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = No
     assumed = REASON1_7B_PARAMETERS if bundle.recipe.text_encoder == "reason1" else T5_11B_ENCODER_PARAMETERS
     return MemoryPlan(
         gang_size=gang_size,
-        network=parameters(dit_shapes(bundle.network)) * item,
+        network=sum(parameters(dit_shapes(one)) for one in _networks(bundle)) * item,
         vae=parameters(vae_shapes(bundle.vae)) * item,
         text_encoder=(text_parameters or assumed) * text_item if on_gpu else 0,
         activations=activation_bytes(bundle, gang_size, item),
         latents=_latent_bytes(bundle, gang_size),
         decode=decode_bytes(bundle, gang_size, item),
     )
+
+
+def _networks(bundle: Bundle) -> list[NetworkDims]:
+    """Those that a rank holds: of a clip that begins with a picture, the picture's too."""
+    return [bundle.network, *([bundle.picture.network] if bundle.picture else [])]
 
 
 def parameters(shapes: Shapes) -> int:

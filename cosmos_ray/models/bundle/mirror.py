@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, FileKind, FileRef
+from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, FileKind
 from cosmos_ray.models.bundle.cache import content_sha256, folder_sha256
 from cosmos_ray.models.bundle.derive import copy_part, files_of, write_bundle
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.hub import wanted_files
+from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.store.storage import Storage
 
 #: What a copy's name ends with: it has another fingerprint than its source, and says so.
@@ -29,10 +28,9 @@ def mirror(bundle: Bundle, to: str) -> Bundle:
         raise UsageError(f"model `{bundle.name}` has no files to copy")
     if storage.exists(BUNDLE_FILE):
         raise UsageError(f"{storage.uri_of(BUNDLE_FILE)} is there already: --to takes another folder")
-    kinds: tuple[FileKind, ...] = get_args(FileKind)
     copies: dict[str, FileRef] = {
         kind: _copied(bundle, kind, reference, storage)
-        for kind in kinds
+        for kind in bundle.kinds
         if isinstance(reference := bundle.file(kind), FileRef)
     }
     files = bundle.files.model_copy(update=copies)

@@ -8,9 +8,10 @@ BUILT_IN = (
 )  # fmt: skip
 #: Models of one view; `models.bundle.single` knows these by more names, for other sizes and rates.
 OF_ONE_VIEW = (
-    "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled",
+    "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled", "tiny-text2world",
     "cosmos-predict2-2b-video2world", "cosmos-predict2-14b-video2world",
     "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2image", "cosmos-predict2-14b-text2image",
+    "cosmos-predict2-2b-text2world", "cosmos-predict2-14b-text2world",
     "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
 )  # fmt: skip
 LISTED = (*BUILT_IN, *OF_ONE_VIEW)

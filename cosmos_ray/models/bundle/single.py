@@ -3,6 +3,7 @@
     cosmos-predict2-2b-video2world                  720p, 16 frames a second, 16:9
     cosmos-predict2-14b-video2world-480p-10fps-9x16
     cosmos-predict2-0.6b-text2image-1x1
+    cosmos-predict2-2b-text2world-480p-16fps-distilled2
     cosmos-predict2-14b-sample-gr00t-dreams-gr1
 
 A name says what differs from the published default; every combination of the published tables has one.
@@ -11,10 +12,10 @@ A name says what differs from the published default; every combination of the pu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, VIDEO2WORLD
+from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.models.bundle.prompts import NEGATIVE_PROMPT
 
 #: (width, height) by aspect ratio.
@@ -49,29 +50,70 @@ _GR00T_REVISIONS = {
     "gr1": "926f34dd83860c5406ab4b400e156c3fd6fe6c0d",
     "droid": "ebc29d30a3fab504bcc779a85bca073d14ad39f9",
 }
+
+
+def _letters(blocks: Mapping[str, Sequence[int]]) -> str:
+    """A letter a block."""
+    by_block = {block: letter for letter, numbers in blocks.items() for block in numbers}
+    return "".join(by_block[block] for block in range(len(by_block)))
+
+
+#: What each block of the networks that attend to neighbourhoods attends to.
+NATTEN = {
+    "2b": _letters(
+        {"A": [0, 1], "B": [2, 5, 10], "C": [3, 4, 6, 7, 8, 9, 27], "E": [*range(11, 23), 24, 25, 26], "F": [23]}
+    ),
+    "14b": _letters(
+        {
+            "A": range(11),
+            "B": [11, 12],
+            "C": range(13, 23),
+            "E": [23, 25, 29, 30, 33, 35],
+            "F": [24, 26, 28, 31, 32, 34],
+            "G": [27],
+        }
+    ),
+}
+#: A network that nobody has published, for a checkpoint of one's own.
+LARGE_MULTIVIEW = "cosmos-predict2-14b-multiview"
 _TINY = {
     "tiny-video2world": VIDEO2WORLD,
     "tiny-text2image": TEXT2IMAGE,
     "tiny-text2image-distilled": TEXT2IMAGE_DISTILLED,
+    "tiny-text2world": TEXT2WORLD,
 }
 _T5 = "hf://google-t5/t5-11b@90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3"
 
 _RATIO = r"(?:-(?P<ratio>1x1|4x3|3x4|16x9|9x16))?"
 _VIDEO = re.compile(
-    rf"cosmos-predict2-(?P<size>2b|14b)-video2world(?:-(?P<resolution>480|720)p-(?P<fps>10|16)fps)?{_RATIO}"
+    rf"cosmos-predict2-(?P<size>2b|14b)-video2world(?:-(?P<resolution>480|720)p-(?P<fps>10|16)fps)?"
+    rf"(?:(?P<natten>-natten)|{_RATIO})"
 )
 _PICTURE = re.compile(rf"cosmos-predict2-(?P<size>0\.6b|2b|14b)-text2image(?P<distilled>-distilled)?{_RATIO}")
+_WORLD = re.compile(
+    r"cosmos-predict2-(?P<size>2b|14b)-text2world(?:-(?P<resolution>480|720)p-(?P<fps>10|16)fps)?"
+    rf"(?:-distilled(?P<steps>[1-4]))?(?:(?P<natten>-natten)|{_RATIO})"
+)
 _GR00T = re.compile(rf"cosmos-predict2-14b-sample-gr00t-dreams-(?P<variant>gr1|droid){_RATIO}")
 
 
-def video_name(size: str, resolution: str, fps: int, ratio: str) -> str:
-    """size: `2B` or `14B`; ratio: as `16:9`. What is the published default is not said."""
+def video_name(size: str, resolution: str, fps: int, ratio: str, is_natten: bool = False) -> str:
+    """size: `2B` or `14B`; ratio: as `16:9`. What is the published default is not said. is_natten: of 720p and 16:9,
+    the network that attends to neighbourhoods."""
     cut = "" if (resolution, fps) == ("720", 16) else f"-{resolution}p-{fps}fps"
-    return f"cosmos-predict2-{size.lower()}-video2world{cut}{_in_name(ratio)}"
+    return f"cosmos-predict2-{size.lower()}-video2world{cut}{'-natten' if is_natten else ''}{_in_name(ratio)}"
 
 
 def picture_name(size: str, is_distilled: bool, ratio: str) -> str:
     return f"cosmos-predict2-{size.lower()}-text2image{'-distilled' if is_distilled else ''}{_in_name(ratio)}"
+
+
+def world_name(size: str, resolution: str, fps: int, distill_steps: int, ratio: str, is_natten: bool = False) -> str:
+    """As `video_name`; distill_steps: of the picture's distilled model, 0 for the usual one."""
+    cut = "" if (resolution, fps) == ("720", 16) else f"-{resolution}p-{fps}fps"
+    distilled = f"-distilled{distill_steps}" if distill_steps else ""
+    end = "-natten" if is_natten else _in_name(ratio)
+    return f"cosmos-predict2-{size.lower()}-text2world{cut}{distilled}{end}"
 
 
 def gr00t_name(variant: str, ratio: str) -> str:
@@ -82,11 +124,21 @@ def published(name: str) -> dict[str, Any] | None:
     """What the bundle of that name says; None if no published model of one view is called so."""
     if match := _VIDEO.fullmatch(name):
         size, resolution, fps = match["size"], match["resolution"] or "720", int(match["fps"] or 16)
-        ratio = _said(match["ratio"])
-        dit = f"{_video_repo(size)}/model-{resolution}p-{fps}fps.pt"
-        return _video(video_name(size, resolution, fps, ratio), size, VIDEO_SIZES[resolution][ratio], fps, dit)
+        ratio, is_natten = _said(match["ratio"]), match["natten"] is not None
+        if is_natten and resolution != "720":
+            return None
+        dit = f"{_video_repo(size)}/model-{resolution}p-{fps}fps{'-natten' if is_natten else ''}.pt"
+        said = _video(
+            video_name(size, resolution, fps, ratio, is_natten), size, VIDEO_SIZES[resolution][ratio], fps, dit
+        )
+        return {**said, "network": {**said["network"], "natten": NATTEN[size]}} if is_natten else said
     if match := _PICTURE.fullmatch(name):
         return _picture(match["size"], match["distilled"] is not None, _said(match["ratio"]))
+    if name == LARGE_MULTIVIEW:
+        return _large_multiview()
+    if match := _WORLD.fullmatch(name):
+        sides = match["resolution"] or "720", int(match["fps"] or 16)
+        return _world(match["size"], *sides, int(match["steps"] or 0), _said(match["ratio"]), bool(match["natten"]))
     if match := _GR00T.fullmatch(name):
         variant, ratio = match["variant"], _said(match["ratio"])
         repo = f"nvidia/Cosmos-Predict2-14B-Sample-GR00T-Dreams-{variant.upper()}@{_GR00T_REVISIONS[variant]}"
@@ -101,14 +153,22 @@ def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
     family = _TINY.get(name)
     if family is None:
         return None
-    takes_frames = family.takes_frames
+    takes_frames = family.has_condition_mask
     network = {**known["network"], "num_heads": 16, **_one_view(3.0 if takes_frames else 4.0, 1.0, takes_frames)}
     sides = {} if takes_frames else {"state_t": 1, "width": 128}
     sampling = dict(known["sampling"])
     if not takes_frames:
         sampling |= {"negative_prompt": "", "num_steps": family.max_steps or sampling["num_steps"]}
+    picture: dict[str, Any] = {}
+    files = {**known["files"], "dit": {"random_seed": 24}}
+    if family.makes_picture:
+        of_picture = tiny("tiny-text2image", known)
+        assert of_picture is not None
+        picture = {"picture": _as_picture(of_picture)}
+        files["picture_dit"] = of_picture["files"]["dit"]
     return {
         **known,
+        **picture,
         "name": name,
         "family": family.name,
         "n_views": 1,
@@ -116,7 +176,7 @@ def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
         **sides,
         "sampling": sampling,
         "network": network,
-        "files": {**known["files"], "dit": {"random_seed": 24}},
+        "files": files,
     }
 
 
@@ -142,6 +202,46 @@ def _video(name: str, size: str, sides: tuple[int, int], fps: int, dit: str) -> 
         "sampling": {"num_steps": 35, "guidance": 7.0, "negative_prompt": NEGATIVE_PROMPT},
         "network": {**_DIMS[size], **_one_view(space, time, True)},
     }
+
+
+def _world(
+    size: str, resolution: str, fps: int, distill_steps: int, ratio: str, is_natten: bool
+) -> dict[str, Any] | None:
+    video = published(video_name(size, resolution, fps, ratio, is_natten))
+    if video is None:
+        return None
+    of_picture = published(picture_name(size, distill_steps > 0, ratio))
+    assert of_picture is not None
+    picture = _as_picture(of_picture)
+    if distill_steps:
+        picture["num_steps"] = distill_steps
+    return {
+        **video,
+        "name": world_name(size, resolution, fps, distill_steps, ratio, is_natten),
+        "family": TEXT2WORLD.name,
+        "picture": picture,
+        "files": {**video["files"], "picture_dit": of_picture["files"]["dit"]},
+    }
+
+
+def _large_multiview() -> dict[str, Any]:
+    """The dimensions of the published network of 14B, the positions of the multiview one of 2B."""
+    said = _common(LARGE_MULTIVIEW, VIDEO_SIZES["720"]["16:9"], "", f"{_video_repo('2b')}/tokenizer/tokenizer.pth")
+    return {
+        **said,
+        "state_t": 8,
+        "n_views": 7,
+        "model_fps": 30.0,
+        "sampling": {"num_steps": 35, "guidance": 7.0, "negative_prompt": NEGATIVE_PROMPT},
+        "network": _DIMS["14b"],
+        "files": {**said["files"], "dit": {"own": True}},
+    }
+
+
+def _as_picture(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a bundle says of the model of its pictures, of what that says of itself."""
+    sampling = {name: said["sampling"][name] for name in ("num_steps", "guidance")}
+    return {name: said[name] for name in ("family", "height", "width", "network")} | sampling
 
 
 def _picture(size: str, is_distilled: bool, ratio: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from cosmos_ray.models.network.control import control_hints, control_modules
 from cosmos_ray.models.network.fp8 import fp8_attention
 from cosmos_ray.models.network.launches import LaunchedAhead
 from cosmos_ray.models.network.layers import RMSNorm, Sinusoid, TimestepMLP, linear
+from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, window_of
 from cosmos_ray.models.network.rope import RopeAxes, angle_table
 from cosmos_ray.models.network.shortcuts import attend_for_wanted, attend_under_texts
 from cosmos_ray.models.parallel import (
@@ -295,6 +296,13 @@ class MultiviewDiT(nn.Module):
         attends: list[SharedAttention] = [
             over_ranks(fp8_attention if number in fp8_blocks else attention) for number in range(last + 1)
         ]
+        if self.config.natten is not None:
+            # The one view's tokens come in the clip's order: each rank holds the next of them.
+            extent = (share.grid.frames, share.grid.height, share.grid.width)
+            for number, letter in enumerate(self.config.natten):
+                if (window := window_of(letter, extent)) is not None:
+                    attends[number] = over_ranks(partial(attend_to_neighbourhood, grid=extent, window=window))
+            return attends
         if 0 < given < share.grid.frames and last not in fp8_blocks:
             # Nothing follows the last block, so that what nobody reads needs no queries there.
             places_VL = places_PVl.transpose(0, 1).flatten(1)

@@ -11,12 +11,13 @@ import safetensors.torch
 import torch
 from support.tiny_spec import random_tiny_spec
 
-from cosmos_ray.models.bundle.bundle import Bundle, FileRef, parse_bundle
+from cosmos_ray.models.bundle.bundle import Bundle, parse_bundle
 from cosmos_ray.models.bundle.cache import file_sha256
 from cosmos_ray.models.bundle.checkpoint import select_exactly
 from cosmos_ray.models.bundle.convert import load_dit_state, load_selected, selected
 from cosmos_ray.models.bundle.files import fetch_bundle, local_path, source_key
 from cosmos_ray.models.bundle.headers import read_header
+from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.models.bundle.shapes import Shapes
 
 SHAPES: Shapes = {"a": (3,), "b": (2, 2)}

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 
 from cosmos_ray.models.bundle import hub
-from cosmos_ray.models.bundle.bundle import HubFile
 from cosmos_ray.models.bundle.hub import wanted_files, weight_files
+from cosmos_ray.models.bundle.references import HubFile
 
 SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
 

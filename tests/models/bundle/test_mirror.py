@@ -8,11 +8,12 @@ import pytest
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import mirror as module
-from cosmos_ray.models.bundle.bundle import Bundle, FileKind, FileRef, load_bundle
+from cosmos_ray.models.bundle.bundle import Bundle, FileKind, load_bundle
 from cosmos_ray.models.bundle.cache import content_sha256, folder_sha256
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.mirror import mirror
+from cosmos_ray.models.bundle.references import FileRef
 
 TINY = load_bundle("tiny")
 #: Of a repository: what T5 and its tokenizer load, and what somebody else's program has fetched beside it.

@@ -1,0 +1,152 @@
+"""Adapters (LoRA, arXiv 2106.09685) of the training framework, merged into the network that they adapt.
+
+A file of theirs holds the whole network: adapted layers as `LAYER.base_layer.weight`, `LAYER.lora_A.default.weight` and
+`LAYER.lora_B.default.weight`, all others as ever. Rank and alpha are not in it. Merged, a layer's weight is
+W + (alpha / rank) B A, computed in float32; the network is then one like any other.
+
+Legend: W [out, in], A [rank, in], B [out, rank].
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import Bundle, DitPrefix
+from cosmos_ray.models.bundle.checkpoint import Selection, select_dit
+from cosmos_ray.models.bundle.convert import selected, write_safetensors
+from cosmos_ray.models.bundle.derive import derive, with_dit
+from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
+from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes
+from cosmos_ray.store.faults import explain_store
+from cosmos_ray.store.storage import Storage, fetch_to_file
+from cosmos_ray.store.uris import normalise_uri
+
+_BASE, _A, _B = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
+_LAYER = re.compile(r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|output)_proj|mlp\.layer[12])\.weight")
+#: Name of the file that is written.
+MERGED = "merged.safetensors"
+
+
+def merge(
+    lora: str,
+    rank: int,
+    alpha: float,
+    network: Shapes,
+    to: Storage,
+    base: str | None = None,
+    prefix: DitPrefix = "net.",
+) -> str:
+    """Write the merged network of the file `lora` to `MERGED` in the folder `to`; its URI.
+
+    base: a checkpoint whose weights the adapters are added to, in place of those in their own file. network: what the
+    parameters are. prefix: which weights of the files. UsageError for files that are not there or do not fit, rank
+    among the reasons.
+    """
+    if rank < 1 or not alpha > 0:
+        raise UsageError(f"--rank {rank}, --alpha {alpha:g}: expected those of the training, more than 0")
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
+        path, header = _here(lora, Path(scratch) / "lora")
+        adapted = [name for name in network if _LAYER.fullmatch(name) and _is_adapted(name, header, prefix)]
+        if not adapted:
+            raise UsageError(f"{lora}: found no adapters under `{prefix}`, expected LAYER{_A} and LAYER{_B}")
+        expected = _adapter_shapes(network, adapted, rank)
+        if base is None:
+            expected = _whole_shapes(network, adapted) | expected
+        chosen = _selection(lora, header, expected, prefix)
+        tensors = selected([path], chosen.names)
+        if base is not None:
+            base_path, base_header = _here(base, Path(scratch) / "base")
+            plain = selected([base_path], _selection(base, base_header, network, prefix).names)
+            tensors |= {_renamed(name, adapted): tensor for name, tensor in plain.items()}
+        merged = _Merged(tensors, tuple(network), frozenset(adapted), alpha / rank)
+        target = Path(scratch) / MERGED
+        write_safetensors(target, merged, None)
+        to.write_file(MERGED, target)
+    return to.uri_of(MERGED)
+
+
+def derive_merged(
+    bundle: Bundle, lora: str, rank: int, alpha: float, to: str, base: str | None = None, ema: bool = False
+) -> Bundle:
+    """As `derive.derive`, of `bundle` with the network that `merge` makes."""
+    prefix: DitPrefix = "net_ema." if ema else "net."
+    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
+        merged = merge(lora, rank, alpha, dit_shapes(bundle.network), Storage(scratch), base, prefix)
+        return derive(with_dit(bundle, merged), to)
+
+
+class _Merged(Mapping[str, Tensor]):
+    """The network's tensors, each merged when it is asked for: memory stays that of one layer."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: tuple[str, ...], adapted: frozenset[str], scale: float):
+        self._tensors, self._names, self._adapted, self._scale = tensors, names, adapted, scale
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._adapted:
+            return self._tensors[name]
+        layer = name.removesuffix(".weight")
+        weight = self._tensors[layer + _BASE]
+        a, b = (self._tensors[layer + end].to(torch.float32) for end in (_A, _B))
+        return (weight.to(torch.float32) + self._scale * (b @ a)).to(weight.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _is_adapted(name: str, header: Header, prefix: str) -> bool:
+    layer = name.removesuffix(".weight")
+    return any(f"{lead}{layer}{end}" in header.shapes for lead in (prefix, "") for end in (_A, _B))
+
+
+def _adapter_shapes(network: Shapes, adapted: list[str], rank: int) -> Shapes:
+    shapes: Shapes = {}
+    for name in adapted:
+        layer, (outputs, inputs) = name.removesuffix(".weight"), network[name]
+        shapes |= {layer + _A: (rank, inputs), layer + _B: (outputs, rank)}
+    return shapes
+
+
+def _whole_shapes(network: Shapes, adapted: list[str]) -> Shapes:
+    """The network's, as a file with adapters names them."""
+    return {_renamed(name, adapted): shape for name, shape in network.items()}
+
+
+def _renamed(name: str, adapted: list[str]) -> str:
+    return name.removesuffix(".weight") + _BASE if name in adapted else name
+
+
+def _selection(uri: str, header: Header, expected: Shapes, prefix: DitPrefix) -> Selection:
+    found = select_dit(header.shapes, header.others, expected, prefix)
+    if found.faults:
+        raise UsageError(f"{uri}: {'; '.join(found.faults)}")
+    return found
+
+
+def _here(uri: str, path: Path) -> tuple[Path, Header]:
+    """The file on this machine, and what it holds."""
+    suffix = posixpath.splitext(uri)[1]
+    if suffix not in WEIGHT_SUFFIXES:
+        raise UsageError(f"checkpoint {uri}: found suffix `{suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
+    path = path.with_suffix(suffix)
+    try:
+        where = normalise_uri(uri)
+        if "://" in where:
+            fetch_to_file(where, path)
+        else:
+            path = Path(where)
+        return path, read_header(path)
+    except FileNotFoundError:
+        raise UsageError(f"checkpoint {uri}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"checkpoint {uri}: {explain_store(error)}") from error

@@ -1,0 +1,120 @@
+"""Adapters merged into the network that they adapt: what is computed, which files fit, and what is said of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import Bundle, load_bundle, parse_bundle
+from cosmos_ray.models.bundle.lora import MERGED, derive_merged, merge
+from cosmos_ray.models.bundle.shapes import dit_shapes
+from cosmos_ray.store.storage import Storage
+
+RANK, ALPHA = 3, 6.0
+LAYERS = ("self_attn.q_proj", "self_attn.output_proj", "cross_attn.k_proj", "mlp.layer1", "mlp.layer2")
+
+
+def small() -> Bundle:
+    bundle = load_bundle("tiny-video2world")
+    said = bundle.model_dump(mode="json")
+    said["network"] |= {"num_blocks": 1, "model_channels": 32, "num_heads": 2, "adaln_lora_dim": 4}
+    return parse_bundle(json.dumps(said), bundle.root)
+
+
+NETWORK = dit_shapes(small().network)
+
+
+@pytest.fixture
+def tensors() -> dict[str, Tensor]:
+    """As the training framework writes them, without prefix; in two of seven kinds of layers there are no adapters."""
+    generator = torch.Generator().manual_seed(0)
+    found = {}
+    for name, shape in NETWORK.items():
+        layer = name.removesuffix(".weight")
+        weight = torch.randn(shape, generator=generator)
+        if layer.removeprefix("blocks.0.") in LAYERS:
+            found[f"{layer}.base_layer.weight"] = weight
+            found[f"{layer}.lora_A.default.weight"] = torch.randn(RANK, shape[1], generator=generator)
+            found[f"{layer}.lora_B.default.weight"] = torch.randn(shape[0], RANK, generator=generator)
+        else:
+            found[name] = weight
+    return found
+
+
+def write(path: Path, tensors: dict[str, Tensor], lead: str = "net.") -> str:
+    save_file({lead + name: tensor for name, tensor in tensors.items()}, path)
+    return str(path)
+
+
+def test_a_merged_layer_answers_as_the_layer_with_its_adapters(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    merge(write(tmp_path / "l.safetensors", tensors), RANK, ALPHA, NETWORK, Storage(str(tmp_path)))
+    merged = load_file(tmp_path / MERGED)
+    assert {name: tuple(one.shape) for name, one in merged.items()} == NETWORK
+    for layer in (f"blocks.0.{name}" for name in LAYERS):
+        base, a, b = (tensors[f"{layer}.{end}.weight"] for end in ("base_layer", "lora_A.default", "lora_B.default"))
+        x = torch.randn(5, base.shape[1], generator=torch.Generator().manual_seed(1))
+        expected = F.linear(x, base) + ALPHA / RANK * F.linear(F.linear(x, a), b)
+        torch.testing.assert_close(F.linear(x, merged[f"{layer}.weight"]), expected, rtol=1e-5, atol=1e-4)
+    plain = "blocks.0.self_attn.v_proj.weight"
+    assert torch.equal(merged[plain], tensors[plain])
+
+
+def test_a_bundle_of_it_is_one_like_any_other(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    average = {name: tensor + 1 for name, tensor in tensors.items()}
+    both = {f"net.{name}": one for name, one in tensors.items()} | {f"net_ema.{n}": one for n, one in average.items()}
+    lora = write(tmp_path / "l.safetensors", both, "")
+    found = [derive_merged(small(), lora, RANK, ALPHA, str(tmp_path / str(ema)), None, ema) for ema in (False, True)]
+    for bundle, expected in zip(found, (tensors, average), strict=True):
+        weights = load_file(Path(bundle.root) / MERGED)
+        assert torch.equal(weights["t_embedding_norm.weight"], expected["t_embedding_norm.weight"])
+    assert found[0].fingerprint != found[1].fingerprint
+
+
+def test_adapters_may_be_added_to_another_base(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    base = {name: torch.zeros(shape) for name, shape in NETWORK.items()}
+    others = {name: one for name, one in tensors.items() if "lora_" in name}
+    merge(
+        write(tmp_path / "l.safetensors", others), RANK, ALPHA, NETWORK, Storage(str(tmp_path)),
+        base=write(tmp_path / "base.safetensors", base),
+    )  # fmt: skip
+    merged = load_file(tmp_path / MERGED)
+    layer = "blocks.0.mlp.layer2"
+    expected = ALPHA / RANK * tensors[f"{layer}.lora_B.default.weight"] @ tensors[f"{layer}.lora_A.default.weight"]
+    torch.testing.assert_close(merged[f"{layer}.weight"], expected)
+    assert not merged["blocks.0.self_attn.v_proj.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rank", "words"),
+    [
+        ({}, 4, r"lora_A.default.weight found \[3, 32\], expected \[4, 32\]"),
+        (
+            {"blocks.0.mlp.layer1.lora_B.default.weight": None},
+            RANK,
+            "parameters missing: net.blocks.0.mlp",
+        ),
+        ({}, 0, "--rank 0, --alpha 6: expected those of the training"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    changes: dict[str, Any], rank: int, words: str, tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    kept = {name: one for name, one in tensors.items() if name not in changes}
+    with pytest.raises(UsageError, match=words):
+        merge(write(tmp_path / "l.safetensors", kept), rank, ALPHA, NETWORK, Storage(str(tmp_path)))
+
+
+def test_a_file_without_adapters_is_refused(tmp_path: Path) -> None:
+    plain = {name: torch.zeros(shape) for name, shape in NETWORK.items()}
+    with pytest.raises(UsageError, match=r"found no adapters under `net\.`"):
+        merge(write(tmp_path / "l.safetensors", plain), RANK, ALPHA, NETWORK, Storage(str(tmp_path)))
+    with pytest.raises(UsageError, match="there is no such file"):
+        merge(str(tmp_path / "no.pt"), RANK, ALPHA, NETWORK, Storage(str(tmp_path)))
