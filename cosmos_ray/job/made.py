@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cosmos_ray.clip.encode import encode_mp4, encode_view
-from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, file_of
+from cosmos_ray.clip.encode import encode_jpeg, encode_mp4, encode_png, encode_view
+from cosmos_ray.clip.request import ALL_VIEWS, PICTURE, ClipRequest, file_of
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -35,7 +35,8 @@ class MadeClip:
 
     def save(self, path: str | os.PathLike[str], layout: Layout = "grid") -> str:
         """Write an mp4: the views as they look (`grid`), or from top to bottom as published (`stack`); or, into the
-        folder `path`, an mp4 a view (`views`). A path or a URI; the place that was written.
+        folder `path`, an mp4 a view (`views`). Of a picture alone, a JPEG or PNG, by the suffix. A path or a URI; the
+        place that was written.
         """
         uri = normalise_uri(os.fspath(path))
         if layout == "views":
@@ -43,17 +44,25 @@ class MadeClip:
             for view, video in self.frames.items():
                 folder.write(file_of(view), encode_view(view, video, self.fps))
             return uri
-        Storage(parent_uri(uri)).write(posixpath.basename(uri), encode_mp4(self.together(layout), self.fps))
+        Storage(parent_uri(uri)).write(posixpath.basename(uri), self._file(uri, layout))
         return uri
 
+    def _file(self, uri: str, layout: Layout) -> bytes:
+        if list(self.frames) != [PICTURE]:
+            return encode_mp4(self.together(layout), self.fps)
+        picture_HWC = self.frames[PICTURE][0]
+        return encode_jpeg(picture_HWC) if uri.lower().endswith((".jpg", ".jpeg")) else encode_png(picture_HWC)
+
     def together(self, layout: Layout = "grid") -> np.ndarray:
-        """All views in one picture, uint8 [T, H, W, 3]; cells of the grid without a view are black."""
+        """All views in one picture, uint8 [T, H, W, 3]; cells of the grid without a view are black. Of a video and the
+        picture that it began with, the video."""
+        shown = {view: video for view, video in self.frames.items() if view != PICTURE} or self.frames
         if layout == "stack":
-            return np.concatenate(list(self.frames.values()), axis=1)
+            return np.concatenate(list(shown.values()), axis=1)
         if layout != "grid":
             raise UsageError(f"layout: found {layout!r}, expected one of {', '.join(get_args(Layout))}")
-        if len(self.frames) == 1:
-            return next(iter(self.frames.values()))
+        if len(shown) == 1:
+            return next(iter(shown.values()))
         rows = [row for row in _GRID if set(row) & set(self.frames)]
         used = [column for column in range(3) if any(column < len(row) and row[column] in self.frames for row in rows)]
         black = np.zeros_like(next(iter(self.frames.values())))

@@ -95,6 +95,18 @@ def main(
         return 2 if isinstance(error, UsageError) else 1
 
 
+def named_model(flags: argparse.Namespace, tiny: str) -> str | None:
+    """--model, if it is given; `tiny` stands for the tiny one of this kind."""
+    return tiny if flags.model == "tiny" else flags.model
+
+
+def check_distilled(flags: argparse.Namespace, bundle: Bundle) -> None:
+    """UsageError where --distill_steps is given with a model that has no distilled network for pictures."""
+    of_picture = bundle.picture_bundle() if bundle.picture else bundle
+    if flags.distill_steps and of_picture.recipe.max_steps is None:
+        raise UsageError(f"--distill_steps: found {flags.distill_steps}, but model `{bundle.name}` is not distilled")
+
+
 def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     """The clips asked for: the one of the flags, or those of --batch_input_json (items that lack something are left
     out, as in the published script, and said so). Raises UsageError."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
+from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import PICTURE_SIZES, picture_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.one_view import Kind, Say
+from cosmos_ray.published.one_view import Kind, Say, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, say_without_effect
 
 KIND = Kind(output="output_image", suffix=".jpg", takes_input=False, result=PICTURE)
@@ -55,13 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def model_of(flags: argparse.Namespace) -> str:
-    return str(flags.model or picture_name(flags.model_size, flags.distill_steps > 0, flags.aspect_ratio))
+    is_distilled = flags.distill_steps > 0
+    named = named_model(flags, "tiny-text2image-distilled" if is_distilled else "tiny-text2image")
+    return named or picture_name(flags.model_size, is_distilled, flags.aspect_ratio)
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
     if flags.use_fast_tokenizer:
         raise UsageError(_FAST_TOKENIZER)
     say_without_effect(flags, one_view.NO_EFFECT, say)
+    check_distilled(flags, load_bundle(model_of(flags)))
     settings = {"guidance": GUIDANCE, **({"num_steps": flags.distill_steps} if flags.distill_steps else {})}
     config = {"dit": flags.dit_path or None, "ema": flags.load_ema}
     return one_view.make(flags, KIND, model_of(flags), settings, config, say)

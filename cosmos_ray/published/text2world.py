@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from cosmos_ray.clip.request import VIDEO
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
+from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, world_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.one_view import Kind, Say
+from cosmos_ray.published.one_view import Kind, Say, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 
 NO_EFFECT = {
@@ -61,8 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def model_of(flags: argparse.Namespace) -> str:
-    if flags.model:
-        return str(flags.model)
+    steps = f"-distilled{flags.distill_steps}" if flags.distill_steps else ""
+    if named := named_model(flags, f"tiny-text2world{steps}"):
+        return named
     if flags.model_size == "0.6B":
         raise UsageError("--model_size 0.6B: refused: no video model of that size was published; 2B and 14B were")
     check_natten(flags)
@@ -73,6 +75,7 @@ def model_of(flags: argparse.Namespace) -> str:
 
 def make(flags: argparse.Namespace, say: Say) -> int:
     say_without_effect(flags, NO_EFFECT, say)
+    check_distilled(flags, load_bundle(model_of(flags)))
     config = {
         "dit": flags.dit_path_video2world or None,
         "picture_dit": flags.dit_path_text2image or None,

@@ -15,7 +15,7 @@ from cosmos_ray.foreign import shown
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
 from cosmos_ray.published import one_view
 from cosmos_ray.published.adapters import add_lora, merged_dit
-from cosmos_ray.published.one_view import Kind, Say
+from cosmos_ray.published.one_view import Kind, Say, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 
 NO_EFFECT = {
@@ -74,8 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def model_of(flags: argparse.Namespace) -> str:
-    if flags.model:
-        return str(flags.model)
+    if named := named_model(flags, "tiny-video2world"):
+        return named
     if flags.gr00t_variant:
         return gr00t_name(flags.gr00t_variant, flags.aspect_ratio)
     check_natten(flags)

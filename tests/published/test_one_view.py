@@ -197,11 +197,29 @@ def test_a_picture_has_its_own_flags_and_guidance(tmp_path: Path, asked: list[An
     parse = text2image.build_parser().parse_args
     assert text2image.model_of(parse(["--distill_steps", "2"])) == "cosmos-predict2-2b-text2image-distilled"
     assert text2image.model_of(parse(["--model_size", "0.6B", "--aspect_ratio", "1:1"])).endswith("0.6b-text2image-1x1")
-    flags = ["--model", "tiny-text2image", "--device", "cpu", "--prompt", "A cup.", "--distill_steps", "3"]
+    flags = ["--model", "tiny", "--device", "cpu", "--prompt", "A cup.", "--distill_steps", "3"]
     assert text2image.main([*flags, "--save_path", str(tmp_path / "a.jpg")]) == 3
     (row,) = pq.read_table(asked[0].manifest).to_pylist()
     assert (row["prompt"], row["guidance"], row["num_steps"], row["negative_prompt"]) == ("A cup.", 4.0, 3, "")
     assert "input_video" not in row
+
+
+def test_tiny_is_the_tiny_network_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    for module, flags, name in (
+        (video2world, [], "tiny-video2world"),
+        (text2image, [], "tiny-text2image"),
+        (text2image, ["--distill_steps", "3"], "tiny-text2image-distilled"),
+        (text2world, [], "tiny-text2world"),
+        (text2world, ["--distill_steps", "3"], "tiny-text2world-distilled3"),
+    ):
+        found = module.model_of(module.build_parser().parse_args(["--model", "tiny", *flags]))
+        assert (found, load_bundle(found).name) == (name, name)
+    distilled = load_bundle("tiny-text2world-distilled3").picture
+    assert distilled is not None
+    assert (distilled.num_steps, load_bundle("tiny-text2world").recipe.makes_picture) == (3, True)
+    for module, model in ((text2image, "tiny-text2image"), (text2world, "tiny-text2world")):
+        assert module.main(["--model", model, "--prompt", "x", "--distill_steps", "2"]) == 2
+        assert f"model `{model}` is not distilled" in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_is_a_program_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,7 +150,8 @@ def published(name: str) -> dict[str, Any] | None:
 def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the bundle of that name says, a small one whose network is random; None if none is called so. known: what
     `tiny` says, whose autoencoder and text encoder it has."""
-    family = _TINY.get(name)
+    distilled = re.fullmatch(r"(tiny-text2world)-distilled([1-4])", name)
+    family = _TINY.get(distilled[1] if distilled else name)
     if family is None:
         return None
     takes_frames = family.has_condition_mask
@@ -162,9 +163,10 @@ def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
     picture: dict[str, Any] = {}
     files = {**known["files"], "dit": {"random_seed": 24}}
     if family.makes_picture:
-        of_picture = tiny("tiny-text2image", known)
+        of_picture = tiny("tiny-text2image-distilled" if distilled else "tiny-text2image", known)
         assert of_picture is not None
-        picture = {"picture": _as_picture(of_picture)}
+        steps = {"num_steps": int(distilled[2])} if distilled else {}
+        picture = {"picture": _as_picture(of_picture) | steps}
         files["picture_dit"] = of_picture["files"]["dit"]
     return {
         **known,

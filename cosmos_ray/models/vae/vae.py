@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from collections.abc import Mapping
 
 import torch
@@ -37,7 +38,8 @@ _WHOLE_LIMIT = 2**24
 class WanVAE:
     """Encodes and decodes videos in [-1, 1]; latents are normalised to about zero mean and unit variance.
 
-    One thread may encode while another decodes, as neighbouring clips of a gang do.
+    One thread may encode while another decodes, as neighbouring clips of a gang do; of two that decode (a clip, and the
+    picture or the chunk that the next one goes on from) one waits.
     """
 
     def __init__(self, model: AutoencoderKLWan) -> None:
@@ -45,6 +47,7 @@ class WanVAE:
         # The diffusers class keeps its feature caches on itself, and encoding clears those of decoding as well. A
         # shallow copy has caches of its own and the same weights.
         self._encoder = copy.copy(self.model)
+        self._decoder_is_free = threading.Lock()  # its feature caches are one decoding's
         weight = next(self.model.parameters())
         self.to(weight.device, weight.dtype)
 
@@ -111,7 +114,8 @@ class WanVAE:
         if self._decodes_whole(latent):
             video = torch.cat([decode_whole(self.model, view) for view in latent.split(1)]).clamp(-1.0, 1.0)
         else:
-            video = self.model.decode(latent).sample
+            with self._decoder_is_free:
+                video = self.model.decode(latent).sample
         return video.to(latent_BCTHW.dtype)
 
     def _decodes_whole(self, latent_BCTHW: Tensor) -> bool:

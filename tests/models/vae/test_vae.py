@@ -3,6 +3,7 @@
 Numbers against the reference implementation are the business of `parity.py` (kind `vae`).
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.paths import GOLDEN
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.dims import VaeDims
@@ -192,3 +194,32 @@ def test_small_float32_views_on_a_cpu_are_decoded_whole_and_no_others():
     assert tiny._decodes_whole(latents)
     assert not wide._decodes_whole(torch.zeros(1, 16, 8, 88, 160)), "gigabytes"
     assert not tiny.to("cpu", torch.bfloat16)._decodes_whole(latents), "rounded in another order"
+
+
+def test_one_decodes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder's caches are on the model: a clip is decoded while the next one's picture, or first chunk, is."""
+    vae = WanVAE.random(VaeDims(dim=4), seed=5).to("cpu", torch.bfloat16)  # not decoded whole
+    inside, most = 0, 0
+    both_came = threading.Barrier(2)
+    decode = vae.model.decode
+
+    def counted(latent: torch.Tensor) -> object:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        found = decode(latent)
+        inside -= 1
+        return found
+
+    monkeypatch.setattr(vae.model, "decode", counted)
+
+    def run() -> None:
+        both_came.wait(PATIENCE_S)
+        vae.decode(torch.zeros(1, 16, 3, 4, 4))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
