@@ -318,7 +318,7 @@ def build_config(
         try:
             settings = _load_yaml(read_regular(config_file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"--config {config_file}: {_one_line(error)}") from error
+            raise UsageError(f"--config {config_file}: {' '.join(str(error).split())}") from error
         if not isinstance(settings, dict):
             raise UsageError(f"--config {config_file}: expected a mapping of settings")
     # `cosmos-ray config` prints the two without a default as null.
@@ -396,8 +396,4 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
     try:
         target[name] = _load_yaml(value)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {assignment}: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise UsageError(f"--set {assignment}: {' '.join(str(error).split())}") from error

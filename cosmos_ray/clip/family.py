@@ -76,6 +76,11 @@ class Family:
         return any(self.latent_frames) or self.makes_picture
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """What files a clip may have, by view."""
+        return (*self.views, *((PICTURE,) if self.makes_picture else ()))
+
+    @property
     def max_steps(self) -> int | None:
         """Most steps that it knows; None: as many as one likes."""
         return 4 if self.solver == "distilled" else None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.family import FAMILIES, Family
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.rows import RecordReader
@@ -30,24 +30,8 @@ from cosmos_ray.store.storage import Storage
 MARK = b"cosmos_ray.mark"
 _ROWS_A_BATCH = 4096
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
-#: Columns that the index adds, and those that the failures add: a manifest column of such a name gets another
-#: (`names.beside`). Paths are relative to the output; `video_<view>` is null where that view was not made.
-ADDED = pa.schema(
-    [
-        ("id", pa.string()),
-        ("row_id", pa.string()),
-        *((f"video_{view}", pa.string()) for view in VIEWS),
-        ("sha256", _TEXT_MAP),
-        ("sidecar", pa.string()),
-        ("seed", pa.int64()),
-        ("generation", pa.int64()),
-        ("attempt", pa.int64()),
-        ("seconds", pa.float64()),
-        ("warnings", pa.list_(pa.string())),
-        ("scores", SCORES),
-        ("marks", pa.list_(pa.string())),
-    ]
-)
+#: Columns that the failures add, as `added` says those of the index: a manifest column of such a name gets another
+#: (`names.beside`).
 ADDED_TO_FAILURES = pa.schema(
     [
         ("id", pa.string()),
@@ -58,6 +42,31 @@ ADDED_TO_FAILURES = pa.schema(
         ("generation", pa.int64()),
     ]
 )
+
+
+def added(family: Family) -> pa.Schema:
+    """Columns that the index adds. Paths are relative to the output; `video_<view>`, for all views that the model's
+    family has, is null where that view was not made."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("row_id", pa.string()),
+            *((f"video_{view}", pa.string()) for view in family.files),
+            ("sha256", _TEXT_MAP),
+            ("sidecar", pa.string()),
+            ("seed", pa.int64()),
+            ("generation", pa.int64()),
+            ("attempt", pa.int64()),
+            ("seconds", pa.float64()),
+            ("warnings", pa.list_(pa.string())),
+            ("scores", SCORES),
+            ("marks", pa.list_(pa.string())),
+        ]
+    )
+
+
+#: Of any family.
+ADDED_NAMES = frozenset(name for family in FAMILIES.values() for name in added(family).names)
 
 
 def write_index(
@@ -95,7 +104,7 @@ def write_tables(
     made, failed = ok & state.settled_rows, ~ok & state.settled_rows
     rows = 0
     with (
-        _Table(folder / INDEX, manifest, ADDED, mark) as index,
+        _Table(folder / INDEX, manifest, added(defaults.recipe), mark) as index,
         _Table(folder / FAILURES, manifest, ADDED_TO_FAILURES, mark, left_out=("id",)) as failures,
     ):
         for batch, base in _batches(manifest):
@@ -115,12 +124,12 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
     """A file in the making: columns of ours, then those of the manifest that are not `left_out`."""
 
     def __init__(
-        self, path: Path, manifest: Manifest, added: pa.Schema, mark: str, left_out: tuple[str, ...] = ("id", "seed")
+        self, path: Path, manifest: Manifest, ours: pa.Schema, mark: str, left_out: tuple[str, ...] = ("id", "seed")
     ) -> None:
         self._kept = [name for name in manifest.schema.names if name not in left_out]
-        names = beside(self._kept, added.names)
+        names = beside(self._kept, ours.names)
         fields = [manifest.schema.field(old).with_name(new) for old, new in zip(self._kept, names, strict=True)]
-        self._schema = pa.schema([*added, *fields], metadata={MARK: mark.encode()})
+        self._schema = pa.schema([*ours, *fields], metadata={MARK: mark.encode()})
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def add(self, batch: pa.RecordBatch, rows: np.ndarray, added: list[pa.Array]) -> None:
@@ -158,7 +167,7 @@ def _of_made(
     offsets = pa.array(np.append(0, np.cumsum(counts)), pa.int32())
     return [
         *_ids(batch, fan, clips),
-        *_videos(np.repeat(np.arange(len(clips)), counts), entries, len(clips)),
+        *_videos(np.repeat(np.arange(len(clips)), counts), entries, len(clips), defaults.recipe),
         pa.MapArray.from_arrays(offsets, entries.field("view"), entries.field("sha256")),
         pc.struct_field(records["sidecar"].combine_chunks(), "path"),
         # A clip that checks had made again has another one than its row.
@@ -172,10 +181,10 @@ def _of_made(
     ]
 
 
-def _videos(clips: np.ndarray, entries: pa.StructArray, rows: int) -> Iterator[pa.Array]:
+def _videos(clips: np.ndarray, entries: pa.StructArray, rows: int, family: Family) -> Iterator[pa.Array]:
     """Paths, a column a view. clips: to which of `rows` each of the entries belongs."""
     views, paths = entries.field("view"), entries.field("path")
-    for view in VIEWS:
+    for view in family.files:
         hits = np.flatnonzero(pc.equal(views, view).to_numpy(zero_copy_only=False))
         entry = np.full(rows, -1)
         entry[clips[hits]] = hits

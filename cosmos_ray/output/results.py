@@ -17,7 +17,7 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
 from cosmos_ray.output.derived import stale
 from cosmos_ray.output.failures import failures
-from cosmos_ray.output.index import ADDED, ADDED_TO_FAILURES, write_tables
+from cosmos_ray.output.index import ADDED_NAMES, ADDED_TO_FAILURES, write_tables
 from cosmos_ray.output.kept import kept
 from cosmos_ray.output.names import beside
 from cosmos_ray.output.status import read_status
@@ -104,7 +104,7 @@ def _failed(known: pa.Table, index: pa.Table, storage: Storage, state: LedgerSta
     places = pc.index_in(table["id"].combine_chunks(), value_set=known["id"].combine_chunks().cast(pa.string()))
     of_rows = [name for name in known.column_names if name not in (*ADDED_TO_FAILURES.names, "seed")]
     names = zip(index.column_names, beside(index.column_names, _OURS), strict=True)
-    in_index = [new for old, new in names if old not in ADDED.names]  # the same columns, in the same order
+    in_index = [new for old, new in names if old not in ADDED_NAMES]  # the same columns, in the same order
     for old, new in zip(of_rows, in_index, strict=False):  # of neither, where a release knew no failures
         table = table.append_column(new, known[old].take(places))
     return table

@@ -266,3 +266,7 @@ def test_a_world_of_a_caption(tmp_path: Path, one_node: None) -> None:
     assert text2world.main([*flags, "--save_path", str(save)]) == 0
     assert decode_mp4(save.read_bytes()).shape == (29, 64, 112, 3)
     assert read_picture((tmp_path / "made" / "a.picture.png").read_bytes()).shape == (64, 128, 3)
+    (output,) = (tmp_path / "made" / "a.work").iterdir()
+    (row,) = pq.read_table(output / "index.parquet").to_pylist()
+    assert [Path(row[f"video_{view}"]).name for view in ("video", "picture")] == ["video.mp4", "picture.png"]
+    assert "video_front_wide" not in row
