@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
@@ -83,6 +84,9 @@ class _Signals:
 
     def _in_main_thread(self, number: int, frame: object) -> None:
         if not self._is_dealt_with and self._hear(number):
+            # In a destructor, or in the middle of a library's import, it is lost, with a traceback for a last word.
+            sys.unraisablehook = lambda _: None
+            warnings.simplefilter("ignore")
             raise Interrupted(self.reason)
 
     def _hear(self, number: int) -> bool:

@@ -33,6 +33,15 @@ while True:
     except BaseException:
         pass
 """
+_LOSES = """
+import time
+class Late:
+    def __del__(self):
+        there()
+        time.sleep(60)
+Late()
+time.sleep(60)
+"""
 _POLITE = """
 import time
 try:
@@ -96,7 +105,9 @@ def test_a_command_cleans_up_says_one_line_and_ends_with_1(start: Start, number:
     assert end(program) == (1, ["cleaned up"], [f"cosmos-ray: stopped by {number.name}"])
 
 
-@pytest.mark.parametrize("body", [_DEAF, _SWALLOWS], ids=["in C code", "an exception that is swallowed"])
+@pytest.mark.parametrize(
+    "body", [_DEAF, _SWALLOWS, _LOSES], ids=["in C code", "an exception that is swallowed", "one that is lost"]
+)
 def test_one_that_does_not_end_is_ended(start: Start, body: str) -> None:
     program = start(body)
     program.send_signal(signal.SIGTERM)

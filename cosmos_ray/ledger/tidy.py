@@ -7,8 +7,9 @@ are removed when the clip is settled. What is left then (of drivers and nodes th
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, PREVIEWS, REPRODUCED, STEPS, kept_path
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import Ledger, Record, Settled
+from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record, record_path
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
 from cosmos_ray.ledger.run import read_run
@@ -51,11 +52,14 @@ def remove_other_attempts(storage: Storage, record: Record, epoch: int) -> None:
 
 
 def clean(storage: Storage) -> Removed:
-    """Remove whatever no newest record refers to. Only for the owner of the output: others may be writing it."""
-    newest = Ledger(storage).state().records
+    """Remove whatever no newest record refers to. Only for the owner of the output: others may be writing it.
+
+    What waits on a node's disk for its store is none of it: whoever delivers it stores all of its files again.
+    """
+    state = Ledger(storage).state()
     objects = size = 0
     with ThreadPoolExecutor(_READERS) as pool:
-        for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, newest)):
+        for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, state)):
             objects += 1
             size += removed
     unfinished = storage.remove_unfinished()
@@ -69,13 +73,13 @@ def _remove(storage: Storage, path: str) -> int:
     return found.size if found else 0
 
 
-def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[str]:
+def _unreferenced(storage: Storage, state: LedgerState) -> Iterator[str]:
+    newest = state.records
     clip_id = kept = ""
     for path in storage.list(CLIPS):
         if path.split("/")[1] != clip_id:  # listings are in order
             clip_id = path.split("/")[1]
-            record = newest.get(clip_id)
-            kept = f"{CLIPS}/{clip_id}/{record.attempt}/" if record is not None and record.ok else ""
+            kept = _kept(storage, state, clip_id)
         if not kept or not path.startswith(kept):
             yield path
     for path in storage.list(PREVIEWS):
@@ -94,6 +98,18 @@ def _unreferenced(storage: Storage, newest: Mapping[str, Settled]) -> Iterator[s
         yield from (path for path in copies if path != kept_path(run.manifest_sha256))
     yield from storage.list(PROBES)
     yield from storage.list(REPRODUCED)  # of a `reproduce` that was killed; one that runs fails, and can be run again
+
+
+def _kept(storage: Storage, state: LedgerState, clip_id: str) -> str:
+    """The folder of a clip that a record refers to, also one that was created since the ledger was read: by a gang of
+    the owner before, which had looked at the lease in the moment before it was taken over."""
+    newest = state.records.get(clip_id)
+    attempt = newest.attempt if newest is not None and newest.ok else None
+    if not state.is_settled(clip_id):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            since = Record.from_json(storage.read(record_path(clip_id, state.generation(clip_id))))
+            attempt = since.attempt if since.status == "ok" else None
+    return f"{CLIPS}/{clip_id}/{attempt}/" if attempt is not None else ""
 
 
 def damaged(storage: Storage) -> Iterator[tuple[str, str]]:

@@ -39,9 +39,16 @@ def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) 
         yield device, config.gang_size or _gang_size(bundle, device)
     finally:
         if ours:
-            ray.shutdown()
-            own_ray.end_what_is_left()
-            closed_ray.reopen()
+            _leave()
+
+
+def _leave() -> None:
+    """After a signal a Ray of our own is not asked to shut down but killed: its agents may have got the signal too, and
+    Ray ends the process that asks a dead one, without a word."""
+    if not (own_ray.is_there() and signals.reason()):
+        ray.shutdown()
+    own_ray.end_what_is_left()
+    closed_ray.reopen()
 
 
 def _initialise(config: GenerateConfig) -> None:
@@ -50,9 +57,7 @@ def _initialise(config: GenerateConfig) -> None:
         _start_or_join(config)
     except BaseException as error:
         with contextlib.suppress(Exception):
-            ray.shutdown()
-        own_ray.end_what_is_left()
-        closed_ray.reopen()
+            _leave()
         if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
             raise signals.Interrupted(signals.reason() or "stopped by SIGTERM") from None
         if not isinstance(error, Exception):
@@ -87,7 +92,8 @@ def _start_or_join(config: GenerateConfig) -> None:
     # Gangs of CPU ranks ask for a CPU a rank; on a small machine they share them.
     cpus = max(os.cpu_count() or 1, (config.gang_size or 1) * config.max_gangs)
     own_ray.mark()
-    ray.init(address="local", num_cpus=cpus, **options, **closed_ray.close())
+    with own_ray.in_groups_of_their_own():
+        ray.init(address="local", num_cpus=cpus, **options, **closed_ray.close())
 
 
 def _await_head(address: str) -> None:

@@ -14,6 +14,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 _MARK = "COSMOS_RAY_OWN_RAY"
@@ -28,6 +29,27 @@ def mark() -> None:
     _mark = f"{os.getpid()}-{uuid.uuid4().hex}"
     os.environ[_MARK] = _mark
     _adopt_orphans(True)
+
+
+@contextlib.contextmanager
+def in_groups_of_their_own() -> Iterator[None]:
+    """Processes that Ray starts meanwhile do not get what `timeout` or a shell sends to this process's group.
+
+    It is this process that obeys. Ray ends whoever asks an agent of its that is dead, at once and without a word.
+    """
+    from ray._private import services  # here: `status` and `plan` know of stops, and not of Ray
+
+    usual = services.ConsolePopen
+    services.ConsolePopen = partial(usual, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = usual
+
+
+def is_there() -> bool:
+    """Has this job started a Ray that was not ended yet?"""
+    return bool(_mark)
 
 
 def end_what_is_left() -> None:

@@ -41,6 +41,8 @@ _FINAL = (
     TimeIsUp,
 )
 _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OF_A_DISK = frozenset({errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
 #: Time-out, a conflict with another writer of this moment, too many requests.
@@ -77,9 +79,14 @@ def explain(error: BaseException) -> str:
 
 
 def explain_store(error: BaseException) -> str:
-    """As `explain`, with the way out where a store refused or was not reached: its variables can be mended."""
+    """As `explain`, with the way out: room, where a disk is full; where a store refused or was not reached, its
+    variables."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _NO_ROOM:
+        return f"{explain(error)}; make room there, or name another place"
     missing = isinstance(error, FileNotFoundError | FileExistsError)
-    of_a_store = isinstance(error, OSError) and error.filename is None and not missing  # a disk's errors name the file
+    # A disk's errors name the file, and those that do not are its own.
+    of_a_store = isinstance(error, OSError) and error.filename is None and not missing and number not in _OF_A_DISK
     hint = f"; {STORE_VARIABLES}" if of_a_store or isinstance(error, ValueError) else ""
     return explain(error) + hint
 

@@ -15,7 +15,7 @@ from cosmos_ray.errors import LeaseLost
 from cosmos_ray.ledger import tidy
 from cosmos_ray.ledger.layout import REPRODUCED, RUN
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record, record_path
+from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record, record_path
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.ledger.tidy import clean, damaged, files_of, remove_other_attempts
 from cosmos_ray.store.storage import Storage
@@ -59,6 +59,23 @@ def test_a_clip_that_failed_keeps_nothing(storage: Storage) -> None:
     storage.write("clips/a/1/rear.mp4", b"cut off")
     remove_other_attempts(storage, commit(storage, "a", attempt=3, status="failed"), epoch=1)
     assert list(storage.list("clips")) == []
+
+
+def test_clean_keeps_what_was_committed_while_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a gang of the owner before: it had looked at the lease in the moment before that was taken over."""
+    storage, late = Storage(str(tmp_path)), list[Record]()
+    commit(storage, "a", attempt=1)
+    storage.write("clips/late/1/rear.mp4", b"of an attempt that was cut off")
+    read = Ledger.state
+
+    def state(ledger: Ledger) -> LedgerState:
+        found = read(ledger)
+        late.append(commit(storage, "late", attempt=2))
+        return found
+
+    monkeypatch.setattr(Ledger, "state", state)
+    assert clean(storage).objects == 2, "what was cut off, and the mark of a clip that is done"
+    assert files_of(late[0]) < set(storage.list("clips"))
 
 
 def test_clean_removes_what_no_newest_record_refers_to(storage: Storage) -> None:

@@ -50,3 +50,23 @@ def test_what_ray_makes_of_a_signal_while_it_starts_is_a_stop(monkeypatch: pytes
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     with pytest.raises(Interrupted, match=r"^stopped by SIGTERM$"):
         connect()
+
+
+@pytest.mark.parametrize(
+    ("is_our_own", "reason", "asked"),
+    [(True, "", True), (True, "stopped by SIGTERM", False), (False, "stopped by SIGTERM", True)],
+    ids=["it has ended", "told to stop", "told to stop, on a cluster"],
+)
+def test_after_a_signal_a_ray_of_ones_own_is_killed_and_not_asked(
+    monkeypatch: pytest.MonkeyPatch, is_our_own: bool, reason: str, asked: bool
+) -> None:
+    """Its raylet may have got the signal too, and Ray ends a process at once that asks a dead one."""
+    done: list[str] = []
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: done.append("asked"))
+    monkeypatch.setattr(cluster, "_start_or_join", lambda config: None)
+    monkeypatch.setattr(cluster.own_ray, "is_there", lambda: is_our_own)
+    monkeypatch.setattr(cluster.own_ray, "end_what_is_left", lambda: done.append("killed"))
+    monkeypatch.setattr(cluster.signals, "reason", lambda: reason)
+    connect()
+    assert done == (["asked", "killed"] if asked else ["killed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,21 @@ def test_what_is_left_of_a_jobs_own_ray_ends_and_nothing_else() -> None:
         assert sleeping(600, driver.pid), "what was started before is no part of it"
     finally:
         driver.communicate("\n")
+
+
+def test_a_signal_to_a_jobs_group_does_not_reach_its_own_ray() -> None:
+    """What Ray starts meanwhile has a group of its own, what it starts afterwards has not."""
+    from ray._private import services
+
+    from cosmos_ray.pool.own_ray import in_groups_of_their_own
+
+    with in_groups_of_their_own():
+        agent = services.ConsolePopen(["sleep", "600"], preexec_fn=lambda: None)
+    other = services.ConsolePopen(["sleep", "600"])
+    try:
+        assert os.getpgid(agent.pid) == agent.pid
+        assert os.getpgid(other.pid) == os.getpgid(0)
+    finally:
+        for process in (agent, other):
+            process.kill()
+            process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from cosmos_ray.store import faults as store_faults
 from cosmos_ray.store import storage as storage_module
 from cosmos_ray.store import traffic
-from cosmos_ray.store.faults import BucketMissingError, explain, retrying
+from cosmos_ray.store.faults import STORE_VARIABLES, BucketMissingError, explain, explain_store, retrying
 from cosmos_ray.store.storage import Storage
 
 
@@ -187,3 +188,20 @@ def test_retrying_waits_longer_each_time_with_jitter(
     assert asked == [(0.5, 1.5)] * 4
     assert waited == pytest.approx([0.3, 0.9, 1.8, 1.8])
     assert caplog.messages == [f"a test: still down; again in about {delay} s" for delay in (0.2, 0.6, 1.2, 1.2)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_wants_room_and_no_variables(number: int) -> None:
+    """Such an error names no file: it comes from writing, not from opening."""
+    said = explain_store(OSError(number, os.strerror(number)))
+    assert said.endswith(f"{os.strerror(number)}; make room there, or name another place")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO])
+def test_a_disk_that_fails_wants_no_variables(number: int) -> None:
+    assert STORE_VARIABLES not in explain_store(OSError(number, os.strerror(number)))
+
+
+def test_a_store_that_refuses_wants_its_variables() -> None:
+    assert explain_store(PermissionError("AccessDenied")).endswith(f"; {STORE_VARIABLES}")
+    assert explain_store(OSError(errno.EINVAL, "ClientError: bad request")).endswith(f"; {STORE_VARIABLES}")
