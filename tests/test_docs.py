@@ -192,6 +192,31 @@ def test_commands_that_are_named_are_there(page: Path) -> None:
     assert named - _commands() <= LATER_COMMANDS
 
 
+def _flags() -> dict[str, set[str]]:
+    """Of each command that has arguments of its own."""
+    found = dict[str, set[str]]()
+    groups = getattr(typer.main.get_command(app), "commands", {})
+    for name, group in groups.items():
+        for below, command in (getattr(group, "commands", None) or {"": group}).items():
+            found[f"{name} {below}".strip()] = {
+                flag for one in command.params for flag in one.opts + one.secondary_opts
+            }
+    return found
+
+
+@each_page
+def test_flags_that_are_named_are_their_commands(page: Path) -> None:
+    """In blocks and in code spans."""
+    flags = _flags()
+    for line in re.findall(r"(?:^|`|-- )cosmos-ray ([^`\n#|>]+)", page.read_text().replace("\\\n", " "), re.MULTILINE):
+        words = line.split()
+        command = next((name for name in (" ".join(words[:2]), words[0]) if name in flags), None)
+        if command is not None:
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= {*flags[command], "--help"}, (
+                line
+            )
+
+
 def test_the_glossary_is_short() -> None:
     words = re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(), flags=re.MULTILINE)
     assert 10 <= len(words) <= 15
