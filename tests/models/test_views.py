@@ -14,6 +14,7 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.load import load_generator
+from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.sampler import Grid, denoise
 
@@ -93,3 +94,15 @@ def test_cameras_that_the_rig_has_not_are_refused_by_name(chosen: tuple[str, ...
     generator = Generator.load(three)
     with pytest.raises(RowError, match=r"column `views`: .*expected \d views? of front_wide, cross_right, rear_right$"):
         generator.denoise(request(*chosen, n_views=n_views))
+
+
+def test_the_order_of_cameras_does_not_matter_where_texts_and_numbers_go_along(tiny: Generator) -> None:
+    """The post-training on Waymo had the front third (numbers 4, 5, 0, 1, 2); rows may name it first."""
+    trained = (WAYMO[3], WAYMO[4], *WAYMO[:3])
+    assert request(*trained).view_ids == (4, 5, 0, 1, 2)
+    caption, order = "A clear day on a city street.", [trained.index(view) for view in WAYMO]
+    noise = clip_noise(1, tiny.bundle, 5)
+    third = request(*trained, prompts=("", "", caption, "", ""), negative_prompt="", noise=noise)
+    first = request(*WAYMO, prompts=(caption,), negative_prompt="", noise=noise[:, order])
+    expected, found = (tiny.denoise(asked) for asked in (third, first))
+    torch.testing.assert_close(found, expected[order], rtol=0, atol=1e-4)
