@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.clip.frames import decode_mp4
+from cosmos_ray.clip.pictures import PNG, read_picture
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.job.model import bundle_of
@@ -97,7 +98,8 @@ def reproduce(
             raise CosmosRayError(f"clip `{clip_id}` cannot be made again: {again.error if again else 'it is left'}")
         for line in _other_circumstances(sidecar, _sidecar(made, again)):
             say(line)
-        return [_compare(view, storage, record, made, again) for view in clip.cameras]
+        others = [entry.view for entry in record.files if entry.view not in clip.cameras]
+        return [_compare(view, storage, record, made, again) for view in (*clip.cameras, *others)]
     finally:
         if to is None:
             storage.delete_folder(folder)
@@ -139,7 +141,7 @@ def _check_model(config: GenerateConfig, sidecar: dict[str, Any]) -> None:
         raise UsageError(
             f"model {config.model} is not the one that made the clip: found fingerprint {bundle.fingerprint}, expected "
             f"{sidecar['model']['fingerprint']} of `{sidecar['model']['name']}` (--model takes the URI of a bundle's "
-            "folder; settings of the text encoder count too)"
+            "folder; `resolution` and settings of the text encoder count too)"
         )
 
 
@@ -185,11 +187,16 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
     return ", ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in names)
 
 
+def _frames(data: bytes) -> np.ndarray:
+    """uint8 [T, H, W, 3] of a view's file, which may be a picture."""
+    return read_picture(data)[None] if data.startswith(PNG) else decode_mp4(data)
+
+
 def _compare(view: str, storage: Storage, record: Record, made: Storage, again: Record) -> Difference:
     old, new = (next(entry for entry in one.files if entry.view == view) for one in (record, again))
     videos = [storage.read(old.path), made.read(new.path)]
     same_bytes = videos[0] == videos[1]
-    frames = [decode_mp4(video).astype(np.int16) for video in videos]
+    frames = [_frames(video).astype(np.int16) for video in videos]
     if frames[0].shape != frames[1].shape:
         raise CosmosRayError(f"{old.path} has frames of {frames[0].shape}, made again {frames[1].shape}")
     difference = frames[0] - frames[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from support.job_runs import write_manifest
 
-from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.encode import encode_mp4, encode_png
+from cosmos_ray.clip.family import TEXT2IMAGE, VIDEO2WORLD, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
@@ -65,6 +67,25 @@ def test_its_row_asks_for_the_same_clip_whatever_the_job_leaves_out(tmp_path: Pa
         assert (again.id, again.error, again.row_hash) == (clip.id, None, clip.row_hash)
 
 
+@pytest.mark.parametrize(
+    ("family", "row"),
+    [
+        (VIDEO2WORLD, {"input_video": "s3://b/in.mp4", "num_conditional_frames": 5, "num_chunks": 2}),
+        (VIDEO2WORLD, {"input_video": "s3://b/in.JPG"}),
+        (TEXT2IMAGE, {}),
+    ],
+    ids=["a video", "a picture", "a caption"],
+)
+def test_so_does_a_row_of_one_view(tmp_path: Path, family: Family, row: dict[str, Any]) -> None:
+    defaults, others = (replace(one, n_views=1, family=family.name) for one in (DEFAULTS, OTHERS))
+    first = write_manifest(tmp_path / "first.parquet", [{"id": "a", "prompt": "A cup.", **row}])
+    (clip,) = manifest_clips(first, defaults)
+    assert clip.error is None
+    (tmp_path / "again.parquet").write_bytes(reproduce._manifest_of(Clip.from_json(clip.to_json())))
+    (again,) = manifest_clips(str(tmp_path / "again.parquet"), others)
+    assert (again.cameras, again.error, again.row_hash) == (clip.cameras, None, clip.row_hash)
+
+
 # --- videos ----------------------------------------------------------------------------------------------------------
 
 
@@ -90,6 +111,12 @@ def test_of_two_videos_it_says_how_far_apart_they_are(tmp_path: Path) -> None:
     assert found.psnr_db == pytest.approx(20 * math.log10(255 / found.max_levels), abs=0.1)
     with pytest.raises(CosmosRayError, match=r"rear\.mp4 has frames of \(3, 32, 48, 3\), made again \(2, 32, 48, 3\)"):
         compare(tmp_path, grey(90), grey(90, frames=2))
+
+
+def test_of_two_pictures_too(tmp_path: Path) -> None:
+    one, other = (encode_png(np.full((32, 48, 3), level, np.uint8)) for level in (90, 95))
+    assert compare(tmp_path, one, one) == Difference("rear", True, None, 0)
+    assert compare(tmp_path, one, other).max_levels == 5
 
 
 def test_a_difference_in_words() -> None:
