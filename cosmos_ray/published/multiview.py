@@ -44,6 +44,7 @@ from cosmos_ray.published.options import (
     between,
     check_no_torchrun,
     read_json_list,
+    refused,
     say_times,
     say_without_effect,
     text_encoder_of,
@@ -64,6 +65,12 @@ NO_EFFECT = {
     "offload_prompt_refiner": "the multiview model has no prompt refiner",
     "use_cuda_graphs": "the guide's script ignores it too",
     "natten": "the guide's script ignores it too",
+}
+#: Flags of text2world, which the guide says that this command takes too.
+REFUSED = {
+    "distill_steps": "no multiview network was distilled; --num_steps takes fewer steps",
+    "dit_path_text2image": "no picture is made first; --dit_path is the one network's checkpoint",
+    "dit_path_video2world": "there is one network, whose checkpoint --dit_path names",
 }
 FPS = 10
 
@@ -142,6 +149,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--n_views", type=between(int, 1, len(VIEWS)), default=1, help="views in the input and to generate; usually 7")
     add("--offload_text_encoder", action="store_true", help="the text encoder is on the CPU, and stays there")
     add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
+    for flag, reason in REFUSED.items():
+        add(f"--{flag}", type=refused(reason), default=None, metavar="…", help=f"refused: {reason}")
     add_without_effect(parser, NO_EFFECT)
     add("--benchmark", action="store_true", help=f"make the clip {BENCHMARK_RUNS} times and time all but the first")
     ours = parser.add_argument_group("not in the guide")

@@ -36,6 +36,15 @@ def between(kind: type[int] | type[float], low: float, high: float) -> Callable[
     return number
 
 
+def refused(reason: str) -> Callable[[str], None]:
+    """Any value of a flag that is known and not taken, as argparse refuses it."""
+
+    def refuse(_: str) -> None:
+        raise argparse.ArgumentTypeError(reason)
+
+    return refuse
+
+
 def add_without_effect(parser: argparse.ArgumentParser, reasons: Mapping[str, str]) -> None:
     """Flags that are accepted and change nothing, each with its reason."""
     for flag, reason in reasons.items():

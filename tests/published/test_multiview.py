@@ -152,7 +152,8 @@ def test_cameras_may_be_named_instead_of_counted(drive: str) -> None:
         (["--n_views", "8"], "found 8, expected 1 to 7"),
         (["--seed", "-1"], "found -1, expected 0 to"),
         (["--guidance", "much"], "much"),
-        (["--distill_steps", "4"], "--distill_steps"),
+        (["--distill_steps", "4"], "--distill_steps: no multiview network was distilled"),
+        (["--dit_path_video2world", "a.pt"], "whose checkpoint --dit_path names"),
     ],
 )
 def test_a_value_that_is_not_available_is_refused(

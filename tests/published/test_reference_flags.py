@@ -25,7 +25,8 @@ _COMMON = (
 _VIDEO = "resolution fps guidance num_gpus disable_prompt_refiner offload_prompt_refiner natten"
 _ENCODER = "offload_text_encoder downcast_text_encoder"
 PUBLISHED = {
-    "multiview": f"{_COMMON} {_VIDEO} dit_path input_path num_conditional_frames n_views",
+    "multiview": f"{_COMMON} {_VIDEO} dit_path input_path num_conditional_frames n_views distill_steps "
+    "dit_path_text2image dit_path_video2world",
     "video2world": f"{_COMMON} {_VIDEO} {_ENCODER} dit_path load_ema input_path num_conditional_frames num_chunks "
     "gr00t_variant prompt_prefix use_lora lora_rank lora_alpha lora_target_modules init_lora_weights",
     "text2image": f"{_COMMON} dit_path load_ema distill_steps use_fast_tokenizer",
