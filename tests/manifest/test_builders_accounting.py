@@ -196,6 +196,26 @@ def test_files_of_cameras_are_not_taken_for_all_views(tmp_path: Path, out: Path)
         from_folder(str(flat), str(out), captions=captions)
 
 
+def test_captions_and_parameters_are_found_as_windows_writes_them(tmp_path: Path, out: Path) -> None:
+    """With `--prompt`, a caption that is not recognised would be another clip."""
+    clip = tmp_path / "clips" / "a"
+    put(clip / "rear.mp4")
+    put(clip / "Caption.TXT", "A lorry, à droite.".encode("utf-16"))
+    put(clip / "PARAMS.json", {"seed": 3})
+    assert from_folder(str(tmp_path / "clips"), str(out), captions=captions_of("Any.")).warnings == ()
+    assert [(one.prompts, one.seed) for one in clips(out)] == [(("A lorry, à droite.",), 3)]
+    put(clip / "caption.txt", "one\ntwo")
+    with pytest.raises(
+        ManifestError, match=r"has .*(Caption.TXT and caption.txt|caption.txt and Caption.TXT), expected"
+    ):
+        from_folder(str(tmp_path / "clips"), str(out))
+    (clip / "Caption.TXT").unlink()
+    with pytest.raises(ManifestError, match=r"found 2 lines that are not empty, expected 1$"):
+        from_folder(str(tmp_path / "clips"), str(out))
+    with pytest.raises(ManifestError, match=r"rear.mp4 is a file, expected a folder"):
+        from_folder(str(clip / "rear.mp4"), str(out))
+
+
 def test_a_file_of_captions_is_read_whole_or_said(tmp_path: Path, out: Path) -> None:
     put(tmp_path / "clips" / "7" / "front_wide.mp4")
     captions = captions_of(prompts=str(put(tmp_path / "p.jsonl", '{"id": 7, "prompt": "A street.", "seed": 3}')))

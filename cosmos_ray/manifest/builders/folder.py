@@ -147,11 +147,11 @@ def _pictures(clip: _Clip, views: tuple[str, ...], fps: float, notes: Notes) -> 
 def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> _Clip:
     clip = _Clip(name, folder.uri)
     folder.check_media()
-    used = {"caption.txt", "params.json"} & set(folder.files)
-    if "caption.txt" in used:
-        clip.caption_file = folder.uri_of("caption.txt")
-    if "params.json" in used:
-        clip.parameters = _parameters(folder.uri_of("params.json"))
+    used = {file for file in (folder.named("caption.txt"), folder.named("params.json")) if file}
+    if caption := folder.named("caption.txt"):
+        clip.caption_file = folder.uri_of(caption)
+    if parameters := folder.named("params.json"):
+        clip.parameters = _parameters(folder.uri_of(parameters))
     whole = [file for file in folder.of_kind(VIDEOS) if stem_of(file).lower() == "video"]
     if len(whole) > 1:
         raise ManifestError(f"{folder.uri}: two files of all views, {' and '.join(whole)}")
@@ -193,7 +193,8 @@ def _videos(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
         if view is None:
             notes.warn("cameras that are not used", f"{clip.id}/{name}")
         elif view in clip.videos:
-            raise ManifestError(f"{home.uri}: two files for the view {view}, {stem_of(clip.videos[view])} and {name}")
+            first = clip.videos[view].rpartition("/")[2]
+            raise ManifestError(f"{home.uri}: two files for the view {view}, {first} and {name}")
         else:
             clip.videos[view] = home.uri_of(name)
     return names
@@ -249,7 +250,7 @@ def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
 def _beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> list[_Clip]:
     """Clips that are files of the folder itself."""
     top.check_media()
-    if "caption.txt" in top.files and "caption.mp4" not in top.files:
+    if top.named("caption.txt") and not top.named("caption.mp4"):
         raise ManifestError(
             f"{top.uri} holds a caption.txt, as one clip's folder does: give the folder that it lies in"
         )

@@ -22,6 +22,8 @@ ANY_VIDEOS = VIDEOS + _OTHER_VIDEOS
 _OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
 #: Largest file of captions of one clip, and largest JSON, bytes.
 MAX_CAPTION_BYTES, MAX_BYTES = 2**20, 2**28
+#: How a text begins that Windows calls Unicode.
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
 #: Bytes read at a time, and what may stand between two objects of a list.
@@ -40,6 +42,13 @@ class Folder:
 
     def uri_of(self, name: str) -> str:
         return f"{self.uri}/{name}"
+
+    def named(self, name: str) -> str | None:
+        """The file of this name, in any case. Raises ManifestError for two."""
+        found = [file for file in self.files if file.lower() == name]
+        if len(found) > 1:
+            raise ManifestError(f"{self.uri} has {' and '.join(found)}, expected one of them")
+        return found[0] if found else None
 
     def of_kind(self, suffixes: tuple[str, ...]) -> list[str]:
         """Names of files, in the order in which a person counts: frame_9 before frame_10."""
@@ -69,6 +78,8 @@ def list_folder(uri: str) -> Folder:
         found = fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(f"there is no folder {uri}") from None
+    if [entry["name"] for entry in found if entry["type"] == "file"] == [path] and len(found) == 1:
+        raise ManifestError(f"{uri} is a file, expected a folder")
     entries = {}
     for entry in found:
         full = entry["name"].rstrip("/")
@@ -97,7 +108,8 @@ def stem_of(uri: str) -> str:
 def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
     """All of a text file. Raises ManifestError for a larger one, unread, and for what is no regular file."""
     try:
-        return read_bytes(uri, max_bytes=max_bytes).decode("utf-8-sig")
+        data = read_bytes(uri, max_bytes=max_bytes)
+        return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except TooLargeError as error:
         raise ManifestError(f"{uri}: found {error.size} bytes, expected at most {error.most}") from error
     except OSError as error:
@@ -189,7 +201,8 @@ def read_captions(uri: str, count: int) -> str | list[str]:
     """One caption, or one a view, of a text file: its lines that are not empty, 1 or `count` of them."""
     lines = [line.strip() for line in read_text(uri, MAX_CAPTION_BYTES).splitlines() if line.strip()]
     if len(lines) not in (1, count):
-        raise ManifestError(f"{uri}: found {len(lines)} lines that are not empty, expected 1 or {count}, one a view")
+        expected = "1" if count == 1 else f"1 or {count}, one a view"
+        raise ManifestError(f"{uri}: found {len(lines)} lines that are not empty, expected {expected}")
     return lines[0] if len(lines) == 1 else lines
 
 

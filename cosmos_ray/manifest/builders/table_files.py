@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import codecs
 import csv
 import io
 import json
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import from_json, suffix_of
+from cosmos_ray.manifest.builders.sources import UTF16, from_json, suffix_of
 from cosmos_ray.manifest.files import unreadable
 from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
 from cosmos_ray.store.storage import filesystem_of, read_bytes
@@ -121,8 +120,7 @@ def parsed(value: Any) -> Any:
 def _text(uri: str, encoding: str | None) -> str:
     data = _bytes(uri)
     if encoding is None:
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # a spreadsheet's "Unicode text"
-        encoding = "utf-16" if wide else "utf-8-sig"
+        encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
     try:
         return data.decode(encoding)
     except LookupError:
