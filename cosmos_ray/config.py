@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.rules import InputRules
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.reach import Reach
 from cosmos_ray.store.regular import read_regular
@@ -27,28 +27,6 @@ class _Settings(BaseModel):
     """The words under a setting are its description: `cosmos-ray config` prints them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class SamplingConfig(Approximations):
-    """What a row may leave out, and the numerics of all rows (null: the model's own); and the job's approximations."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    numerics: Literal["reference", "float32"] | None = None
-    """`reference`: rounded as the published pipeline does; `float32`; null: the model's own."""
-    num_steps: int | None = Field(None, ge=1, le=1000)
-    """Steps of a clip whose row does not say; null: the model's own."""
-    guidance: float | None = Field(None, ge=0, le=100)
-    """Guidance of a clip whose row does not say; null: the model's own."""
-    negative_prompt: str | None = None
-    """Negative prompt of a clip whose row does not say; null: the model's own; "": none, at half the cost."""
-    camera_prefix: bool | None = None
-    """Each view's caption begins with where its camera looks, as Predict2.5's present checkpoint was trained, and the
-    negative prompt is every view's; null: as the model's bundle says, which is as published: no."""
-
-    @property
-    def approximations(self) -> Approximations:
-        return Approximations(**self.model_dump(include=set(Approximations.model_fields)))
 
 
 class TextEncoderConfig(_Settings):

@@ -78,7 +78,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
-    from cosmos_ray.job.cost import estimates, lines
+    from cosmos_ray.job.cost import estimates, lines, sampling_line
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.plan import clip_line, plan_for
@@ -121,6 +121,8 @@ def plan(
         waiting = settings.gang.clips_waiting
         size = f"{clip_bytes * waiting / 1e9:,.1f} GB"
         tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({size})")
+    if chosen := sampling_line(found.work, bundle, settings.sampling):
+        tell(chosen)
     for line in lines(costs, gpu, gangs, price):
         tell(line)
     if not costs and found.left:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.clip.family import PREDICT2, Family
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import memory_plan
 from cosmos_ray.words import counted
@@ -182,6 +183,24 @@ def exact_calls(group: ClipGroup, approximations: Approximations, family: Family
         return texts * (1 - _FP8_SAVES_A_BLOCK * len(approximations.fp8_blocks(number, passes, _BLOCKS)))
 
     return sum(map(calls, range(passes)))
+
+
+def sampling_line(groups: Sequence[ClipGroup], bundle: Bundle, sampling: SamplingConfig) -> str | None:
+    """What makes clips cheaper and changes them, and what it leaves of their network calls; None if nothing does."""
+    chosen, own = sampling.approximations, bundle.sampling.num_steps
+    told = [f"{name} {value}" for name, value in chosen.chosen.items()]
+    if sampling.preset != "exact":
+        told = [f"preset {sampling.preset}", f"num_steps {sampling.steps_of(own)}", *told]
+    if not told:
+        return None
+    made = published = 0.0
+    for group in groups:
+        size = group.clips * _arithmetic(group.n_views * bundle.tokens_per_view)
+        made += size * exact_calls(group, chosen, bundle.recipe)
+        as_published = replace(group, num_steps=own) if group.num_steps == sampling.steps_of(own) else group
+        published += size * exact_calls(as_published, EXACT, FAMILIES[bundle.family])
+    share = f", {made / published:.2f} of the exact clips' network calls" if published else ""
+    return f"sampling: {', '.join(told)}{share}; judge it on rows of your own"
 
 
 def call_seconds(gpu: str, gang_size: int) -> float:

@@ -13,7 +13,7 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
-from cosmos_ray.job.cost import planned_gpu_seconds
+from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
 from cosmos_ray.job.in_loop import run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
@@ -123,6 +123,8 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, says: tuple[Say, Say],
             say(unguided_line(plan.unguided))
         if job.bundle.is_random:
             say(f"model {job.bundle.name}: its network's weights are random, its videos show nothing")
+        if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
+            say(chosen)
         for warning in plan.warnings:
             say(warning.in_words())
         if plan.carried:

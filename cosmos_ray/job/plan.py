@@ -102,7 +102,7 @@ def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
 
     return RowDefaults(
         n_views=bundle.n_views,
-        num_steps=int(first(sampling.num_steps, bundle.sampling.num_steps)),
+        num_steps=sampling.steps_of(bundle.sampling.num_steps),
         guidance=float(first(sampling.guidance, bundle.sampling.guidance)),
         negative_prompt=str(first(sampling.negative_prompt, bundle.sampling.negative_prompt)),
         fps=bundle.file_fps,
