@@ -55,7 +55,8 @@ def test_it_says_what_it_saves(preset: str, most: float) -> None:
     config = sampling(f"sampling.preset={preset}")
     told = line(config, group(config.steps_of(35)))
     assert told is not None
-    assert told.startswith(f"sampling: preset {preset}, num_steps {config.steps_of(35)}, solver unipc, schedule karras9")
+    steps = config.steps_of(35)
+    assert told.startswith(f"sampling: preset {preset}, num_steps {steps}, solver unipc, schedule karras9")
     share = float(told.split(" of the exact clips'")[0].rsplit(", ", 1)[1])
     assert most - 0.03 < share <= most
 
