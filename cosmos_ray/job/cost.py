@@ -195,7 +195,7 @@ def sampling_line(groups: Sequence[ClipGroup], bundle: Bundle, sampling: Samplin
         return None
     made = published = 0.0
     for group in groups:
-        size = group.clips * _arithmetic(group.n_views * bundle.tokens_per_view)
+        size = group.clips * _arithmetic(group.n_views * bundle.tokens_per_view, _CHANNELS, _BLOCKS)
         made += size * exact_calls(group, chosen, bundle.recipe)
         as_published = replace(group, num_steps=own) if group.num_steps == sampling.steps_of(own) else group
         published += size * exact_calls(as_published, EXACT, FAMILIES[bundle.family])
