@@ -166,6 +166,15 @@ def test_lines_may_end_as_they_once_did_on_a_mac(tmp_path: Path, out: Path) -> N
     assert from_table(str(put(tmp_path / "rows.csv", b"id,prompt\ra,x\rb,y\r")), str(out)).rows == 2
 
 
+def test_an_empty_negative_prompt_is_none_at_all_where_a_table_can_say_so(tmp_path: Path, out: Path) -> None:
+    """An empty cell of a CSV says nothing; in JSON, null does."""
+    rows = '{"id": "a", "prompt": "x", "negative_prompt": ""}\n{"id": "b", "prompt": "x", "negative_prompt": null}\n'
+    from_table(str(put(tmp_path / "rows.jsonl", rows)), str(out))
+    assert [row["negative_prompt"] for row in read(out)] == ["", None]
+    from_table(str(put(tmp_path / "rows.csv", "id,prompt,negative_prompt\na,x,\nb,x,rain\n")), str(out))
+    assert [row["negative_prompt"] for row in read(out)] == [None, "rain"]
+
+
 # --- folders ---
 
 
@@ -223,6 +232,13 @@ def test_a_file_of_captions_is_read_whole_or_said(tmp_path: Path, out: Path) -> 
     assert [clip.prompts for clip in clips(out)] == [("A street.",)]
     assert [words.partition(str(tmp_path))[0] for words in built.warnings] == ["columns of "]
     assert "that are not read: 1: `seed`" in built.warnings[0]
+
+
+def test_captions_that_lie_beside_the_cameras_folders_are_said(tmp_path: Path, out: Path) -> None:
+    put(tmp_path / "up" / "videos" / "pinhole_front" / "c_0.mp4")
+    put(tmp_path / "up" / "captions" / "c_0.json", {"caption": "A street."})
+    built = from_rds_hq(str(tmp_path / "up"), str(out), captions=captions_of("Any."))
+    assert built.warnings == (f"folders and files that no clip uses: 1: {tmp_path}/up/captions/c_0.json",)
 
 
 def test_cameras_that_are_still_packed_are_named(tmp_path: Path, out: Path) -> None:

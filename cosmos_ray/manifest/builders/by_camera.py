@@ -150,7 +150,10 @@ def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
     for home, suffix in _CAPTIONS.items():
         if home not in top.folders:
             continue
-        for view, uri in _cameras(list_folder(top.uri_of(home)), rig, strict=True).items():
+        told = list_folder(top.uri_of(home))
+        for name in told.files:
+            notes.warn("folders and files that no clip uses", told.uri_of(name))
+        for view, uri in _cameras(told, rig, strict=True).items():
             for name in (folder := list_folder(uri)).files:
                 if suffix_of(name) != suffix:
                     notes.warn("folders and files that no clip uses", folder.uri_of(name))

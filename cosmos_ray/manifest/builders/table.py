@@ -97,6 +97,8 @@ def _row(table: Source, ours: list[str], number: int, where: str) -> dict[str, A
     if not says_nothing(row.get("prompt_embedding")) and says_nothing(row.get("prompt")):
         row.pop("prompt", None)
     cells = {name: cell(name, value, where, table.decimal_comma) for name, value in row.items()}
+    if row.get("negative_prompt") == "" and not table.texts:  # none at all, not the model's own
+        cells["negative_prompt"] = ""
     return {name: value for name, value in cells.items() if value is not None}
 
 
