@@ -166,6 +166,9 @@ def test_what_was_doubtful_and_how_inputs_were_taken_is_with_the_clip(output: Wa
     found = json.loads(output.read("clips/a/1/clip.json"))
     assert found["warnings"] == ["rear: cropped", "caption cut"]
     assert found["input_rules"] == {"rate": "as_is"}
+    stretching = spec_of(output, inputs=InputsConfig(fit="stretch"), bundle=load_bundle("tiny25"))
+    commit_clip(output, stretching, made(output, attempt=2, clip=replace(CLIP, id="b")))
+    assert json.loads(output.read("clips/b/2/clip.json"))["input_rules"] == {}
 
 
 def test_a_clip_without_negative_prompt_takes_one_call_a_step(output: Watched) -> None:
@@ -190,16 +193,16 @@ def test_files_first_then_the_sidecar_then_the_lease_and_the_record_last(output:
     assert output.done.index(("create", creations[0])) == 4
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.parametrize("harm", ["gone", "cut", "longer"])
 def test_a_file_that_is_not_as_it_was_stored_is_no_clip(output: Watched, harm: str) -> None:
     clip = made(output)
     path = clip.files[1].path
     if harm == "gone":
         output.delete(path)
     else:
-        output.write(path, b"cut")
+        output.write(path, b"cut" if harm == "cut" else b"cross_right and more")
     size = len("cross_right")
-    found = "nothing" if harm == "gone" else "3"
+    found = {"gone": "nothing", "cut": "3", "longer": "20"}[harm]
     with pytest.raises(OSError, match=f"^{path}: stored {size} bytes, found {found}$"):
         commit_clip(output, spec_of(output), clip)
     assert records(output) == []

@@ -87,6 +87,14 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
         check_size("prompt_embedding", str(tmp_path / "big.pt"), 100)
 
 
+def test_one_that_turns_out_too_large_while_it_is_fetched_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "big.pt").write_bytes(bytes(101))
+    with pytest.raises(RowError, match=r"column `c`: .*big.pt: found a file of 101 bytes, expected at most 100"):
+        fetch_inputs("c", [str(tmp_path / "big.pt")], tmp_path, max_bytes=100)
+    ((path, found),) = fetch_inputs("c", [str(tmp_path / "big.pt")], tmp_path, max_bytes=101)
+    assert (path.read_bytes(), found.size) == (bytes(101), 101)
+
+
 def archived() -> PermissionError:
     error = PermissionError("The operation is not valid for the object's storage class")
     error.__cause__ = RuntimeError("An error occurred (InvalidObjectState) when calling the GetObject operation")
@@ -158,6 +166,7 @@ def test_what_was_read_before_shows_that_the_store_is_well(tmp_path: Path, monke
         (OSError(errno.ENAMETOOLONG, "KeyTooLongError: your key is too long"), "it is too long"),
         (FileNotFoundError("s3://b/a.mp4"), "a file that exists"),
         (BucketMissingError("no bucket"), None),
+        (BucketMissingError(errno.ENOENT, "no bucket"), None),
         (OSError("no answer"), None),
         (ConnectionError("reset"), None),
         (TimeoutError("late"), None),

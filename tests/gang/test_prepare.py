@@ -145,6 +145,18 @@ def test_conditioning_frames_are_uint8_a_view_and_their_files_are_told(drive: Pa
         assert file.fps == pytest.approx(10)
 
 
+def test_of_one_video_of_all_views_the_frames_of_each_are_told(drive: Path) -> None:
+    """By their numbers in the file, from first to last."""
+    (told,) = prepare(with_input(drive, frames=5), BUNDLE, attempt=1).inputs
+    assert told.taken == (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
+
+
+def test_a_row_may_choose_its_cameras(drive: Path) -> None:
+    clip = replace(with_input(drive), views=("rear", "front_wide"))
+    assert prepare(clip, BUNDLE, attempt=1).request.views == ("rear", "front_wide")
+    assert prepare(with_input(drive), BUNDLE, attempt=1).request.chosen_views == ()
+
+
 def test_what_was_fetched_is_gone_afterwards(drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
@@ -197,6 +209,8 @@ def test_what_is_wrong_with_an_input_names_its_column_and_what_was_found(drive: 
         assert message.startswith(f"column `{column}`: ")
         assert str(found) in message
     assert refused(with_input(missing)).endswith("expected a file that exists")
+    for videos, view in (((damaged, drive), "front_wide"), ((drive, damaged), "cross_right")):
+        assert refused(with_input(*videos)).startswith(f"column `input_videos`: {damaged}: view {view}: ")
     assert refused(with_input(short, short, frames=5)).startswith("column `input_videos`: ")
 
 

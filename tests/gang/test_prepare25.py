@@ -102,6 +102,25 @@ def test_control_videos_give_every_frame_of_all_chunks(videos: tuple[str, ...]) 
     assert [file.uri for file in found.inputs] == list(videos), "they decide the clip"
 
 
+def test_inputs_are_told_before_controls_and_what_is_doubtful_in_either_is_said(
+    videos: tuple[str, ...], tmp_path: Path
+) -> None:
+    """In the order that is in the hashes of requests."""
+    wide = tuple(str(write(tmp_path / f"wide{n}.mp4", np.zeros((9, 32, 64, 3), np.uint8), fps=10)) for n in range(2))
+    np.save(tmp_path / "e.npy", np.ones((1, 2 * 512, TRANSFER.text_width), np.float32))
+    embedding = str(tmp_path / "e.npy")
+    clip = with_input(videos, 1, controls=wide, num_chunks=2, prompts=(), prompt_embedding=embedding)
+    found = prepare(replace(clip, warnings=("of the row",)), TRANSFER, 1)
+    assert [file.uri for file in found.inputs] == [*videos, *wide, embedding]
+    stretched = "all views: stretched to 32x32, 2.00 times taller than it was (inputs.fit)"
+    assert found.warnings == ("of the row", stretched)
+
+
+def test_a_family_without_a_negative_prompt_takes_rows_that_have_none() -> None:
+    model = bundle("predict2.5-multiview-2025-10")
+    assert prepare(replace(CLIP, negative_prompt=""), model, 1).request.negative_prompt == ""
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "words"),
     [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -123,6 +124,24 @@ def test_records_leave_out_what_is_no_record(ledger: Ledger) -> None:
     ledger.commit(record())
     ledger.storage.write(f"{LEDGER}/00/note.txt", b"no record")
     assert [one.id for one in ledger.records()] == ["clip"]
+
+
+def test_on_a_clips_way_nothing_is_listed(tmp_path: Path) -> None:
+    """A first attempt whose mark is there, and a row's own fault, which had none: no part can hold their outcome."""
+
+    class Unlisted(Storage):
+        def list(self, prefix: str) -> Iterator[str]:
+            raise AssertionError(f"{prefix} was listed")
+
+        def list_files(self, folder: str) -> list[str]:
+            raise AssertionError(f"{folder} was listed")
+
+    ledger = Ledger(Unlisted(str(tmp_path)))
+    assert ledger.begin_attempt("a", 0, "gang") == 1
+    for one in (record("a"), record("b", "input", attempt=0)):
+        assert ledger.commit(one) == one
+    with pytest.raises(AssertionError, match="was listed"):
+        ledger.commit(record("c", attempt=2))
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------

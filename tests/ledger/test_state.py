@@ -68,6 +68,7 @@ def test_outcomes_are_counted_by_class_and_one_of_no_known_class_is_internal() -
         ([], [0], 1),
         ([], [1, 0], 2),
         ([], [0, 1], 2),
+        ([], [2, 10], 11),  # in the order of their names, which is another one
         ([(None, 2)], [1], 2),
         ([(None, 1)], [1], 0),
     ],

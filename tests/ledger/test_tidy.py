@@ -111,6 +111,15 @@ def test_clean_tells_clips_and_attempts_apart_whose_names_begin_the_same(storage
     assert everything(storage) == {path for record in kept for path in files_of(record)} | set(stays) | ledger
 
 
+def test_of_a_clip_that_failed_clean_keeps_no_file_of_the_attempt_that_failed(storage: Storage) -> None:
+    """Its videos were stored before it failed: nothing refers to them."""
+    record = commit(storage, "a", attempt=2, status="failed")
+    for attempt in (1, 2):
+        storage.write(f"clips/a/{attempt}/rear.mp4", b"no clip's")
+    clean(storage)
+    assert everything(storage) == {record_path(record.id, 0)}
+
+
 def test_who_lost_the_output_removes_nothing(tmp_path: Path) -> None:
     """Another owner's attempt may be the one that counts."""
     storage = Storage(str(tmp_path))

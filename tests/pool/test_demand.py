@@ -36,6 +36,13 @@ def test_a_tail_that_the_others_begin_before_a_gang_is_loaded_gets_none() -> Non
     assert measured().to_make(3, 4) == 4
 
 
+def test_a_clip_that_is_begun_only_later_is_left_for_a_new_gang() -> None:
+    """A gang of 45 s a clip has begun one more in a minute, and not the second."""
+    assert measured(clip_s=45).to_make(1, 1) == 1
+    assert measured(clip_s=45).to_make(1, 2) == 2
+    assert measured(clip_s=61).to_make(1, 1) == 2
+
+
 def test_a_slow_node_makes_gangs_dearer() -> None:
     """Ten minutes for a node: two gangs begin 22 clips by then."""
     slow = measured(placing_s=600)

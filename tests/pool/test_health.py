@@ -358,3 +358,33 @@ def test_a_pause_for_no_store_is_kept(clock: Clock, monkeypatch: pytest.MonkeyPa
     asyncio.run(watch())
     clock.now += 7.9
     assert job.pause == "gang: a rank died"
+
+
+def test_a_store_that_is_looked_at_again_and_again_has_shown_nothing_once(clock: Clock) -> None:
+    """In one pause; and a finished clip ends what was shown."""
+    job = health(patience_s=10_000)
+    for _ in range(7):
+        job.count_fault(Fault("storage", "503"), lambda _: True)
+    for pause in (2, 4):
+        for _ in range(5):
+            job._looked(job._pause, True)
+        clock.now += pause - 0.1
+        assert job.pause is not None
+        clock.now += 0.2
+        assert job.pause is None
+        job.count_fault(Fault("storage", "503"), lambda _: True)
+    job.clip_finished("node")
+    for _ in range(7):
+        job.count_fault(Fault("storage", "503"), lambda _: True)
+    job._looked(job._pause, True)
+    clock.now += 2.1
+    assert job.pause is None, "as at first"
+
+
+def test_gangs_that_break_one_after_the_other_within_half_a_minute_of_each_are_one_fault(clock: Clock) -> None:
+    """A node with eight gangs may take longer than that to lose them all."""
+    job, came = health(max_consecutive_faults=2), clock.now - 600
+    for _ in range(4):
+        job.gang_broke("node", came, Fault("gang", "a rank died"))
+        clock.now += 20
+    assert job.bad_nodes == []
