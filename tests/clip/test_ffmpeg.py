@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 
 from cosmos_ray.clip import ffmpeg as tool
+from cosmos_ray.clip.info import input_arguments
 from cosmos_ray.errors import UsageError
 
 REAL = imageio_ffmpeg.get_ffmpeg_exe()
@@ -125,3 +128,32 @@ def test_lines_of_a_log_lose_who_wrote_them() -> None:
     assert tool.log_line("[info]   Stream #0:0: Video: h264") == ("info", "  Stream #0:0: Video: h264")
     assert tool.log_line("[Parsed_showinfo_0 @ 0x7f] [info] n:   0") == ("info", "n:   0")
     assert tool.log_line("a line of its own") == ("", "a line of its own")
+
+
+def test_nothing_is_opened_that_lies_behind_a_network(tmp_path: Path) -> None:
+    """Whatever a file refers to, or is: ffmpeg opens files and pipes, and never asks a server."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}/a.mp4"
+            (tmp_path / "list.txt").write_text(f"file '{url}'\n")
+            for source in (["-i", url], ["-f", "concat", "-safe", "0", "-i", str(tmp_path / "list.txt")]):
+                with pytest.raises(tool.FfmpegFailed, match="whitelist"), tool.piped([*source, "-f", "null", "-"]):
+                    pass
+        finally:
+            server.shutdown()
+    assert asked == []
+
+
+def test_a_file_from_outside_is_read_as_an_mp4_that_refers_to_nothing(tmp_path: Path) -> None:
+    arguments = input_arguments(tmp_path / "a.mp4")
+    before = arguments[: arguments.index("-i")]
+    assert before[-4:] == ("-f", "mov", "-enable_drefs", "0")
+    assert arguments[-1] == f"file:{tmp_path}/a.mp4", "a path, whatever it looks like"

@@ -14,6 +14,7 @@ from cosmos_ray.store import faults as store_faults
 from cosmos_ray.store import storage as storage_module
 from cosmos_ray.store import traffic
 from cosmos_ray.store.faults import STORE_VARIABLES, BucketMissingError, explain, explain_store, retrying
+from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import Storage
 
 
@@ -80,6 +81,7 @@ FINAL: dict[str, Answer] = {
     "full": (OSError(errno.ENOSPC, "no space left"), OSError, errno.ENOSPC),
     "read only": (OSError(errno.EROFS, "read only"), OSError, errno.EROFS),
     "long": (OSError(errno.ENAMETOOLONG, "too long"), OSError, errno.ENAMETOOLONG),
+    "too large": (TooLargeError(3, 2), TooLargeError, errno.EFBIG),
     "malformed": (OSError(errno.EINVAL, "malformed"), OSError, errno.EINVAL),
     "Google's 403": (OSError("Forbidden: https://store/x\nno access"), PermissionError, None),
     "401": (client_error(status_code=401), PermissionError, None),
@@ -154,6 +156,21 @@ def test_what_only_begins_like_googles_403_is_none(flaky: tuple[Storage, _Flaky]
     for other in (OSError(errno.EINVAL, "Forbidden: x"), BucketMissingError("Forbidden: x")):
         fs.faults = [other]
         assert raised_by(storage) == (type(other), other.errno)
+
+
+@pytest.mark.parametrize(
+    ("error", "has_way_out"),
+    [
+        (OSError("no answer"), True), (PermissionError("403"), True), (ValueError("no account"), True),
+        (OSError(errno.EACCES, "denied", "/a/file"), False), (FileNotFoundError("x"), False),
+        (FileExistsError("x"), False), (RuntimeError("a bug"), False),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_variables_are_named_where_a_store_refused_and_not_where_a_disk_did(
+    error: Exception, has_way_out: bool
+) -> None:
+    assert ("variables that stores read" in explain_store(error)) == has_way_out
 
 
 def test_an_error_in_one_line() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_pipes_sockets_and_devices_are_no_files(home: Path) -> None:
 def test_no_client_of_another_kind_is_made(uri: str) -> None:
     with pytest.raises(PlaceError, match="a scheme of"):
         ANYWHERE.check(uri)
+
+
+def test_a_file_of_just_the_largest_size_is_read_and_a_disk_in_memory_is_a_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert read_regular(tmp_path / "a", 3) == b"abc"
+    with pytest.raises(TooLargeError):
+        read_regular(tmp_path / "a", 2)
+    if os.access("/dev/shm", os.W_OK):
+        with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+            assert ANYWHERE.check(file.name) == file.name
 
 
 def test_a_file_of_no_end_is_refused_by_its_size(tmp_path: Path) -> None:

@@ -249,6 +249,37 @@ def test_an_objects_version_is_its_etag_or_else_its_time(
     assert (found.size, found.version) == expected
 
 
+@pytest.mark.parametrize(
+    ("tier", "is_archived"), [(None, False), ("STANDARD", False), ("GLACIER_IR", False), ("GLACIER", True),
+                              ("DEEP_ARCHIVE", True)],
+)  # fmt: skip
+def test_an_object_in_an_archive_says_so(
+    told: Told, far: Storage, tier: str | None, is_archived: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(told, "info", lambda path: {"type": "file", "size": 3, "StorageClass": tier})
+    found = far.stat("x")
+    assert found is not None
+    assert found.is_archived == is_archived
+
+
+def test_what_lies_beside_an_object_is_in_its_folder_and_not_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Listing:
+        def call_s3(self, name: str, **arguments: Any) -> dict[str, Any]:
+            asked.append((name, arguments))
+            return {"Contents": [{"Key": "sub/a.mp4"}, {"Key": "sub/b.mp4"}]}
+
+    monkeypatch.setattr(storage_module, "filesystem_of", lambda uri: (Listing(), uri.partition("://")[2]))
+    assert storage_module.beside("s3://b/sub/a.mp4", 5) == ["s3://b/sub/b.mp4"]
+    storage_module.beside("s3://b/a.mp4", 5)
+    assert [arguments for _, arguments in asked] == [
+        {"Bucket": "b", "Prefix": "sub/", "MaxKeys": 5},
+        {"Bucket": "b", "Prefix": "", "MaxKeys": 5},
+    ]
+    assert storage_module.beside("/a/file", 5) == storage_module.beside("gs://b/x", 5) == []
+
+
 def test_traffic_is_summed_and_taken_once() -> None:
     traffic.take()
     traffic.count(read=1, written=2)
