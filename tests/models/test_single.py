@@ -196,7 +196,8 @@ def latents_on_rank(parallel: ContextParallel, asked: ClipRequest, bundle: Bundl
 @pytest.mark.long
 @pytest.mark.parametrize("ranks", [2, 4, 8])
 def test_any_gang_makes_the_video_of_one_rank(ranks: int, video: Generator) -> None:
-    """Its short sibling is of golden videos: `tests/models/test_parity.py`, two ranks."""
+    """To rounding, times 8 by guidance: as near as golden videos must come. Its short sibling is of those, by two ranks
+    (`tests/models/test_parity.py`)."""
     asked = video.embed(request())
     (found, *_) = run_ranks(ranks, latents_on_rank, asked, video.bundle)
-    np.testing.assert_allclose(found, video.denoise(asked).numpy(), rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found, video.denoise(asked).numpy(), rtol=0, atol=2e-4)
