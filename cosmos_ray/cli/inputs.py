@@ -60,6 +60,11 @@ def inspect(
             f"--to {to}: found {counted(stems.count(twice), 'video')} named {twice!r}, whose frames would be named "
             "alike; look at them one at a time"
         )
+    if to is not None:
+        try:
+            to.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--to {to}: expected a folder that can be made: {error.strerror}") from None
     refused = False
     for video in videos:
         line = inspect_video(

@@ -199,4 +199,6 @@ def check_schema(schema: pa.Schema, folders: Sequence[str] = ()) -> None:
 def _way_out(name: str, found: pa.DataType) -> str:
     if is_number(name) and kinds.is_string(plain(found)):
         return f" (cast it, as by `table[{name!r}].astype(float)` in pandas or `{name}::DOUBLE` in DuckDB)"
+    if name == "id" and kinds.is_integer(plain(found)):
+        return " (cast it, as by `table['id'].astype(str)` in pandas; `cosmos-ray manifest from-table` does so)"
     return ""

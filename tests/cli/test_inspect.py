@@ -139,3 +139,7 @@ def test_for_people(cosmos_ray: Any, video: Path) -> None:
 )
 def test_flags_that_cannot_be(cosmos_ray: Any, video: Path, flags: list[Any], part: str) -> None:
     assert_one_line(cosmos_ray("inspect", video, "--model", "tiny", *flags), 2, part)
+
+
+def test_frames_cannot_be_written_into_a_file(cosmos_ray: Any, video: Path, tmp_path: Path) -> None:
+    assert_one_line(cosmos_ray("inspect", video, "--model", "tiny", "--to", video), 2, "--to", "expected a folder")

@@ -269,6 +269,13 @@ def test_types_that_do_not_fit_are_named_with_their_files(
         open_manifest(str(tmp_path / "m"))
 
 
+def test_ids_that_are_numbers_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"id": [1], "prompt": ["x"]}), path)
+    with pytest.raises(ManifestError, match=re.escape("expected string (cast it, as by `table['id'].astype(str)`")):
+        open_manifest(str(path))
+
+
 def test_numbers_as_text_are_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=re.escape("cast it, as by `table['seed'].astype(float)` in pandas")):
         open_manifest(str(one_file(tmp_path, seed=pa.array(["7"]))))
