@@ -223,19 +223,24 @@ class Layout(StrEnum):
 
     webdataset = "webdataset"
     rds_hq = "rds-hq"
+    lerobot = "lerobot"
 
 
 @app.command()
 def export(
     output: Output,
-    layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows both.")],
+    layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows all three.")],
     to: Annotated[str, typer.Option(metavar="URI", help="Folder to write into.")],
     clips_a_shard: Annotated[int, typer.Option(help="Clips in one tar file of webdataset.", min=1)] = 64,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="Only clips for which this holds of the index's columns, in SQL's words."),
+    ] = None,
 ) -> int:
-    """Copy all clips that were made into a layout that training code reads."""
+    """Copy clips that were made into a layout that training code reads."""
     from cosmos_ray.output.export import export as copy_clips
 
-    done = copy_clips(output, layout.value, to, say, clips_a_shard)
+    done = copy_clips(output, layout.value, to, say, clips_a_shard, where)
     uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
     tell(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}, {len(done.left_out)} left out")
     return 3 if done.left_out else 0

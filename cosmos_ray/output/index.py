@@ -29,7 +29,6 @@ from cosmos_ray.store.storage import Storage
 #: The key of the mark (`mark.py`) in a Parquet file's metadata.
 MARK = b"cosmos_ray.mark"
 _ROWS_A_BATCH = 4096
-_TEXT_MAP = pa.map_(pa.string(), pa.string())
 #: Columns that the failures add, as `added` says those of the index: a manifest column of such a name gets another
 #: (`names.beside`).
 ADDED_TO_FAILURES = pa.schema(
@@ -52,7 +51,7 @@ def added(family: Family) -> pa.Schema:
             ("id", pa.string()),
             ("row_id", pa.string()),
             *((f"video_{view}", pa.string()) for view in family.files),
-            ("sha256", _TEXT_MAP),
+            ("sha256", pa.struct([(view, pa.string()) for view in family.files])),
             ("sidecar", pa.string()),
             ("seed", pa.int64()),
             ("generation", pa.int64()),
@@ -164,11 +163,15 @@ def _of_made(
     files = records["files"].combine_chunks()
     counts = pc.list_value_length(files).to_numpy()
     entries = files.flatten()
-    offsets = pa.array(np.append(0, np.cumsum(counts)), pa.int32())
+    clip_of_entry = np.repeat(np.arange(len(clips)), counts)
+
+    def by_view(field: str) -> list[pa.Array]:
+        return list(_by_view(clip_of_entry, entries.field("view"), entries.field(field), len(clips), defaults.recipe))
+
     return [
         *_ids(batch, fan, clips),
-        *_videos(np.repeat(np.arange(len(clips)), counts), entries, len(clips), defaults.recipe),
-        pa.MapArray.from_arrays(offsets, entries.field("view"), entries.field("sha256")),
+        *by_view("path"),
+        pa.StructArray.from_arrays(by_view("sha256"), names=list(defaults.recipe.files)),
         pc.struct_field(records["sidecar"].combine_chunks(), "path"),
         # A clip that checks had made again has another one than its row.
         pc.coalesce(records["seed"], pa.array(list(_seeds(batch, fan, clips, defaults, base)), pa.int64())),
@@ -181,14 +184,13 @@ def _of_made(
     ]
 
 
-def _videos(clips: np.ndarray, entries: pa.StructArray, rows: int, family: Family) -> Iterator[pa.Array]:
-    """Paths, a column a view. clips: to which of `rows` each of the entries belongs."""
-    views, paths = entries.field("view"), entries.field("path")
+def _by_view(clips: np.ndarray, views: pa.Array, values: pa.Array, rows: int, family: Family) -> Iterator[pa.Array]:
+    """Values, an array of `rows` a view of the family. clips: to which row each of the values belongs; views: whose."""
     for view in family.files:
         hits = np.flatnonzero(pc.equal(views, view).to_numpy(zero_copy_only=False))
         entry = np.full(rows, -1)
         entry[clips[hits]] = hits
-        yield paths.take(pa.array(entry, mask=entry < 0))
+        yield values.take(pa.array(entry, mask=entry < 0))
 
 
 def _of_failed(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table) -> list[pa.Array]:

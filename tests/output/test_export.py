@@ -24,8 +24,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.output.export import CAMERAS, _write_folders, export
-from cosmos_ray.output.export import Clip as ClipOfFiles
+from cosmos_ray.output.export import CAMERAS, export
 from cosmos_ray.store.storage import Storage
 
 ONE = Clip(id="b", row_id="b", prompts=("A street.",), seed=4, num_steps=9, n_views=2, row_hash="h")
@@ -148,9 +147,14 @@ def test_what_is_not_as_committed_is_left_out_and_said(
 
 
 def test_folders_a_camera_are_for_clips_of_cameras(tmp_path: Path) -> None:
-    clip = ClipOfFiles(0, {"video": b""}, {"id": "a", "prompts": ["A cup."]})
+    storage = Storage(str(tmp_path / "out"))
+    file = _store(storage, "video", "clips/a/1/video.mp4", b"a cup")
+    facts = {"clip": asdict(replace(ONE, id="a")), "model": {"name": "fake"}}
+    sidecar = _store(storage, "", "clips/a/1/clip.json", json.dumps(facts).encode())
+    Ledger(storage).commit(Record("a", 0, "ok", None, 1, None, "h", 1, files=(file,), sidecar=sidecar))
     with pytest.raises(UsageError, match="clip a has the view video, expected cameras of a rig; webdataset takes"):
-        _write_folders(Storage(str(tmp_path)), clip)
+        export(storage.uri, "rds-hq", str(tmp_path / "to"), print)
+    assert export(storage.uri, "webdataset", str(tmp_path / "to"), print).clips == 1
 
 
 def test_nothing_is_written_into_the_output(output: Storage, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_shards_are_numbered_and_their_members_in_order(output: Storage, tmp_pat
     file."""
     said: list[str] = []
     assert export(output.uri, "webdataset", str(tmp_path / "to"), said.append, clips_a_shard=2).clips == 5
-    assert said == ["5 of 5 clips"]
+    assert said[-1] == "5 of 5 clips"
     shards = sorted((tmp_path / "to").iterdir())
     assert [shard.name for shard in shards] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
     assert [[one.name for one in members(shard)] for shard in shards] == [
@@ -68,7 +68,7 @@ def test_shards_are_numbered_and_their_members_in_order(output: Storage, tmp_pat
     assert read["00000003.json"] == (
         b'{"fps": 24, "guidance": 3.5, "id": "c3", "inputs": [], "model": {"name": "fake", "numerics": "float32"}, '
         b'"n_views": 2, "negative_prompt": "blurry", "num_conditional_frames": 0, "num_steps": 9, '
-        b'"prompt_embedding": null, "prompts": ["A street."], "seed": 4}'
+        b'"prompt_embedding": null, "prompts": ["A street."], "seed": 4, "views": ["front_wide", "cross_right"]}'
     )
 
 
@@ -83,7 +83,7 @@ def test_a_clip_that_is_left_out_leaves_a_gap_and_moves_no_other(output: Storage
         "c1: clips/c1/1/front_wide.mp4: found 13 bytes of another sha256, expected 13 bytes as recorded",
         "c4: clips/c4/1/clip.json is missing",
     )
-    assert said == ["3 of 5 clips", *(f"left out: {fault}" for fault in done.left_out)]
+    assert said[1:] == ["3 of 5 clips", *(f"left out: {fault}" for fault in done.left_out)]
     found = [one.name[:8] for shard in sorted((tmp_path / "to").iterdir()) for one in members(shard)]
     assert found == ["00000000"] * 3 + ["00000002"] * 3 + ["00000003"] * 3
 
@@ -93,7 +93,7 @@ def test_many_groups_are_exported_window_by_window(output: Storage, tmp_path: Pa
         commit(output, replace(CLIP, id=f"c{number}"))
     said: list[str] = []
     assert export(output.uri, "webdataset", str(tmp_path / "to"), said.append, clips_a_shard=1).clips == 10
-    assert said == ["8 of 10 clips", "10 of 10 clips"]
+    assert said[1:] == ["8 of 10 clips", "10 of 10 clips"]
     shards = sorted((tmp_path / "to").iterdir())
     assert [members(shard)[0].name for shard in shards] == [f"{number:08d}.front_wide.mp4" for number in range(10)]
 

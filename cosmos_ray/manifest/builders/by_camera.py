@@ -3,6 +3,7 @@
 videos/CAMERA/CLIP.mp4      or CAMERA/CLIP.mp4, or camera/CAMERA/CLIP.CAMERA.mp4
 captions/CAMERA/CLIP.json   {"caption": ...}
 metas/CAMERA/CLIP.txt       the caption alone
+columns/CLIP.json           of our own export: {"columns": what its manifest carried, ...}
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from cosmos_ray.manifest.builders.sources import (
     suffix_of,
 )
 from cosmos_ray.manifest.builders.writing import Draft, references, write
+from cosmos_ray.manifest.columns import COLUMNS
 from cosmos_ray.store.uris import normalise_uri
 
 _HOMES = ("videos", "camera")
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z")
 _CAPTIONS = {"captions": ".json", "metas": ".txt"}
+#: Of our own export: what the index says of each clip.
+_COLUMNS = "columns"
 #: By clip, then by view.
 _ByClip = dict[str, dict[str, str]]
 
@@ -49,7 +53,7 @@ def from_rds_hq(
     home = next((list_folder(top.uri_of(name)) for name in _HOMES if name in top.folders), top)
     cameras = _cameras(home, rig, strict=home is not top)
     for name in (*top.folders, *top.files):
-        if name not in _CAPTIONS and top.uri_of(name) not in (home.uri, *cameras.values()):
+        if name not in (*_CAPTIONS, _COLUMNS) and top.uri_of(name) not in (home.uri, *cameras.values()):
             notes.warn("folders and files that no clip uses", name)
     videos = _videos(cameras, notes)
     if not videos:
@@ -57,6 +61,9 @@ def from_rds_hq(
         way = f"; {packed} is an archive: unpack it first" if packed else ""
         raise ManifestError(f"{top.uri} holds no clips: expected CAMERA/CLIP.mp4 in it, or in its folder videos{way}")
     told = _captions(top, rig, notes)
+    carried = set(list_folder(top.uri_of(_COLUMNS)).files) if _COLUMNS in top.folders else set()
+    for name in sorted(carried - {f"{clip}.json" for clip in videos}):
+        notes.warn("folders and files that no clip uses", f"{_COLUMNS}/{name}")
     if rig.asked is None:
         check_alike(videos.items(), notes)
     given, named = captions or Captions(), references(top.uri, base, out)
@@ -73,6 +80,8 @@ def from_rds_hq(
         row["prompt"] = given.of(clip, by_view(own, views) if own else None, views, rig, where)
         chosen = in_order(found, views, where, notes)
         row["input_videos"] = {view: named(uri, where) for view, uri in chosen.items()}
+        if f"{clip}.json" in carried:
+            row |= _carried(f"{top.uri_of(_COLUMNS)}/{clip}.json")
         drafts.append(Draft(where, row))
     for clip in told:
         if clip not in videos:
@@ -143,6 +152,15 @@ def _with_folders(uri: str) -> Iterator[Folder]:
 def _archives(camera: str) -> Iterator[str]:
     for folder in _with_folders(camera):
         yield from (folder.uri_of(name) for name in folder.files if suffix_of(name) in _PACKED)
+
+
+def _carried(uri: str) -> dict[str, object]:
+    """What the manifest of an exported clip carried and no clip is made from."""
+    found = read_json(uri)
+    columns = found.get("columns") if isinstance(found, dict) else None
+    if not isinstance(columns, dict):
+        raise ManifestError(f'{uri}: found {found!r}, expected {{"columns": {{...}}}}')
+    return {name: value for name, value in columns.items() if name not in COLUMNS}
 
 
 def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
