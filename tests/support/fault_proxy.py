@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 #: What a request meets instead of the server: (HTTP status, S3 error code, its message), "drop" (the connection is
 #: cut), "hang" (no answer for ten seconds, then cut). What its answer meets: "lost" (the server has done it, the
-#: connection is cut), "cut" (half of it comes), "slow" (it takes a second). None: nothing.
+#: connection is cut), "cut" (half of it comes), "slow" (it takes a second), "late" (it begins after a second). None:
+#: nothing.
 Meets = tuple[int, str, str] | str | None
 UNAVAILABLE: Meets = (503, "SlowDown", "Please reduce your request rate.")
 EXPIRED: Meets = (403, "ExpiredToken", "The provided token has expired.")
@@ -58,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, code, message = meets
             text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
             return self._answer(status, [("Content-Type", "application/xml")], text)
+        if meets == "late":
+            time.sleep(1)
+            meets = None
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():

@@ -18,6 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_ray.ledger.layout import CLIPS as CLIPS_FOLDER
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.tidy import clean, files_of
+from cosmos_ray.store.storage import Storage
 from support import s3 as s3_server
 from support.cluster import head_of_its_own
 from support.fault_proxy import UNAVAILABLE, FaultProxy, Meets, fault_proxy
@@ -50,6 +54,8 @@ class Outage:
 
     @property
     def name(self) -> str:
+        if self.meets == "late":
+            return f"store answers {self.step} a second late"
         how = "" if self.meets == UNAVAILABLE else f", {self.meets}"
         meanwhile = f", {self.then} killed" if self.then else ""
         return f"store out at {self.step}, {self.seconds:g} s{how}{meanwhile}"
@@ -96,13 +102,10 @@ def environment_of(proxy: FaultProxy, folder: Path) -> Iterator[dict[str, str]]:
 
 def run_outage(outage: Outage, folder: Path) -> Cost:
     """Raises AssertionError, with the job's log, if anything does not hold."""
-    server = s3_server.server()
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=2]"} for n in range(CLIPS)]
     manifest, log = write_manifest(folder / "m.parquet", rows), folder / "job.log"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
-        output = f"{server.make_bucket()}/out"
+        output = f"{_bucket(patch)}/out"
         with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
             proxy.fault = fault = _Fault(outage)
             with environment_of(proxy, folder) as environment:
@@ -133,7 +136,43 @@ def run_outage(outage: Outage, folder: Path) -> Cost:
     others = sorted(found.values(), key=lambda one: str(one.started))[1:]  # the first one's waiting is the gang's start
     lost_s = sum(one.seconds["idle"] for one in others)
     assert lost_s <= LOST_S or outage.seconds > 20, f"the gang stood still for {lost_s:.2f} s"
-    return Cost(fault.first_record_after - fault.began - outage.seconds, 0, lost_s)
+    return Cost(max(0.0, fault.first_record_after - fault.began - outage.seconds), 0, lost_s)
+
+
+def kill_again_and_again(folder: Path) -> Cost:
+    """A job whose output is in a bucket is killed four times, each time a moment after a clip was committed."""
+    rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.5]"} for n in range(CLIPS)]
+    manifest, log = write_manifest(folder / "m.parquet", rows), folder / "job.log"
+    with pytest.MonkeyPatch.context() as patch:
+        output = f"{_bucket(patch)}/out"
+        with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy, environment_of(proxy, folder) as environment:
+            for number in range(4):
+                before = len(list(Ledger(Storage(output)).records()))
+                job = _start(manifest, output, environment, log)
+                wait_for(lambda: len(list(Ledger(Storage(output)).records())) > before or job.poll() is not None, "one")  # noqa: B023
+                time.sleep(0.3 * number)
+                job.kill()
+                job.wait()
+            began = time.monotonic()
+            code = _start(manifest, output, environment, log).wait(PATIENCE_S)
+            recovery_s = time.monotonic() - began
+        said = log.read_text()[-6000:]
+        assert code == 0, f"exit code {code}\n{said}"
+        found = records(output)
+        assert [one.status for one in found.values()] == ["ok"] * CLIPS, f"{found}\n{said}"
+        clean(Storage(output))
+        check_files(output)
+        left = set(Storage(output).list(CLIPS_FOLDER)) - {path for one in found.values() for path in files_of(one)}
+        assert not left, f"{left}\n{said}"
+    return Cost(recovery_s, sum(one.attempt > 1 for one in found.values()), 0.0)
+
+
+def _bucket(patch: pytest.MonkeyPatch) -> str:
+    """A new one on a server that this process and its children reach while `patch` holds."""
+    server = s3_server.server()
+    for name, value in server.environment.items():
+        patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
+    return server.make_bucket()
 
 
 def _start(manifest: str, output: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
