@@ -6,8 +6,9 @@
 Real Ray clusters of several nodes on this machine, real processes, real signals; the job is a process of its own. Every
 case of `CASES` ends with the same checks: each clip has ended once, with the expected outcome; nothing that was
 committed before the fault was touched; no more clips were begun again than were in flight on what died; files are what
-records say; no actor, process, placement group or unreferenced object is left. Stores that are out and signals at every
-moment have their own (`support/outage_scene.py`, `support/signal_scene.py`).
+records say; index, failures and report are of what the ledger holds; no actor, process, placement group or unreferenced
+object is left. Stores that are out and signals at every moment have their own (`support/outage_scene.py`,
+`support/signal_scene.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from support.chaos_scene import (
     at_once,
     both_nodes_have_committed,
     cluster_of,
+    every_clip_is_committed,
     files_without_a_record,
     kill_cluster_and_run_on_another,
     kill_driver_and_run_again,
@@ -51,8 +53,10 @@ from support.signal_scene import MOMENTS, Stop, run_stop
 from support.signal_scene import STOPS as SIGNALS
 from support.waiting import PATIENCE_S, wait_for
 
-from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS
+from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, PREVIEWS
 from cosmos_ray.ledger.tidy import clean, files_of
+from cosmos_ray.output.derived import stale
+from cosmos_ray.output.status import read_status
 from cosmos_ray.store.storage import Storage
 
 CLIPS_IN_FLIGHT = 3
@@ -116,6 +120,8 @@ CASES = (
          prompts=("a road [seconds=1]",) * 12),
     Case("node killed, another comes later", a_clip_is_committed, kill_only_node_and_add_another),
     Case("driver killed", a_clip_is_committed, kill_driver_and_run_again),
+    Case("driver killed between its last commit and the index", every_clip_is_committed, kill_driver_and_run_again,
+         redone=0),
     Case("whole cluster killed, job run on another", a_clip_is_committed, kill_cluster_and_run_on_another),
     Case("second job on the output of a living one", a_clip_is_committed, run_a_second_job_beside, redone=0),
     Case("first job wakes after it was declared dead", a_clip_is_committed,
@@ -227,8 +233,10 @@ def _check(case: Case, scene: Scene, before: dict[str, tuple[int, int]]) -> int:
     assert not [one for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
     clean(storage)
     referred = {path for one in _newest(scene) for path in files_of(one)}
-    assert set(storage.list(CLIPS)) <= referred, "unreferenced objects are left"
+    there = {path for folder in (CLIPS, PREVIEWS) for path in storage.list(folder)}
+    assert there == referred, "unreferenced objects are left"
     assert not list(scene.output.rglob(".tmp-*"))
+    assert not stale(storage, *read_status(storage.uri)[1:]), "index, failures or report are of another state"
     return redone
 
 

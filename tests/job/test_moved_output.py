@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
+from support.cluster import head_of_its_own
 from support.command_line import Answer
 from support.job_runs import FAST, SMALL, run_job, write_manifest
 from support.outcomes import begin, clips, settle
@@ -134,9 +136,20 @@ def test_seeds_do_not_depend_on_where_the_rows_are_kept(s3: str, tmp_path: Path)
 
 @pytest.mark.long
 @pytest.mark.ray
-@pytest.mark.usefixtures("one_node")
 @pytest.mark.parametrize("place", ["folder", "s3"])
 def test_a_real_output_is_gone_on_with_where_it_is_now(
+    place: str, s3: str, tmp_path: Path, request: pytest.FixtureRequest, cosmos_ray: Callable[..., Answer]
+) -> None:
+    """Ray's workers take the bucket's address and keys from the environment that Ray is started in."""
+    with head_of_its_own(2, {}) as address:
+        ray.init(address=address, log_to_driver=False)
+        try:
+            _gone_on_with(place, tmp_path, request, cosmos_ray)
+        finally:
+            ray.shutdown()
+
+
+def _gone_on_with(
     place: str, tmp_path: Path, request: pytest.FixtureRequest, cosmos_ray: Callable[..., Answer]
 ) -> None:
     rows = [{**SMALL, "id": "a", "prompt": "p", "weather": "rain"}, {**SMALL, "id": "b", "prompt": ""}]

@@ -26,6 +26,9 @@ from cosmos_ray.output.index import write_index
 from cosmos_ray.output.report.files import names_in
 from cosmos_ray.store.storage import Storage
 
+#: Of the operations: some of them in `make test`, all of them in `make chaos`.
+STRIDES = pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.long)])
+
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> str:
@@ -98,7 +101,8 @@ def test_the_mark_of_a_table_of_many_columns_is_found(tmp_path: Path, output: St
     assert of_now(output, run) == []
 
 
-def test_a_crash_at_any_operation_leaves_old_files_or_new_ones(manifest: str, tmp_path: Path) -> None:
+@STRIDES
+def test_a_crash_at_any_operation_leaves_old_files_or_new_ones(manifest: str, tmp_path: Path, stride: int) -> None:
     """Each is whole, says what it is of, and whoever comes next makes those again that are old."""
     first, known = Storage(str(tmp_path / "first")), clips(manifest)
     run = begin(first, manifest)
@@ -106,7 +110,7 @@ def test_a_crash_at_any_operation_leaves_old_files_or_new_ones(manifest: str, tm
     make(first, run, Ledger(first).state())
     settle(first, known["b.s001"])
     settle(first, known["c"], "input")
-    for step in itertools.count():
+    for step in itertools.count(0, stride):
         output = Storage(str(tmp_path / str(step)))
         shutil.copytree(first.uri, output.uri)
         try:
@@ -127,9 +131,10 @@ def test_a_crash_at_any_operation_leaves_old_files_or_new_ones(manifest: str, tm
     assert step > 10
 
 
-def test_of_two_that_write_at_once_the_newest_state_stays(manifest: str, tmp_path: Path) -> None:
+@STRIDES
+def test_of_two_that_write_at_once_the_newest_state_stays(manifest: str, tmp_path: Path, stride: int) -> None:
     """Another one is at each moment of the first one quick enough to do all of it."""
-    for step in itertools.count():
+    for step in itertools.count(0, stride):
         output = Storage(str(tmp_path / str(step)))
         run, known = begin(output, manifest), clips(manifest)
         settle(output, known["a"])

@@ -92,6 +92,11 @@ def a_clip_is_committed(scene: Scene) -> object:
     return scene.settled() >= 1
 
 
+def every_clip_is_committed(scene: Scene) -> object:
+    """All that is left to the driver is the index, the failures and the report."""
+    return scene.settled() == 6
+
+
 def both_nodes_have_committed(scene: Scene) -> object:
     return scene.output.exists() and len({one.node for one in records(scene.output).values()}) == 2
 
