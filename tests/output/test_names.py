@@ -22,10 +22,11 @@ from support.outcomes import DEFAULTS, clips, settle
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.manifest.files import open_manifest
-from cosmos_ray.output.index import ADDED, ADDED_TO_FAILURES, write_tables
+from cosmos_ray.output.index import ADDED_TO_FAILURES, added, write_tables
 from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
 
+ADDED = added(DEFAULTS.recipe)
 OURS = [name for name in dict.fromkeys((*ADDED.names, *ADDED_TO_FAILURES.names)) if name not in ("id", "seed")]
 READERS = ["__filename", "__fragment_index", "__batch_index", "__last_in_fragment", "__index_level_0__"]
 ENGINES = ["rowid", "filename", "file_row_number", "file_index", "row_nr", "index", "level_0", "select", "nan", "null"]
