@@ -49,3 +49,29 @@ function facts(list, row, all) {
   }
   return pairs;
 }
+
+const around = new Watcher("2500px");
+
+/** Cards of some rows, one after the other. Far from what is seen only their height is left: a page of ten thousand
+ * cards cannot be scrolled. */
+class Batch {
+  constructor(list, rows, from) {
+    Object.assign(this, { list, rows });
+    this.box = element("ol", { className: "cards" });
+    this.box.setAttribute("aria-label", `${list.name} from ${from + 1} on`);
+    this.show();
+    around.watch(this.box, this);
+  }
+
+  show() {
+    if (this.box.firstChild) return;
+    this.box.append(...this.rows.map((row) => element("li", {}, card(this.list, row))));
+    this.box.style.height = "";
+  }
+
+  hide() {
+    if (!this.box.isConnected || !this.box.firstChild) return;
+    this.box.style.height = `${this.box.offsetHeight}px`;
+    this.box.replaceChildren();
+  }
+}

@@ -78,8 +78,8 @@ async function showMore(mine = turn) {
   }
   if (isPlain()) found.rows = list.rows;
   const next = found.rows.slice(found.shown, found.shown + BATCH);
+  if (next.length) ui.cards.append(new Batch(list, next, found.shown).box);
   found.shown += next.length;
-  ui.cards.append(...next.map((row) => element("li", {}, card(list, row))));
   count();
 }
 
@@ -206,7 +206,7 @@ function build() {
   ui.value.setAttribute("list", "values");
   ui.filters = element("ul", { className: "filters", "aria-label": "Filters" });
   ui.status = element("p", { className: "soft", role: "status" });
-  ui.cards = element("ol", { className: "cards", "aria-label": "Clips" });
+  ui.cards = element("div");
   ui.end = element("p", { className: "end soft", textContent: "…" });
   choices(ui.test, Object.keys(TESTS).map((name) => [name, name]));
   const filter = element(

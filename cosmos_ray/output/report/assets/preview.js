@@ -156,21 +156,22 @@ function holdInStep(videos, goesOn) {
   look();
 }
 
-/** Tells things when they come near what is seen, and when they leave. */
-const nearby = {
-  of: new WeakMap(),
-  observer: new IntersectionObserver(
-    (changes) => {
-      for (const change of changes) {
-        const thing = nearby.of.get(change.target);
-        if (change.isIntersecting) thing.show();
-        else thing.hide();
-      }
-    },
-    { rootMargin: "600px" },
-  ),
+/** Tells things when they come near what is seen (`show`), and when they leave (`hide`). */
+class Watcher {
+  constructor(margin) {
+    this.things = new WeakMap();
+    const told = (changes) => changes.forEach(({ target, isIntersecting }) => {
+      const thing = this.things.get(target);
+      if (isIntersecting) thing.show();
+      else thing.hide();
+    });
+    this.observer = new IntersectionObserver(told, { rootMargin: margin });
+  }
+
   watch(target, thing) {
-    nearby.of.set(target, thing);
-    nearby.observer.observe(target);
-  },
-};
+    this.things.set(target, thing);
+    this.observer.observe(target);
+  }
+}
+
+const nearby = new Watcher("600px");
