@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def output(tmp_path: Path, manifest: str) -> Path:
     bundle = load_bundle("fake")
     defaults = row_defaults(bundle, SamplingConfig())
     storage = Storage(str(tmp_path / "out"))
-    open_run(storage, Run(manifest, "h", 3, 4, "fake", bundle.fingerprint, bundle.numerics, asdict(defaults)))
+    open_run(storage, Run(manifest, "h", 3, 4, "fake", bundle.fingerprint, bundle.numerics, defaults.to_json()))
     for clip in list(manifest_clips(manifest, defaults))[:2]:
         faulty = clip.error is not None
         Ledger(storage).commit(

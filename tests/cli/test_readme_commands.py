@@ -36,7 +36,7 @@ def job_has_run(folder: Path) -> None:
     storage, bundle = Storage(str(folder / "out")), load_bundle("tiny")
     defaults = row_defaults(bundle, SamplingConfig())
     uri = str(folder / "m.parquet")
-    open_run(storage, Run(uri, "h", 2, 2, "tiny", bundle.fingerprint, bundle.numerics, asdict(defaults)))
+    open_run(storage, Run(uri, "h", 2, 2, "tiny", bundle.fingerprint, bundle.numerics, defaults.to_json()))
     good, bad = manifest_clips(uri, defaults)
     place = f"clips/{good.id}/1"
     storage.write(f"{place}/front_wide.mp4", VIDEO)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def test_a_run_comes_back_as_it_was_opened(manifest: str, output: Storage) -> No
         {"model": "other"},
         {"model_fingerprint": "0" * 64},
         {"numerics": "float32"},
-        {"sampling": {**asdict(DEFAULTS), "num_steps": 3}},
+        {"sampling": {**DEFAULTS.to_json(), "num_steps": 3}},
         {"approximations": {"guidance_interval": [0.0, 0.5]}},
         {"inputs": {"rate": "as_is"}},
         {"manifest": "s3://elsewhere/m.parquet", "manifest_sha256": "0" * 64},

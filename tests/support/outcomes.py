@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from cosmos_ray.errors import FailureClass
@@ -52,7 +52,7 @@ def clips(manifest: str) -> dict[str, Clip]:
 
 
 def run_of(manifest: str, /, **changes: Any) -> Run:
-    known = Run(manifest, "h" * 64, 5, 8, "fake", "f" * 64, "reference", asdict(DEFAULTS))
+    known = Run(manifest, "h" * 64, 5, 8, "fake", "f" * 64, "reference", DEFAULTS.to_json())
     return replace(known, **changes)
 
 
