@@ -1,4 +1,4 @@
-"""What is told of a view's frames while they are in memory: seven numbers, at a hundredth of what the clip has cost.
+"""What is told of a view's frames while they are in memory: seven numbers, at a small part of the clip's time.
 
 No picture is looked at in full but a few: what changes slowly over a picture shows in a part of its pixels, and what
 changes slowly over time in a part of its frames. numpy alone.
