@@ -167,7 +167,7 @@ def retry(
 
 @app.command()
 def report(
-    output: Output,
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", help="URI of a job's output, or of several.")],
     manifest: Annotated[
         str | None, typer.Option(metavar="URI", help="Where the manifest is now, for an output that kept no copy.")
     ] = None,
@@ -180,12 +180,19 @@ def report(
     ] = None,
     price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
 ) -> None:
-    """Write OUTPUT/index.parquet, failures.parquet and report.html again."""
+    """Write OUTPUT/index.parquet, failures.parquet and report.html again; of several also one page above them."""
     from cosmos_ray.job.report import report as make_again
+    from cosmos_ray.job.report import report_together
     from cosmos_ray.ledger.layout import FAILURES, INDEX, REPORT
     from cosmos_ray.output.report.part import Part
     from cosmos_ray.store.storage import Storage
 
+    if len(outputs) > 1:
+        if manifest is not None:
+            raise UsageError("--manifest is of one output: found several")
+        tell(report_together(outputs, say, Part(where, grid, price)))
+        return
+    (output,) = outputs
     clips = make_again(output, say, manifest, Part(where, grid, price))
     storage = Storage(output)
     tell(storage.uri_of(REPORT))

@@ -6,7 +6,7 @@ not needed: the output keeps its rows. `cosmos-ray status` does the same where i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cosmos_ray.errors import LeaseHeld, ManifestError, UsageError
@@ -20,6 +20,7 @@ from cosmos_ray.output.kept import kept, manifest_now, take_up
 from cosmos_ray.output.mark import mark_of
 from cosmos_ray.output.report.build import write_report
 from cosmos_ray.output.report.part import WHOLE, Part
+from cosmos_ray.output.report.together import write_together
 from cosmos_ray.output.status import Status, read_status
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage
@@ -47,6 +48,13 @@ def report(output: str, say: Say, manifest: str | None = None, part: Part = WHOL
         write_report(storage, made.run, made.state, mark_of(made.run, made.state), part)
     say_outrun(made, say)
     return made.rows
+
+
+def report_together(outputs: Sequence[str], say: Say, part: Part = WHOLE) -> str:
+    """Each output's own files, as `report` has them, then one page of all in the folder above them; its URI."""
+    for output in outputs:
+        report(output, say)
+    return write_together(outputs, part)
 
 
 def bring_up_to_date(status: Status, run: Run, state: LedgerState, say: Say) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,6 +69,17 @@ def test_report_of_a_part_and_as_a_grid(cosmos_ray: Any, output: Path) -> None:
     assert "only clips" not in (output / "report.html").read_text()
     assert_one_line(cosmos_ray("report", output, "--where", "nowhere = 1"), 2, "where 'nowhere = 1': ")
     assert_one_line(cosmos_ray("report", output, "--grid", "nowhere", "seed"), 2, "--grid nowhere: no clip has such a")
+
+
+def test_report_of_several_outputs(cosmos_ray: Any, output: Path) -> None:
+    other = output.parent / "other"
+    shutil.copytree(output, other)
+    answer = cosmos_ray("report", output, other, "--grid", "guidance", "output")
+    assert (answer.code, answer.out) == (0, f"{output.parent}/report.html\n")
+    page = (output.parent / "report.html").read_text()
+    assert all(f'<a href="./{one.name}/report.html">' in page for one in (output, other))
+    assert all((one / "report.html").exists() for one in (output, other)), "each has its own"
+    assert_one_line(cosmos_ray("report", output, other, "--manifest", "m.parquet"), 2, "--manifest is of one output")
 
 
 def test_export_offers_every_layout_that_there_is() -> None:

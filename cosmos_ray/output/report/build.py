@@ -27,7 +27,7 @@ def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "",
     """
     index = read_index(storage, state)
     clips = clips_of(storage, run, state, part.of_clips(index))
-    part.check_grid([clips])
+    part.check_grid(clips)
     failed = failures_of(part.of_failures(read_failures(storage, state)))
     page = page_of(storage, run, summarise(storage.uri, run, state), mark, part)
     page = replace(
@@ -66,6 +66,7 @@ def page_of(storage: Storage, run: Run, status: Status, mark: str = "", part: Pa
         lists=(),
         mark=mark,
         part=part.in_words(),
+        again=f"cosmos-ray report {shlex.quote(storage.uri)}",
         grid=part.grid,
     )
 

@@ -39,6 +39,18 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class OutputLine:
+    """One of several outputs on a page. address: of its own page, from this one."""
+
+    name: str
+    address: str
+    clips: int
+    ok: int
+    failed: int
+    left: int
+
+
+@dataclass(frozen=True)
 class ReportPage:
     """Everything on the page, ready to be shown.
 
@@ -46,6 +58,7 @@ class ReportPage:
     clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
     mark: of the state that the page is of. part: which clips are on it, "" for all. grid: two columns, see `Part`.
     summary: what it has taken, (what, how much).
+    again: the command that writes a page of everything. outputs: where the page is of several, how far each is.
     """
 
     title: str
@@ -64,6 +77,8 @@ class ReportPage:
     grid: tuple[str, str] | None = None
     summary: Sequence[tuple[str, str]] = ()
     throughput: Throughput | None = None
+    again: str = ""
+    outputs: Sequence[OutputLine] = ()
 
 
 def mark_in(head: bytes) -> str | None:
@@ -119,6 +134,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["percent_of"] = _percent_of
+    environment.filters["href"] = jinja2.filters.do_urlencode
     environment.filters["counted"] = lambda number: f"{number:,}"
     return environment.get_template("report.html")
 

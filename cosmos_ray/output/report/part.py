@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,9 +33,9 @@ class Part:
         except UsageError:
             return failed.slice(0, 0)
 
-    def check_grid(self, clips: Sequence[Listing]) -> None:
+    def check_grid(self, clips: Listing) -> None:
         """Raises UsageError for a column that the page does not have."""
-        there = {name for listing in clips for name, _ in listing.columns if not name.startswith(".")}
+        there = {name for name, _ in clips.columns if not name.startswith(".")}
         for name in self.grid or ():
             if name not in there:
                 raise UsageError(

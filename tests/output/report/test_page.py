@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from cosmos_ray.output.report.page import ReportPage, Rows, render
+from cosmos_ray.output.report.page import OutputLine, ReportPage, Rows, render
 from cosmos_ray.output.report.summary import Throughput
 from cosmos_ray.output.report.values import as_json
 
@@ -87,9 +87,11 @@ def test_what_it_took_is_told_and_drawn() -> None:
 
 
 def test_a_page_of_a_part_says_so_and_how_to_see_all() -> None:
-    said = " ".join(Reader(render(replace(PAGE, part="only clips for which seed < 3", grid=("seed", "steps")))).text)
+    said = " ".join(
+        Reader(render(replace(PAGE, part="only clips for which seed < 3", again="cosmos-ray report s3://b"))).text
+    )
     assert "only clips for which seed < 3" in said
-    assert "cosmos-ray report s3://bucket/run" in said
+    assert "cosmos-ray report s3://b" in said
     assert "shows all" not in " ".join(Reader(render(PAGE)).text)
 
 
@@ -105,6 +107,8 @@ def page_of(text: str) -> ReportPage:
         failure_counts={text: 1},
         retry=text,
         part=text,
+        again=text,
+        outputs=[OutputLine(text, text, 1, 1, 0, 0)],
         grid=(text, text),
         summary=[(text, text)],
         folder=text,

@@ -1,0 +1,110 @@
+"""One page of several outputs: a data set that is made in parts. It lies in the folder that holds them all."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
+from cosmos_ray.ledger.record import now
+from cosmos_ray.output.report.build import write_page
+from cosmos_ray.output.report.listing import MOST, Listing, clips_of, failures_of, read_failures, read_index
+from cosmos_ray.output.report.page import OutputLine, ReportPage, mark_in
+from cosmos_ray.output.report.part import Part
+from cosmos_ray.output.report.values import Value
+from cosmos_ray.output.status import Status, read_status
+from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import scheme_of
+from cosmos_ray.words import counted
+
+
+@dataclass(frozen=True)
+class _One:
+    """One of the outputs, where it lies from the page, and its rows."""
+
+    status: Status
+    place: str
+    clips: Listing
+    failures: Listing
+
+
+def write_together(outputs: Sequence[str], part: Part) -> str:
+    """URI of the page. Raises UsageError for outputs that no folder holds, or whose folder has another's page."""
+    found = [read_status(output) for output in outputs]
+    folder = _folder_of([status.output for status, _, _ in found])
+    if folder.exists(REPORT) and mark_in(folder.read(REPORT)[:2048]) is None:
+        raise UsageError(f"{folder.uri_of(REPORT)} is there and no page of ours: move it, or the outputs")
+    parts = []
+    for status, run, state in found:
+        storage, place = Storage(status.output), posixpath.relpath(status.output, folder.uri)
+        made = clips_of(storage, run, state, part.of_clips(read_index(storage, state)))
+        failed = failures_of(part.of_failures(read_failures(storage, state)))
+        parts.append(_One(status, place, made, failed))
+    clips = _merged("clips", parts)
+    part.check_grid(clips)
+    write_page(folder, _page(folder, parts, part), [clips, _merged("failures", parts)])
+    return folder.uri_of(REPORT)
+
+
+def _folder_of(uris: Sequence[str]) -> Storage:
+    if len(set(uris)) < len(uris):
+        raise UsageError(f"found an output twice among {', '.join(uris)}, expected each once")
+    heads = {scheme_of(uri) if scheme_of(uri) == "file" else "/".join(uri.split("/")[:3]) for uri in uris}
+    common = os.path.commonpath([posixpath.dirname(uri) for uri in uris]) if len(heads) == 1 else "/"
+    if common == "/":
+        raise UsageError(f"found outputs {', '.join(uris)}, expected all below one folder: the page lies in it")
+    # of a URI, the two slashes after its scheme have become one
+    scheme = scheme_of(uris[0])
+    return Storage(common if scheme == "file" else common.replace(":/", "://", 1))
+
+
+def _merged(name: str, parts: Sequence[_One]) -> Listing:
+    """Their rows one after the other, with the columns of all; which output a row is of is a column."""
+    listings = [(one, getattr(one, name)) for one in parts]
+    columns = dict.fromkeys([".retry", "output", *(column for _, listing in listings for column, _ in listing.columns)])
+    kinds: dict[str, set[str]] = {column: set() for column in columns}
+    rows: list[list[Value]] = []
+    for one, listing in listings:
+        for column, kind in listing.columns:
+            kinds[column].add(kind)
+        ours: dict[str, Value] = {".retry": f"cosmos-ray retry {shlex.quote(one.status.output)}", "output": one.place}
+        for row in listing.rows[: MOST - len(rows)]:
+            values = dict(zip([column for column, _ in listing.columns], row, strict=True))
+            for path in (".folder", ".preview"):
+                if values.get(path) is not None:
+                    values[path] = f"{one.place}/{values[path]}"
+            rows.append([(values | ours).get(column) for column in columns])
+    described = tuple((column, "number" if kinds[column] == {"number"} else "text") for column in columns)
+    return Listing(name, described, rows, sum(listing.total for _, listing in listings))
+
+
+def _page(folder: Storage, parts: Sequence[_One], part: Part) -> ReportPage:
+    """Without its rows."""
+    statuses = [one.status for one in parts]
+    by_class = sum((Counter(status.failed_by_class) for status in statuses), Counter[str]())
+    names = ("clips", "ok", "failed", "left")
+    return ReportPage(
+        title=f"cosmos_ray: {counted(len(parts), 'output')}",
+        output=folder.uri,
+        generated_at=now(),
+        totals={name: sum(getattr(status, name) for status in statuses) for name in names},
+        clips_per_hour=None,
+        model=", ".join(dict.fromkeys(status.model for status in statuses)),
+        settings={},
+        failure_counts=dict(by_class),
+        retry="cosmos-ray retry OUTPUT",
+        again=" ".join(["cosmos-ray report", *(shlex.quote(status.output) for status in statuses)]),
+        folder=f"{REPORT_ROWS}/",
+        lists=(),
+        part=part.in_words(),
+        grid=part.grid,
+        outputs=[
+            OutputLine(one.place, f"./{one.place}/{REPORT}", *(getattr(one.status, name) for name in names))
+            for one in parts
+        ],
+    )
