@@ -90,6 +90,17 @@ def test_one_that_is_missing_or_damaged_is_stale(manifest: str, output: Storage,
     assert of_now(output, run) == []
 
 
+def test_a_page_whose_rows_are_gone_is_stale(manifest: str, output: Storage) -> None:
+    """Another one that wrote a page at the same time may have removed them."""
+    run = begin(output, manifest)
+    settle(output, clips(manifest)["a"])
+    make(output, run, Ledger(output).state())
+    output.delete(f"report/{min(names_in(output))}")
+    assert of_now(output, run) == ["report.html"]
+    make_if_stale(output, run, Ledger(output).state(), lambda _: None)
+    check_page(output, ["a"])
+
+
 def test_the_mark_of_a_table_of_many_columns_is_found(tmp_path: Path, output: Storage) -> None:
     """Its footer is longer than what is read at first."""
     row = {"id": "a", "prompt": "p", **{f"column {number} {'x' * 60}": number for number in range(400)}}
