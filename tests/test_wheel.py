@@ -84,7 +84,11 @@ def test_the_wheel_holds_all_files_of_the_package_and_no_others(sources: Path, w
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packed == {str(path.relative_to(sources)) for path in (sources / "cosmos_ray").rglob("*") if path.is_file()}
     built_in = "cosmos_ray/models/bundle/built_in"
-    assert {"cosmos_ray/py.typed", "cosmos_ray/output/report/report.html", f"{built_in}/tiny/bundle.json"} <= packed
+    assert {
+        "cosmos_ray/py.typed",
+        "cosmos_ray/output/report/assets/report.html",
+        f"{built_in}/tiny/bundle.json",
+    } <= packed
     assert any(name.startswith(f"{built_in}/tiny/") and name.endswith(".safetensors") for name in packed)
 
 

@@ -308,7 +308,7 @@ def test_what_is_uploaded_is_small(head: Head) -> None:
     assert {path.name for path in package.iterdir()} == {"cosmos_ray", "jobs"}
     files = {str(path.relative_to(package)): path for path in package.rglob("*") if path.is_file()}
     assert {
-        "cosmos_ray/output/report/report.html",
+        "cosmos_ray/output/report/assets/report.html",
         "cosmos_ray/models/bundle/built_in/tiny/bundle.json",
         TINY_WEIGHTS,
     } <= set(files)

@@ -111,7 +111,7 @@ def test_after_a_first_attempt_nothing_is_listed_and_after_another_its_folder_al
     asyncio.run(job.settlement.finished(made(CLIP, attempt=1)))
     assert listed == []
     asyncio.run(job.settlement.finished(made(CLIP, attempt=2)))
-    assert listed == ["clips/a"]
+    assert listed == ["clips/a", "previews/a"]
     assert list(Storage(str(tmp_path)).list("clips")) == ["clips/b/1/rear.mp4"]
     assert [one.attempt for one in job.recorded] == [1, 2]
 
