@@ -12,6 +12,7 @@ import pytest
 from ray.cluster_utils import Cluster
 from support import emulators
 from support import s3 as s3_server
+from support.clients import forget_clients
 from support.cluster import SharedHead, shared_head
 
 from cosmos_ray.store.storage import Storage
@@ -85,6 +86,7 @@ def _bucket_of(server: s3_server.S3Server | emulators.Emulator) -> Iterator[str]
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
+        forget_clients("s3", "az", "gs")  # a test before may have looked for credentials in vain
         yield server.make_bucket()
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import s3fs
+from support.clients import fresh_clients
 from support.command_line import assert_one_line
 from support.job_runs import write_manifest
 
@@ -183,13 +183,11 @@ def test_another_kind_of_file_is_told_its_builder(
 
 @pytest.fixture
 def no_credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """fsspec keeps a file system with the credentials that it was made with, for others of the same arguments too."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AZURE_STORAGE_CONNECTION_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield
-    s3fs.S3FileSystem.clear_instance_cache()
+    with fresh_clients("s3", "az"):
+        yield
 
 
 @pytest.mark.usefixtures("no_credentials")

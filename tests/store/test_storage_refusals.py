@@ -11,13 +11,12 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import fsspec
 import pytest
 import s3fs
+from support.clients import fresh_clients
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import faults as store_faults
@@ -32,15 +31,6 @@ def no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("it was about to be tried again")
 
     monkeypatch.setattr(store_faults, "time", SimpleNamespace(sleep=sleep))
-
-
-@contextlib.contextmanager
-def fresh_clients(scheme: str = "s3") -> Iterator[None]:
-    """Clients made meanwhile read the environment as it is, and are not kept."""
-    client = fsspec.get_filesystem_class(scheme)
-    client.clear_instance_cache()
-    yield
-    client.clear_instance_cache()
 
 
 def test_a_folder_that_can_be_written_passes_and_stays_empty(storage: Storage) -> None:
@@ -119,7 +109,7 @@ def test_wrong_credentials_are_not_shown(
     if access == "unknown":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODYKNOWSTHIS0")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-user")
-    with fresh_clients(), pytest.raises(UsageError, match="is not writable: PermissionError") as caught:
+    with fresh_clients("s3"), pytest.raises(UsageError, match="is not writable: PermissionError") as caught:
         Storage(s3).check_writable()
     assert "wrong-secret" not in str(caught.value)
     assert right not in str(caught.value)
@@ -149,7 +139,7 @@ def test_no_credentials(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    with fresh_clients():
+    with fresh_clients("s3"):
         with pytest.raises(UsageError, match="Unable to locate credentials"):
             Storage(s3).check_writable()
         with pytest.raises(PermissionError, match="Unable to locate credentials"):
@@ -161,7 +151,7 @@ def test_a_server_that_is_gone_is_an_os_error(s3: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(store_faults, "_RETRY_DELAYS_S", ())
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with fresh_clients(), pytest.raises(OSError, match="EndpointConnectionError"):
+    with fresh_clients("s3"), pytest.raises(OSError, match="EndpointConnectionError"):
         Storage(s3).read("x")
 
 
