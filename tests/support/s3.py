@@ -22,6 +22,7 @@ from support.paths import TOOLS
 from support.waiting import PATIENCE_S
 
 TOOL = TOOLS / "s3-server"
+_TRIES = 3
 #: Stops the server and clears its folder ($1) when standard input ends: however this process does.
 _WATCHDOG = 'cat >/dev/null; "$0" stop "$1" 2>/dev/null; rm -rf "$1"'
 
@@ -69,6 +70,16 @@ def server() -> S3Server:
 
 
 def _start_ceph() -> S3Server:
+    """On other ports if its own turn out to be another's: then its parts wait for each other without an end."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _start_ceph_once()
+        except RuntimeError as error:
+            warnings.warn(f"another try: {error}", stacklevel=2)
+    return _start_ceph_once()
+
+
+def _start_ceph_once() -> S3Server:
     folder = tempfile.mkdtemp(prefix="cosmos-ray-s3-")
     watchdog = subprocess.Popen(
         ["bash", "-c", _WATCHDOG, TOOL, folder],
@@ -82,12 +93,15 @@ def _start_ceph() -> S3Server:
         watchdog.stdin.close()
         watchdog.wait()
 
-    begun = subprocess.run(
-        [TOOL, "start", folder, str(_free_port())], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    if begun.returncode != 0:
+    command = [TOOL, "start", folder, str(_free_port())]
+    try:
+        subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S / _TRIES, check=True)
+    except subprocess.CalledProcessError as error:
         stop()
-        raise RuntimeError(f"Ceph's gateway did not start: {begun.stderr.strip()[-1000:]}")
+        raise RuntimeError(f"Ceph's gateway did not start: {error.stderr.strip()[-1000:]}") from None
+    except subprocess.TimeoutExpired:
+        stop()
+        raise RuntimeError(f"Ceph's gateway had not started after {PATIENCE_S / _TRIES:.0f} s") from None
     lines = subprocess.run([TOOL, "env", folder], capture_output=True, text=True, check=True).stdout.splitlines()
     environment: dict[str, str | None] = {"AWS_SESSION_TOKEN": None, "AWS_PROFILE": None}
     for line in lines:
