@@ -33,7 +33,7 @@ class CheckRules(BaseModel):
     """Root mean square of the difference between neighbouring pixels of a view, in levels."""
     min_given_psnr_db: float | None = 20.0
     """dB of a view's first frames against those that were given."""
-    min_agreement: float | None = 0.7
+    min_agreement: float | None = 0.66
     """Of neighbouring views where their pictures meet, mean of the clip, up to 1. Measured with `tiny` alone: look at
     your model's first clips and set it, or null."""
     redo: tuple[Measure, ...] = ()

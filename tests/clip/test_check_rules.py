@@ -30,10 +30,10 @@ def test_each_view_is_marked_for_each_score_beyond_its_limit(measure: str) -> No
 
 
 def test_agreement_is_judged_over_the_clip() -> None:
-    apart = replace(GOOD, agreement=0.5)
+    apart = replace(GOOD, agreement=0.4)
     assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, agreement=0.6)}, DEFAULT_CHECKS) == ()
     (mark,) = marks_of({"front_wide": GOOD, "rear": apart}, DEFAULT_CHECKS)
-    assert mark.in_words() == "agreement: 0.675 (limit 0.7)"
+    assert mark.in_words() == "agreement: 0.625 (limit 0.66)"
     assert marks_of({"rear": replace(GOOD, agreement=None)}, DEFAULT_CHECKS) == ()
 
 
@@ -47,7 +47,7 @@ def test_marks_say_what_was_found_and_the_limit() -> None:
         "flicker: rear: 30 levels (limit 8 levels)",
         "sharpness: rear: 0.5 levels (limit 1 levels)",
         "given_psnr_db: rear: 12.3 dB (limit 20 dB)",
-        "agreement: 0.1 (limit 0.7)",
+        "agreement: 0.1 (limit 0.66)",
     ]
 
 

@@ -73,12 +73,13 @@ def _of_jobs(
         time = f"{duration(actual_s)}; not planned: times of this model were not measured"
         gpus = f"{gpu_s / 3600:.2f}"
     made = index.num_rows
+    unit = "GPU-hours" if first.device == "cuda" else "rank-hours"
     found = [
         ("time", f"{time} ({counted(len(jobs), 'job')})"),
-        ("GPU-hours" if first.device == "cuda" else "rank-hours (no GPUs)", gpus),
+        (unit if first.device == "cuda" else f"{unit} (no GPUs)", gpus),
     ]
     if made and gpu_s:
-        found.append(("a clip", f"{gpu_s / 3600 / made:.3f} GPU-hours"))
+        found.append(("a clip", f"{gpu_s / 3600 / made:.3f} {unit}"))
     if price is not None:
         found.append(("cost", f"{gpu_s / 3600 * price:,.2f} USD at {price:g} USD a GPU-hour"))
     busy = _busy(jobs, index, state)
