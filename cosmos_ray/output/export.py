@@ -217,16 +217,21 @@ def _read(work: _Work, record: Record, number: int) -> Clip:
 
 
 def _facts(source: Storage, record: Record, columns: Columns) -> dict[str, Any]:
-    """ValueError if the sidecar is not as committed."""
+    """ValueError if the sidecar is not as committed, or does not say what one of ours does."""
     assert record.sidecar is not None, "a clip that is ok has one"
     sidecar = json.loads(read_committed(source, record.sidecar))
-    asked = {name: sidecar["clip"][name] for name in _CLIP_FIELDS}
+    try:
+        asked, model = {name: sidecar["clip"][name] for name in _CLIP_FIELDS}, sidecar["model"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{record.sidecar.path}: found a sidecar without {error}, expected one of ours"
+        ) from None
     made = {entry.view for entry in record.files}
     return {
         "id": record.id,
         **asked,
         "views": [view for view in ALL_VIEWS if view in made],
-        "model": sidecar["model"],
+        "model": model,
         **columns.facts(record.id),
     }
 

@@ -11,17 +11,17 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosmos_ray import signals
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
-from cosmos_ray.errors import CosmosRayError, ManifestError, UsageError
+from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, TransferSpec, read_specs, write_specs
 from cosmos_ray.manifest.builders.writing import absolute
+from cosmos_ray.published.command import Say
 from cosmos_ray.published.layouts import write_views
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
@@ -37,7 +37,6 @@ NO_EFFECT = {
     "offload-tokenizer": "the published program ignores it too",
     "offload-text-encoder": "`--set text_encoder.device=cpu` of `cosmos-ray generate` does that",
 }
-Say = Callable[[str], None]
 #: What the command line may say instead of a spec: key and type.
 COMMON: Mapping[str, type] = {
     "prompt": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
@@ -64,25 +63,7 @@ def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, 
     return parser
 
 
-def main(
-    parser: argparse.ArgumentParser,
-    kind: type[PredictSpec] | type[TransferSpec],
-    arguments: Sequence[str] | None,
-    say: Say,
-) -> int:
-    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
-    flags = parser.parse_args(arguments)
-    try:
-        return make(flags, kind, say)
-    except KeyboardInterrupt:
-        say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
-        return 1
-    except CosmosRayError as error:
-        say(shown(f"{parser.prog}: {error}"))
-        return 2 if isinstance(error, UsageError | ManifestError) else 1
-
-
-def make(flags: argparse.Namespace, kind: type[PredictSpec] | type[TransferSpec], say: Say) -> int:
+def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace, say: Say) -> int:
     """Make the clips of the specs and write them where they belong; the exit code."""
     from cosmos_ray.job.job import generate
 

@@ -16,18 +16,15 @@ import json
 import os
 import posixpath
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ray import signals
 from cosmos_ray.clip.encode import stack_views
 from cosmos_ray.clip.request import ALL_VIEWS, LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
-from cosmos_ray.errors import CosmosRayError, UsageError
-from cosmos_ray.foreign import shown
+from cosmos_ray.errors import UsageError
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.layout import CLIPS
 from cosmos_ray.ledger.ledger import Ledger, Record
@@ -38,11 +35,11 @@ from cosmos_ray.manifest.cameras import check_views
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.bundle.single import LARGE_MULTIVIEW, VIDEO_SIZES
 from cosmos_ray.published.adapters import add_lora, merged_dit
+from cosmos_ray.published.command import run
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
     add_without_effect,
     between,
-    check_no_torchrun,
     read_json_list,
     refused,
     say_times,
@@ -85,17 +82,7 @@ class Item:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
-    parser = build_parser()
-    flags = parser.parse_args(arguments)
-    try:
-        return make(flags, _say)
-    except KeyboardInterrupt:
-        _say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
-        return 1
-    except CosmosRayError as error:
-        _say(f"{parser.prog}: {error}")
-        return 2 if isinstance(error, UsageError) else 1
+    return run(build_parser(), arguments, make)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -281,7 +268,6 @@ def _item(found: dict[str, Any], number: int, where: str) -> Item:
 def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
     if flags.load_ema and not flags.dit_path:
         raise UsageError("--load_ema: found without --dit_path, expected the checkpoint that it is taken of")
-    check_no_torchrun()
     say_without_effect(flags, NO_EFFECT, say)
 
 
@@ -335,7 +321,3 @@ def _write_result(work: Storage, record: Record, item: Item, negative: str, say:
     prompt = "\n".join(item.prompt) if isinstance(item.prompt, list) else item.prompt
     write_file(text_path(item.save_path), f"[Prompt]\n{prompt}\n\n[Negative Prompt]\n{negative}\n".encode())
     say(f"{item.save_path}: {counted(len(videos), 'view')}, {FPS} frames a second; a file a view: {work.uri_of(CLIPS)}")
-
-
-def _say(message: str) -> None:
-    print(shown(message), file=sys.stderr, flush=True)

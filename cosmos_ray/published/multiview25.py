@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from functools import partial
 
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec
 from cosmos_ray.published import inference
+from cosmos_ray.published.command import run
 
 MODEL, PUBLISHED = "cosmos-predict2.5-2b-multiview", "2B/auto/multiview"
 OVERRIDES = {**inference.COMMON, "inference_type": str, "stack_mode": str}
@@ -18,4 +19,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return inference.main(parser(), PredictSpec, arguments, lambda text: print(text, file=sys.stderr, flush=True))
+    return run(parser(), arguments, partial(inference.make, PredictSpec))

@@ -14,26 +14,25 @@ import json
 import os
 import posixpath
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosmos_ray import signals
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.pictures import PNG, read_picture
 from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
-from cosmos_ray.errors import CosmosRayError, UsageError
+from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.published.command import Say
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
-    check_no_torchrun,
     prompts_text,
     read_json_list,
     say_times,
@@ -45,12 +44,17 @@ from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
-Say = Callable[[str], None]
 #: Flags that change nothing in any of the commands, and why.
 NO_EFFECT = {
     "disable_guardrail": "there is no guardrail in the way",
     "offload_guardrail": "there is no guardrail in the way",
     "use_cuda_graphs": "it never changed a clip, and steps are launched ahead here",
+}
+#: The same of commands that the published refiner of prompts belongs to.
+NO_EFFECT_NOR_REFINER = {
+    **NO_EFFECT,
+    "disable_prompt_refiner": "there is no prompt refiner in the way",
+    "offload_prompt_refiner": "there is no prompt refiner in the way",
 }
 #: As the published pipeline writes its pictures, whatever the file is called.
 _JPEG_QUALITY = 85
@@ -74,25 +78,6 @@ class Item:
     input_path: str
     prompt: str
     save_path: str
-
-
-def main(
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-    make_with: Callable[[argparse.Namespace, Say], int],
-    say: Say,
-) -> int:
-    """Exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made."""
-    flags = parser.parse_args(arguments)
-    try:
-        check_no_torchrun()
-        return make_with(flags, say)
-    except KeyboardInterrupt:
-        say(f"{parser.prog}: {signals.reason() or 'interrupted'}")
-        return 1
-    except CosmosRayError as error:
-        say(shown(f"{parser.prog}: {error}"))
-        return 2 if isinstance(error, UsageError) else 1
 
 
 def named_model(flags: argparse.Namespace, tiny: str) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,11 +62,6 @@ def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
         device="cpu" if flags.offload_text_encoder else None,
         dtype="bfloat16" if flags.downcast_text_encoder else None,
     )
-
-
-def check_no_torchrun() -> None:
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UsageError("start this with python, not torchrun: --num_gpus is the size of the gang, and Ray starts it")
 
 
 def read_json_list(path: str) -> list[Any]:

@@ -6,16 +6,15 @@ Names and defaults are the published ones.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.errors import UsageError
-from cosmos_ray.foreign import shown
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import PICTURE_SIZES, picture_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.one_view import Kind, Say, check_distilled, named_model
+from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.one_view import Kind, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, say_without_effect
 
 KIND = Kind(output="output_image", suffix=".jpg", takes_input=False, result=PICTURE)
@@ -72,8 +71,4 @@ def make(flags: argparse.Namespace, say: Say) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return one_view.main(build_parser(), arguments, make, _say)
-
-
-def _say(message: str) -> None:
-    print(shown(message), file=sys.stderr, flush=True)
+    return run(build_parser(), arguments, make)

@@ -7,23 +7,17 @@ becomes a file beside the video. Names and defaults are the published ones.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from cosmos_ray.clip.request import VIDEO
 from cosmos_ray.errors import UsageError
-from cosmos_ray.foreign import shown
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, world_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.one_view import Kind, Say, check_distilled, named_model
+from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.one_view import Kind, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 
-NO_EFFECT = {
-    **one_view.NO_EFFECT,
-    "disable_prompt_refiner": "there is no prompt refiner in the way",
-    "offload_prompt_refiner": "there is no prompt refiner in the way",
-}
 KIND = Kind(output="output_video", suffix=".mp4", takes_input=False, result=VIDEO)
 
 
@@ -53,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--offload_text_encoder", action="store_true", help="the text encoder is on the CPU, and stays there")
     add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
     add("--benchmark", action="store_true", help="make the clip 4 times and time all but the first")
-    add_without_effect(parser, NO_EFFECT)
+    add_without_effect(parser, one_view.NO_EFFECT_NOR_REFINER)
     ours = parser.add_argument_group("not in the guide")
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="of the video; the model's own")
@@ -74,7 +68,7 @@ def model_of(flags: argparse.Namespace) -> str:
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
-    say_without_effect(flags, NO_EFFECT, say)
+    say_without_effect(flags, one_view.NO_EFFECT_NOR_REFINER, say)
     check_distilled(flags, load_bundle(model_of(flags)))
     config = {
         "dit": flags.dit_path_video2world or None,
@@ -86,8 +80,4 @@ def make(flags: argparse.Namespace, say: Say) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return one_view.main(build_parser(), arguments, make, _say)
-
-
-def _say(message: str) -> None:
-    print(shown(message), file=sys.stderr, flush=True)
+    return run(build_parser(), arguments, make)

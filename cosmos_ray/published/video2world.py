@@ -7,22 +7,16 @@ longer videos, of `video2world_lvg.py` (--num_chunks). Names and defaults are th
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from cosmos_ray.clip.request import VIDEO
-from cosmos_ray.foreign import shown
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
 from cosmos_ray.published import one_view
 from cosmos_ray.published.adapters import add_lora, merged_dit
-from cosmos_ray.published.one_view import Kind, Say, named_model
+from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.one_view import Kind, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 
-NO_EFFECT = {
-    **one_view.NO_EFFECT,
-    "disable_prompt_refiner": "there is no prompt refiner in the way",
-    "offload_prompt_refiner": "there is no prompt refiner in the way",
-}
 KIND = Kind(output="output_video", suffix=".mp4", takes_input=True, result=VIDEO)
 _PREFIX = "The robot arm is performing a task. "
 
@@ -65,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_lora(parser)
     add("--lora_target_modules", default="", help="accepted, without effect: the file says which layers have adapters")
     add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
-    add_without_effect(parser, NO_EFFECT)
+    add_without_effect(parser, one_view.NO_EFFECT_NOR_REFINER)
     ours = parser.add_argument_group("not in the guide")
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
@@ -83,7 +77,7 @@ def model_of(flags: argparse.Namespace) -> str:
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
-    say_without_effect(flags, NO_EFFECT, say)
+    say_without_effect(flags, one_view.NO_EFFECT_NOR_REFINER, say)
     prefix = flags.prompt_prefix if flags.prompt_prefix is not None else _PREFIX if flags.gr00t_variant else ""
     settings = {"num_conditional_frames": flags.num_conditional_frames, "guidance": flags.guidance}
     if flags.num_chunks > 1:
@@ -97,8 +91,4 @@ def make(flags: argparse.Namespace, say: Say) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return one_view.main(build_parser(), arguments, make, _say)
-
-
-def _say(message: str) -> None:
-    print(shown(message), file=sys.stderr, flush=True)
+    return run(build_parser(), arguments, make)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.networks import caption, relative_error, small_network
+from support.networks import caption, relative_error, short_run, small_network
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT
-from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.sampler import (
     SamplerState,
     ab2_step,
-    denoise,
     frame_timesteps,
     initial_noise,
     sigma_schedule,
@@ -25,22 +24,7 @@ from cosmos_ray.models.sampler import (
 GRID = Grid(views=3, frames=3, height=2, width=2)
 
 
-def run(network: MultiviewDiT | None = None, **changes: Any) -> torch.Tensor:
-    """A short run of a small network, one thing changed at a time."""
-    generator = torch.Generator().manual_seed(3)
-    settings: dict[str, Any] = {
-        "grid": GRID,
-        "condition_VlP": torch.randn(GRID.views, GRID.tokens_per_view, 64, generator=generator),
-        "num_condition_latents": 1,
-        "positive_VMC": caption(GRID, seed=1),
-        "negative_VMC": caption(GRID, seed=2),
-        "guidance": 3.0,
-        "num_steps": 4,
-        "seed": 0,
-        "model_fps": 30.0,
-        "parallel": ContextParallel(),
-    }
-    return denoise(network or small_network(), **(settings | changes))
+run = partial(short_run, GRID)
 
 
 def test_schedule_falls_from_200_to_001_without_a_zero() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UniPCMultistepScheduler
-from support.networks import caption, small_network
+from support.networks import short_run
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import Approximations
@@ -18,8 +18,7 @@ from cosmos_ray.clip.family import FAMILIES, PREDICT2, Family
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.ab2 import SIGMA_MAX, AdamsBashforth, sigma_schedule
 from cosmos_ray.models.network.dit import Grid
-from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import SamplerState, Solver, denoise
+from cosmos_ray.models.sampler import SamplerState, Solver
 from cosmos_ray.models.unipc_noise import NoiseUniPC
 
 GRID = Grid(views=3, frames=3, height=2, width=2)
@@ -91,21 +90,7 @@ def test_samples_are_those_of_diffusers(exponent: float) -> None:
 
 
 def run(family: Family = UNIPC, **changes: Any) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    settings: dict[str, Any] = {
-        "grid": GRID,
-        "condition_VlP": torch.randn(GRID.views, GRID.tokens_per_view, 64, generator=generator),
-        "num_condition_latents": 1,
-        "positive_VMC": caption(GRID, seed=1),
-        "negative_VMC": caption(GRID, seed=2),
-        "guidance": 3.0,
-        "num_steps": 4,
-        "seed": 0,
-        "model_fps": 30.0,
-        "parallel": ContextParallel(),
-        "family": family,
-    }
-    return denoise(small_network(), **(settings | changes))
+    return short_run(GRID, family=family, **changes)
 
 
 def test_conditional_frames_come_out_as_they_went_in() -> None:

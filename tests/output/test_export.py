@@ -146,6 +146,18 @@ def test_what_is_not_as_committed_is_left_out_and_said(
         assert f"{clip_id} front_wide".encode() not in written
 
 
+def test_a_sidecar_that_says_too_little_leaves_its_clip_out_alone(output: Storage, tmp_path: Path) -> None:
+    """Committed as it is, by another's program: its hash is right."""
+    record = commit(output, replace(ONE, id="strange"))
+    facts = _store(output, "", "clips/strange/1/other.json", b'{"model": {}, "clip": {"prompts": []}}')
+    Ledger(output).redo(["strange"])
+    Ledger(output).commit(replace(record, generation=1, sidecar=facts))
+    done = export(output.uri, "webdataset", str(tmp_path / "to"), print)
+    (left_out,) = done.left_out
+    assert left_out.startswith("strange: clips/strange/1/other.json: found a sidecar without 'prompt_embedding'")
+    assert done.clips == 5
+
+
 def test_folders_a_camera_are_for_clips_of_cameras(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "out"))
     file = _store(storage, "video", "clips/a/1/video.mp4", b"a cup")

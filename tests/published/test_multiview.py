@@ -34,7 +34,6 @@ from cosmos_ray.published.multiview import (
     asked_size,
     build_parser,
     main,
-    make,
     model_of,
     read_items,
     rows_of,
@@ -224,13 +223,6 @@ def test_a_gang_that_does_not_fit_is_refused_with_the_sizes_that_do(
         main([*FAKE, "--prompt", "A street.", "--input_path", drive, "--num_gpus", "3", "--save_path", save_path]) == 2
     )
     assert "sizes that fit: 1, 2, 4, 8, 16" in capsys.readouterr().err
-
-
-def test_torchrun_is_refused(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight processes would each ask for the whole gang."""
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    with pytest.raises(UsageError, match="not torchrun"):
-        make(flags_of("--prompt", "A street.", "--input_path", drive), print)
 
 
 def test_an_input_is_never_written_over(tmp_path: Path, drive: str) -> None:

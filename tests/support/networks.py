@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT
+from cosmos_ray.models.parallel import ContextParallel
+from cosmos_ray.models.sampler import denoise
 
 
 def small_network(num_heads: int = 2, state_t: int = 3, seed: int = 0, head_dim: int = 12) -> MultiviewDiT:
@@ -63,3 +66,21 @@ def given_qkv(x_B3lNK: torch.Tensor, ranks: int) -> Iterator[torch.Tensor]:
     """For `attend_over_ranks`: tokens that are their queries, keys and values already."""
     for x_BlNK in x_B3lNK.unbind(1):
         yield x_BlNK.unflatten(2, (ranks, -1)).movedim(2, 1).contiguous()
+
+
+def short_run(grid: Grid, network: MultiviewDiT | None = None, **changes: Any) -> torch.Tensor:
+    """A run of a small network from one given frame, guided; one thing changed at a time."""
+    generator = torch.Generator().manual_seed(3)
+    settings: dict[str, Any] = {
+        "grid": grid,
+        "condition_VlP": torch.randn(grid.views, grid.tokens_per_view, 64, generator=generator),
+        "num_condition_latents": 1,
+        "positive_VMC": caption(grid, seed=1),
+        "negative_VMC": caption(grid, seed=2),
+        "guidance": 3.0,
+        "num_steps": 4,
+        "seed": 0,
+        "model_fps": 30.0,
+        "parallel": ContextParallel(),
+    }
+    return denoise(network or small_network(), **(settings | changes))
