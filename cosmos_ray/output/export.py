@@ -223,9 +223,7 @@ def _facts(source: Storage, record: Record, columns: Columns) -> dict[str, Any]:
     try:
         asked, model = {name: sidecar["clip"][name] for name in _CLIP_FIELDS}, sidecar["model"]
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{record.sidecar.path}: found a sidecar without {error}, expected one of ours"
-        ) from None
+        raise ValueError(f"{record.sidecar.path}: found a sidecar without {error}, expected one of ours") from None
     made = {entry.view for entry in record.files}
     return {
         "id": record.id,
