@@ -25,23 +25,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.clip.agreement import with_agreement
 from cosmos_ray.clip.check_rules import marks_of
-from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
 from cosmos_ray.gang.at import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.delivery import Delivery, StoreOutError
-from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.processes import RankProcess, await_end
 from cosmos_ray.gang.rank import Published, rank_actor
 from cosmos_ray.gang.rank_calls import call_rank, rank_environments
+from cosmos_ray.gang.ready import Preparation
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state, remove_state
+from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.ledger.record import Try, now
-from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
@@ -105,6 +103,7 @@ class GangLeader:
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._leaving = False
         self._delivery = Delivery(self._storage, spec)
+        self._preparation = Preparation(spec, self._storage, self._on_first_rank)
         self._denoising_ends = 0.0  # as predicted, of the clip that is being denoised; 0 if there is none
         self._denoised: tuple[Clip, float] | None = None  # that clip, and when it was begun
 
@@ -248,13 +247,10 @@ class GangLeader:
         in flight is stored."""
         started, seconds = now(), dict[str, float]()
         with self._in_phase("prepare", seconds):
-            prepared = await self._prepare(clip, attempt)
-            request = await self._embed(prepared.request)
-            warnings = self._warnings(prepared, request)
-            checkpoint, packed = await self._stored_state(clip, prepared)
-        shared = ray.put(request)
-        resume = None if packed is None else ray.put(packed)  # once for all ranks
-        done = 0 if packed is None else int(packed["step"])
+            ready = await self._preparation.ready(clip, attempt)
+        shared = ray.put(ready.request)
+        resume = None if ready.packed is None else ray.put(ready.packed)  # once for all ranks
+        done = ready.first_step
         work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
             1 - done / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
         )
@@ -267,7 +263,7 @@ class GangLeader:
             self._denoised = clip, time.monotonic()
             with self._in_phase("denoise", seconds):
                 deadline = self._pace.of_denoise(self._spec.settings, work)
-                reports = await self._on_all_ranks("denoise", shared, checkpoint, resume, deadline_s=deadline)
+                reports = await self._on_all_ranks("denoise", shared, ready.checkpoint, resume, deadline_s=deadline)
         finally:
             self._denoising_ends, self._denoised = 0.0, None
             self._denoising.release()
@@ -276,11 +272,11 @@ class GangLeader:
         self._pace.denoise = working / work
         memory = max(report.peak_memory_bytes for report in reports)
         made = Made(
-            clip, attempt, prepared, self._name, self._node, started, memory, seconds,
-            first_step=done, warnings=warnings,
+            clip, attempt, ready.prepared, self._name, self._node, started, memory, seconds,
+            first_step=done, warnings=ready.warnings,
         )  # fmt: skip
         with self._in_phase("publish", {}):
-            return *await self._publish(clip, attempt, made), checkpoint
+            return *await self._publish(clip, attempt, made), ready.checkpoint
 
     @contextlib.contextmanager
     def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -292,38 +288,10 @@ class GangLeader:
             self._phases[phase] -= 1
             seconds[phase] = time.monotonic() - began
 
-    async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
-        spec, limit_s = self._spec, self._spec.settings.deadline_first_s
-
-        def work() -> Prepared:
-            with time_limit(limit_s):  # inside, so that no thread goes on with what is given up
-                return prepare(clip, spec.bundle, attempt, spec.inputs.rules, spec.source)
-
-        try:
-            return await asyncio.to_thread(work)
-        except TimeIsUp as error:
-            raise OSError(f"fetching the inputs took more than {limit_s:.0f} s: {error}") from None
-
-    def _warnings(self, prepared: Prepared, request: ClipRequest) -> tuple[str, ...]:
-        """What is doubtful in a clip before it is made; with `inputs.strict` a RowError."""
-        found = (*prepared.warnings, *(request.text.warnings if request.text else ()))
-        refuse_doubtful(found, self._spec.inputs.strict)
+    async def _on_first_rank(self, method: str, *arguments: Any) -> Any:
+        deadline = self._pace.of_rest(self._spec.settings)
+        (found,) = await self._on_ranks(self._ranks[:1], method, *arguments, deadline_s=deadline)
         return found
-
-    async def _stored_state(self, clip: Clip, prepared: Prepared) -> tuple[StepCheckpoint | None, PackedState | None]:
-        """Where the clip in flight is stored, if it is to be, and what an earlier attempt has stored there."""
-        every = self._spec.settings.step_checkpoint
-        if not every:
-            return None, None
-        checkpoint = checkpoint_of(clip.id, prepared.request_hash(clip, self._spec.fingerprint), every)
-        return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)
-
-    async def _embed(self, request: ClipRequest) -> ClipRequest:
-        words = dataclasses.replace(request, frames=None, noise=None, controls=None)  # embedding needs none of it
-        (text,) = await self._on_ranks(
-            self._ranks[:1], "embed", words, deadline_s=self._pace.of_rest(self._spec.settings)
-        )
-        return dataclasses.replace(request, text=text)
 
     async def _publish(self, clip: Clip, attempt: int, made: Made) -> tuple[Made, str]:
         """Its videos on this node's disk, with what they look like, and the folder that they are in."""
