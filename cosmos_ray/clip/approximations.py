@@ -61,6 +61,14 @@ class Approximations(BaseModel):
         return self.model_dump(mode="json", include=set(names))
 
     @property
+    def in_effect(self) -> dict[str, Any]:
+        """All of them, as JSON has it; null for those of 8-bit attention where there is none."""
+        facts = self.model_dump(mode="json", include=set(Approximations.model_fields))
+        if self.attention == "exact":
+            facts |= {"fp8_interval": None, "fp8_exact_blocks": None}
+        return facts
+
+    @property
     def guided_share(self) -> float:
         """Of the schedule, to within a step."""
         first, last = self.guidance_interval

@@ -12,6 +12,7 @@ from typing import Any
 
 from cosmos_ray.clip.check_rules import Mark
 from cosmos_ray.clip.checks import Scores
+from cosmos_ray.clip.settings import Settings
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import CLIPS, SIDECAR
@@ -108,7 +109,18 @@ def record_of(spec: GangSpec, made: Made) -> Record:
         scores=made.scores,
         marks=made.as_try().marks,
         tries=made.tries,
+        settings=_settings(spec, made.clip),
     )
+
+
+def _settings(spec: GangSpec, clip: Clip) -> Settings:
+    bundle = spec.bundle
+    overlap = bundle.recipe.overlap(clip.num_conditional_frames)
+    frames, height, width, _ = bundle.shape_of(clip.cameras[0], clip.num_chunks, overlap)
+    return Settings(
+        bundle.name, clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt,
+        spec.approximations.in_effect, f"{width}x{height}", frames, clip.fps,
+    )  # fmt: skip
 
 
 def _verify(storage: Storage, record: Record) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from cosmos_ray.clip.checks import MEASURES, Scores
+from cosmos_ray.clip.settings import Settings
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.ledger.layout import LEDGER
 
@@ -42,7 +43,8 @@ class Record:
     warnings: what was doubtful in the clip's row and inputs, and what was converted. seed: of the clip as it is; None
     in failures and in records of 0.1.0. scores: what its videos look like, by view; marks: those beyond their limits,
     in words; tries: as which it was made before that.
-    previews: small ones of all views together, for people; a clip is whole without them.
+    previews: small ones of all views together, for people; a clip is whole without them. settings: what the clip was
+    made with; None in failures and in records of earlier releases.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Record:
     scores: dict[str, Scores] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     tries: tuple[Try, ...] = ()
+    settings: Settings | None = None
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -86,6 +89,7 @@ class Record:
         fields["tries"] = tuple(
             Try(one["seed"], tuple(one["marks"]), _scores(one["scores"].items())) for one in fields.get("tries", ())
         )
+        fields["settings"] = Settings.from_json(fields.get("settings"))
         return Record(**fields)
 
 
@@ -102,6 +106,32 @@ def record_path(clip_id: str, generation: int) -> str:
 _FILE = pa.struct([("view", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("sha256", pa.string())])
 _SCORES = pa.list_(pa.struct([("view", pa.string()), *((name, pa.float64()) for name in MEASURES)]))
 _TRY = pa.struct([("seed", pa.int64()), ("marks", pa.list_(pa.string())), ("scores", _SCORES)])
+_INTERVAL = pa.list_(pa.float64())
+#: As `Approximations.in_effect` has them.
+APPROXIMATIONS = pa.struct(
+    [
+        ("solver", pa.string()),
+        ("schedule", pa.string()),
+        ("guidance_interval", _INTERVAL),
+        ("attention", pa.string()),
+        ("fp8_interval", _INTERVAL),
+        ("fp8_exact_blocks", pa.list_(pa.int64())),
+    ]
+)
+#: As `Settings` has them.
+SETTINGS = pa.struct(
+    [
+        ("model", pa.string()),
+        ("guidance", pa.float64()),
+        ("num_steps", pa.int64()),
+        ("views", pa.list_(pa.string())),
+        ("negative_prompt", pa.string()),
+        ("approximations", APPROXIMATIONS),
+        ("size", pa.string()),
+        ("frames", pa.int64()),
+        ("fps", pa.int64()),
+    ]
+)
 #: A record as a row. What every reader wants comes first, so that it lies together in a file.
 RECORDS = pa.schema(
     [
@@ -127,6 +157,7 @@ RECORDS = pa.schema(
         ("scores", _SCORES),
         ("marks", pa.list_(pa.string())),
         ("tries", pa.list_(_TRY)),
+        ("settings", SETTINGS),
     ]
 )
 
@@ -160,7 +191,7 @@ def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries"))
+    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries", "settings"))
     return [_record({**missing, **row}) for row in table.select(names).to_pylist()]
 
 
@@ -176,6 +207,7 @@ def _record(fields: dict[str, Any]) -> Record:
     fields["tries"] = tuple(
         Try(one["seed"], tuple(one["marks"]), _scores_of_rows(one["scores"])) for one in fields["tries"] or ()
     )
+    fields["settings"] = Settings.from_json(fields["settings"])
     return Record(**fields)
 
 

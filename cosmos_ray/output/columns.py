@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import INDEX
-from cosmos_ray.output.index import ADDED_NAMES
+from cosmos_ray.output.index import ADDED_NAMES, IN_EFFECT
 from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
 
@@ -32,7 +32,7 @@ class Columns:
         except FileNotFoundError:
             self._table = pa.table({"id": pa.array([], pa.string())})
         self._rows = {clip_id: row for row, clip_id in enumerate(self._table["id"].to_pylist())}
-        self.names = [name for name in self._table.column_names if name not in ADDED_NAMES]
+        self.names = [name for name in self._table.column_names if name not in ADDED_NAMES or name in IN_EFFECT]
 
     def missing(self, ids: Sequence[str]) -> int:
         """How many of these clips the index does not have: they were made since it was written."""

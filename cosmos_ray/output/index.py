@@ -18,10 +18,13 @@ import pyarrow.parquet as pq
 from cosmos_ray.clip.family import FAMILIES, Family
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.record import SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.run import Run, read_run
 from cosmos_ray.manifest.files import Manifest, row_group_batches
-from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of, sample_seed
-from cosmos_ray.manifest.table import FanOut, check_batch, fan_out
+from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.manifest.table import FanOut, fan_out
+from cosmos_ray.output.in_effect import in_effect
 from cosmos_ray.output.looks import SCORES, scores_of
 from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
@@ -54,6 +57,7 @@ def added(family: Family) -> pa.Schema:
             ("sha256", pa.struct([(view, pa.string()) for view in family.files])),
             ("sidecar", pa.string()),
             ("seed", pa.int64()),
+            *SETTINGS,
             ("generation", pa.int64()),
             ("attempt", pa.int64()),
             ("seconds", pa.float64()),
@@ -64,6 +68,8 @@ def added(family: Family) -> pa.Schema:
     )
 
 
+#: Columns of a manifest that are ours in the index: there they say of every clip what a row may leave out.
+IN_EFFECT = ("seed", "guidance", "num_steps", "views", "negative_prompt", "fps")
 #: Of any family.
 ADDED_NAMES = frozenset(name for family in FAMILIES.values() for name in added(family).names)
 
@@ -98,7 +104,7 @@ def write_tables(
     home: str | None = None,
 ) -> int:
     """As `write_index`, into a folder of this machine; nothing is written to the output."""
-    reader = RecordReader(storage, state)
+    reader, run = RecordReader(storage, state), read_run(storage)
     ok = pc.equal(state.records.table["status"], "ok").to_numpy()
     made, failed = ok & state.settled_rows, ~ok & state.settled_rows
     rows = 0
@@ -111,7 +117,7 @@ def write_tables(
             places = state.records.places(fan.ids.to_pylist())
             which = _where(made, places)
             records = reader.table(places[which]).combine_chunks()
-            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or base))
+            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or base, run))
             rows += len(which)
             which = _where(failed, places)
             records = reader.table(places[which]).combine_chunks()
@@ -123,7 +129,7 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
     """A file in the making: columns of ours, then those of the manifest that are not `left_out`."""
 
     def __init__(
-        self, path: Path, manifest: Manifest, ours: pa.Schema, mark: str, left_out: tuple[str, ...] = ("id", "seed")
+        self, path: Path, manifest: Manifest, ours: pa.Schema, mark: str, left_out: tuple[str, ...] = ("id", *IN_EFFECT)
     ) -> None:
         self._kept = [name for name in manifest.schema.names if name not in left_out]
         names = beside(self._kept, ours.names)
@@ -157,7 +163,13 @@ def _ids(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray) -> list[pa.Array
 
 
 def _of_made(
-    batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table, defaults: RowDefaults, base: str
+    batch: pa.RecordBatch,
+    fan: FanOut,
+    clips: np.ndarray,
+    records: pa.Table,
+    defaults: RowDefaults,
+    base: str,
+    run: Run | None,
 ) -> list[pa.Array]:
     """The columns that the index adds."""
     files = records["files"].combine_chunks()
@@ -168,13 +180,14 @@ def _of_made(
     def by_view(field: str) -> list[pa.Array]:
         return list(_by_view(clip_of_entry, entries.field("view"), entries.field(field), len(clips), defaults.recipe))
 
+    seeds, settings = in_effect(batch, fan, clips, records, defaults, base, run)
     return [
         *_ids(batch, fan, clips),
         *by_view("path"),
         pa.StructArray.from_arrays(by_view("sha256"), names=list(defaults.recipe.files)),
         pc.struct_field(records["sidecar"].combine_chunks(), "path"),
-        # A clip that checks had made again has another one than its row.
-        pc.coalesce(records["seed"], pa.array(list(_seeds(batch, fan, clips, defaults, base)), pa.int64())),
+        seeds,
+        *(pc.struct_field(settings, field.name) for field in SETTINGS),
         records["generation"],
         records["attempt"],
         pc.map_lookup(records["seconds"], pa.scalar("denoise"), "first"),
@@ -197,13 +210,3 @@ def _of_failed(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: p
     """The columns that the failures add."""
     columns = [records[name] for name in ("class", "error", "attempt", "generation")]
     return [*_ids(batch, fan, clips), *columns]
-
-
-def _seeds(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, defaults: RowDefaults, base: str) -> Iterator[int]:
-    """Of these clips of the batch."""
-    checked = check_batch(batch, defaults, base)
-    for row, sample in zip(fan.rows[clips].tolist(), fan.samples[clips].tolist(), strict=True):
-        if checked.right[row]:
-            yield sample_seed(int(checked.seeds[row]), sample)
-        else:
-            yield clips_of_row(rows_of(batch.slice(row, 1))[0], defaults, base)[sample].seed

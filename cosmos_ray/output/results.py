@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -17,7 +18,7 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
 from cosmos_ray.output.derived import stale
 from cosmos_ray.output.failures import failures
-from cosmos_ray.output.index import ADDED_NAMES, ADDED_TO_FAILURES, write_tables
+from cosmos_ray.output.index import ADDED_NAMES, ADDED_TO_FAILURES, IN_EFFECT, write_tables
 from cosmos_ray.output.kept import kept
 from cosmos_ray.output.names import beside
 from cosmos_ray.output.status import read_status
@@ -102,11 +103,15 @@ def _failed(known: pa.Table, index: pa.Table, storage: Storage, state: LedgerSta
     ]
     table = pa.Table.from_pylist(records, _FAILED)
     places = pc.index_in(table["id"].combine_chunks(), value_set=known["id"].combine_chunks().cast(pa.string()))
-    of_rows = [name for name in known.column_names if name not in (*ADDED_TO_FAILURES.names, "seed")]
+    of_rows = [name for name in known.column_names if name not in (*ADDED_TO_FAILURES.names, *IN_EFFECT)]
     names = zip(index.column_names, beside(index.column_names, _OURS), strict=True)
     in_index = [new for old, new in names if old not in ADDED_NAMES]  # the same columns, in the same order
     for old, new in zip(of_rows, in_index, strict=False):  # of neither, where a release knew no failures
         table = table.append_column(new, known[old].take(places))
+    for name in IN_EFFECT:  # what the row says of it, where it says something of that kind
+        if name in known.column_names and name in index.column_names:
+            with contextlib.suppress(pa.ArrowException):
+                table = table.append_column(name, known[name].take(places).cast(index.schema.field(name).type))
     return table
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from cosmos_ray.clip.approximations import Approximations
+from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.clip.settings import Settings
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.errors import LeaseLost
 from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
@@ -118,6 +119,9 @@ def test_a_record_says_all_of_its_clip(output: Watched) -> None:
         files=clip.files,
         seed=0,
         sidecar=FileEntry("", "clips/a/1/clip.json", len(sidecar), hashlib.sha256(sidecar).hexdigest()),
+        settings=Settings(
+            "fake", 0.0, 0, VIEWS[:2], clip.clip.negative_prompt, EXACT.in_effect, "112x64", 29, clip.clip.fps
+        ),
     )
     assert records(output) == [record]
 

@@ -86,7 +86,7 @@ def test_the_page_is_gathered_from_the_output_alone(
         "denoise_s": 90.2, "attempts": 1, "gang": "gang-0001", "warnings": "dark\nblurred",
         "marks": "front_wide: black",
         "score black": 0.5, "score frozen": 0.25, "score saturated": 0.0, "score flicker": 1.5, "score sharpness": 7.0,
-        "score agreement": 0.75,
+        "score agreement": 0.75, "negative_prompt": "blurry",
     }  # fmt: skip
     failed = rows_of(output, page, "failures")
     assert [(one["id"], one["class"], one["error"], one["attempts"], one["place"]) for one in failed] == [

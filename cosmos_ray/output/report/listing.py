@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import ALL_VIEWS
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.record import APPROXIMATIONS, SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.output.failures import failures
@@ -29,7 +31,8 @@ _MODES = {0: "Text2World", 1: "Image2World", 5: "Video2World"}
 _INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
-    *("id", "row_id", "prompt", "seed", "guidance", "num_steps", "fps", "seconds", "attempt", "generation", "warnings"),
+    *("id", "row_id", "prompt", "seed", "seconds", "attempt", "generation", "warnings"),
+    *(field.name for field in SETTINGS),
     *(
         "scores",
         "marks",
@@ -44,7 +47,7 @@ _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 #: Names that the page has columns by itself.
 _PAGES = (
     *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
-    *("warnings", "class", "error", "marks"),
+    *("warnings", "class", "error", "marks", "model", "size", "frames", "negative_prompt", "approximations"),
 )
 
 
@@ -116,6 +119,8 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "warnings": _joined(records["warnings"]),
         "marks": _joined(records["marks"]),
         **_scores(shown),
+        **{name: _column(shown, name) for name in ("model", "size", "frames", "negative_prompt")},
+        "approximations": _approximations(shown),
     }
     return _listing("clips", columns, index.num_rows)
 
@@ -214,6 +219,20 @@ def _scores(table: pa.Table) -> dict[str, list[Value]]:
         f"score {name}": [None if one is None else round(one, 4) for one in pc.struct_field(scores, name).to_pylist()]
         for name in measures
     }
+
+
+def _approximations(table: pa.Table) -> list[Value]:
+    """Those that were chosen, in words."""
+    known = [field.name for field in APPROXIMATIONS]
+    found = table["approximations"].type if "approximations" in table.column_names else None
+    if found is None or not kinds.is_struct(found) or [field.name for field in found] != known:  # a manifest's own
+        return [None] * len(table)
+    return [None if one is None else _chosen(one) for one in table["approximations"].to_pylist()]
+
+
+def _chosen(facts: dict[str, Any]) -> str:
+    of = Approximations(**{name: value for name, value in facts.items() if value is not None})
+    return ", ".join(f"{name} {value}" for name, value in of.chosen.items()) or "none"
 
 
 def _joined(lists: pa.ChunkedArray) -> list[Value]:

@@ -1,0 +1,62 @@
+"""With which settings each clip was made: what its record says, or what can still be told of an older release's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cosmos_ray.clip.approximations import Approximations
+from cosmos_ray.ledger.record import SETTINGS
+from cosmos_ray.ledger.run import Run
+from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
+from cosmos_ray.manifest.table import FanOut
+
+
+def in_effect(
+    batch: pa.RecordBatch,
+    fan: FanOut,
+    clips: np.ndarray,
+    records: pa.Table,
+    defaults: RowDefaults,
+    base: str,
+    run: Run | None,
+) -> tuple[pa.Array, pa.Array]:
+    """Seeds, and `SETTINGS`, of these clips of the batch, whose records are `records`.
+
+    A record of an earlier release says less: its row and its run say the rest, but for size and frames, which are null.
+    """
+    seeds, settings = records["seed"].combine_chunks(), records["settings"].combine_chunks()
+    older = np.flatnonzero(pc.or_(seeds.is_null(), settings.is_null()).to_numpy(zero_copy_only=False))
+    if not len(older):
+        return seeds, settings
+    told_seeds, told = seeds.to_pylist(), settings.to_pylist()
+    for place, clip in zip(older.tolist(), _asked_for(batch, fan, clips[older], defaults, base), strict=True):
+        if told_seeds[place] is None:
+            told_seeds[place] = clip.seed
+        if told[place] is None:
+            told[place] = _of_row(clip, run)
+    return pa.array(told_seeds, pa.int64()), pa.array(told, SETTINGS)
+
+
+def _asked_for(
+    batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, defaults: RowDefaults, base: str
+) -> Iterator[Clip]:
+    """These clips of the batch, as their rows ask for them."""
+    known, samples_of_row = -1, list[Clip]()
+    for row, sample in zip(fan.rows[clips].tolist(), fan.samples[clips].tolist(), strict=True):
+        if row != known:
+            known, samples_of_row = row, clips_of_row(rows_of(batch.slice(row, 1))[0], defaults, base)
+        yield samples_of_row[sample]
+
+
+def _of_row(clip: Clip, run: Run | None) -> dict[str, Any]:
+    facts = {name: getattr(clip, name) for name in ("guidance", "num_steps", "negative_prompt", "fps")}
+    facts["views"] = list(clip.cameras)
+    if run is not None:
+        facts["model"] = run.model
+        facts["approximations"] = Approximations(**run.approximations).in_effect
+    return facts
