@@ -39,13 +39,15 @@ _AS_BT709 = "`ffmpeg -i FILE -vf scale=out_color_matrix=bt709 -colorspace bt709 
 class Treatment:
     """How ffmpeg and then `colour` make a stream's frames into a model's.
 
-    height, width: of the frames. deinterlace: filter before frames are chosen, or "". shape: filter after, or "".
+    height, width: of the frames. source_hw: upright, before anything else is done to them. deinterlace: filter before
+    frames are chosen, or "". shape: filter after, or "".
     transfer, primaries: those that `colour.to_bt709` has to take away, or "" for a stream that is SDR and not wide.
     memory: bytes that ffmpeg may take for it.
     """
 
     height: int
     width: int
+    source_hw: tuple[int, int]
     deinterlace: str = ""
     shape: str = ""
     transfer: str = ""
@@ -68,8 +70,7 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         warnings.append(
             f"{len(streams)} video tracks: number {number} ({stream.width}x{stream.height}) is taken, {which}"
         )
-    if stream.rotation:
-        conversions.append(f"turned upright by {abs(stream.rotation):g} degrees")
+    conversions += _upright(stream)
     deinterlace = ""
     if stream.field_order in ("top first", "bottom first"):
         deinterlace = deinterlacer()
@@ -110,7 +111,16 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         tuple(conversions),
         tuple(warnings),
     )
-    return info, Treatment(given_height, given_width, deinterlace, shape, transfer, primaries, _memory(stream))
+    return info, Treatment(
+        given_height,
+        given_width,
+        (stream.height, stream.width),
+        deinterlace,
+        shape,
+        transfer,
+        primaries,
+        _memory(stream),
+    )
 
 
 def deinterlacer() -> str:
@@ -147,6 +157,16 @@ def _refuse(stream: Stream) -> None:
         )
     if stream.codec == "none":
         raise RowError("a codec that this ffmpeg does not know")
+
+
+def _upright(stream: Stream) -> list[str]:
+    """What the file's matrix has ffmpeg do to its pictures, if anything."""
+    degrees = abs(round(stream.rotation))
+    if not stream.is_mirrored:
+        return [f"turned upright by {abs(stream.rotation):g} degrees"] if degrees else []
+    if degrees == 90:
+        return ["turned upright by 90 degrees and mirrored"]
+    return ["mirrored, left for right" if degrees else "mirrored, top for bottom"]
 
 
 def _squared(stream: Stream) -> tuple[int, int, str]:

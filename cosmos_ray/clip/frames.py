@@ -165,14 +165,14 @@ def _each_frame(video: Video, indices: Sequence[int], on_frame: OnFrame) -> Vide
 class _Log:
     """What `showinfo` tells of the frames that it sees.
 
-    times: in units of `base` seconds. fields: T or B, the upper or lower one comes first, where there are any.
+    times: in units of `base` seconds. fields: T or B, the upper or lower one comes first, where there are any. sizes:
+    (height, width) of the frames.
     """
 
     base: Fraction = Fraction(1)
     times: array[int] = field(default_factory=lambda: array("q"))
     fields: str = ""
-    size: tuple[int, int] | None = None
-    changes_size: bool = False
+    sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, line: str) -> None:
         if line.startswith("config in time_base: "):
@@ -180,9 +180,7 @@ class _Log:
         elif found := _SHOWN.match(line):
             self.times.append(int(found.group(1)))
             self.fields = self.fields or found.group(4).strip("P")
-            size = (int(found.group(3)), int(found.group(2)))
-            self.changes_size |= self.size not in (None, size)
-            self.size = size
+            self.sizes.add((int(found.group(3)), int(found.group(2))))
 
 
 class _NotExactError(Exception):
@@ -311,8 +309,11 @@ def _decode(
                     break
     except subprocess.TimeoutExpired as error:
         raise too_slow(video.path) from error
-    if log.changes_size:
-        raise RowError("pictures change their size in the middle: expected one size (`ffmpeg -i FILE OUT.mp4`)")
+    for height, width in sorted(log.sizes - {treatment.source_hw}):
+        first = "x".join(map(str, reversed(treatment.source_hw)))
+        raise RowError(
+            f"pictures of {width}x{height} in a video of {first}: expected one size (`ffmpeg -i FILE OUT.mp4`)"
+        )
     return count
 
 

@@ -19,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from cosmos_ray.clip.ffmpeg import TIMEOUT_S, FfmpegFailed, first_error, piped
+from cosmos_ray.clip.mirror import is_mirrored
 from cosmos_ray.errors import RowError
 
 #: Largest input picture, pixels (8K): a header that claims more must not exhaust the memory of a gang.
@@ -32,6 +33,8 @@ MAX_DECODED = 10**11
 #: Tracks that refer to each other (time codes, chapters, a telephone's notes) are described as a group, further right.
 _STREAM = re.compile(r"^(?:  )+Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)$")
 _ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+)", re.IGNORECASE)
+#: Columns at the left and the right, rows above and below that the file hides; ffmpeg obeys it from 7.1 on, and tells.
+_CROPPING = re.compile(r"frame cropping: (\d+)/(\d+)/(\d+)/(\d+)", re.IGNORECASE)
 _DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)")
 _FIELDS = {
     "progressive": "progressive",
@@ -57,7 +60,8 @@ class Tag:
 class Stream:
     """One video stream as it is described. track: its number in the file, from 0, audio counted.
 
-    height, width: stored pixels; pixel_aspect: width of a pixel to its height, as stored; rotation: degrees.
+    height, width: stored pixels that are shown; pixel_aspect: width of a pixel to its height, as stored; rotation:
+    degrees, and then perhaps mirrored.
     matrix, primaries, transfer, range: "" where the file does not say. dolby: (profile, compatibility) of Dolby Vision.
     """
 
@@ -68,6 +72,7 @@ class Stream:
     width: int
     pixel_aspect: Fraction = Fraction(1)
     rotation: float = 0.0
+    is_mirrored: bool = False
     field_order: str = "unknown"
     matrix: str = ""
     primaries: str = ""
@@ -131,7 +136,9 @@ def describe(path: Path) -> tuple[Stream, ...]:
     streams = tuple(_streams(lines))
     if not streams:
         raise RowError("no video stream")
-    return streams
+    if not any(map(_ROTATION.search, lines)):
+        return streams
+    return tuple(replace(stream, is_mirrored=is_mirrored(path, stream.track)) for stream in streams)
 
 
 def default_stream(streams: Sequence[Stream]) -> Stream:
@@ -178,12 +185,14 @@ def _stream(number: int, text: str, side_data: str) -> Stream:
             for key, name in zip(("matrix", "primaries", "transfer"), names, strict=False):
                 colour[key] = "" if name in ("unknown", "reserved") else name
     rotation, dolby = _ROTATION.search(side_data), _DOLBY.search(side_data)
+    cropping = _CROPPING.search(side_data)
+    left, right, above, below = map(int, cropping.groups()) if cropping else (0, 0, 0, 0)
     return Stream(
         number,
         parts[0].partition(" ")[0],
         pixel_format,
-        int(size.group(2)) if size else 0,
-        int(size.group(1)) if size else 0,
+        max(int(size.group(2)) - above - below, 0) if size else 0,
+        max(int(size.group(1)) - left - right, 0) if size else 0,
         Fraction(int(aspect.group(1)), int(aspect.group(2))) if aspect and "0" not in aspect.groups() else Fraction(1),
         float(rotation.group(1)) if rotation else 0.0,
         is_default="(default)" in text,

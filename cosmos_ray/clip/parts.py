@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_ray.clip.boxes import index_of
 from cosmos_ray.clip.packets import Packets
 from cosmos_ray.clip.samples import samples_of
 
@@ -70,7 +71,7 @@ class PartFile:
 
         None if that is most of the file, or it cannot be said where it lies.
         """
-        samples = samples_of(self._index(), track)
+        samples = samples_of(index_of(self.path), track)
         if samples is None or len(samples.offsets) != len(packets.decoded):
             return None
         begins, ends = packets.times[first], packets.times[last]
@@ -94,18 +95,3 @@ class PartFile:
             file.seek(start)
             file.write(data)
         return data
-
-    def _index(self) -> bytes:
-        """The body of the box `moov`, which is there."""
-        at = 0
-        with self.path.open("rb") as file:
-            while True:
-                file.seek(at)
-                found = file.read(16)
-                size, header = int.from_bytes(found[:4], "big"), 8
-                if size == 1:
-                    size, header = int.from_bytes(found[8:16], "big"), 16
-                if found[4:8] == b"moov" or size < header:
-                    file.seek(at + header)
-                    return file.read(max(size - header, 0))
-                at += size

@@ -6,10 +6,11 @@ tables are odd in any way has None here, and is fetched whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from cosmos_ray.clip.boxes import boxes, first_box, tracks_of
 
 #: Most samples of a track that are looked at.
 _MOST = 1_000_000
@@ -26,11 +27,12 @@ class Samples:
 
 def samples_of(index: bytes, track: int) -> Samples | None:
     """index: the body of the box `moov`. track: its number among all, from 0. None where it has no such tables."""
-    tracks = [place for kind, place in _boxes(index, slice(0, len(index))) if kind == b"trak"]
-    if track >= len(tracks):
+    tracks = tracks_of(index)
+    place = first_box(index, tracks[track], (b"mdia", b"minf", b"stbl")) if track < len(tracks) else None
+    if place is None:
         return None
-    tables = _descend(index, tracks[track], (b"mdia", b"minf", b"stbl"))
-    if tables is None or not {b"stsz", b"stsc"} <= tables.keys() or not {b"stco", b"co64"} & tables.keys():
+    tables = {kind: index[inner] for kind, inner in boxes(index, place)}
+    if not {b"stsz", b"stsc"} <= tables.keys() or not {b"stco", b"co64"} & tables.keys():
         return None
     try:
         return _samples(tables)
@@ -67,26 +69,3 @@ def _counted(table: bytes, width: int, columns: int = 1) -> np.ndarray:
 def _numbers(table: bytes, at: int, count: int, width: int = 4) -> np.ndarray:
     """int64 [count]. Raises ValueError if there are not so many."""
     return np.frombuffer(table, f">u{width}", count, at).astype(np.int64)
-
-
-def _descend(data: bytes, place: slice, path: tuple[bytes, ...]) -> dict[bytes, bytes] | None:
-    """Bodies of the boxes in that box; None if it is not there."""
-    for name in path:
-        found = next((inner for kind, inner in _boxes(data, place) if kind == name), None)
-        if found is None:
-            return None
-        place = found
-    return {kind: data[inner] for kind, inner in _boxes(data, place)}
-
-
-def _boxes(data: bytes, place: slice) -> Iterator[tuple[bytes, slice]]:
-    """(kind, where its body is) of each box there."""
-    at = place.start
-    while at + 8 <= place.stop:
-        size, header = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if size < header or at + size > place.stop:
-            return
-        yield data[at + 4 : at + 8], slice(at + header, at + size)
-        at += size
