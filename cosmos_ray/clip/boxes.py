@@ -36,6 +36,11 @@ def tracks_of(index: bytes) -> list[slice]:
 
 def index_of(path: Path) -> bytes:
     """The body of a file's box `moov`; nothing if it is not there."""
+    return next((body for _, body in bodies_of(path, b"moov")), b"")
+
+
+def bodies_of(path: Path, kind: bytes) -> Iterator[tuple[int, bytes]]:
+    """(where the box begins, its body) of each box of that kind at a file's top level."""
     at = 0
     with path.open("rb") as file:
         while True:
@@ -44,9 +49,9 @@ def index_of(path: Path) -> bytes:
             size, header = int.from_bytes(found[:4], "big"), 8
             if size == 1:
                 size, header = int.from_bytes(found[8:16], "big"), 16
-            if found[4:8] == b"moov":
-                file.seek(at + header)
-                return file.read(max(size - header, 0))
             if size < header:
-                return b""
+                return
+            if found[4:8] == kind:
+                file.seek(at + header)
+                yield at, file.read(size - header)
             at += size

@@ -196,6 +196,7 @@ def _stream(number: int, text: str, side_data: str) -> Stream:
         Fraction(int(aspect.group(1)), int(aspect.group(2))) if aspect and "0" not in aspect.groups() else Fraction(1),
         float(rotation.group(1)) if rotation else 0.0,
         is_default="(default)" in text,
+        is_mirrored=False,  # it does not tell
         dolby=(int(dolby.group(1)), int(dolby.group(2))) if dolby else None,
         **colour,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
 from cosmos_ray.clip.info import input_arguments, too_slow
+from cosmos_ray.clip.recovery import recovery_points
 from cosmos_ray.errors import RowError
 from cosmos_ray.words import counted
 
@@ -23,7 +24,8 @@ from cosmos_ray.words import counted
 _STEADY = 0.2
 
 #: Packets at which decoding can begin so that every frame shown from then on is exact, by the units they hold: of H.264
-#: IDR (a key frame may be less: open groups, intra refresh), of HEVC IDR, BLA and CRA. Other codecs' key frames are.
+#: IDR (other key frames may be less: intra refresh; `recovery` says which are not), of HEVC IDR, BLA and CRA. Other
+#: codecs' key frames are.
 _ENTRY_UNITS = {"h264": "5", "hevc": "16-21"}
 
 #: Marks of packets.
@@ -67,17 +69,24 @@ class Packets:
 def packets_of(path: Path, track: int, codec: str, max_frames: int) -> Packets:
     """When each frame of the stream is shown. Raises RowError for damage, no frames, or more than `max_frames`."""
     try:
-        return _packets(path, track, max_frames, _ENTRY_UNITS.get(codec))
+        packets, keys = _packets(path, track, max_frames, _ENTRY_UNITS.get(codec))
+        if codec == "h264" and len(doubtful := keys[~np.isin(packets.decoded[keys], packets.entries)]):
+            exact = packets.decoded[recovery_points(path, track, doubtful, len(packets.decoded))]
+            packets = replace(packets, entries=np.union1d(packets.entries, exact))
+        return packets
     except FfmpegFailed:
         pass
     try:  # the filter that looks into packets may not bear what a decoder does
-        return _packets(path, track, max_frames, "")
+        return _packets(path, track, max_frames, "")[0]
     except FfmpegFailed as error:
         raise RowError(f"damaged: {first_error(error.errors, path)}") from error
 
 
-def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) -> Packets:
-    """entry_units: the units that a packet to begin with holds; None: key frames will do; "": no packet will."""
+def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) -> tuple[Packets, np.ndarray]:
+    """And the numbers of key frames' packets.
+
+    entry_units: the units that a packet to begin with holds; None: key frames will do; "": no packet will.
+    """
     track: tuple[str, ...] = ("-map", f"0:{number}")
     copy: tuple[str, ...] = ("-c", "copy", "-copyinkf", "-copypriorss", "1", "-f", "framecrc", "pipe:1")
     if entry_units:  # a second stream beside the first, of those packets alone, without waiting for one another
@@ -99,15 +108,17 @@ def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) 
     if not found.shown:
         said = first_error(errors, path) if errors else "the video stream has no frame that can be decoded"
         raise RowError(f"damaged: {said}")
-    times, entries, decoded = (np.frombuffer(of, np.int64) for of in (found.shown, found.entries, found.decoded))
-    return Packets(np.sort(times), np.unique(entries), found.base, found.last_duration, decoded)
+    times, entries, decoded, keys = (
+        np.frombuffer(of, np.int64) for of in (found.shown, found.entries, found.decoded, found.keys)
+    )
+    return Packets(np.sort(times), np.unique(entries), found.base, found.last_duration, decoded), keys
 
 
 class _Found:
     """What the lines have told so far."""
 
     def __init__(self, max_frames: int) -> None:
-        self.shown, self.entries, self.decoded = array("q"), array("q"), array("q")
+        self.shown, self.entries, self.decoded, self.keys = array("q"), array("q"), array("q"), array("q")
         self.base = Fraction(1)
         self.last_duration = 0
         self._last = -(2**63)
@@ -122,6 +133,8 @@ class _Found:
         if stream == b"1":
             self.entries.append(shown)
             return
+        if marks & _KEY:
+            self.keys.append(len(self.decoded))
         self.decoded.append(shown)
         if keys_are_entries and marks & _KEY:
             self.entries.append(shown)

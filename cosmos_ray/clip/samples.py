@@ -1,4 +1,4 @@
-"""Where each sample of a track lies in an mp4: its own tables (ISO 14496-12, 8.6.2 and 8.7), as numbers.
+"""Where each sample of a track lies in an mp4: its own tables (ISO 14496-12, 8.6.2 and 8.7) and those of its fragments.
 
 They say which bytes to fetch and nothing else: times, order and what can be decoded are ffmpeg's to say. A file whose
 tables are odd in any way has None here, and is fetched whole.
@@ -7,13 +7,15 @@ tables are odd in any way has None here, and is fetched whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from cosmos_ray.clip.boxes import boxes, first_box, tracks_of
+from cosmos_ray.clip.boxes import bodies_of, boxes, first_box, index_of, tracks_of
+from cosmos_ray.clip.fragments import MOST, samples_of_fragments
 
-#: Most samples of a track that are looked at.
-_MOST = 1_000_000
+#: Where a track's header (`tkhd`) has its id, by the box's version.
+_ID = {0: 12, 1: 20}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,31 @@ class Samples:
     offsets: np.ndarray
     sizes: np.ndarray
     syncs: np.ndarray
+
+
+def samples_in(path: Path, track: int) -> Samples | None:
+    """Of a file of which at least index and fragments' headers are there. track: its number among all, from 0."""
+    index = index_of(path)
+    samples = samples_of(index, track)
+    if samples is None or first_box(index, slice(0, len(index)), (b"mvex",)) is None:
+        return samples
+    try:
+        fragments = samples_of_fragments(index, _id_of(index, track), bodies_of(path, b"moof"))
+    except ValueError:  # a header that ends before it says so
+        return None
+    offsets, sizes, are_syncs = fragments
+    syncs = np.append(samples.syncs, len(samples.offsets) + np.flatnonzero(are_syncs))
+    return Samples(np.append(samples.offsets, offsets), np.append(samples.sizes, sizes), syncs)
+
+
+def _id_of(index: bytes, track: int) -> int:
+    """What fragments call the track. Raises ValueError if the index does not say so."""
+    place = first_box(index, tracks_of(index)[track], (b"tkhd",))
+    body = b"" if place is None else index[place]
+    at = _ID.get(body[0] if body else -1, len(body))
+    if len(body) < at + 4:
+        raise ValueError("a track without an id")
+    return int.from_bytes(body[at : at + 4], "big")
 
 
 def samples_of(index: bytes, track: int) -> Samples | None:
@@ -42,7 +69,9 @@ def samples_of(index: bytes, track: int) -> Samples | None:
 
 def _samples(tables: dict[bytes, bytes]) -> Samples | None:
     fixed, count = _numbers(tables[b"stsz"], 4, 2)
-    if not 0 < count <= _MOST:
+    if not count:
+        return Samples(*(np.empty(0, np.int64) for _ in range(3)))
+    if count > MOST:
         return None
     sizes = np.full(count, fixed, np.int64) if fixed else _numbers(tables[b"stsz"], 12, count)
     wide = b"co64" in tables

@@ -94,7 +94,7 @@ KINDS = {
     "VP9": ("-c:v", "libvpx-vp9", "-g", "12", "-deadline", "realtime", "-pix_fmt", "yuv420p"),
 }
 #: Kinds in which decoding can begin late, and that in the middle of the file.
-SOUGHT = set(KINDS) - {"open groups", "intra refresh"}
+SOUGHT = set(KINDS) - {"intra refresh"}
 
 
 def begins(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:

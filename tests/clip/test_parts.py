@@ -25,6 +25,12 @@ KINDS = {
     "the index at the end": H264,
     "the index first": (*H264, "-movflags", "+faststart"),
     "frames out of order": (*H264, "-bf", "3"),
+    "open groups": (*H264, "-bf", "3", "-x264-params", "open-gop=1:scenecut=0"),
+    "fragments": (*H264, "-bf", "2", "-movflags", "frag_keyframe+empty_moov"),
+    "fragments, the first in the index": (*H264, "-movflags", "frag_keyframe"),
+    "fragments with an index of them, open groups": (
+        *H264, "-bf", "3", "-x264-params", "open-gop=1:scenecut=0", "-movflags", "dash+frag_keyframe+global_sidx"),
+    "a fragment a frame": (*H264, "-bf", "2", "-movflags", "frag_every_frame+empty_moov+default_base_moof"),
     "HEVC": ("-pix_fmt", "yuv420p", "-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params",
              "keyint=12:bframes=3:log-level=error"),
     "MPEG-4": ("-c:v", "mpeg4", "-q:v", "3", "-g", "12", "-bf", "2"),
@@ -38,6 +44,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small files have parts."""
     monkeypatch.setattr(module, "_HEAD", 8192)
     monkeypatch.setattr(module, "_AHEAD", 16)
+    monkeypatch.setattr(module, "_HOP", 64)
+    monkeypatch.setattr(module, "_SMALL", 0)
 
 
 def noise(frames: int = 96) -> np.ndarray:
@@ -80,11 +88,17 @@ def test_frames_are_those_of_the_whole_file(kind: str, tmp_path: Path) -> None:
     assert remote.asked < 0.6 * len(remote.data)
 
 
-def test_frames_in_the_middle_and_beside_a_sound_track(tmp_path: Path) -> None:
+FRAGMENTS = "frag_keyframe+empty_moov"
+
+
+@pytest.mark.parametrize(
+    "flags", ["+faststart", FRAGMENTS, f"{FRAGMENTS}+omit_tfhd_offset", f"{FRAGMENTS}+default_base_moof"]
+)
+def test_frames_in_the_middle_and_beside_a_sound_track(flags: str, tmp_path: Path) -> None:
     silent = encode(tmp_path / "silent.mp4", noise(), *H264, fps=30)
     path = tmp_path / "a.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine", "-i", silent, "-map", "0:a", "-map", "1:v", "-c:v", "copy", "-c:a", "aac",
-           "-shortest", path)  # fmt: skip
+           "-shortest", "-movflags", flags, path)  # fmt: skip
     remote = Remote(path, tmp_path)
     assert remote.parts.lay()
     assert open_video(remote.parts).info.track == 1
@@ -92,8 +106,8 @@ def test_frames_in_the_middle_and_beside_a_sound_track(tmp_path: Path) -> None:
     assert (remote.fetched, remote.asked < 0.7 * len(remote.data)) == (0, True)
 
 
-def test_of_open_groups_which_cannot_be_begun_with_all_is_fetched(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", noise(), *H264, "-bf", "3", "-x264-params", "open-gop=1", fps=30)
+def test_of_intra_refresh_which_cannot_be_begun_with_all_is_fetched(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", noise(), *H264, "-x264-params", "intra-refresh=1", fps=30)
     remote = Remote(path, tmp_path)
     assert remote.parts.lay()
     assert read(open_video(remote.parts), [95]) == read(open_video(path), [95])
@@ -127,11 +141,21 @@ def test_damage_is_told_of_the_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "+faststart"])
-def test_a_file_of_several_pieces_or_that_is_cut_has_no_parts(flags: str, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_has_no_parts(flags: str, tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", noise(), *H264, "-movflags", flags, fps=30)
-    if "faststart" in flags:
-        path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(path.read_bytes()[:-100])
     assert not Remote(path, tmp_path).parts.lay()
+
+
+def test_fragments_so_small_that_the_whole_is_nearer_have_no_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = "frag_every_frame+empty_moov"
+    remote = Remote(encode(tmp_path / "a.mp4", noise(), *H264, "-movflags", flags, fps=30), tmp_path)
+    for size, has_parts in ((2**10, True), (2**13, False)):
+        monkeypatch.setattr(module, "_SMALL", size)
+        assert remote.parts.lay() is has_parts
+    assert remote.asked < 1.5 * len(remote.data)
 
 
 def test_empty_boxes_are_not_fetched_and_others_of_any_size_are_not_held(tmp_path: Path) -> None:

@@ -26,14 +26,20 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small files have parts."""
     monkeypatch.setattr(inputs, "LARGE", 50_000)
     monkeypatch.setattr(parts, "_HEAD", 8192)
+    monkeypatch.setattr(parts, "_HOP", 1024)
+    monkeypatch.setattr(parts, "_SMALL", 0)
     monkeypatch.setattr(parts, "_AHEAD", 16)
+
+
+def recorded(path: Path, *how: str) -> Path:
+    """Four seconds."""
+    frames = np.random.default_rng(0).integers(0, 256, (120, 64, 112, 3), np.uint8)
+    return encode(path, frames, *H264, *how, fps=30)
 
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Path:
-    """Four seconds."""
-    frames = np.random.default_rng(0).integers(0, 256, (120, 64, 112, 3), np.uint8)
-    return encode(tmp_path / "drive.mp4", frames, *H264, fps=30)
+    return recorded(tmp_path / "drive.mp4")
 
 
 def clip_of(*uris: str) -> Clip:
@@ -59,7 +65,9 @@ def test_a_file_on_disk(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_an_object_in_a_bucket(drive: Path, s3: str) -> None:
+@pytest.mark.parametrize("how", ["-bf 0", "-movflags frag_keyframe+empty_moov", "-bf 3 -x264-params open-gop=1"])
+def test_an_object_in_a_bucket(how: str, tmp_path: Path, s3: str) -> None:
+    drive = recorded(tmp_path / "drive.mp4", *how.split())
     Storage(s3).write_file("drive.mp4", drive)
     found, few = read_by(clip_of(f"{s3}/drive.mp4"))
     assert found == read_by(clip_of(str(drive)))[0]

@@ -24,7 +24,7 @@ _LEVELS = {"problem", "unavailable"}
 #: Where an error of Python's own is a mistake of the code that calls, and no person's; and what is caught inside.
 _CALLERS = (
     "models/network/", "models/vae/", "models/parallel.py", "models/sampler.py", "models/unipc.py", "models/ab2.py",
-    "clip/encode.py", "clip/resize.py", "store/storage.py", "__init__.py",
+    "clip/encode.py", "clip/resize.py", "clip/samples.py", "clip/fragments.py", "store/storage.py", "__init__.py",
 )  # fmt: skip
 _PYTHONS = {"ValueError", "RuntimeError", "AttributeError"}
 _CAUGHT = {"what these frames are decoded from is most of the file", "the key frame before them is none to begin with"}
