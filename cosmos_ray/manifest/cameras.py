@@ -88,6 +88,30 @@ class CameraNames:
         known = "|".join((*self.views, *VIEWS))
         return re.search(rf"(?:^|_)(?:{known})(?:(?:_tele)?_\d+fov)?$", _words(name)) is not None
 
+    def ends_with_told(self, name: str) -> bool:
+        """Whether a file's name ends with one that was told."""
+        return any(_words(name).endswith(f"_{told}") for told in self.views)
+
+    def split(self, name: str) -> tuple[str, str | None] | None:
+        """(clip, view) of a file's name that ends with a camera's, `drive-1_front_wide` or `drive-1.front_wide`; None
+        for any other. A view of None is not used. Of names inside each other the longest is the camera's."""
+        known = "|".join("[^a-z0-9]+".join(one.split("_")) for one in (*self.views, *VIEWS))
+        nvidias = rf"(?:(?:(?:ftheta|pinhole)_)?camera_)?(?:{known})(?:(?:_tele)?_\d+fov)?"
+        places = [re.fullmatch(rf"(.+?)[^a-z0-9]+({nvidias})", name, re.IGNORECASE), re.fullmatch(r"(.+)\.(.+)", name)]
+        for found in filter(None, places):
+            try:
+                return found.group(1), self.view_of(found.group(2))
+            except ManifestError:
+                continue
+        return None
+
+    def views_named(self, found: object, where: str) -> tuple[str, ...]:
+        """As `check_views`, of cameras under the names that were told, too."""
+        names = _listed(found)
+        if isinstance(names, list | tuple):
+            names = [self.views.get(_words(name), name) or name if isinstance(name, str) else name for name in names]
+        return check_views(names, where)
+
     def is_told(self, name: str) -> bool:
         """Whether exactly this name was told."""
         return _words(name) in self.views
@@ -131,12 +155,16 @@ def in_rig_order(views: Iterable[str | None]) -> tuple[str, ...]:
 
 def check_views(found: object, where: str) -> tuple[str, ...]:
     """A list of cameras' views, in the order given. Raises ManifestError for none, an unknown and a repeated one."""
-    names = [part for part in re.split(r"[\s,]+", found) if part] if isinstance(found, str) else found
+    names = _listed(found)
     if not isinstance(names, list | tuple) or not names or not all(name in VIEWS for name in names):
         raise ManifestError(f"{where}: found {found!r}, expected names of {', '.join(VIEWS)}")
     if len(set(names)) < len(names):
         raise ManifestError(f"{where}: found {found!r}, expected each view once")
     return tuple(names)
+
+
+def _listed(found: object) -> object:
+    return [part for part in re.split(r"[\s,]+", found) if part] if isinstance(found, str) else found
 
 
 def _words(name: str) -> str:

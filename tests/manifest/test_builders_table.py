@@ -272,3 +272,15 @@ def test_a_table_of_every_camera_needs_no_views(csv: Callable[..., Built], out: 
     (clip,) = clips(out)
     assert clip.inputs == tuple(f"{out.parent}/{view}.mp4" for view in VIEWS)
     assert "views" not in pq.read_schema(out).names
+
+
+def test_views_of_a_row_may_have_the_cameras_own_names(csv: Callable[..., Built], out: Path) -> None:
+    """Those that `--cameras` tells of; the views' own names stay what they are."""
+    cameras = "CAM_FRONT=front_wide,CAM_BACK=rear,cabin="
+    table = 'id,prompt,views,CAM_FRONT,CAM_BACK\na,x,"CAM_BACK, front_wide",f.mp4,b.mp4\nb,x,"[""cam-front""]",f.mp4,\n'
+    csv(table.encode(), rig=rig_of(cameras))
+    assert [row["views"] for row in read(out)] == [["rear", "front_wide"], ["front_wide"]]
+    assert rig_of(cameras, views="CAM_BACK,CAM_FRONT").asked == ("rear", "front_wide")
+    for views in ("cabin", "CAM_SIDE", "CAM_BACK rear"):
+        with pytest.raises(ManifestError, match=r"`views`: found .*, expected (names of|each view once)"):
+            csv(f'id,prompt,views,CAM_FRONT\na,x,"{views}",f.mp4\n'.encode(), rig=rig_of(cameras))

@@ -11,7 +11,6 @@ from typing import Any
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.table_files import parsed
-from cosmos_ray.manifest.cameras import check_views
 from cosmos_ray.manifest.columns import is_number, is_whole
 
 _NOTHING = frozenset({"nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nat", "-"})
@@ -41,8 +40,6 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
         if (number := _number(value, decimal_comma)) is None:
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected a number")
         return float(number)
-    if column == "views":
-        return list(check_views(parsed(value), f"{where}: `views`"))
     return parsed(value)
 
 

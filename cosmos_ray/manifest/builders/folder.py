@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
 from cosmos_ray.manifest.builders.caption_files import Captions
+from cosmos_ray.manifest.builders.clip_files import ClipFiles
+from cosmos_ray.manifest.builders.flat import clips_beside
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import MOST, last_pictures
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
@@ -17,7 +19,6 @@ from cosmos_ray.manifest.builders.sources import (
     VIDEOS,
     Folder,
     list_folder,
-    read_captions,
     read_json,
     stem_of,
 )
@@ -47,7 +48,8 @@ def from_folder(
       (views one after the other in time; it wins where both are there), as one video a camera (`rear.mp4`), as a folder
       of pictures a camera (`rear/0001.jpg`) or as pictures that name their camera (`rear_0001.jpg`); neither for a clip
       from text alone; optionally `params.json` ({"seed": ..., "num_conditional_frames": ...});
-    * `NAME.mp4` (views one after the other in time), or `NAME.CAMERA.mp4` for each camera, beside `NAME.txt`;
+    * `NAME.mp4` (views one after the other in time), or `NAME.CAMERA.mp4` or `NAME_CAMERA.mp4` for each camera, beside
+      `NAME.txt`, as `flat` reads them;
     * a folder a camera, as `by_camera` reads it.
 
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
@@ -64,7 +66,7 @@ def from_folder(
     for clip in found:
         if clip not in clips:
             notes.warn("folders without a video, a picture or a caption, which are no clips", clip.id)
-    clips += _beside(top, out, rig, given, notes)
+    clips += clips_beside(top, out, rig, given, notes)
     if not clips:
         raise ManifestError(
             f"{top.uri} holds no clips: expected sub-folders with a caption.txt, NAME.mp4 + NAME.txt or CAMERA/CLIP.mp4"
@@ -78,28 +80,8 @@ def from_folder(
     return write(drafts, out, notes)
 
 
-class _Clip:
-    """What lies in the place of one clip. found: by view, a video's URI or names of pictures with their folder."""
-
-    def __init__(self, clip_id: str, where: str) -> None:
-        self.id, self.where = clip_id, where
-        self.video: str | None = None
-        self.videos: dict[str, str] = {}
-        self.pictures: dict[str, tuple[str, list[str]]] = {}
-        self.caption_file: str | None = None
-        self.parameters: dict[str, Any] = {}
-
-    @property
-    def found(self) -> Iterable[str]:
-        return () if self.video else (self.videos or self.pictures)
-
-    @property
-    def says_something(self) -> bool:
-        return bool(self.video or self.videos or self.pictures or self.caption_file or self.parameters)
-
-
 def _draft(
-    clip: _Clip,
+    clip: ClipFiles,
     out: str,
     named: Callable[[str, str], str],
     rig: Rig,
@@ -113,7 +95,7 @@ def _draft(
     if fps is not None:
         row.setdefault("fps", fps)
     views = rig.views_of(row, clip.found, clip.where) or VIEWS
-    own = None if clip.caption_file is None else read_captions(clip.caption_file, len(views))
+    own = clip.captions(views)
     row["prompt"] = given.of(clip.id, own, views, rig, clip.where, "caption.txt")
     if clip.video and windows is not None:
         pictures = cut_pictures(clip.video, check_id(clip.id), views, row.get("fps", _FPS), windows)
@@ -130,7 +112,7 @@ def _draft(
     return Draft(clip.where, row)
 
 
-def _pictures(clip: _Clip, views: tuple[str, ...], fps: float, notes: Notes) -> dict[str, list[str]]:
+def _pictures(clip: ClipFiles, views: tuple[str, ...], fps: float, notes: Notes) -> dict[str, list[str]]:
     """URIs by view, in order of time."""
     cameras = in_order(clip.pictures, views, clip.where, notes, "pictures")
     names = {view: names for view, (_, names) in cameras.items()}
@@ -144,8 +126,8 @@ def _pictures(clip: _Clip, views: tuple[str, ...], fps: float, notes: Notes) -> 
     return {view: [f"{cameras[view][0]}/{name}" for name in taken[view]] for view in cameras}
 
 
-def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> _Clip:
-    clip = _Clip(name, folder.uri)
+def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> ClipFiles:
+    clip = ClipFiles(name, folder.uri)
     folder.check_media()
     used = {file for file in (folder.named("caption.txt"), folder.named("params.json")) if file}
     if caption := folder.named("caption.txt"):
@@ -185,7 +167,7 @@ def _home(folder: Folder) -> tuple[Folder, list[str]]:
     return folder, []
 
 
-def _videos(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _videos(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
     """Takes one video a camera into the clip; the names of the files."""
     names = [name for name in home.of_kind(VIDEOS) if stem_of(name).lower() != "video"]
     for name in names:
@@ -200,7 +182,7 @@ def _videos(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
     return names
 
 
-def _loose_pictures(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _loose_pictures(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
     """Takes pictures that name their camera themselves; the names of the files."""
     names = home.of_kind(PICTURES)
     for name in names:
@@ -212,7 +194,7 @@ def _loose_pictures(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[s
     return names
 
 
-def _picture_folders(clip: _Clip, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _picture_folders(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
     """Takes folders of pictures, a camera each; the names of the folders that were looked at."""
     seen = []
     for name in home.folders:
@@ -245,54 +227,6 @@ def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
             f"{home.uri}: {error}; `--cameras {name}=VIEW` says which it is, `--cameras {name}=` that it is none, and "
             "`video.mp4` is a video of all views, one after the other"
         ) from None
-
-
-def _beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> list[_Clip]:
-    """Clips that are files of the folder itself."""
-    top.check_media()
-    if top.named("caption.txt") and not top.named("caption.mp4"):
-        raise ManifestError(
-            f"{top.uri} holds a caption.txt, as one clip's folder does: give the folder that it lies in"
-        )
-    texts = {stem_of(name): name for name in top.of_kind((".txt",))}
-    clips: dict[str, _Clip] = {}
-    for name in top.of_kind(VIDEOS):
-        stem, (before, dot, after) = stem_of(name), stem_of(name).rpartition(".")
-        view = _named_view(after, rig) if dot and stem not in texts else None
-        clip = clips.setdefault(before if view else stem, _Clip(before if view else stem, f"{top.uri}/{name}"))
-        if clip.video or view in clip.videos:
-            raise ManifestError(f"{top.uri}: two files for {view or 'the clip'} {clip.id}, {name} is one")
-        if view:
-            clip.videos[view] = top.uri_of(name)
-        else:
-            clip.video = top.uri_of(name)
-    for stem, name in texts.items():
-        if stem not in clips:
-            raise ManifestError(f"{top.uri}/{name} has no {stem}.mp4 beside it")
-        clips[stem].caption_file = top.uri_of(name)
-    for clip in clips.values():
-        if clip.caption_file is not None or clip.id in given.by_id:
-            continue
-        if clip.video and rig.names.ends_with_one(clip.id):
-            raise ManifestError(
-                f"{clip.where} is named like the video of one camera, and would be taken for all views, one after the "
-                "other: expected CLIP.CAMERA.mp4, a folder a clip with its cameras' videos in it, or "
-                f"{clip.id}.txt beside it if it has all views"
-            )
-        if given.text is None:
-            raise ManifestError(f"{clip.where} has no {clip.id}.txt beside it, and no caption is given for it")
-    media = {*top.of_kind(VIDEOS), *texts.values()}
-    for name in top.files:
-        if name not in media and top.uri_of(name) != normalise_uri(out):
-            notes.warn("files and folders that no clip uses", name)
-    return [clips[clip_id] for clip_id in sorted(clips)]
-
-
-def _named_view(name: str, rig: Rig) -> str | None:
-    try:
-        return rig.names.view_of(name)
-    except ManifestError:
-        return None
 
 
 def _parameters(uri: str) -> dict[str, Any]:

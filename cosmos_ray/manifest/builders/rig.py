@@ -9,7 +9,7 @@ from typing import Any
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.cameras import CameraNames, camera_names, check_views, in_rig_order
+from cosmos_ray.manifest.cameras import CameraNames, camera_names, in_rig_order
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Rig:
         """
         number = _number(row.get("n_views"), where)
         if row.get("views") is not None:
-            views = check_views(row["views"], f"{where}: `views`")
+            views = self.names.views_named(row["views"], f"{where}: `views`")
             if number not in (None, len(views)):
                 raise ManifestError(f"{where}: `n_views` is {number}, expected {len(views)}, as many as its `views`")
             row["views"] = list(views)
@@ -51,7 +51,7 @@ def rig_of(cameras: str | None = None, views: str | None = None, n_views: int | 
         raise ManifestError("--views and --n-views: found both, expected one of them")
     if n_views is not None:
         return Rig(names, VIEWS[: _number(n_views, "--n-views")], as_number=True)
-    return Rig(names, names.rig if views is None else check_views(views, "--views"))
+    return Rig(names, names.rig if views is None else names.views_named(views, "--views"))
 
 
 def in_order(
