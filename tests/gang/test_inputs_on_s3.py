@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import s3 as s3_server
+from support.fault_proxy import fault_proxy
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang import inputs
@@ -81,6 +84,31 @@ def test_another_object_of_the_folder_shows_that_the_store_is_well(bucket: str, 
     for ask in ways[:2]:
         with pytest.raises(RowError, match="its store gives others"):
             ask(f"{bucket}/drives/b.mp4")
+
+
+def test_an_object_that_may_be_looked_at_but_not_read_is_the_rows_fault_where_others_are_read(
+    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEAD is answered and GET forbidden: an object under a key that the job may not use. Large ones come in parts."""
+    import s3fs
+
+    folder = f"{s3_bucket}/{uuid.uuid4().hex[:12]}"
+    for name, size in (("small.mp4", 10), ("large.mp4", inputs.LARGE)):
+        Storage(folder).write(name, bytes(size))
+    with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        denied = (403, "AccessDenied", "Access Denied")
+        proxy.fault = lambda method, path: denied if method == "GET" and path.endswith(".mp4") else None
+        for name in ("small.mp4", "large.mp4"):
+            assert input_size("input_video", f"{folder}/{name}") > 0
+            with pytest.raises(PermissionError):
+                fetch_videos("input_video", [f"{folder}/{name}"], tmp_path)
+        Storage(folder).write("rows.parquet", b"p")
+        for name in ("small.mp4", "large.mp4"):
+            with pytest.raises(RowError, match=f"{name}.*its store gives others, but of this one says Perm"):
+                fetch_videos("input_video", [f"{folder}/{name}"], tmp_path, Source(f"{folder}/rows.parquet"))
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.parametrize(
