@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: Longest text that is shown, and longest name or URI within one, characters.
 MOST, MOST_NAME = 4000, 200
+#: What is looked through of a longer one, characters: a million rows may each say something long. Hosts' names are shorter.
+_LOOKED_AT, _HOST_MOST = 2000, 255
 
 _CUT = "…"
 #: Repetitions have a bound, or a text of a million letters would be gone through a million times.
@@ -47,13 +49,13 @@ def shown(text: object, most: int = MOST) -> str:
 
 def shown_uri(uri: object, most: int = MOST_NAME) -> str:
     """A URI or path, all of it: also one with blanks in it."""
-    return _bounded(_uri_without_secrets(_printable(str(uri)[: 2 * MOST])), most)
+    return _bounded(_uri_without_secrets(_printable(str(uri)[: most + _LOOKED_AT])), most)
 
 
 def shown_value(value: object, most: int = MOST_NAME) -> str:
     """What was found in a row, as Python writes it; texts in it may be URIs."""
     if isinstance(value, str):
-        return _bounded(repr(_uri_without_secrets(value[: 2 * MOST])), most)
+        return _bounded(repr(_uri_without_secrets(value[: most + _LOOKED_AT])), most)
     if isinstance(value, Mapping):
         parts = (f"{shown_value(key)}: {shown_value(of)}" for key, of in _first(value.items()))
         return _bounded("{" + ", ".join(parts) + "}", most)
@@ -116,10 +118,11 @@ def _in_a_sentence(found: re.Match[str]) -> str:
 
 
 def _uri_without_secrets(text: str) -> str:
-    text = _USER_WITH_BLANKS.sub(f"{_CUT}@", text)
+    if "@" in text:
+        text = _USER_WITH_BLANKS.sub(f"{_CUT}@", text)
     if _WHOLE.match(text):
         text = _without_secrets(text)
-    elif query := _BEGINS_QUERY.search(text):
+    elif ("?" in text or "%3" in text) and (query := _BEGINS_QUERY.search(text)):
         text = text[: query.start()] + "?" + _CUT
     return _text_without_secrets(text)
 
@@ -131,6 +134,8 @@ def _without_secrets(uri: str) -> str:
     scheme, authority, rest = found.groups()
     if authority.startswith(_CUT):
         return uri
+    if len(authority) > _HOST_MOST:  # its `@` may lie beyond what is looked at
+        return scheme + _CUT
     if "@" in authority and not (scheme.lower() in _AZURE and _CONTAINER.fullmatch(authority)):
         authority = _CUT + authority[authority.rindex("@") :]
         if not _HOST.fullmatch(authority[2:]):

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
+from cosmos_ray.manifest.pages import MAX_ROWS
+from cosmos_ray.manifest.parquet import batches_of, footer_of
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain_store, retrying
-from cosmos_ray.store.regular import check_regular
 from cosmos_ray.store.storage import filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
@@ -45,10 +45,7 @@ _OTHER_ROWS = (
 )
 #: What makes a manifest of files that people give instead of one.
 _BUILDERS = {".csv": "from-table", ".tsv": "from-table", ".jsonl": "from-table", ".json": "from-batch-json"}
-_BATCH_ROWS = 8192
 _OPENERS = 8
-#: Columns, those within structs counted, and bytes of the footer of one file.
-_MAX_COLUMNS, _MAX_FOOTER = 10_000, 2**28
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -193,46 +190,19 @@ def _before_pattern(path: str) -> str:
 
 
 def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa.Schema]:
-    file = open_file(uri)
     try:
-        check_schema(file.schema_arrow, [column for column, _ in partitions])
-    except ManifestError as error:
-        raise ManifestError(f"{name}: {error}" if name else str(error)) from None
-    rows = tuple(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
-    return ManifestFile(uri, name, rows, partitions), file.schema_arrow.remove_metadata()
-
-
-def open_file(uri: str) -> pq.ParquetFile:
-    """One file. Raises ManifestError if it is missing or no Parquet file."""
-    fs, path = filesystem_of(uri)
-
-    def look() -> pq.ParquetFile:
-        if scheme_of(uri) == "file":
-            check_regular(path)
-        file = fs.open(path, "rb")
-        _check_footer(uri, file)
-        return pq.ParquetFile(file)
-
-    try:
-        found = retrying(look, f"reading {uri}")
-        if found.metadata.num_columns > _MAX_COLUMNS:
-            columns = found.metadata.num_columns
-            raise ManifestError(f"the manifest {uri} has {columns} columns, expected at most {_MAX_COLUMNS}")
-        return found
+        footer = footer_of(uri)
     except FileNotFoundError:
         raise ManifestError(f"there is no manifest at {uri}") from None
     except (OSError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
-
-
-def _check_footer(uri: str, file: Any) -> None:
-    """What Parquet says of itself is read whole: a footer of gigabytes is refused, unread."""
-    size = file.seek(0, 2)
-    file.seek(max(size - 8, 0))
-    length = int.from_bytes(file.read(8)[:4], "little")
-    if _MAX_FOOTER < length < size:
-        raise ManifestError(f"the manifest {uri} has a footer of {length} bytes, expected at most {_MAX_FOOTER}")
-    file.seek(0)
+    schema = footer.schema.to_arrow_schema()
+    try:
+        check_schema(schema, [column for column, _ in partitions])
+    except ManifestError as error:
+        raise ManifestError(f"{name}: {error}" if name else str(error)) from None
+    rows = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+    return ManifestFile(uri, name, rows, partitions), schema.remove_metadata()
 
 
 def unreadable(uri: str, error: Exception) -> ManifestError:
@@ -245,19 +215,11 @@ def unreadable(uri: str, error: Exception) -> ManifestError:
 
 
 def row_group_batches(
-    file: ManifestFile, number: int, schema: pa.Schema, batch_rows: int = _BATCH_ROWS
+    file: ManifestFile, number: int, schema: pa.Schema, batch_rows: int = MAX_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """One row group, a batch in memory at a time, in the manifest's schema. Raises ManifestError."""
-    batches = open_file(file.uri).iter_batches(batch_rows, row_groups=[number])
     first_row = sum(file.rows[:number])
-    while True:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            batch.validate(full=True)  # text that is not UTF-8
-        except (OSError, ValueError, pa.ArrowException) as error:  # damaged pages
-            raise unreadable(file.uri, error) from error
+    for batch in _batches(file.uri, number, batch_rows):
         try:
             found = conform(batch, schema, file.partitions)
         except pa.ArrowException as error:
@@ -267,6 +229,17 @@ def row_group_batches(
             raise ManifestError(f"{file.where(first_row + row)}: {what}")
         yield found.batch
         first_row += batch.num_rows
+
+
+def _batches(uri: str, number: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches_of(uri, number, batch_rows)
+    except FileNotFoundError:
+        raise ManifestError(f"there is no manifest at {uri}") from None
+    except (OSError, ValueError, pa.ArrowException) as error:  # damaged pages, text that is not UTF-8
+        if isinstance(error, ManifestError):
+            raise
+        raise unreadable(uri, error) from error
 
 
 def _sha256(uri: str) -> str:

@@ -1,0 +1,124 @@
+"""One Parquet file of a stranger's, read in pieces that hold no more than is promised (docs/security.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as kinds
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.pages import MAX_ROWS, CheckedFile
+from cosmos_ray.store.faults import retrying
+from cosmos_ray.store.regular import check_regular
+from cosmos_ray.store.storage import filesystem_of
+from cosmos_ray.store.uris import scheme_of
+
+#: Columns, those within structs counted, bytes of the footer of one file, and bytes of what is read at once.
+MAX_COLUMNS, MAX_FOOTER, MAX_BATCH = 10_000, 2**28, 2**30
+#: Bytes of one row group as it is in the file, of which a reader takes a column at a time.
+_MAX_GROUP = 2**32
+
+
+def footer_of(uri: str) -> pq.FileMetaData:
+    """Raises FileNotFoundError, ManifestError for what is too large, OSError and pa.ArrowException for no Parquet."""
+    return retrying(lambda: _footer(_open(uri), uri), f"reading {uri}")
+
+
+def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
+    """One row group, at most `rows` rows at a time (MAX_ROWS at most). Texts that repeat come as dictionaries.
+
+    Raises as `footer_of` does; ManifestError for what would take too much memory, before it takes it.
+    """
+    file = retrying(lambda: _open(uri), f"reading {uri}")
+    return batches_in(file, uri, group, rows)
+
+
+def batches_in(file: Any, uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
+    """`batches_of` an open file. uri: for messages."""
+    metadata = retrying(lambda: _footer(file, uri), f"reading {uri}")
+    checked = CheckedFile(file, uri)
+    source = pq.ParquetFile(
+        checked, metadata=metadata, read_dictionary=_dictionaries(metadata, group), pre_buffer=False
+    )
+    checked.expect(metadata, group)
+    for batch in source.iter_batches(min(rows, MAX_ROWS), row_groups=[group]):
+        batch.validate(full=True)  # text that is not UTF-8
+        _check_size(batch, uri)
+        yield batch
+
+
+def _open(uri: str) -> Any:
+    fs, path = filesystem_of(uri)
+    if scheme_of(uri) == "file":
+        check_regular(path)
+    return fs.open(path, "rb")
+
+
+def _footer(file: Any, uri: str) -> pq.FileMetaData:
+    """What Parquet says of itself is read whole: a footer of gigabytes is refused, unread."""
+    size = file.seek(0, 2)
+    file.seek(max(size - 8, 0))
+    length = int.from_bytes(file.read(8)[:4], "little")
+    if MAX_FOOTER < length < size:
+        raise ManifestError(f"the manifest {uri} has a footer of {length} bytes, expected at most {MAX_FOOTER}")
+    file.seek(0)
+    found = pq.read_metadata(file)
+    if found.num_columns > MAX_COLUMNS:
+        raise ManifestError(f"the manifest {uri} has {found.num_columns} columns, expected at most {MAX_COLUMNS}")
+    for number in range(found.num_row_groups):
+        chunks = found.row_group(number)
+        size = sum(chunks.column(column).total_compressed_size for column in range(found.num_columns))
+        if size > _MAX_GROUP:
+            raise ManifestError(
+                f"the manifest {uri} has a row group of {size} bytes, expected at most {_MAX_GROUP}: write smaller ones"
+            )
+    return found
+
+
+def _dictionaries(metadata: pq.FileMetaData, group: int) -> list[str]:
+    """Columns of texts that have a dictionary: of a text that stands in a million rows one is made, not a million."""
+    return [
+        metadata.schema.column(number).path
+        for number in range(metadata.num_columns)
+        if metadata.schema.column(number).physical_type == "BYTE_ARRAY"
+        and metadata.row_group(group).column(number).has_dictionary_page
+    ]
+
+
+def _check_size(batch: pa.RecordBatch, uri: str) -> None:
+    sizes = {name: size_of(batch.column(number)) for number, name in enumerate(batch.schema.names)}
+    if sum(sizes.values()) > MAX_BATCH:
+        name = max(sizes, key=lambda one: sizes[one])
+        raise ManifestError(
+            f"the manifest {uri}: {batch.num_rows} rows of it hold {sum(sizes.values())} bytes, most of them in column "
+            f"`{name}`, expected at most {MAX_BATCH}: name large contents by their URIs"
+        )
+
+
+def size_of(array: pa.Array) -> int:
+    """Bytes of it with each text written out."""
+    kind = array.type
+    if kinds.is_dictionary(kind):
+        words = array.dictionary
+        if not _is_text(words.type):
+            return len(array) * 16
+        lengths = pc.fill_null(pc.binary_length(words).cast(pa.int64()), 0)
+        return int(pc.sum(lengths.take(array.indices.drop_null())).as_py() or 0) + 4 * len(array)
+    if kinds.is_struct(kind):
+        return len(array) + sum(size_of(one) for one in array.flatten())
+    if kinds.is_map(kind):
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return 4 * len(array) + sum(size_of(one[first:last]) for one in (array.keys, array.items))
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        return 4 * len(array) + size_of(array.flatten())
+    return int(array.nbytes)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_binary(kind) or kinds.is_large_binary(kind)
+    )
