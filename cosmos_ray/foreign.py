@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 #: Longest text that is shown, and longest name or URI within one, characters.
 MOST, MOST_NAME = 4000, 200
-#: What is looked through of a longer one, characters: a million rows may each say something long. Hosts' names are shorter.
+#: What is looked through of a longer one, as a million rows may each have, and the longest name of a host.
 _LOOKED_AT, _HOST_MOST = 2000, 255
 
 _CUT = "…"

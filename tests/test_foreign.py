@@ -37,6 +37,12 @@ def test_no_secret_of_a_uri_is_printed_alone_or_in_a_text(uri: str) -> None:
     assert "SECRET" not in shown_uri(uri.replace("SECRET", "two words SECRET"))
 
 
+def test_a_secret_that_is_longer_than_what_is_looked_at_is_not_printed_either() -> None:
+    for uri in ("https://{}@host/a", "s3://key:{}@host/a", "sftp://{}"):
+        assert "TTT" not in shown_uri(uri.format("T" * 10**5))
+        assert "TTT" not in shown_value(uri.format("T" * 10**5))
+
+
 def test_what_is_no_secret_stays() -> None:
     for uri in (
         "s3://bucket/folder/what's [this].mp4", "/data/a#1.mp4", "abfs://container@account.dfs.core.windows.net/a.mp4",

@@ -6,13 +6,15 @@ gone through as the reader gets it, page by page: a kilobyte may stand for gigab
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.page_headers import DICTIONARY, PREFIXES, Page, pages_of
 
 #: Rows that are read at once, at most, and bytes that reading them may take.
 MAX_ROWS, MAX_HELD = 8192, 2**32
@@ -20,41 +22,38 @@ MAX_ROWS, MAX_HELD = 8192, 2**32
 MAX_PAGES, _MAX_PAGE = 200_000, 2**29
 #: Of a value in a list: where it begins and ends, and at which levels.
 _LIST_VALUE = 16
-_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
-_PREFIXES = 7  # DELTA_BYTE_ARRAY: a value takes the beginning of the one before it
-#: Kinds of Thrift's compact form, and how deep they may be within each other.
-_TRUE, _FALSE, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, (4, 5, 6), 7, 8, 9, 10, 12
-_MAX_DEPTH = 8
+#: Of a column whose dictionary is written out for each row: bytes at most, and of a dictionary that is looked through.
+_WRITTEN_OUT, _LOOKED_THROUGH = 2**28, 2**22
 
 
 @dataclass(frozen=True)
 class _Column:
     """One column of a row group. values: that the footer says it has. width: of one value, bytes; 0 for texts.
-    has_dictionary: as the footer says, by which it was chosen how it is read."""
+    has_dictionary, codec: as the footer says."""
 
     name: str
     values: int
     width: int
     in_list: bool
     has_dictionary: bool
+    codec: str
 
 
-class Page(NamedTuple):
-    """unpacked: bytes. values: in lists too, nulls included."""
-
-    kind: int
-    unpacked: int
-    values: int
-    encoding: int
+class TextsRepeat(Exception):
+    """Written out for every row, a text of a dictionary would take too much memory: dictionaries have to stay."""
 
 
 class CheckedFile:
-    """A Parquet file for pyarrow, which raises ManifestError for what unpacks to more than `most` bytes at once."""
+    """A Parquet file for pyarrow, which raises ManifestError for what unpacks to more than MAX_HELD bytes at once.
+
+    keeps_dictionaries: texts that have one are read as one; else they are written out, and TextsRepeat is raised where
+    that is too much.
+    """
 
     closed = False
 
-    def __init__(self, file: Any, uri: str, most: int = MAX_HELD) -> None:
-        self._file, self._uri, self._most = file, uri, most
+    def __init__(self, file: Any, uri: str, keeps_dictionaries: bool) -> None:
+        self._file, self._uri, self._keeps_dictionaries = file, uri, keeps_dictionaries
         self._columns: dict[int, list[_Column]] | None = None
         self._held = self._pages = 0
 
@@ -69,7 +68,7 @@ class CheckedFile:
                 start = chunk.dictionary_page_offset
             width = 0 if kind.physical_type == "BYTE_ARRAY" else max(kind.length, 8)
             in_list = kind.max_repetition_level > 0
-            column = _Column(kind.path, chunk.num_values, width, in_list, chunk.has_dictionary_page)
+            column = _Column(kind.path, chunk.num_values, width, in_list, chunk.has_dictionary_page, chunk.compression)
             self._columns.setdefault(start, []).append(column)
 
     def read(self, size: int = -1) -> bytes:
@@ -84,20 +83,31 @@ class CheckedFile:
 
     def _check(self, column: _Column, data: bytes) -> None:
         pages = list(pages_of(data, column.values, MAX_PAGES + 1))
-        if not column.has_dictionary and any(page.kind == _DICTIONARY for page in pages):
-            raise ValueError(f"column `{column.name}` has a dictionary that the footer does not tell of")
+        words = [page for page in pages if page.kind == DICTIONARY]
+        if words and not column.width:
+            if not self._keeps_dictionaries:
+                self._check_words(column, words, pages, data)
+            elif not column.has_dictionary:
+                raise ValueError(f"column `{column.name}` has a dictionary that the footer does not tell of")
         self._pages += len(pages)
         self._held += held(pages, column.width, column.in_list)
         if self._pages > MAX_PAGES:
             raise ManifestError(
                 f"the manifest {self._uri} has a row group of more than {MAX_PAGES} pages: write it again"
             )
-        if self._held > self._most or any(page.unpacked > _MAX_PAGE for page in pages):
+        if self._held > MAX_HELD or any(page.unpacked > _MAX_PAGE for page in pages):
             raise ManifestError(
-                f"the manifest {self._uri}: column `{column.name}` unpacks to more than may be held at once, expected at "
-                f"most {_MAX_PAGE} bytes a page, and {self._most} of all columns for {MAX_ROWS} rows, or for the lists of "
-                "a row group: write smaller row groups, and name large contents by their URIs"
+                f"the manifest {self._uri}: column `{column.name}` unpacks to more than may be held at once: expected "
+                f"at most {_MAX_PAGE} bytes a page, and {MAX_HELD} of all columns for {MAX_ROWS} rows, or for the "
+                "lists of a row group. Write smaller row groups, and name large contents by their URIs"
             )
+
+    def _check_words(self, column: _Column, words: list[Page], pages: list[Page], data: bytes) -> None:
+        rows = sum(page.values for page in pages if page.kind != DICTIONARY) if column.in_list else MAX_ROWS
+        written_out = rows * max(_longest(page, column.codec, data) for page in words)
+        self._held += written_out
+        if written_out > _WRITTEN_OUT or self._held > MAX_HELD:
+            raise TextsRepeat
 
     def seek(self, place: int, whence: int = 0) -> int:
         return int(self._file.seek(place, whence))
@@ -115,11 +125,11 @@ class CheckedFile:
         self._file.close()
 
 
-def held(pages: list[Page], width: int, in_list: bool) -> int:
+def held(pages: Sequence[Page], width: int, in_list: bool) -> int:
     """Bytes that reading MAX_ROWS rows of a column may take: of lists nobody knows which row they are of."""
-    dictionaries = sum(page.unpacked for page in pages if page.kind == _DICTIONARY)
-    data = [page for page in pages if page.kind != _DICTIONARY]
-    sizes = [page.unpacked * (min(page.values, MAX_ROWS) if page.encoding == _PREFIXES else 1) for page in data]
+    dictionaries = sum(page.unpacked for page in pages if page.kind == DICTIONARY)
+    data = [page for page in pages if page.kind != DICTIONARY]
+    sizes = [page.unpacked * (min(page.values, MAX_ROWS) if page.encoding == PREFIXES else 1) for page in data]
     if in_list:
         values = sum(page.values for page in data)
         return dictionaries + sum(sizes) + values * (_LIST_VALUE + width)
@@ -133,85 +143,18 @@ def held(pages: list[Page], width: int, in_list: bool) -> int:
     return dictionaries + most + MAX_ROWS * width
 
 
-def pages_of(data: bytes, values: int, most: int) -> Iterator[Page]:
-    """Pages of one column, until there are `values` values, or `most` pages. Raises ValueError for no page."""
-    at = found = 0
-    for _ in range(most):
-        if found >= values or at >= len(data):
-            return
+def _longest(page: Page, codec: str, data: bytes) -> int:
+    """Bytes of the longest text of a dictionary; of the whole where it is too large to be looked through."""
+    if page.unpacked > _LOOKED_THROUGH:
+        return page.unpacked
+    content = data[page.begins : page.begins + page.packed]
+    if codec != "UNCOMPRESSED":
         try:
-            header, at = _struct(data, at, 0)
-        except IndexError:
-            raise ValueError("the header of a page ends too early") from None
-        kind, unpacked, packed = (header.get(number) for number in (1, 2, 3))
-        if not isinstance(kind, int) or not isinstance(unpacked, int) or not isinstance(packed, int):
-            raise ValueError("the header of a page is damaged")
-        if unpacked < 0 or packed < 0:
-            raise ValueError("a page of a negative size")
-        of_kind = header.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind, 6), {})
-        number = of_kind.get(1, 0) if isinstance(of_kind, dict) else 0
-        encoding = of_kind.get(4 if kind == _DATA_V2 else 2, 0) if isinstance(of_kind, dict) else 0
-        if number < 0:
-            raise ValueError("a page of a negative number of values")
-        if kind in (_DATA, _DATA_V2):
-            found += number
-        yield Page(kind, unpacked, number, encoding)
-        at += packed
-
-
-def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    """The numbers and structs in a struct of Thrift's compact form, by field; where it ends. Raises IndexError."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("the header of a page nests too deep")
-    fields: dict[int, Any] = {}
-    field = 0
-    while head := data[at]:
-        at += 1
-        if head >> 4:
-            field += head >> 4
-        else:
-            field, at = _signed(data, at)
-        fields[field], at = _value(data, at, head & 15, depth)
-    return fields, at + 1
-
-
-def _value(data: bytes, at: int, kind: int, depth: int, in_list: bool = False) -> tuple[Any, int]:
-    """None for what is passed over."""
-    if kind in (_TRUE, _FALSE):
-        return None, at + in_list
-    if kind == _BYTE:
-        return None, at + 1
-    if kind in _INTEGERS:
-        return _signed(data, at)
-    if kind == _DOUBLE:
-        return None, at + 8
-    if kind == _BINARY:
-        length, at = _unsigned(data, at)
-        return None, at + length
-    if kind in (_LIST, _SET):
-        head, at = data[at], at + 1
-        length = head >> 4
-        if length == 15:
-            length, at = _unsigned(data, at)
-        for _ in range(length):
-            _, at = _value(data, at, head & 15, depth + 1, in_list=True)
-            data[at - 1]  # no further than there is something: a list of a million million booleans is none
-        return None, at
-    if kind == _STRUCT:
-        return _struct(data, at, depth + 1)
-    raise ValueError("the header of a page is damaged")
-
-
-def _signed(data: bytes, at: int) -> tuple[int, int]:
-    found, at = _unsigned(data, at)
-    return (found >> 1) ^ -(found & 1), at
-
-
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    found = 0
-    for shift in range(0, 70, 7):
-        found |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return found, at
-    raise ValueError("a number without an end")
+            content = pa.Codec(codec.lower()).decompress(content, page.unpacked, asbytes=True)
+        except (OSError, ValueError):  # of a name that differs from that of the codec, or damaged, as the reader finds
+            return page.unpacked
+    longest = at = 0
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 4], "little")
+        longest, at = max(longest, length), at + 4 + length
+    return min(longest, page.unpacked)

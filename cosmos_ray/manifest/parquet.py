@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.pages import MAX_ROWS, CheckedFile
+from cosmos_ray.manifest.pages import MAX_ROWS, CheckedFile, TextsRepeat
+from cosmos_ray.manifest.schema import convert
 from cosmos_ray.store.faults import retrying
 from cosmos_ray.store.regular import check_regular
 from cosmos_ray.store.storage import filesystem_of
@@ -19,8 +21,10 @@ from cosmos_ray.store.uris import scheme_of
 
 #: Columns, those within structs counted, bytes of the footer of one file, and bytes of what is read at once.
 MAX_COLUMNS, MAX_FOOTER, MAX_BATCH = 10_000, 2**28, 2**30
-#: Bytes of one row group as it is in the file, of which a reader takes a column at a time.
-_MAX_GROUP = 2**32
+#: Bytes of a table that is read whole.
+MAX_TABLE = 2**31
+#: Bytes of one row group as it is in the file, and of a footer, times how often it is read.
+_MAX_GROUP, _MAX_FOOTERS = 2**32, 2**33
 
 
 def footer_of(uri: str) -> pq.FileMetaData:
@@ -29,7 +33,7 @@ def footer_of(uri: str) -> pq.FileMetaData:
 
 
 def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
-    """One row group, at most `rows` rows at a time (MAX_ROWS at most). Texts that repeat come as dictionaries.
+    """One row group, at most `rows` rows at a time (MAX_ROWS at most). Long texts that repeat come as dictionaries.
 
     Raises as `footer_of` does; ManifestError for what would take too much memory, before it takes it.
     """
@@ -40,12 +44,41 @@ def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.Record
 def batches_in(file: Any, uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
     """`batches_of` an open file. uri: for messages."""
     metadata = retrying(lambda: _footer(file, uri), f"reading {uri}")
-    checked = CheckedFile(file, uri)
-    source = pq.ParquetFile(
-        checked, metadata=metadata, read_dictionary=_dictionaries(metadata, group), pre_buffer=False
-    )
+    _check_packed(metadata, group, uri)
+    given, rows = 0, min(rows, MAX_ROWS)
+    try:
+        for batch in _read(file, uri, metadata, group, rows):
+            given += 1
+            yield batch
+    except TextsRepeat:  # slower: each text is looked for among those before it
+        words = _texts_with_dictionaries(metadata, group)
+        yield from itertools.islice(_read(file, uri, metadata, group, rows, words), given, None)
+
+
+def table_of(uri: str) -> pa.Table:
+    """All of a file. Raises as `batches_of` does; ManifestError for more than MAX_TABLE bytes."""
+    metadata = footer_of(uri)
+    schema, size, batches = metadata.schema.to_arrow_schema(), 0, []
+    for group in range(metadata.num_row_groups):
+        for batch in batches_of(uri, group):
+            size += sum(map(size_of, batch.columns))
+            if size > MAX_TABLE:
+                raise ManifestError(
+                    f"{uri} holds more than {MAX_TABLE} bytes, which is more than is read at once: write several tables"
+                )
+            columns = [convert(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _read(
+    file: Any, uri: str, metadata: pq.FileMetaData, group: int, rows: int, dictionaries: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """dictionaries: columns whose dictionaries are kept; None: all texts are written out. Raises TextsRepeat."""
+    checked = CheckedFile(file, uri, keeps_dictionaries=dictionaries is not None)
+    source = pq.ParquetFile(checked, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False)
     checked.expect(metadata, group)
-    for batch in source.iter_batches(min(rows, MAX_ROWS), row_groups=[group]):
+    for batch in source.iter_batches(rows, row_groups=[group]):
         batch.validate(full=True)  # text that is not UTF-8
         _check_size(batch, uri)
         yield batch
@@ -69,18 +102,26 @@ def _footer(file: Any, uri: str) -> pq.FileMetaData:
     found = pq.read_metadata(file)
     if found.num_columns > MAX_COLUMNS:
         raise ManifestError(f"the manifest {uri} has {found.num_columns} columns, expected at most {MAX_COLUMNS}")
-    for number in range(found.num_row_groups):
-        chunks = found.row_group(number)
-        size = sum(chunks.column(column).total_compressed_size for column in range(found.num_columns))
-        if size > _MAX_GROUP:
-            raise ManifestError(
-                f"the manifest {uri} has a row group of {size} bytes, expected at most {_MAX_GROUP}: write smaller ones"
-            )
+    if found.num_row_groups * length > _MAX_FOOTERS:
+        raise ManifestError(
+            f"the manifest {uri} has {found.num_row_groups} row groups and {length} bytes that say where they are, "
+            "which are read for each of them: write larger row groups, or several files"
+        )
     return found
 
 
-def _dictionaries(metadata: pq.FileMetaData, group: int) -> list[str]:
-    """Columns of texts that have a dictionary: of a text that stands in a million rows one is made, not a million."""
+def _check_packed(metadata: pq.FileMetaData, group: int, uri: str) -> None:
+    """A reader takes its columns whole before it unpacks them."""
+    chunks = metadata.row_group(group)
+    size = sum(chunks.column(number).total_compressed_size for number in range(metadata.num_columns))
+    if size > _MAX_GROUP:
+        raise ManifestError(
+            f"the manifest {uri} has a row group of {size} bytes, expected at most {_MAX_GROUP}: write smaller ones"
+        )
+
+
+def _texts_with_dictionaries(metadata: pq.FileMetaData, group: int) -> list[str]:
+    """Columns of which a text that stands in a million rows need not be made a million times."""
     return [
         metadata.schema.column(number).path
         for number in range(metadata.num_columns)

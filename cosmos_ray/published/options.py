@@ -18,6 +18,7 @@ from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
 
+_MAX_LIST_BYTES = 2**26
 #: Runs of `--benchmark`; the first warms up, the others are averaged.
 BENCHMARK_RUNS = 4
 
@@ -67,8 +68,8 @@ def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
 def read_json_list(path: str) -> list[Any]:
     """What --batch_input_json names. Raises UsageError."""
     try:
-        found = json.loads(read_bytes(path))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_bytes(path, max_bytes=_MAX_LIST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--batch_input_json: {path}: {type(error).__name__}: {error}") from error
     if not isinstance(found, list):
         raise UsageError(f"--batch_input_json: {path}: found {type(found).__name__}, expected a list of objects")

@@ -17,7 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import check_each_once, from_json, suffix_of
+from cosmos_ray.manifest.builders.sources import (
+    JSON_MARKS,
+    MAX_SPEC_BYTES,
+    check_each_once,
+    check_values,
+    from_json,
+    suffix_of,
+)
 from cosmos_ray.manifest.builders.writing import Draft, reference, with_prompt, write
 from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
@@ -26,12 +33,33 @@ _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
 _ONE_FRAME = "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
 
 
+#: Values that a spec in YAML may stand for, with each alias written out.
+_MAX_YAML_VALUES = 100_000
+
+
 class _EachOnce(yaml.SafeLoader):
-    """An object that has a key twice would lose one of the two."""
+    """An object that has a key twice would lose one of the two; aliases of aliases stand for any number of values."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > _MAX_YAML_VALUES:
+            raise ManifestError(f"found aliases that stand for more than {_MAX_YAML_VALUES} values, expected fewer")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         check_each_once([str(key.value) for key, _ in node.value])
         return super().construct_mapping(node, deep)
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values in a node, with each alias written out: too many in one that is in itself. known: of nodes before it."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = _MAX_YAML_VALUES + 1
+        inside = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_values(one, known) for one in inside)
+    return known[id(node)]
 
 
 class _Strict(BaseModel):
@@ -197,14 +225,15 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
     if suffix not in known:
         raise ManifestError(f"{source}: found suffix {suffix!r}, expected one of {', '.join(known)}")
     try:
-        text = read_bytes(source).decode("utf-8-sig")
+        text = read_bytes(source, max_bytes=MAX_SPEC_BYTES).decode("utf-8-sig")
+        check_values(source, text, JSON_MARKS)
         if suffix == ".jsonl":
             objects = [from_json(line) for line in text.splitlines() if line.strip()]
         else:
             objects = [from_json(text) if suffix == ".json" else yaml.load(text, _EachOnce)]  # noqa: S506 - a SafeLoader
     except ManifestError as error:
         raise ManifestError(f"{source}: {error}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
     if not objects:
         raise ManifestError(f"{source}: found nothing, expected a spec a line")

@@ -22,6 +22,12 @@ ANY_VIDEOS = VIDEOS + _OTHER_VIDEOS
 _OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
 #: Largest file of captions of one clip, and largest JSON, bytes.
 MAX_CAPTION_BYTES, MAX_BYTES = 2**20, 2**28
+#: Largest table, bytes, and values of one file: each takes some fifty bytes of memory, however short it is.
+MAX_TABLE_BYTES, MAX_VALUES = 2**30, 2**26
+#: Largest file of the published programs' own specs.
+MAX_SPEC_BYTES = 2**26
+#: With which each value of a JSON text begins, but for the first of a list or an object.
+JSON_MARKS = ",[{"
 #: How a text begins that Windows calls Unicode.
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -118,6 +124,12 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
         raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
+def check_values(uri: str, text: str, marks: str) -> None:
+    """Raises ManifestError for a text with more values than are read at once. marks: of which there is one a value."""
+    if len(text) > MAX_VALUES and (found := sum(map(text.count, marks))) > MAX_VALUES:
+        raise ManifestError(f"{uri}: found about {found} values, expected at most {MAX_VALUES}: write several files")
+
+
 def from_json(text: str) -> Any:
     """What a JSON text says. Raises JSONDecodeError; ManifestError for an object that has a key twice."""
     return json.loads(text, object_pairs_hook=_each_once)
@@ -137,6 +149,7 @@ def check_each_once(keys: Sequence[str]) -> None:
 
 def read_json(uri: str) -> Any:
     text = read_text(uri)
+    check_values(uri, text, JSON_MARKS)
     try:
         return from_json(text)
     except json.JSONDecodeError as error:

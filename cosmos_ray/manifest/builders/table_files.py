@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import UTF16, from_json, suffix_of
+from cosmos_ray.manifest.builders.sources import JSON_MARKS, MAX_TABLE_BYTES, UTF16, check_values, from_json, suffix_of
 from cosmos_ray.manifest.files import unreadable
+from cosmos_ray.manifest.parquet import table_of
 from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
+from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
 _SEPARATORS = ",;\t|"
@@ -134,7 +135,11 @@ def _text(uri: str, encoding: str | None) -> str:
 
 def _bytes(uri: str) -> bytes:
     try:
-        return read_bytes(uri)
+        return read_bytes(uri, max_bytes=MAX_TABLE_BYTES)
+    except TooLargeError as error:
+        raise ManifestError(
+            f"{uri}: found {error.size} bytes, expected at most {error.most}: write several tables, or Parquet"
+        ) from error
     except OSError as error:
         raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
 
@@ -151,6 +156,7 @@ def _csv(uri: str, text: str, notes: Notes) -> Source:
     if "\n" not in text:  # as spreadsheets once wrote it on a Mac
         text = text.replace("\r", "\n")
     separator = told[1] if told else _separator(text)
+    check_values(uri, text, separator + "\n")
     try:
         header = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])]
         frame = pandas.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False)
@@ -189,6 +195,7 @@ def _check_names(uri: str, names: list[str]) -> None:
 
 
 def _jsonl(uri: str, text: str) -> Source:
+    check_values(uri, text, JSON_MARKS)
     rows = dict(_objects(uri, text))
     names = dict.fromkeys(name for row in rows.values() for name in row)
     columns = {name: [_gap(row.get(name)) for row in rows.values()] for name in names}
@@ -203,6 +210,8 @@ def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             found = from_json(line)
         except json.JSONDecodeError as error:
             raise ManifestError(f"line {number} of {uri} is no JSON: {error}") from error
+        except RecursionError as error:
+            raise ManifestError(f"line {number} of {uri} is JSON that nests too deep to be read") from error
         except ManifestError as error:
             raise ManifestError(f"line {number} of {uri}: {error}") from None
         if not isinstance(found, dict):
@@ -212,8 +221,8 @@ def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parquet(uri: str, notes: Notes) -> Source:
     try:
-        table = pq.read_table(io.BytesIO(_bytes(uri)))
-    except (OSError, pa.ArrowInvalid) as error:
+        table = table_of(uri)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
     _check_names(uri, table.column_names)
     for name in table.column_names:
