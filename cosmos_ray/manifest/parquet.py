@@ -18,6 +18,7 @@ from cosmos_ray.store.faults import retrying
 from cosmos_ray.store.regular import check_regular
 from cosmos_ray.store.storage import filesystem_of
 from cosmos_ray.store.uris import scheme_of
+from cosmos_ray.words import counted
 
 #: Columns, those within structs counted, bytes of the footer of one file, and bytes of what is read at once.
 MAX_COLUMNS, MAX_FOOTER, MAX_BATCH = 10_000, 2**28, 2**30
@@ -135,7 +136,7 @@ def _check_size(batch: pa.RecordBatch, uri: str) -> None:
     if sum(sizes.values()) > MAX_BATCH:
         name = max(sizes, key=lambda one: sizes[one])
         raise ManifestError(
-            f"the manifest {uri}: {batch.num_rows} rows of it hold {sum(sizes.values())} bytes, most of them in column "
+            f"the manifest {uri}: {counted(batch.num_rows, 'row')} of it hold {sum(sizes.values())} bytes, most of them in column "
             f"`{name}`, expected at most {MAX_BATCH}: name large contents by their URIs"
         )
 
