@@ -133,11 +133,12 @@ def _texts_with_dictionaries(metadata: pq.FileMetaData, group: int) -> list[str]
 
 def _check_size(batch: pa.RecordBatch, uri: str) -> None:
     sizes = {name: size_of(batch.column(number)) for number, name in enumerate(batch.schema.names)}
-    if sum(sizes.values()) > MAX_BATCH:
-        name = max(sizes, key=lambda one: sizes[one])
+    size = sum(sizes.values())
+    if size > MAX_BATCH:
+        largest = max(sizes, key=lambda name: sizes[name])
         raise ManifestError(
-            f"the manifest {uri}: {counted(batch.num_rows, 'row')} of it hold {sum(sizes.values())} bytes, most of them in column "
-            f"`{name}`, expected at most {MAX_BATCH}: name large contents by their URIs"
+            f"the manifest {uri}: {counted(batch.num_rows, 'row')} of it hold {size} bytes, most of them in column "
+            f"`{largest}`, expected at most {MAX_BATCH}: name large contents by their URIs"
         )
 
 
