@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What one process has compiled, others need not, also where a container says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 DEMO ?= demo
 
 .PHONY: setup demo check test docs chaos mutants bench clean

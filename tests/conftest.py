@@ -17,6 +17,8 @@ from support.cluster import SharedHead, shared_head
 
 from cosmos_ray.store.storage import Storage
 
+# What one process has compiled, the next hundred need not. Containers often say otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Each test process is one of several on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -34,8 +36,8 @@ os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-te
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for clusters come first, so that no process is left with the longest ones at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Files that wait for clusters come first, then slow ones: no process is left with a long one at the end."""
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.get_closest_marker("slow") is None))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

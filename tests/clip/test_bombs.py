@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.videos import encode
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.clip import colour, container, frames, memory, pictures, resize
 from cosmos_ray.clip.container import check_container
@@ -68,8 +69,8 @@ def test_an_ffmpeg_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
 
 
 def test_all_ffmpegs_at_once_have_no_more_than_is_said() -> None:
-    """Whoever asks waits until there is room."""
-    used, most, lock = 0, 0, threading.Lock()
+    """Whoever asks waits until there is room: two by two."""
+    used, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2, timeout=PATIENCE_S)
 
     def take() -> None:
         nonlocal used, most
@@ -77,7 +78,8 @@ def test_all_ffmpegs_at_once_have_no_more_than_is_said() -> None:
             with lock:
                 used += 1
                 most = max(most, used)
-            time.sleep(0.01)
+            pair.wait()
+            time.sleep(0.01)  # in which a third would come in if it could
             with lock:
                 used -= 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.gang.step_checkpoint import Writer, checkpoint_of, read_state, remove_state
 from cosmos_ray.store.storage import Storage
@@ -105,7 +106,7 @@ def test_a_step_that_comes_too_soon_for_the_store_is_left_out_and_the_end_waits(
 
     class Slow(Storage):
         def write(self, path: str, data: bytes) -> None:
-            assert may_write.wait(60)
+            assert may_write.wait(PATIENCE_S)
             written.append(data)
 
     writer = Writer(Slow(output.uri), CHECKPOINT)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.bad_inputs import bad_inputs
-from support.job_runs import records, run_job, write_manifest
+from support.job_runs import SMALL, records, run_job, write_manifest
 
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.config import InputsConfig, SamplingConfig
@@ -110,9 +110,9 @@ def test_a_manifest_at_fault_is_refused_before_anything_starts(
 
 
 def test_an_edited_row_is_refused_or_made_again(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 1}])
+    manifest = write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "a", "prompt": "x", "seed": 1}])
     run_job(manifest, tmp_path / "out", gang_size=1)
-    write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x", "seed": 2}])
+    write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "a", "prompt": "x", "seed": 2}])
     with pytest.raises(ManifestError, match="edited after their clips were made: 1 row "):
         run_job(manifest, tmp_path / "out", gang_size=1)
     summary, _ = run_job(manifest, tmp_path / "out", redo_changed=True, gang_size=1)
@@ -120,7 +120,7 @@ def test_an_edited_row_is_refused_or_made_again(tmp_path: Path) -> None:
 
 
 def test_another_model_may_not_go_on_with_an_output(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "x"}])
+    manifest = write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "a", "prompt": "x"}])
     run_job(manifest, tmp_path / "out", gang_size=1)
     with pytest.raises(UsageError, match=r"was made with other settings.*numerics"):
         run_job(manifest, tmp_path / "out", sampling={"numerics": "reference"})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.job_runs import write_manifest
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.config import InputsConfig
@@ -102,7 +103,7 @@ def test_pictures_and_embeddings_are_asked_for_too(tmp_path: Path) -> None:
 
 def test_many_are_asked_for_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them meet: one after the other they would wait for ever."""
-    together = threading.Barrier(inputs._AT_ONCE, timeout=60)
+    together = threading.Barrier(inputs._AT_ONCE, timeout=PATIENCE_S)
 
     def size(*_: object) -> int:
         together.wait()
@@ -145,7 +146,7 @@ def test_whose_fault_it_is_does_not_depend_on_which_is_asked_for_first(
         if "forbidden" in uri:
             asked.set()
             raise PermissionError(errno.EACCES, "Permission denied")
-        assert asked.wait(60)
+        assert asked.wait(PATIENCE_S)
         return real(uri)
 
     monkeypatch.setattr(gang_inputs, "_read_before", {})

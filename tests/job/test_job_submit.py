@@ -173,6 +173,7 @@ def test_a_secret_is_written_nowhere(submitted: Submitted, head: Head) -> None:
     assert not [path for path in (*objects, "index.parquet", "report.html") if secret in output.read(path)]
 
 
+@pytest.mark.long
 def test_submitted_again_there_is_nothing_to_do(submitted: Submitted, head: Head) -> None:
     before = {path: Storage(submitted.output).stat(path) for path in Storage(submitted.output).list("clips")}
     code, log = head.submit(submitted.manifest, submitted.output)
@@ -319,12 +320,17 @@ def test_what_is_uploaded_is_small(head: Head) -> None:
 
 
 def test_nothing_is_done_without_the_token(head: Head, tmp_path: Path) -> None:
-    """Ray's token authentication is on by default and stays on: for submissions, and for nodes that would join."""
+    """Ray's token authentication is on by default and stays on."""
     stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     code, log = stranger.submit(_manifest(tmp_path, 1), tmp_path / "out")
     assert code != 0
     assert "401" in log or "403" in log or "uthenticat" in log, log
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.long
+def test_no_node_joins_without_the_token(head: Head) -> None:
+    stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     joined = stranger.ray("start", f"--address={head.gcs}", "--num-cpus=1", f"--temp-dir={head.folder / 'stranger'}")
     assert joined.returncode != 0
     assert "uthenticat" in joined.stdout, joined.stdout

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.compaction_scenes import check, make_small, record, settle
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.ledger import compaction
 from cosmos_ray.ledger.compaction import Compactor, compact, merge, move_records
@@ -103,7 +104,7 @@ class SlowStorage(Storage):
     def write(self, path: str, data: bytes) -> None:
         if path.endswith(".parquet"):
             self.begun.set()
-            assert self.go.wait(60)
+            assert self.go.wait(PATIENCE_S)
         super().write(path, data)
 
 
@@ -115,7 +116,7 @@ def test_records_that_come_while_a_batch_is_moved_wait_and_go_together(tmp_path:
     compactor = Compactor(storage, epoch=1)
     for one in settled[:5]:
         compactor.add(one)
-    assert storage.begun.wait(60)
+    assert storage.begun.wait(PATIENCE_S)
     closing = threading.Timer(0.05, storage.go.set)
     closing.start()
     assert compactor._moving is not None

@@ -176,12 +176,22 @@ def test_two_newcomers_to_a_free_output_make_one_owner(storage: Storage, start_j
 
 @pytest.mark.slow
 def test_of_many_newcomers_to_a_dead_owners_output_one_takes_over(storage: Storage) -> None:
-    """An owner that died before its first beat; eight jobs find its epoch at the same moment."""
+    """An owner that died before its first beat; eight jobs have found its epoch before one takes the next."""
     storage.write(f"{LEASE}/00000001.json", json.dumps({"owner": "died early", "time": 0}).encode())
 
+    together = threading.Barrier(8, timeout=PATIENCE_S)
+    often = LeaseTimes(beat_s=0.02, life_s=SHORT.life_s)  # that is ten looks: the new owner beats between two of them
+
     def attempt(_: int) -> Lease | None:
+        said: list[str] = []
+
+        def meet(line: str) -> None:
+            said.append(line)
+            if len(said) == 1:
+                together.wait()
+
         try:
-            return take(storage, times=SHORT)  # that is ten looks, while the new owner beats once
+            return take(storage, times=often, say=meet)
         except LeaseHeld:
             return None
 

@@ -166,10 +166,14 @@ def test_a_view_that_is_too_short_says_which(folder: Path, drive: dict[str, np.n
 @pytest.mark.slow
 @pytest.mark.parametrize("num_frames", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_the_clip_begins_with_the_latents_of_exactly_these_frames(
-    folder: Path, bundle: Bundle, generator: Generator, num_frames: int
+    folder: Path, bundle: Bundle, num_frames: int
 ) -> None:
-    """Conditional latents are the autoencoder's of the prepared frames, view by view, and of the frames alone: what
+    """Of a clip of three latent frames.
+
+    Conditional latents are the autoencoder's of the prepared frames, view by view, and of the frames alone: what
     would come after them does not matter, because the encoder is causal. Latents after them are generated."""
+    bundle = bundle.model_copy(update={"state_t": 3})
+    generator = Generator.load(bundle)
     request = prepare(clip_of(folder, "cameras", num_frames), bundle, attempt=1).request
     assert request.frames is not None
     made = generator.collect(generator.denoise(request))

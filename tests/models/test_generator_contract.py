@@ -71,7 +71,7 @@ def test_frames_come_by_view_name_at_the_models_size(generator, n_views):
     assert len({view.tobytes() for view in frames.values()}) == n_views, "views differ"
 
 
-@pytest.mark.parametrize("name", ["fake", pytest.param("tiny", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["fake", pytest.param("tiny", marks=[pytest.mark.slow, pytest.mark.long])])
 def test_a_whole_clip_has_29_frames_of_7_views(name):
     frames = load_generator(load_bundle(name)).generate(request(7, num_steps=1))
     assert [view.shape for view in frames.values()] == [(29, 64, 112, 3)] * 7

@@ -54,13 +54,14 @@ def workers_ever() -> int:
 
 def test_nodes_come_with_the_work_and_go_with_its_tail(start: Start, tmp_path: Path) -> None:
     """0 → 2 → 1 while one clip is still being made → 0. Nothing of the job's holds a node that no gang is on."""
-    start(small=(2, 4))
+    start(small=(1, 4))
     rows = [
         {**SMALL, "id": "last", "prompt": "a road [hang attempt=1]"},
         *({**SMALL, "id": f"r{n}", "prompt": "a road"} for n in range(3)),
     ]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    job = BackgroundJob(manifest, output, device="cuda", gangs="1:2", gang={"clips_in_flight": 1})
+    alone = {"gang_size": 1, "gang": {"clips_in_flight": 1}}
+    job = BackgroundJob(manifest, output, device="cuda", gangs="1:2", **alone)
     wait_for(lambda: len(workers()) == 2, "two nodes")
     wait_for(lambda: len(records(output)) == 3, "all clips but the one that hangs")
     wait_for(lambda: len(workers()) == 1, "the node that has nothing left to do to go")

@@ -40,10 +40,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 def test_a_node_that_dies_takes_no_clip_with_it(cluster: Cluster, tmp_path: Path) -> None:
     """It hangs in its first clip when it dies, and holds what waits behind it; the other makes the rest meanwhile."""
-    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=2), cluster.add_node(num_cpus=2))}
+    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1))}
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 0 else "a road"} for n in range(8)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    job = BackgroundJob(manifest, output, gangs="2:2")
+    job = BackgroundJob(manifest, output, gangs="2:2", gang_size=1)
     wait_for(lambda: output.exists() and len(records(output)) >= 5, "all clips but those in flight on one node")
     before = records(output)
     gang = (output / "_cosmos_ray/attempts/r0.1").read_text().split("/")[1]
@@ -90,7 +90,7 @@ def _owner(output: Path) -> dict[str, Any]:
 def _command(manifest: str, output: Path) -> list[str]:
     settings = ["device=cpu", "lease.beat_s=0.5", "lease.life_s=3"]
     flags = [part for setting in settings for part in ("--set", setting)]
-    names = ["--manifest", manifest, "--output", str(output), "--model", "fake", "--gang-size", "2"]
+    names = ["--manifest", manifest, "--output", str(output), "--model", "fake", "--gang-size", "1"]
     return [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
 
 

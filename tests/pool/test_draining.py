@@ -34,11 +34,11 @@ def run_and_drain(
     cluster: Cluster, tmp_path: Path, rows: list[dict[str, Any]], notice_s: int, in_flight: int = 3
 ) -> Drained:
     """On one node, with another to go to that comes while the first clip is made."""
-    first = cluster.add_node(num_cpus=2).node_id
+    first = cluster.add_node(num_cpus=1).node_id
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    job = BackgroundJob(manifest, output, gang={"clips_in_flight": in_flight})
+    job = BackgroundJob(manifest, output, gang={"clips_in_flight": in_flight}, gang_size=1)
     wait_for(lambda: list(output.glob("_cosmos_ray/attempts/*")), "a gang with a clip")
-    cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=1)
     wait_for(lambda: records(output), "a first clip")
     drain(cluster.address, first, notice_s)
     summary = job.result()

@@ -26,7 +26,7 @@ import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.cluster import shared_head
-from support.job_runs import BackgroundJob, actor_pids, records, run_job, write_manifest
+from support.job_runs import SMALL, BackgroundJob, actor_pids, records, run_job, write_manifest
 from support.paths import ROOT
 from support.waiting import PATIENCE_S, holds_at_last, wait_for
 
@@ -113,12 +113,12 @@ def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monk
     monkeypatch.setattr(cosmos_ray.pool.metrics, "_SAMPLE_S", 0.2)
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
     rows: list[dict[str, Any]] = [
-        {"id": "column", "prompt": ["a road"], "num_conditional_frames": 5},
-        {"id": "long", "prompt": ["a road [hang attempt=1]"]},
-        {"id": "other", "prompt": ["a road"]},
-        {"id": "image", "prompt": ["a road [seconds=0.3]"], "input_video": "drive.mp4"},
-        {"id": "file", "prompt": ["a road"], "input_video": "not-there.mp4"},
-        {"id": "nan", "prompt": ["a road [nan]"]},
+        {**SMALL, "id": "column", "prompt": ["a road"], "num_conditional_frames": 5},
+        {**SMALL, "id": "long", "prompt": ["a road [hang attempt=1]"]},
+        {**SMALL, "id": "other", "prompt": ["a road"]},
+        {**SMALL, "id": "image", "prompt": ["a road [seconds=0.3]"], "input_video": "drive.mp4"},
+        {**SMALL, "id": "file", "prompt": ["a road"], "input_video": "not-there.mp4"},
+        {**SMALL, "id": "nan", "prompt": ["a road [nan]"]},
     ]
     output = tmp_path / "out"
     manifest = write_manifest(tmp_path / "m.parquet", rows)
@@ -178,7 +178,7 @@ def _agrees(busy: Scrape, end: Scrape, found: dict[str, Record], said: list[str]
 def test_what_leaders_and_ranks_exchange_with_stores_is_exported(endpoint: str, tmp_path: Path) -> None:
     """Bytes of the whole attempt, and requests made again: until its clip has waited nothing can be stored."""
     (tmp_path / "drive.mp4").write_bytes(encode_mp4(np.full((14, 64, 112, 3), 90, np.uint8), 10))
-    rows = [{"id": "a", "prompt": "a road", "input_video": "drive.mp4"}]
+    rows = [{**SMALL, "id": "a", "prompt": "a road", "input_video": "drive.mp4"}]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
     logs = Path(ray._private.worker._global_node.get_logs_dir_path())
 

@@ -91,7 +91,7 @@ def test_same_seed_same_files_and_samples_differ(tmp_path: Path) -> None:
             {**SMALL, "id": "b", "prompt": "x", "seed": 7, "num_samples": 2},
         ],
     )
-    run_job(manifest, tmp_path / "out")
+    run_job(manifest, tmp_path / "out", gang_size=1)
     hashes = {clip: [entry.sha256 for entry in one.files] for clip, one in records(tmp_path / "out").items()}
     assert hashes["a"] == hashes["b.s000"] != hashes["b.s001"]
 
@@ -113,8 +113,8 @@ def test_a_rank_that_dies_costs_an_attempt_and_nothing_else(tmp_path: Path, stag
 
 def test_a_poison_row_takes_no_other_with_it(tmp_path: Path) -> None:
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [seconds=0.1]"} for n in range(3)]
-    rows.insert(1, {**SMALL, "id": "poison", "prompt": "a road [die rank=1]"})
-    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out")
+    rows.insert(1, {**SMALL, "id": "poison", "prompt": "a road [die]"})
+    summary, _ = run_job(write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out", gang_size=1)
     found = records(tmp_path / "out")
     assert (summary.ok, summary.failed) == (3, 1)
     assert (found["poison"].failure_class, found["poison"].attempt) == ("gang", 3)
@@ -163,7 +163,8 @@ def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
     come too soon for that), and leaves no state."""
     output = tmp_path / "out"
     rows = [{**SMALL, "id": "long", "prompt": "a road [hang step=3 attempt=1]", "num_steps": 3}]
-    job = BackgroundJob(write_manifest(tmp_path / "m.parquet", rows), output, gang={"step_checkpoint": 1})
+    settings = {"gang": {"step_checkpoint": 1}, "gang_size": 1}
+    job = BackgroundJob(write_manifest(tmp_path / "m.parquet", rows), output, **settings)
 
     def stored_step() -> int:
         found = [read_state(Storage(str(output)), StepCheckpoint(str(path.relative_to(output)), 1))
@@ -202,7 +203,7 @@ def test_two_gangs_share_the_work(tmp_path: Path) -> None:
     """While one hangs, the other makes all that is left."""
     rows = [{**SMALL, "id": f"r{n}", "prompt": "a road [hang attempt=1]" if n == 0 else "a road"} for n in range(5)]
     manifest, output = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out"
-    job = BackgroundJob(manifest, output, gangs="1:2", gang={"clips_in_flight": 1})
+    job = BackgroundJob(manifest, output, gangs="1:2", gang={"clips_in_flight": 1}, gang_size=1)
     wait_for(lambda: output.exists() and len(records(output)) == 4, "all clips but the one that hangs")
     (busy,) = {one.gang for one in records(output).values()}
     hung = (output / "_cosmos_ray/attempts/r0.1").read_text().split("/")[1]
@@ -227,7 +228,7 @@ def test_a_model_that_fails_everywhere_stops_the_job_and_fails_no_row(tmp_path: 
     rows = [{**SMALL, "id": f"r{n}", "prompt": f"a road [{fault}]"} for n in range(6)]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     with pytest.raises(JobFailedError, match="4 faults in a row"):
-        run_job(manifest, tmp_path / "out", breaker={"max_consecutive_faults": 4, "max_pause_s": 0.1})
+        run_job(manifest, tmp_path / "out", gang_size=1, breaker={"max_consecutive_faults": 4, "max_pause_s": 0.1})
     assert records(tmp_path / "out") == {}
     assert_no_actors_left()
 
@@ -281,7 +282,7 @@ def test_retry_makes_failed_rows_again_under_a_new_generation(tmp_path: Path) ->
 
 def test_a_living_owner_keeps_its_output(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{**SMALL, "id": "long", "prompt": "a road [hang attempt=1]"}])
-    job = BackgroundJob(manifest, tmp_path / "out")
+    job = BackgroundJob(manifest, tmp_path / "out", gang_size=1)
     wait_for((tmp_path / "out/_cosmos_ray/attempts/long.1").exists, "its clip")
     with pytest.raises(LeaseHeld, match="living job"):
         generate(fake_config(manifest, tmp_path / "out"), print)

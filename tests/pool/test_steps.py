@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.gang.at import At
 from cosmos_ray.pool import steps
@@ -44,4 +45,4 @@ def test_gangs_that_denoise_a_clip_tell_where_they_are(monkeypatch: pytest.Monke
             await asyncio.sleep(0.01)
         task.cancel()
 
-    asyncio.run(asyncio.wait_for(watch(), 60))
+    asyncio.run(asyncio.wait_for(watch(), PATIENCE_S))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.cluster import SharedHead
 from support.pages import commands_of, shown_to
 from support.paths import ROOT
 
@@ -77,10 +78,10 @@ def drive(tmp_path: Path) -> str:
     return str(tmp_path / "drive.mp4")
 
 
-def run_script(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """jobs/multiview.py in a process of its own, as a person starts it in `folder`."""
+def run_script(folder: Path, head: SharedHead, *flags: str) -> subprocess.CompletedProcess[str]:
+    """jobs/multiview.py in a process of its own, as a person starts it in `folder`, on a cluster."""
     command = [sys.executable, str(ROOT / "jobs" / "multiview.py"), *FAKE, *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": head.cluster.address}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
@@ -273,7 +274,7 @@ def test_a_bad_batch_file_says_what_is_wrong(tmp_path: Path, content: str, reaso
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> None:
+def test_one_clip_stacked_and_again_without_work(one_node: SharedHead, drive: str, tmp_path: Path) -> None:
     """README's command line, but for the fake model: two ranks, seven views."""
     (tmp_path / "caption.txt").write_text("A street.\n")
     (tmp_path / "drive.mp4").rename(tmp_path / "video.mp4")
@@ -281,7 +282,7 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
     ((python, script, *flags),) = commands_of(shown)
     assert (python, script) == ("python", "jobs/multiview.py")
     more = (*FAKE, "--num_gpus", "2", "--disable_prompt_refiner", "--negative_prompt", "Ugly.")
-    done = run_script(tmp_path, *flags, *more)
+    done = run_script(tmp_path, one_node, *flags, *more)
     assert done.returncode == 0, done.stderr
     stacked = decode_mp4(tmp_path / "output" / "clip.mp4")
     bundle = load_bundle("fake")
@@ -301,7 +302,7 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
     (tmp_path / "output" / "clip.mp4").unlink()
     assert f"kept beside: {tmp_path / 'output' / 'clip.work'}/" in done.stderr
     assert "it may be removed" in done.stderr
-    again = run_script(tmp_path, *flags, *more)
+    again = run_script(tmp_path, one_node, *flags, *more)
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr
     assert np.array_equal(decode_mp4(tmp_path / "output" / "clip.mp4"), stacked)
@@ -309,7 +310,9 @@ def test_one_clip_stacked_and_again_without_work(drive: str, tmp_path: Path) -> 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_batch_with_an_embedding_an_incomplete_item_and_a_failure(drive: str, tmp_path: Path) -> None:
+def test_a_batch_with_an_embedding_an_incomplete_item_and_a_failure(
+    one_node: SharedHead, drive: str, tmp_path: Path
+) -> None:
     """Good clips are written although another one cannot be made."""
     torch.save(torch.ones(1, 7 * 512, load_bundle("fake").text_width), tmp_path / "prompt.pt")
     batch = [
@@ -319,7 +322,8 @@ def test_a_batch_with_an_embedding_an_incomplete_item_and_a_failure(drive: str, 
         {"input_video": "drive.mp4", "prompt": [f"View {view}." for view in VIEWS]},
     ]
     (tmp_path / "batch.json").write_text(json.dumps(batch))
-    done = run_script(tmp_path, "--batch_input_json", "batch.json", "--seed", "7", "--save_path", "out/all.mp4")
+    flags = ("--batch_input_json", "batch.json", "--seed", "7", "--save_path", "out/all.mp4")
+    done = run_script(tmp_path, one_node, *flags)
     assert done.returncode == 3, done.stderr
     assert "item 1 of batch.json is left out" in done.stderr
     assert "out/never.mp4: not made (input): column `input_video`" in done.stderr
@@ -333,9 +337,11 @@ def test_a_batch_with_an_embedding_an_incomplete_item_and_a_failure(drive: str, 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_benchmark_makes_the_clip_four_times_and_tells_the_mean(drive: str, tmp_path: Path) -> None:
+def test_a_benchmark_makes_the_clip_four_times_and_tells_the_mean(
+    one_node: SharedHead, drive: str, tmp_path: Path
+) -> None:
     flags = ("--input_path", "drive.mp4", "--prompt", "[seconds=0.5]", "--save_path", "clip.mp4", "--benchmark")
-    done = run_script(tmp_path, *flags)
+    done = run_script(tmp_path, one_node, *flags)
     assert done.returncode == 0, done.stderr
     assert "benchmark, mean of 3 clips after the first:" in done.stderr
     assert "denoise 0.5" in done.stderr
