@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 DEMO ?= demo
 
-.PHONY: setup demo check test docs chaos mutants bench clean
+.PHONY: setup demo check test types tests docs chaos mutants bench clean
 
 setup: $(VENV)/.installed
 
@@ -30,12 +30,18 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m 'not slow and not ray and not long' -n 2 --dist loadfile
 
-# Everything CI runs. Most of it waits for processes to start and to die, so three files run at a time.
+# Everything CI runs, types beside the tests. Most of it waits for processes to start and to die, so three files run at a
+# time.
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory -j 2 types tests
+
+types: setup
 	$(BIN)/mypy
+
+tests: setup
 	$(BIN)/python -m pytest -q -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 # The pages as a site, build/site/index.html (`python -m http.server -d build/site`: with its search). Whatever a link does

@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,35 @@ os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_num_workers_soft_limit", "4")
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# What a head and a node take for themselves, all the time that they are there.
+os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
 # A node that is gone refuses at once; one that only does not answer yet has a busy machine.
 os.environ.setdefault("RAY_health_check_timeout_ms", "120000")
 # What tests convert and fetch stays out of the cache that the user's own models lie in.
 os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
 
 
+#: Files that start a Ray; the head that this process has now, if it has one; and what ends it.
+_OF_RAY: set[Path] = set()
+_HEAD: list[SharedHead] = []
+_END_HEAD = ExitStack()
+
+
+def pytest_sessionfinish() -> None:
+    _END_HEAD.close()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that wait for clusters come first, then slow ones: no process is left with a long one at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.get_closest_marker("slow") is None))
+    _OF_RAY.update(item.path for item in items if item.get_closest_marker("ray"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After its last file that needs one, this process has no head."""
+    if nextitem is not None and nextitem.path not in _OF_RAY:
+        _END_HEAD.close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -107,11 +128,13 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(f"{bucket}/{uuid.uuid4().hex[:12]}")
 
 
-@pytest.fixture(scope="session")
-def ray_head() -> Iterator[SharedHead]:
-    """Of all tests of this process."""
-    with shared_head() as head:
-        yield head
+@pytest.fixture(scope="module")
+def ray_head() -> SharedHead:
+    """Of all files of this process that follow each other."""
+    if not _HEAD:
+        _HEAD.append(_END_HEAD.enter_context(shared_head()))
+        _END_HEAD.callback(_HEAD.clear)
+    return _HEAD[0]
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ import ray
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.cluster import shared_head
+from support.heads import free_ports
 from support.job_runs import SMALL, BackgroundJob, actor_pids, records, run_job, write_manifest
 from support.paths import ROOT
 from support.waiting import PATIENCE_S, holds_at_last, wait_for
@@ -52,11 +53,13 @@ def endpoint() -> Iterator[str]:
     Of a head of its own: Ray counts n - 1 times what a process counts that has connected to one cluster n times. It
     answers before this process connects: one that looks for Ray's agent in vain for seconds never exports anything.
     """
-    with shared_head() as head:
-        wait_for(lambda: _answers(head.metrics), "Ray's agent to export metrics")
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/metrics"
+    with shared_head(port) as head:
+        wait_for(lambda: _answers(url), "Ray's agent to export metrics")
         with head.connected() as cluster:
             cluster.add_node(num_cpus=4)
-            yield head.metrics
+            yield url
 
 
 def _answers(url: str) -> bool:

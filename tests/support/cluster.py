@@ -1,4 +1,5 @@
-"""One Ray head for all of a test process's tests, to which they add nodes: a head costs as much as several jobs."""
+"""One Ray head for all of a test process's tests, to which they add nodes: a head costs as much as several jobs, and
+something all the time that it is there."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from support.heads import free_ports
 from support.job_runs import end_background_jobs
 from support.waiting import wait_for
 
@@ -21,6 +21,7 @@ TOO_LATE = "timed out during startup"
 TRIES = 10
 #: No test looks at these.
 _SPARE = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+_NO_METRICS = {"_system_config": {"enable_metrics_collection": False}}
 
 
 class PatientCluster(Cluster):
@@ -38,10 +39,9 @@ class PatientCluster(Cluster):
 
 @dataclass(frozen=True)
 class SharedHead:
-    """A head without CPUs and GPUs, as in production. metrics: what Prometheus would scrape of it."""
+    """A head without CPUs and GPUs, as in production."""
 
     cluster: Cluster
-    metrics: str
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Cluster]:
@@ -66,7 +66,7 @@ def head_of_its_own(num_cpus: int, environment: Mapping[str, str]) -> Iterator[s
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **_SPARE})
+        cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **_SPARE, **_NO_METRICS})
     try:
         yield str(cluster.address)
     finally:
@@ -75,13 +75,16 @@ def head_of_its_own(num_cpus: int, environment: Mapping[str, str]) -> Iterator[s
 
 
 @contextlib.contextmanager
-def shared_head() -> Iterator[SharedHead]:
-    """For `SharedHead.connected`."""
-    (port,) = free_ports(1)
-    reports = {"metrics_export_port": port, "_system_config": {"metrics_report_interval_ms": 1000}}  # not every ten s
+def shared_head(metrics_port: int | None = None) -> Iterator[SharedHead]:
+    """For `SharedHead.connected`. metrics_port: where Prometheus would scrape it; without one it collects none, which
+    takes less of a machine the whole time."""
+    reports: dict[str, Any] = _NO_METRICS
+    if metrics_port is not None:
+        often = {"metrics_report_interval_ms": 1000}  # not every ten seconds
+        reports = {"metrics_export_port": metrics_port, "_system_config": often}
     cluster = PatientCluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **_SPARE, **reports})
     try:
-        yield SharedHead(cluster, f"http://127.0.0.1:{port}/metrics")
+        yield SharedHead(cluster)
     finally:
         ray.shutdown()
         cluster.shutdown()
