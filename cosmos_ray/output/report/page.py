@@ -16,6 +16,7 @@ from markupsafe import Markup
 from cosmos_ray.foreign import shown_lines
 from cosmos_ray.output.report.summary import Throughput
 from cosmos_ray.output.report.values import as_json
+from cosmos_ray.words import counted
 
 _ASSETS = Path(__file__).parent / "assets"
 #: In this order: each uses what stands in those before it.
@@ -136,6 +137,7 @@ def _template() -> jinja2.Template:
     environment.filters["percent_of"] = _percent_of
     environment.filters["href"] = jinja2.filters.do_urlencode
     environment.filters["counted"] = lambda number: f"{number:,}"
+    environment.filters["noun"] = lambda noun, number: counted(number, noun).partition(" ")[2]
     return environment.get_template("report.html")
 
 

@@ -165,6 +165,11 @@ def test_page_of_a_job_that_has_just_begun() -> None:
     assert "0.0% made, 0.0% failed" in text
 
 
+def test_one_clip_of_one_row_is_said_so() -> None:
+    totals = {"rows": 1, "clips": 1, "ok": 1, "failed": 0, "left": 0}
+    assert {"clip of 1 row", "clip made"} <= set(Reader(render(replace(PAGE, totals=totals))).text)
+
+
 def test_all_but_one_is_not_all_and_one_is_not_none() -> None:
     page = replace(PAGE, totals={"rows": 50_000, "clips": 100_000, "ok": 99_999, "failed": 1, "left": 0})
     assert "99.9% made, 0.1% failed" in Reader(render(page)).text
