@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -71,11 +72,15 @@ def _answers(url: str) -> bool:
 
 
 class Scrape:
-    """What the endpoint shows of one output, summed over the processes that recorded it."""
+    """What the endpoint shows of one output, summed over the processes that recorded it. An agent that has too much to
+    do to answer shows nothing: AssertionError, as for whatever is not there yet."""
 
     def __init__(self, url: str, output: Path) -> None:
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            text = answer.read().decode()
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+                text = answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise AssertionError(f"{url} did not answer: {error}") from error
         self.types: dict[str, str] = {}
         self.processes: set[str] = set()
         self._values: Counter[Series] = Counter()

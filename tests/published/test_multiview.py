@@ -22,6 +22,7 @@ import torch
 from support.cluster import SharedHead
 from support.pages import commands_of, shown_to
 from support.paths import ROOT
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.frames import decode_mp4
@@ -83,7 +84,7 @@ def run_script(folder: Path, head: SharedHead, *flags: str) -> subprocess.Comple
     command = [sys.executable, str(ROOT / "jobs" / "multiview.py"), *FAKE, *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": head.cluster.address}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 

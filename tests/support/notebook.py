@@ -9,12 +9,17 @@ import nbformat
 from nbclient import NotebookClient
 
 from support.paths import ROOT
+from support.waiting import PATIENCE_S
 
 
 def execute(notebook: Any, folder: Path) -> Any:
     """The notebook with what its cells put out; raises CellExecutionError for one that fails. folder: where it runs."""
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, allow_errors=False
+        notebook,
+        timeout=int(PATIENCE_S),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        allow_errors=False,
     )
     return client.execute()
 

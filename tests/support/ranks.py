@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 
 from cosmos_ray.models.parallel import ContextParallel
+from support.waiting import PATIENCE_S
 
 #: A rank that fails leaves the others waiting for it; they give up after this time.
-TIMEOUT = timedelta(seconds=300)
+TIMEOUT = timedelta(seconds=PATIENCE_S)
 #: So many processes stay for the gangs to come: torch costs a new one more than most of what it is asked for. (Ranks on
 #: GPUs are new ones each time: a process keeps its GPU's memory.)
 _KEPT = 4

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-#: What needs to happen has happened by then, on a machine that does thirty other things; after it, something hangs.
-PATIENCE_S = 300.0
+#: What needs to happen has happened by then, a whole job too, on a machine that does forty other things; after it,
+#: something hangs.
+PATIENCE_S = 900.0
 _POLL_S = 0.1
 
 Found = TypeVar("Found")
