@@ -1,6 +1,6 @@
 """What does decoding one clip cost the clip that is denoised beside it? One device, no Ray.
 
-    python benchmarks/make_published.py /tmp/blocks-4 --size 2b --blocks 4
+    python benchmarks/make_published.py /tmp/blocks-4 --size full --blocks 4
     python benchmarks/decode_beside.py --model /tmp/blocks-4 --device cuda [--steps 6] [--ways alone after own priority]
 
 A rank decodes clip n in one thread while another denoises clip n + 1. Ways:

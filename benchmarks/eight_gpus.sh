@@ -29,9 +29,9 @@ fi
 
 if [ "${1:-}" = --small ]; then
   shift
-  gpus=2 size=small text=small device=cpu exchange=4
+  gpus=2 size=small files=small text=small device=cpu exchange=4
 else
-  gpus=$(nvidia-smi --list-gpus | wc -l) size=2b text=11b device=cuda exchange=404
+  gpus=$(nvidia-smi --list-gpus | wc -l) size=2b files=full text=11b device=cuda exchange=404
 fi
 # The job's clips, in solver steps: one to warm up, one to measure, one to be cut off, which must last until the one
 # before it is published. A guided step takes 26 s on one H100, and each clip has one evaluation more than steps. A whole
@@ -71,7 +71,7 @@ job() { # NAME SECONDS ARGUMENTS...
 
 { # what the jobs need, beside the first section
   "$python" datasets/make_sample.py --out "$WORK/sample" --height 128 --width 224
-  "$python" benchmarks/make_published.py "$WORK/bundle" --size $size --t5 $text
+  "$python" benchmarks/make_published.py "$WORK/bundle" --size $files --t5 $text
 } >"$OUT/inputs.log" 2>&1 &
 inputs=$!
 for name in $sections; do

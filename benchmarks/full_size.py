@@ -58,12 +58,12 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=3, help="at least; as many as there are numbers of steps")
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--size", default="2b", help="of the files to build: 2b or small")
-    parser.add_argument("--family", default="predict2", help="of the files to build: predict2 or predict2.5")
+    parser.add_argument("--size", default="full", help="of the files to build: full or small")
+    parser.add_argument("--model", default="cosmos-predict2-2b-multiview", help="of the files to build")
     arguments = parser.parse_args()
     if not (arguments.bundle / "bundle.json").exists():
         make = [sys.executable, ROOT / "benchmarks" / "make_published.py", arguments.bundle, "--size", arguments.size]
-        make += ["--family", arguments.family]
+        make += ["--model", arguments.model]
         subprocess.run(make, check=True, stdout=sys.stderr)
     folder = arguments.work / secrets.token_hex(4)
     steps = arguments.steps + (arguments.clips - len(arguments.steps)) * arguments.steps[-1:]

@@ -1,6 +1,6 @@
 """From a new process to the first step, with the model's files on this machine: what takes how long. No Ray.
 
-    python benchmarks/make_published.py /tmp/published-2b --size 2b [--t5 11b]
+    python benchmarks/make_published.py /tmp/published-2b --size full [--t5 11b]
     python benchmarks/load.py --model /tmp/published-2b [--device cuda] [--runs 3] [--at-once 2]
 
 The first run fills the node's cache (verifies the files, converts what is pickled) and is told by itself; the others

@@ -1,9 +1,10 @@
 """A bundle whose files are like the published ones (names, shapes, prefixes, dtypes, extras), with random values.
 
-    python benchmarks/make_published.py OUT --size 2b [--blocks 4] [--t5 11b|small] [--numerics reference|float32]
-    python benchmarks/make_published.py OUT --size 2b --family predict2.5|transfer2.5 [--reason1 7b|small]
+    python benchmarks/make_published.py OUT --size full [--blocks 4] [--t5 11b|small] [--numerics reference|float32]
+    python benchmarks/make_published.py OUT --size full --model cosmos-transfer2.5-2b-multiview [--reason1 7b|small]
 
-`2b`: the multiview DiT as a 3.9 GB bfloat16 `.pt`, the Wan 2.1 VAE as a 0.5 GB `.pth`; `small`: the same in miniature.
+`full`: of the 2B multiview model, the DiT as a 3.9 GB bfloat16 `.pt`, the Wan 2.1 VAE as a 0.5 GB `.pth`; `small`: the
+same in miniature. `--model`: any published one of one network (`cosmos-ray model list`; of 14B, a `.pt` of 29 GB).
 `--blocks`: of the network (28 at full size), where what is round it is to be measured in less time.
 Needs torch; no Ray, no diffusers, no transformers.
 """
@@ -28,26 +29,23 @@ from support import published_weights as published  # type: ignore[import-not-fo
 from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
 from cosmos_ray.models.bundle.cache import content_sha256  # noqa: E402
 
-#: The published model of each family.
-FAMILIES = {
-    "predict2": "cosmos-predict2-2b-multiview",
-    "predict2.5": "cosmos-predict2.5-2b-multiview",
-    "transfer2.5": "cosmos-transfer2.5-2b-multiview",
-}
+MULTIVIEW = "cosmos-predict2-2b-multiview"
+#: What makes a network small.
+_WIDTHS = ("model_channels", "num_blocks", "num_heads", "adaln_lora_dim", "crossattn_emb_channels")
 
 
-def make(out: Path, size: str, text: str, numerics: str, blocks: int | None = None, family: str = "predict2") -> Path:
+def make(out: Path, size: str, text: str, numerics: str, blocks: int | None = None, model: str = MULTIVIEW) -> Path:
     """Writes the bundle; its `bundle.json`. text: `11b`, `7b` or `small`, the size of the family's text encoder."""
-    like = load_bundle(FAMILIES[family])
+    like = load_bundle(model)
     tiny = load_bundle("tiny")
     is_small = size == "small"
-    network = published.SMALL_NETWORK if is_small else like.network
+    small = {width: getattr(published.SMALL_NETWORK, width) for width in _WIDTHS}
+    network = like.network.model_copy(update=small if is_small else {})
     network = network.model_copy(update={"num_blocks": blocks or network.num_blocks})
     if like.recipe.text_encoder == "reason1":
         dims = published.REASON1_7B if text == "7b" else published.SMALL_QWEN2
-        own = {"vace_block_every_n": like.network.vace_block_every_n}
         raw = dims.num_hidden_layers * dims.hidden_size
-        network = network.model_copy(update={**own, "crossattn_proj_in_channels": raw})
+        network = network.model_copy(update={"crossattn_proj_in_channels": raw})
     vae = published.SMALL_VAE if is_small else like.vae
     out.mkdir(parents=True, exist_ok=True)
     _timed("dit.pt", lambda: torch.save(published.dit_state(network), out / "dit.pt"))
@@ -64,14 +62,14 @@ def make(out: Path, size: str, text: str, numerics: str, blocks: int | None = No
     hashes: dict[str, str] = {}
     _timed("hashes", lambda: hashes.update({kind: content_sha256(out / uri) for kind, uri in uris.items()}))
     spec = like.model_dump(mode="json") | {
-        "name": f"published-{size}",
+        "name": f"{size}-{like.name}",
         "network": network.model_dump(),
         "vae": vae.model_dump(),
         "numerics": numerics,
         "files": {kind: {"uri": uri, "sha256": hashes[kind]} for kind, uri in uris.items()},
     }
     if is_small:
-        spec |= {"height": 64, "width": 112}
+        spec |= {"height": 64, "width": 112, "state_t": min(like.state_t, 8)}
     path = out / "bundle.json"
     path.write_text(json.dumps(spec, indent=1))
     return path
@@ -93,15 +91,16 @@ def _timed(what: str, work: Callable[[], object]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", choices=("small", "2b"), default="small")
+    parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--t5", choices=("small", "11b"), default="small")
     parser.add_argument("--reason1", choices=("small", "7b"), default="small")
-    parser.add_argument("--family", choices=tuple(FAMILIES), default="predict2")
+    parser.add_argument("--model", default=MULTIVIEW)
     parser.add_argument("--numerics", choices=("reference", "float32"), default="reference")
     parser.add_argument("--blocks", type=int)
     arguments = parser.parse_args()
-    text = arguments.t5 if arguments.family == "predict2" else arguments.reason1
-    found = make(arguments.out, arguments.size, text, arguments.numerics, arguments.blocks, arguments.family)
+    is_reason1 = load_bundle(arguments.model).recipe.text_encoder == "reason1"
+    text = arguments.reason1 if is_reason1 else arguments.t5
+    found = make(arguments.out, arguments.size, text, arguments.numerics, arguments.blocks, arguments.model)
     print(found)
 
 

@@ -1,7 +1,7 @@
 """Does a GPU ever wait? A real job on a Ray of its own: what of a gang's time is spent on denoising, what on the rest.
 
     python benchmarks/pipeline.py                                     # no GPU: 12 clips of 5 s, 15 MB of video each
-    python benchmarks/make_published.py /tmp/blocks-4 --size 2b --blocks 4
+    python benchmarks/make_published.py /tmp/blocks-4 --size full --blocks 4
     python benchmarks/pipeline.py --model /tmp/blocks-4 --device cuda --steps 13 --clips 3 [--gang-size 2]
 
 Without `--model` the fake generator sleeps for the denoising; everything round it is real: noise and conditioning
