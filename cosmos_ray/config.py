@@ -291,21 +291,39 @@ def build_config(
 
     defaults: of settings that have none of their own, where a command can do without.
     """
-    settings: dict[str, Any] = {}
-    if config_file is not None:
-        try:
-            settings = _load_yaml(read_regular(config_file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"--config {config_file}: {' '.join(str(error).split())}") from error
-        if not isinstance(settings, dict):
-            raise UsageError(f"--config {config_file}: expected a mapping of settings")
-    # `cosmos-ray config` prints the two without a default as null.
-    settings = {name: value for name, value in settings.items() if not (value is None and name in _REQUIRED)}
+    return validated(given_settings(flags, config_file, assignments, defaults))
+
+
+def given_settings(
+    flags: Mapping[str, Any],
+    config_file: Path | None = None,
+    assignments: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """As `build_config` takes them, before they are looked at."""
+    settings = {} if config_file is None else settings_in(config_file, "--config")
     settings = {**(defaults or {}), **settings, **flags}
     for assignment in assignments:
         _assign(settings, assignment)
+    return settings
+
+
+def settings_in(file: Path, flag: str) -> dict[str, Any]:
+    """Of a YAML file that `flag` names; UsageError for one that cannot be read."""
     try:
-        return GenerateConfig.model_validate({str(name): value for name, value in settings.items()})
+        settings = _load_yaml(read_regular(file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{flag} {file}: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{flag} {file}: expected a mapping of settings")
+    # `cosmos-ray config` prints the two without a default as null.
+    return {str(name): value for name, value in settings.items() if not (value is None and name in _REQUIRED)}
+
+
+def validated(settings: Mapping[str, Any]) -> GenerateConfig:
+    """Raises UsageError naming the setting."""
+    try:
+        return GenerateConfig.model_validate(dict(settings))
     except ValidationError as error:
         raise _bad_settings(error) from error
 
@@ -355,6 +373,9 @@ def nearest_setting(name: str) -> str | None:
     if leaf in by_leaf:
         return by_leaf[leaf]
     if found := difflib.get_close_matches(name, names, 1, 0.7):
+        return found[0]
+    groups = {known.partition(".")[0]: None for known in names}
+    if "." not in name and (found := difflib.get_close_matches(name, groups, 1, 0.7)):
         return found[0]
     leaves = difflib.get_close_matches(leaf, by_leaf, 1, 0.7)
     return by_leaf[leaves[0]] if leaves else None

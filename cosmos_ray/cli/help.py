@@ -69,6 +69,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray generate --manifest m.parquet --output s3://bucket/out --gang-size 8 --gangs 1:4",
         "cosmos-ray generate --config job.yaml --limit 10 --set sampling.num_steps=20",
     ),
+    "compare": (
+        "cosmos-ray compare --manifest m.parquet --output judged --settings exact.yaml balanced.yaml --limit 20",
+        "cosmos-ray compare --config job.yaml --output s3://bucket/judged --settings exact.yaml fp8.yaml --price 3",
+    ),
     "status": ("cosmos-ray status s3://bucket/out --watch", "cosmos-ray status out --failed"),
     "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --damaged"),
     "report": ("cosmos-ray report s3://bucket/out", "cosmos-ray report out --where 'seed < 3' --grid guidance seed"),

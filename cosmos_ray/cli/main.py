@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_ray import signals
-from cosmos_ray.cli import inputs, job, machine, manifest, model, output, settings
+from cosmos_ray.cli import compare, inputs, job, machine, manifest, model, output, settings
 from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
@@ -35,6 +35,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(settings.app)
 app.add_typer(inputs.app)
 app.add_typer(job.app)
+app.add_typer(compare.app)
 app.add_typer(output.app)
 teach(app)
 

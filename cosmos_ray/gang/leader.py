@@ -142,6 +142,17 @@ class GangLeader:
         kernels = await self._ranks[0].kernels.remote()
         return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts, kernels)
 
+    async def take_up(self, name: str, spec: GangSpec) -> GangInfo:
+        """Another job with the model that is loaded (`GangSpec.loaded`), under another name; none of its own clips is
+        in flight."""
+        began = time.monotonic()
+        await self._on_all_ranks("take_up", spec, deadline_s=spec.settings.load_timeout_s)
+        self._name, self._spec, self._storage, self._leaving = name, spec, Storage(spec.output), False
+        self._delivery = Delivery(self._storage, spec)
+        kernels = await self._ranks[0].kernels.remote()
+        log.info("%s: another job, in %s", name, spec.output)
+        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, {}, kernels)
+
     async def stages(self) -> dict[str, int]:
         """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
         return {

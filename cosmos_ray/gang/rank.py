@@ -110,6 +110,12 @@ class Rank:
         log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
 
+    def take_up(self, spec: GangSpec) -> None:
+        """Another job, whose clips the model that is loaded makes. Its own are all published."""
+        self._generator = self._generator.sampled_by(spec.bundle, spec.approximations)
+        self._spec = spec
+        self._storage = Storage(spec.output)
+
     def kernels(self) -> str:
         """Which attention and passes the network runs with here, in words; "" for a generator without a network."""
         if self._spec.bundle.generator == "fake":

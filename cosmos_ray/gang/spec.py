@@ -41,6 +41,11 @@ class GangSpec:
         return Source(self.manifest, self.inputs.reach(self.home))
 
     @property
+    def loaded(self) -> tuple[str, str, int, str]:
+        """Of what a gang has once it is up: gangs of jobs in which this is the same can take each other's place."""
+        return self.bundle.fingerprint, self.numerics, self.gang_size, self.device
+
+    @property
     def fingerprint(self) -> str:
         """Of everything that, with a request, fixes the latents."""
         facts = [self.bundle.fingerprint, self.numerics]

@@ -44,6 +44,7 @@ from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
     from cosmos_ray.pool.live import Display
+    from cosmos_ray.pool.resident import Resident
 
 _FAILURES_SHOWN = 20
 Say = Callable[[str], None]
@@ -66,7 +67,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What is known before the first gang: validated, nothing running yet."""
 
     config: GenerateConfig
@@ -96,18 +97,33 @@ def work_through(config: GenerateConfig, say: Say, about: Say) -> Summary:
     display = display_for(say)
     loud = saying(say if display is None else display.say)
     about = loud if about is say else about
-    job, plan = _check(config, about)
+    return carry_out(*check(config, about), (loud, about), display)
+
+
+def carry_out(
+    job: Job, plan: Plan, says: tuple[Say, Say], display: Display | None, resident: Resident | None = None
+) -> Summary:
+    """What was checked. says: to whom as in `work_through`. resident: gangs that jobs one after the other share."""
+    config, about = job.config, says[1]
     stop = Stop()
     lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, about)
     about(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     with stop.heeds_signals(lease.release):
         try:
-            return _run(job, plan, lease, stop, (loud, about), display)
+            return _run(job, plan, lease, stop, says, display, resident)
         finally:
             lease.release()
 
 
-def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, says: tuple[Say, Say], display: Display | None) -> Summary:
+def _run(
+    job: Job,
+    plan: Plan,
+    lease: Lease,
+    stop: Stop,
+    says: tuple[Say, Say],
+    display: Display | None,
+    resident: Resident | None,
+) -> Summary:
     """What the owner of the output does."""
     loud, say = says
     state = job.ledger.state()  # again: an owner that was dying may have committed until now
@@ -131,14 +147,14 @@ def _run(job: _Job, plan: Plan, lease: Lease, stop: Stop, says: tuple[Say, Say],
             say(carried_line(plan.carried))
         if plan.unread:
             say(unread_line(plan.unread))
-        _make_clips(job, plan, state, lease, stop, loud, display)
+        _make_clips(job, plan, state, lease, stop, loud, display, resident)
         state = job.ledger.state()
     else:
         say(f"{plan.in_words()}: nothing to do")
     return _finish(job, plan, state, say, worked)
 
 
-def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
+def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
     check_ffmpeg()
     bundle = bundle_of(config)
@@ -186,21 +202,29 @@ def _check(config: GenerateConfig, say: Say) -> tuple[_Job, Plan]:
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
-    return _Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
+    return Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
 
 
 def _make_clips(
-    job: _Job, plan: Plan, state: LedgerState, lease: Lease, stop: Stop, say: Say, display: Display | None
+    job: Job,
+    plan: Plan,
+    state: LedgerState,
+    lease: Lease,
+    stop: Stop,
+    say: Say,
+    display: Display | None,
+    resident: Resident | None,
 ) -> None:
     """Run the gangs until every clip is settled."""
     from cosmos_ray.gang.spec import GangSpec
     from cosmos_ray.job.pipeline import work_stream
     from cosmos_ray.pool.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
     from cosmos_ray.pool.metrics import JobMetrics
-    from cosmos_ray.pool.pool import GangPool, PoolConfig
+    from cosmos_ray.pool.pool import GangPool
+    from cosmos_ray.pool.pool_config import PoolConfig
 
     config = job.config
-    with connect(job.bundle, config, say) as (device, gang_size):
+    with (resident.connected if resident else connect)(job.bundle, config, say) as (device, gang_size):
         check_world_size(job.bundle, gang_size)
         say(
             f"gangs of {gang_size} on {device}, {config.gangs} of them, model {job.bundle.name} ({job.bundle.numerics})"
@@ -228,7 +252,7 @@ def _make_clips(
             compactor.add(record)
 
         metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
-        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say)
+        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say, resident)
         progress.work = pool.work
         lease.describe = lambda: pool.describe() | progress.facts()
         stop.on_stop = pool.say_in_flight
@@ -279,7 +303,7 @@ async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
         yield clip
 
 
-def _finish(job: _Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
+def _finish(job: Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
     """Index, report and the verdict. worked: they are made in any case, and nobody needs to be told why."""
     if worked:
         say_outrun(make(job.storage, job.run, state), say)

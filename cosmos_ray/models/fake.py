@@ -25,6 +25,7 @@ from typing import NoReturn, Protocol, cast, get_args
 
 import numpy as np
 
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, RowError, column_error
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
@@ -151,6 +152,10 @@ class FakeGenerator:
         cls, bundle: Bundle, device: str = "cpu", parallel: Place | None = None, numerics: Numerics | None = None
     ) -> FakeGenerator:
         return cls(bundle.with_numerics(numerics), parallel)
+
+    def sampled_by(self, bundle: Bundle, approximations: Approximations) -> FakeGenerator:
+        """It has nothing to approximate."""
+        return FakeGenerator(bundle, self.parallel, self.step_seconds)
 
     def embed(self, request: ClipRequest) -> ClipRequest:
         """`request` with text embeddings: one row of zeros for each captioned view."""

@@ -24,7 +24,7 @@ from cosmos_ray.models import picture_first, sampler
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
 from cosmos_ray.models.chunks import DONE, Chunks
 from cosmos_ray.models.network.dit import NUMERICS_DTYPE, MultiviewDiT, patchify, unpatchify
-from cosmos_ray.models.network.fp8 import check_fp8
+from cosmos_ray.models.network.kernels import check_approximations
 from cosmos_ray.models.network.neighbourhood import natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.parts import load_network, load_text_encoder, load_vae
@@ -74,11 +74,9 @@ class Generator:
         bundle = bundle.with_numerics(numerics).solved_by(approximations)
         check_world_size(bundle, parallel.world_size)
         dtype = NUMERICS_DTYPE[bundle.numerics]
-        approximations.check_blocks(bundle.network.num_blocks)
+        check_approximations(bundle, torch.device(device), approximations)
         if bundle.network.natten is not None:
             natten()  # found before anything is loaded
-        if approximations.attention == "fp8":
-            check_fp8(torch.device(device), dtype, bundle.network.model_channels // bundle.network.num_heads)
         if bundle.numerics == "float32":
             # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
             torch.backends.cudnn.allow_tf32 = False
@@ -100,6 +98,11 @@ class Generator:
                 of_picture = load_network(first)[0].to(device, dtype)
             picture = Generator(first, picture_first.parallel_for(first, parallel), of_picture, vae, None)
         return cls(bundle, parallel, network, vae, text_encoder, approximations, picture)
+
+    def sampled_by(self, bundle: Bundle, approximations: Approximations) -> Generator:
+        """The same model as it is loaded, for clips with other approximations; bundle: its own, solved by them."""
+        check_approximations(bundle, self.network.device, approximations)
+        return replace(self, bundle=bundle, approximations=approximations)
 
     def generate(self, request: ClipRequest) -> dict[str, np.ndarray]:
         """The clip's frames, uint8 [T, H, W, 3] a view, for the views this rank owns.

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.models.bundle.bundle import Bundle
 
@@ -16,6 +17,10 @@ class ClipGenerator(Protocol):
 
     @property
     def bundle(self) -> Bundle: ...
+
+    def sampled_by(self, bundle: Bundle, approximations: Approximations) -> ClipGenerator:
+        """The same model, loaded as it is, for clips with other approximations; bundle: its own, solved by them."""
+        ...
 
     def embed(self, request: ClipRequest) -> ClipRequest:
         """The request with its text embedded; only on a rank that has the text encoder (rank 0)."""

@@ -13,14 +13,12 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import Fault, UsageError, first_line
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.inputs import inputs_answer
@@ -36,7 +34,9 @@ from cosmos_ray.pool.health import JobFailedError, JobHealth, store_is_out
 from cosmos_ray.pool.marks import Marks
 from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
+from cosmos_ray.pool.pool_config import PoolConfig
 from cosmos_ray.pool.progress import AtWork
+from cosmos_ray.pool.resident import Resident
 from cosmos_ray.pool.settlement import Settlement
 from cosmos_ray.pool.steps import Steps
 from cosmos_ray.pool.unfinished import Unfinished
@@ -47,21 +47,11 @@ from cosmos_ray.words import counted, node_name
 _DRAIN_POLL_S = 1.0
 
 
-@dataclass(frozen=True)
-class PoolConfig:
-    """expected_clips: how many the stream should bring, for the number of gangs to be right from the start."""
-
-    min_gangs: int
-    max_gangs: int
-    clips_in_flight: int
-    max_attempts: int
-    breaker: BreakerConfig
-    max_gpu_hours: float | None = None
-    expected_clips: int = 0
-
-
 class GangPool:
-    """Runs all of a job's clips. `on_record` hears of every commit, `on_event` of gangs coming and going."""
+    """Runs all of a job's clips. `on_record` hears of every commit, `on_event` of gangs coming and going.
+
+    resident: where gangs come from that another job has left, and where those go that have nothing left to do.
+    """
 
     def __init__(
         self,
@@ -72,7 +62,9 @@ class GangPool:
         on_record: Callable[[Record], None],
         metrics: JobMetrics,
         on_event: Callable[[str], None],
+        resident: Resident | None = None,
     ) -> None:
+        self._resident = resident
         self._spec, self._ledger, self._config = spec, ledger, config
         self._past_attempts, self._on_record, self._say = past_attempts, on_record, on_event
         self._metrics = metrics
@@ -221,20 +213,31 @@ class GangPool:
             return
         self._names += 1
         name = f"gang-{self._names:04d}"
-        leader = self._placement.make_leader(name)
-        gang: WatchedGang | None = None
+        gang, is_whole = await self._take_up(name), False
+        leader = gang.leader if gang else self._placement.make_leader(name)
         try:
-            gang = await self._start(name, leader)
+            gang = gang or await self._start(name, leader)
             if gang is not None:
                 self._up[name] = gang
-                await self._work(gang)
+                is_whole = await self._work(gang)
         finally:
-            if gang is not None:
-                self._dead_ranks.extend(gang.info.ranks)
-            ray.kill(leader)
+            if gang and is_whole and self._resident:
+                self._resident.keep(gang, self._spec)
+            else:
+                self._dead_ranks.extend(gang.info.ranks if gang else ())
+                ray.kill(leader)
             self._gpu_time.given_back(name)
             self._up.pop(name, None)
             self._nodes.pop(name, None)
+
+    async def _take_up(self, name: str) -> WatchedGang | None:
+        """One that is loaded already."""
+        gang = await self._resident.take_up(name, self._spec, self._draining) if self._resident else None
+        if gang is not None:
+            self._nodes[name] = gang.info.node
+            self._gpu_time.taken(name)
+            self._say(f"{name} is up: it was kept, with its model loaded; {gang.info.kernels or 'no kernels'}")
+        return gang
 
     async def _start(self, name: str, leader: Any) -> WatchedGang | None:
         """The gang, loaded and ready; None if it did not come up, or is not wanted any more."""
@@ -273,8 +276,8 @@ class GangPool:
         self._metrics.gang_started(info.load_seconds)
         return WatchedGang(name, leader, info, placed)
 
-    async def _work(self, gang: WatchedGang) -> None:
-        """Keep the gang busy until it breaks, its node goes, or there is nothing left for it."""
+    async def _work(self, gang: WatchedGang) -> bool:
+        """Keep the gang busy until it breaks, its node goes, or there is nothing left for it; True in the last case."""
         gone = asyncio.create_task(gang.until_gone())
         try:
             while True:
@@ -283,7 +286,7 @@ class GangPool:
                     gang.running[asyncio.create_task(self._attempt(gang, work))] = work
                 if not gang.running and (gang.leaving or self._is_idle()):
                     self._say(f"{gang.name} is released: {gang.leaving or 'no clip is left for it'}")
-                    return
+                    return not gang.leaving
                 changes = asyncio.create_task(self._changes(timeout_s=1.0))
                 await asyncio.wait({*gang.running, gone, changes}, return_when=asyncio.FIRST_COMPLETED)
                 changes.cancel()
@@ -298,7 +301,7 @@ class GangPool:
                     self._metrics.gang_died(fault.failure_class)
                     self._health.gang_broke(gang.info.node, gang.since, fault)
                     await self._give_up_all(gang, fault)
-                    return
+                    return False
         except asyncio.CancelledError:
             self._unfinished.add(gang)
             raise

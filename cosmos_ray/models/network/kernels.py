@@ -8,6 +8,7 @@ from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.network.attention import Kernel, attention_kernel
 from cosmos_ray.models.network.dit import NUMERICS_DTYPE
+from cosmos_ray.models.network.fp8 import check_fp8
 from cosmos_ray.models.network.passes import why_plain
 
 ATTENTION: dict[Kernel, str] = {"flash-attention-3": "FA3", "cudnn": "cuDNN", "sdpa": "SDPA"}
@@ -25,3 +26,11 @@ def in_words(device: torch.device, dtype: torch.dtype, head_dim: int, approximat
         attention += " and 8 bits"
     why = why_plain(device)
     return f"{attention}, {f'plain: {why}' if why else 'fused'}"
+
+
+def check_approximations(bundle: Bundle, device: torch.device, approximations: Approximations) -> None:
+    """UsageError for blocks that the network does not have, and for 8-bit attention where it cannot run."""
+    network = bundle.network
+    approximations.check_blocks(network.num_blocks)
+    if approximations.attention == "fp8":
+        check_fp8(device, NUMERICS_DTYPE[bundle.numerics], network.model_channels // network.num_heads)

@@ -20,24 +20,24 @@ _ROWS = 500
 _NAME = re.compile(r"[0-9a-f]{20}\.js")
 
 
-def write_rows(storage: Storage, listing: Listing) -> list[str]:
-    """Names of the files in REPORT_ROWS that hold the listing's rows, in order."""
-    there = set(storage.list(REPORT_ROWS))
+def write_rows(storage: Storage, listing: Listing, folder: str = REPORT_ROWS) -> list[str]:
+    """Names of the files in `folder` that hold the listing's rows, in order."""
+    there = set(storage.list(folder))
     names = []
     for start in range(0, len(listing.rows), _ROWS):
         packed = as_json(listing.rows[start : start + _ROWS])
         name = f"{hashlib.sha256(packed.encode()).hexdigest()[:20]}.js"
-        path = f"{REPORT_ROWS}/{name}"
+        path = f"{folder}/{name}"
         if path not in there:
             storage.write(path, f'rowsOf("{name}", {packed});\n'.encode())
         names.append(name)
     return names
 
 
-def names_in(storage: Storage) -> set[str]:
+def names_in(storage: Storage, page: str = REPORT) -> set[str]:
     """Files that the page which is there now has its rows in."""
     try:
-        return _names(storage.read(REPORT))
+        return _names(storage.read(page))
     except FileNotFoundError:
         return set()
 
@@ -51,8 +51,8 @@ def _names(page: bytes) -> set[str]:
     return set(_NAME.findall(page.decode(errors="replace")))
 
 
-def remove_others(storage: Storage, kept: Iterable[str]) -> None:
-    paths = {f"{REPORT_ROWS}/{name}" for name in kept}
-    for path in list(storage.list(REPORT_ROWS)):
+def remove_others(storage: Storage, kept: Iterable[str], folder: str = REPORT_ROWS) -> None:
+    paths = {f"{folder}/{name}" for name in kept}
+    for path in list(storage.list(folder)):
         if path not in paths:
             storage.delete(path)

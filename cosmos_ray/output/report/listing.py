@@ -105,7 +105,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         ".views": list(_views(records)),
         ".preview": _previews(records),
         "id": values_of(shown["id"]),
-        "caption": _captions(shown),
+        "caption": captions(shown),
         "mode": _modes(shown),
         "seed": _column(shown, "seed"),
         "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
@@ -132,7 +132,7 @@ def failures_of(failed: pa.Table) -> Listing:
         "id": values_of(shown["id"]),
         "class": [one or "internal" for one in values_of(shown["class"])],
         "error": values_of(shown["error"]),
-        "caption": _captions(shown),
+        "caption": captions(shown),
         "attempts": values_of(shown["attempts"]),
         **_own(shown, _TAKEN_OF_FAILURES),
     }
@@ -185,7 +185,7 @@ def _column(table: pa.Table, name: str, default: Any = None) -> list[Value]:
     return [default if one is None else one for one in values_of(table[name])]
 
 
-def _captions(table: pa.Table) -> list[Value]:
+def captions(table: pa.Table) -> list[Value]:
     """Of all views, one after the other; a clip that was made from an embedding has none."""
     if "prompt" not in table.column_names:
         return [None] * len(table)

@@ -98,23 +98,30 @@ def render(page: ReportPage) -> str:
         "folder": page.folder,
         "retry": page.retry,
         "grid": page.grid,
-        "lists": [
-            {
-                "name": rows.name,
-                "columns": [[name, kind] for name, kind in rows.columns],
-                "files": list(rows.files),
-                "count": rows.count,
-                "total": rows.total,
-            }
-            for rows in page.lists
-        ],
+        "lists": [head_of(rows) for rows in page.lists],
     }
-    return _template().render(
-        page=page,
+    return filled("report.html", head, _SCRIPTS, page=page)
+
+
+def head_of(rows: Rows) -> dict[str, Any]:
+    """What the scripts are told of rows that lie beside a page."""
+    return {
+        "name": rows.name,
+        "columns": [[name, kind] for name, kind in rows.columns],
+        "files": list(rows.files),
+        "count": rows.count,
+        "total": rows.total,
+    }
+
+
+def filled(template: str, head: Any, scripts: Sequence[str], styles: Sequence[str] = ("report.css",), **of: Any) -> str:
+    """A page of ours, from files of `assets/`. head: what its scripts are told; of: what the template is."""
+    return _template(template).render(
+        **of,
         word=secrets.token_urlsafe(16),
         head=Markup(as_json(head)),  # noqa: S704 - it has no meaning in HTML
-        style=_asset("report.css"),
-        scripts=[_asset(name) for name in _SCRIPTS],
+        style=Markup("\n").join(map(_asset, styles)),
+        scripts=[_asset(name) for name in scripts],
     )
 
 
@@ -125,7 +132,7 @@ def _asset(name: str) -> Markup:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -138,7 +145,7 @@ def _template() -> jinja2.Template:
     environment.filters["href"] = jinja2.filters.do_urlencode
     environment.filters["counted"] = lambda number: f"{number:,}"
     environment.filters["noun"] = lambda noun, number: counted(number, noun).partition(" ")[2]
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _shown(value: Any) -> Any:

@@ -103,6 +103,12 @@ class Preview {
 
   async play() {
     if (this.isPlaying || !this.views.length) return;
+    this.begin();
+    await playInStep(this.videos, () => this.isPlaying);
+  }
+
+  /** Its players, which somebody is going to play. */
+  begin() {
     this.show();
     this.isPlaying = true;
     this.say();
@@ -110,7 +116,6 @@ class Preview {
       this.videos = [video(address(this.small + ".mp4"), { preload: "auto" })];
       this.pictures.append(...this.videos);
     }
-    await playInStep(this.videos, () => this.isPlaying);
   }
 
   stop() {

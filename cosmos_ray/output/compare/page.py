@@ -1,0 +1,129 @@
+"""The page itself: the table of all clips, then each clip under every setting, side by side and in step."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from cosmos_ray.clip.request import ALL_VIEWS
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import now
+from cosmos_ray.output.compare.gather import Side, Taken
+from cosmos_ray.output.compare.lines import Line, Spread
+from cosmos_ray.output.report.files import names_in, remove_others, write_rows
+from cosmos_ray.output.report.listing import Listing, captions, read_index
+from cosmos_ray.output.report.page import Rows, filled, head_of
+from cosmos_ray.output.report.values import Value, kind_of, text
+from cosmos_ray.store.storage import Storage
+
+PAGE, ROWS = "compare.html", "compare"
+_SCRIPTS = ("rows.js", "preview.js", "compare.js")
+_STYLES = ("report.css", "compare.css")
+
+
+def write_page(home: Storage, takens: Sequence[Taken], lines: Sequence[Line], table: pa.Table) -> str:
+    """Its URI. table: a row a clip and setting, as `build.SCHEMA` has them. Rows first, so a page finds its own."""
+    before = names_in(home, PAGE)
+    listing = _listing(home, takens, table)
+    rows = Rows(listing.name, listing.columns, write_rows(home, listing, ROWS), len(listing.rows), listing.total)
+    clips = len(takens[0].sides)
+    head = {"folder": f"{ROWS}/", "settings": [one.name for one in lines], "lists": [head_of(rows)]}
+    unit = "GPU-hours" if takens[0].device == "cuda" else "rank-hours"
+    page = filled(
+        "compare.html", head, _SCRIPTS, _STYLES,
+        title=f"Compared: {', '.join(one.name for one in lines)}", home=home.uri, made_at=now(), clips=clips,
+        lines=[_Shown(taken, one, home) for taken, one in zip(takens, lines, strict=True)], unit=unit,
+        has_price=any(one.usd is not None for one in lines), first=lines[0].name,
+    )  # fmt: skip
+    home.write(PAGE, page.encode())
+    remove_others(home, before.union(rows.files), ROWS)
+    return home.uri_of(PAGE)
+
+
+class _Shown:
+    """A line as a person reads it."""
+
+    def __init__(self, taken: Taken, line: Line, home: Storage) -> None:
+        self.name, self.ok, self.failed, self.left = line.name, line.ok, line.failed, line.left
+        self.report = f"./{posixpath.relpath(taken.storage.uri, home.uri)}/report.html"
+        self.seconds = _spread(line.seconds, 1)
+        self.gpu_hours = _spread(line.gpu_hours, 4)
+        self.usd = "–" if line.usd is None else f"{line.usd:,.4f}"
+        self.cost = "–" if line.cost is None else f"{100 * line.cost:.0f} %"
+        self.saving = "–" if line.saving is None else f"{100 * line.saving:.0f} %"
+        self.psnr = _spread(line.psnr_db, 1)
+        self.worst_psnr = "" if line.psnr_db is None else f"{line.psnr_db.least:.1f}"
+        self.ssim = _spread(line.ssim, 3)
+        self.worst_ssim = "" if line.ssim is None else f"{line.ssim.least:.3f}"
+        self.agreement = _spread(line.agreement, 3)
+        self.change = _spread(line.agreement_change, 3, signed=True)
+        self.given = "\n".join(_said(taken.setting.given)) or "(the model's own)"
+        self.not_compared = [f"{count}: {why}" for why, count in (line.not_compared or {}).items()]
+
+
+def _spread(of: Spread | None, digits: int, signed: bool = False) -> str:
+    if of is None:
+        return "–"
+    mean = f"{of.mean:{'+' if signed else ''}.{digits}f}"
+    return mean if of.deviation is None else f"{mean} ± {of.deviation:.{digits}f}"
+
+
+def _said(given: Any, before: str = "") -> list[str]:
+    """`sampling.preset: fast`, a line each."""
+    found: list[str] = []
+    for name, value in given.items():
+        if isinstance(value, dict):
+            found += _said(value, f"{before}{name}.")
+        else:
+            found.append(f"{before}{name}: {value}")
+    return found
+
+
+def _listing(home: Storage, takens: Sequence[Taken], table: pa.Table) -> Listing:
+    """A row a clip and setting; the settings of a clip come one after the other."""
+    words = _captions(takens)
+    rows: list[list[Value]] = []
+    for place, facts in enumerate(table.to_pylist()):
+        clip, setting = divmod(place, len(takens))
+        side = takens[setting].sides[clip]
+        at = posixpath.relpath(takens[setting].storage.uri, home.uri)
+        rows.append(
+            [
+                facts["folder"], _views(side), _preview(side, at), setting, facts["id"], facts["status"],
+                _failure(facts), words.get(side.clip_id), facts["seconds"], facts["psnr_db"], facts["ssim"],
+                facts["agreement"], facts["agreement_change"], facts["not_compared"], facts["seed"],
+            ]
+        )  # fmt: skip
+    names = (
+        *(".folder", ".views", ".preview", "setting", "id", "status", "failure", "caption", "seconds", "psnr_db"),
+        *("ssim", "agreement", "agreement_change", "not_compared", "seed"),
+    )
+    kinds = [kind_of([row[place] for row in rows]) for place in range(len(names))]
+    return Listing("clips", tuple(zip(names, kinds, strict=True)), rows, len(rows))
+
+
+def _captions(takens: Sequence[Taken]) -> dict[str, Value]:
+    """Of clips that were made under any setting."""
+    found: dict[str, Value] = {}
+    for taken in takens:
+        index = read_index(taken.storage, Ledger(taken.storage).state())
+        found |= dict(zip(index["id"].to_pylist(), captions(index), strict=True))
+    return found
+
+
+def _views(side: Side) -> Value:
+    made = {entry.view for entry in side.record.files} if side.record else set()
+    return " ".join(view for view in ALL_VIEWS if view in made) or None
+
+
+def _preview(side: Side, at: str) -> Value:
+    """Path without `.mp4` and `.jpg`."""
+    previews = side.record.previews if side.record else ()
+    return f"{at}/{previews[0].path.rpartition('.')[0]}" if previews else None
+
+
+def _failure(facts: dict[str, Any]) -> Value:
+    return None if facts["status"] != "failed" else text(f"{facts['class'] or 'internal'}: {facts['error']}")
