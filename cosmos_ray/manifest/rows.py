@@ -109,7 +109,9 @@ class Clip:
         return self.views or VIEWS[: self.n_views]
 
     def with_next_seed(self) -> Clip:
-        return replace(self, seed=(self.seed + 1) % (MAX_SEED + 1), redone=self.redone + 1)
+        """Drawn from this seed and the number of the try: the one that follows may be another row's."""
+        redone = self.redone + 1
+        return replace(self, seed=_drawn(f"{self.seed}:again:{redone}"), redone=redone)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -149,7 +151,12 @@ def sample_seed(seed: int, sample: int) -> int:
     """Sample 0 keeps the row's seed, so that a row with one sample and a row with many agree on their first."""
     if sample == 0:
         return seed
-    return int.from_bytes(hashlib.sha256(f"{seed}:{sample}".encode()).digest()[:4], "big")
+    return _drawn(f"{seed}:{sample}")
+
+
+def _drawn(words: str) -> int:
+    """A seed that no other words have, but by a chance of one in four thousand million."""
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
 
 
 def clips_of_row(row: Mapping[str, Any], defaults: RowDefaults, base: str) -> list[Clip]:

@@ -16,10 +16,15 @@ from cosmos_ray.gang.commit import Made
 from cosmos_ray.gang.leader import GangLeader, Outcome
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.ledger.record import Try
-from cosmos_ray.manifest.rows import MAX_SEED, Clip
+from cosmos_ray.manifest.rows import MAX_SEED, Clip, sample_seed
 from cosmos_ray.pool.workload import is_rows_own
 
 CLIP = Clip("a", "a", ("A street.",), n_views=1, seed=4, row_hash="row")
+#: Of the clip, and of the tries that may follow.
+AGAIN = [CLIP]
+for _ in range(3):
+    AGAIN.append(AGAIN[-1].with_next_seed())
+SEEDS = [clip.seed for clip in AGAIN]
 GOOD = {"front_wide": Scores(0, 0, 0, 0, 9.0)}
 BLACK = {"front_wide": replace(GOOD["front_wide"], black=1.0)}
 WORDS = ("black: front_wide: 100 % (limit 50 %)",)
@@ -69,17 +74,17 @@ def test_by_default_a_clip_is_only_marked() -> None:
 
 
 def test_a_clip_is_made_again_with_the_next_seed_until_it_has_no_such_mark() -> None:
-    outcome, delivery, asked = run(CheckRules(redo=("frozen", "black"), redo_at_most=5), {4, 5})
+    outcome, delivery, asked = run(CheckRules(redo=("frozen", "black"), redo_at_most=5), {*SEEDS[:2]})
     assert outcome.record == "its record"
-    assert [(clip.seed, clip.redone) for clip in asked] == [(4, 0), (5, 1), (6, 2)]
+    assert [(clip.seed, clip.redone) for clip in asked] == [(4, 0), (SEEDS[1], 1), (SEEDS[2], 2)]
     (made,) = delivery.delivered
-    assert (made.clip.seed, made.marks, made.tries) == (6, (), (Try(4, WORDS, BLACK), Try(5, WORDS, BLACK)))
+    assert (made.clip.seed, made.marks, made.tries) == (SEEDS[2], (), (Try(4, WORDS, BLACK), Try(SEEDS[1], WORDS, BLACK)))
     assert {clip.row_hash for clip in asked} == {"row"}  # it is still that row's
 
 
 def test_it_is_made_again_so_often_and_then_stays_marked() -> None:
-    _, delivery, asked = run(CheckRules(redo=("black",), redo_at_most=1), {4, 5, 6})
-    assert [clip.seed for clip in asked] == [4, 5]
+    _, delivery, asked = run(CheckRules(redo=("black",), redo_at_most=1), {*SEEDS})
+    assert [clip.seed for clip in asked] == SEEDS[:2]
     (made,) = delivery.delivered
     assert ([one.seed for one in made.tries], [mark.measure for mark in made.marks]) == ([4], ["black"])
 
@@ -91,18 +96,25 @@ def test_other_marks_do_not_have_it_made_again() -> None:
 
 @pytest.mark.parametrize("redo", [(), ("black",)])
 def test_a_clip_fails_for_what_it_looks_like_and_keeps_what_was_tried(redo: tuple[Any, ...]) -> None:
-    outcome, delivery, asked = run(CheckRules(redo=redo, redo_at_most=2, fail=("black",)), {4, 5, 6, 7})
+    outcome, delivery, asked = run(CheckRules(redo=redo, redo_at_most=2, fail=("black",)), {*SEEDS})
     assert outcome.record is None
     assert outcome.fault is not None
     assert (outcome.fault.failure_class, outcome.fault.message) == ("model", f"checks: {WORDS[0]}")
     assert is_rows_own(outcome.fault)
-    seeds = [4, 5, 6] if redo else [4]
+    seeds = SEEDS[:3] if redo else [4]
     assert [one.seed for one in outcome.tries] == [clip.seed for clip in asked] == seeds
     assert (delivery.delivered, delivery.dropped) == ([], [f"place {seeds[-1]}"])
 
 
-def test_the_seed_after_the_last_is_the_first() -> None:
-    assert replace(CLIP, seed=MAX_SEED).with_next_seed().seed == 0
+def test_the_next_seed_is_no_other_rows() -> None:
+    """Neither of rows that count their seeds, nor of samples; and always the same."""
+    assert SEEDS == [4, 956205658, 1732335887, 144618137]
+    rows = [replace(CLIP, seed=seed) for seed in (*range(300), MAX_SEED)]
+    taken = {sample_seed(row.seed, sample) for row in rows for sample in range(5)}
+    again = [row.with_next_seed().seed for row in rows] + [row.with_next_seed().with_next_seed().seed for row in rows]
+    assert not taken.intersection(again)
+    assert len(set(again)) == len(again)
+    assert all(0 <= seed <= MAX_SEED for seed in again)
 
 
 def test_each_try_is_another_request() -> None:
