@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 
 from cosmos_ray.clip.family import FAMILIES, Family
 from cosmos_ray.ledger.layout import FAILURES, INDEX
@@ -21,6 +22,7 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run, read_run
+from cosmos_ray.manifest.columns import fields_of
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.manifest.table import FanOut, fan_out
@@ -133,16 +135,31 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
     ) -> None:
         self._kept = [name for name in manifest.schema.names if name not in left_out]
         names = beside(self._kept, ours.names)
-        fields = [manifest.schema.field(old).with_name(new) for old, new in zip(self._kept, names, strict=True)]
-        self._schema = pa.schema([*ours, *fields], metadata={MARK: mark.encode()})
+        types = [_without_maps(manifest.schema.field(name).type) for name in self._kept]
+        self._schema = pa.schema([*ours, *zip(names, types, strict=True)], metadata={MARK: mark.encode()})
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def add(self, batch: pa.RecordBatch, rows: np.ndarray, added: list[pa.Array]) -> None:
+        if not len(rows):
+            return  # readers take the size of the first row group for that of a batch
         columns = [batch.column(name).take(pa.array(rows)) for name in self._kept]
-        self._writer.write_table(pa.Table.from_arrays([*added, *columns], schema=self._schema))
+        types = self._schema.types[len(added) :]
+        kept = [column.cast(kind) for column, kind in zip(columns, types, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays([*added, *kept], schema=self._schema))
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
+
+
+def _without_maps(kind: pa.DataType) -> pa.DataType:
+    """Maps as lists of `key` and `value`, at any depth: Hugging Face `datasets` reads no file that has one."""
+    if kinds.is_map(kind):
+        return pa.list_(pa.struct([("key", _without_maps(kind.key_type)), ("value", _without_maps(kind.item_type))]))
+    if kinds.is_struct(kind):
+        return pa.struct([(field.name, _without_maps(field.type)) for field in fields_of(kind)])
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        return (pa.list_ if kinds.is_list(kind) else pa.large_list)(_without_maps(kind.value_type))
+    return kind
 
 
 def _where(which: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ import fsspec
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.accounts import check_connection
+from cosmos_ray.store.content import typed
 from cosmos_ray.store.download import download, second_name
 from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
 from cosmos_ray.store.faults import explain as explain
@@ -250,7 +251,7 @@ class Storage:
         if self.local:
             retrying(lambda: self._write_local(full, data, os.replace), f"writing {path}")
         else:
-            retrying(lambda: fs.pipe_file(full, data), f"writing {path}")
+            retrying(lambda: fs.pipe_file(full, data, **typed(scheme_of(self.uri), path)), f"writing {path}")
         traffic.count(written=len(data))
 
     def write_file(self, path: str, source: Path) -> None:
@@ -260,7 +261,8 @@ class Storage:
             with open(source, "rb") as whole, self._local_file(full, os.replace) as file:
                 shutil.copyfileobj(whole, file)
         else:
-            retrying(lambda: fs.put_file(str(source), full), f"writing {path}")
+            kind = typed(scheme_of(self.uri), path)
+            retrying(lambda: fs.put_file(str(source), full, **kind), f"writing {path}")
         traffic.count(written=source.stat().st_size)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:

@@ -78,7 +78,11 @@ def test_a_clip_is_made_again_with_the_next_seed_until_it_has_no_such_mark() -> 
     assert outcome.record == "its record"
     assert [(clip.seed, clip.redone) for clip in asked] == [(4, 0), (SEEDS[1], 1), (SEEDS[2], 2)]
     (made,) = delivery.delivered
-    assert (made.clip.seed, made.marks, made.tries) == (SEEDS[2], (), (Try(4, WORDS, BLACK), Try(SEEDS[1], WORDS, BLACK)))
+    assert (made.clip.seed, made.marks, made.tries) == (
+        SEEDS[2],
+        (),
+        (Try(4, WORDS, BLACK), Try(SEEDS[1], WORDS, BLACK)),
+    )
     assert {clip.row_hash for clip in asked} == {"row"}  # it is still that row's
 
 

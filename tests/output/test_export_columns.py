@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.outcomes import DEFAULTS, clips
+from support.pages import shown_to
 from support.videos import moving_picture
 
 from cosmos_ray.clip.checks import Scores
@@ -102,6 +103,20 @@ def test_a_webdataset_has_every_column_of_the_manifest(output: Storage, tmp_path
         assert {name: columns[name] for name in expected} == expected
         assert found[clip_id]["scores"]["agreement"] == pytest.approx(0.8)
         assert (found[clip_id]["views"], found[clip_id]["marks"], found[clip_id]["warnings"]) == (list(VIEWS), [], [])
+
+
+def test_webdataset_itself_reads_the_shards_as_shown(
+    output: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("webdataset")
+    copy(output, "webdataset", tmp_path / "to", clips_a_shard=2)
+    monkeypatch.chdir(tmp_path / "to")
+    for block in shown_to(__file__, "test_webdataset_itself_reads_the_shards_as_shown"):
+        exec(block, seen := {"__name__": "page"})
+    sizes = [len(output.read(f"clips/{name}/1/front_wide.mp4")) for name in CARRIED]
+    assert capsys.readouterr().out.split() == [str(one) for pair in zip(CARRIED, sizes, strict=True) for one in pair]
+    columns = seen["clip"]["json"]["columns"]
+    assert (columns["split"], columns["speed"], columns["tags"]) == ("train", 1.0, [])
 
 
 def test_a_condition_chooses_the_clips(output: Storage, tmp_path: Path) -> None:

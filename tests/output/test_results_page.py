@@ -22,6 +22,8 @@ from cosmos_ray.store.storage import Storage
 
 @pytest.mark.slow
 def test_results_are_loaded_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     rows = [{"id": name, "prompt": f"Street {name}.", "weather": "rain"} for name in ("a", "b")]
     manifest, storage = write_manifest(tmp_path / "m.parquet", rows), Storage(os.path.abspath("out"))

@@ -47,6 +47,30 @@ def test_bytes_that_arrive_are_counted(storage: Storage, tmp_path: Path) -> None
     assert traffic.take() == traffic.Traffic()
 
 
+def test_a_browser_is_told_what_a_file_is(storage: Storage, tmp_path: Path) -> None:
+    """By every way that it is written. A page without a type is saved to the disk, not shown."""
+    if storage.local:
+        return
+    (tmp_path / "whole").write_bytes(b"m")
+    storage.write_file("a/front_wide.mp4", tmp_path / "whole")
+    storage.write("report.html", b"p")
+    storage.write("rows.js", b"r")
+    storage.write("index.parquet", b"t")
+    found = {path: _type_of(storage, path) for path in ("report.html", "rows.js", "a/front_wide.mp4")}
+    assert found == {
+        "report.html": "text/html; charset=utf-8",
+        "rows.js": "text/javascript; charset=utf-8",
+        "a/front_wide.mp4": "video/mp4",
+    }
+
+
+def _type_of(storage: Storage, path: str) -> str:
+    fs, full = storage._at(path)
+    info = fs.info(full)
+    found = info.get("ContentType") or info.get("contentType") or info["content_settings"]["content_type"]
+    return str(found)
+
+
 def test_an_empty_object_is_an_object(storage: Storage) -> None:
     storage.write("empty", b"")
     assert storage.read("empty") == b""

@@ -1,6 +1,7 @@
 """A headless Chromium, driven over its own protocol through two pipes: no driver, no port, no package.
 
-Debian has it as `chromium`. Pages are opened from the disk, as a person would: without leave to read other files.
+Debian has it as `chromium`. Pages are opened from the disk, as a person would: without leave to read other files; or
+from a server of this machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe", "--mute-audio"),
     *("--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking", "--disable-sync"),
-    *("--disable-component-update", "--no-pings", "--host-resolver-rules=MAP * ~NOTFOUND"),
+    *("--disable-component-update", "--no-pings", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 )
 
 
@@ -44,7 +45,7 @@ class Page:
     def _heard(self, event: dict[str, Any]) -> None:
         said = event.get("params", {})
         if event["method"] == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
-            self.errors.append(said["entry"]["text"])
+            self.errors.append(f"{said['entry']['text']} {said['entry'].get('url', '')}".strip())
         if event["method"] == "Runtime.exceptionThrown":
             details = said["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description") or details["text"])

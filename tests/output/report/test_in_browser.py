@@ -6,22 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from support import browser
-from support.job_runs import write_manifest
-from support.outcomes import DEFAULTS, clips, run_of, settle
+from support.report_scene import HOSTILE, WITH_PREVIEW, write_scene
 
-from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.clip.preview import encode_preview
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
-from cosmos_ray.manifest.files import open_manifest
-from cosmos_ray.output.index import write_index
-from cosmos_ray.output.report import files
-from cosmos_ray.output.report.build import write_report
 from cosmos_ray.store.storage import Storage
 
 pytestmark = [
@@ -29,9 +19,6 @@ pytestmark = [
     pytest.mark.skipif(browser.installed() is None, reason="there is no Chromium (`apt-get install chromium`)"),
 ]
 
-HOSTILE = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">' \" </script>"
-#: The first clip with a preview; those before are as an older release made them.
-WITH_PREVIEW = 3
 #: Where screenshots go, for whoever wants to look at them.
 SHOTS = os.environ.get("COSMOS_RAY_SCREENSHOTS")
 
@@ -40,37 +27,7 @@ SHOTS = os.environ.get("COSMOS_RAY_SCREENSHOTS")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Sixty clips with all their videos and five failures, in files of ten rows."""
     folder = tmp_path_factory.mktemp("report")
-    rows: list[dict[str, Any]] = [
-        {"id": f"drive-{i:03d}", "prompt": f"street {i}", "seed": 100 - i, "weather": ("rain", "fog", "sun")[i % 3]}
-        for i in range(65)
-    ]
-    rows[1] |= {"prompt": HOSTILE, "weather": HOSTILE}
-    manifest = write_manifest(folder / "m.parquet", [{**row, "javascript:alert(1)": HOSTILE} for row in rows])
-    output = Storage(str(folder / "out put"))
-    grey = np.broadcast_to(np.arange(0, 240, 8, dtype=np.uint8)[:, None, None, None], (30, 48, 96, 3))
-    video = encode_mp4(grey, 10)
-    small = encode_preview([grey[:, ::2, ::2]] * 7, 10)
-    for number, clip in enumerate(clips(manifest).values()):
-        if number >= 60:
-            settle(output, clip, "input", error=f"{HOSTILE} {number}")
-            continue
-        paths = {view: f"clips/{clip.id}/1/{view}.mp4" for view in reversed(VIEWS)}
-        for path in paths.values():
-            output.write(path, video)
-        entries = tuple(FileEntry(view, path, len(video), "s") for view, path in paths.items())
-        previews = []
-        for suffix, data in zip((".mp4", ".jpg"), small, strict=True):
-            if number >= WITH_PREVIEW:
-                path = f"previews/{clip.id}/1{suffix}"
-                output.write(path, data)
-                previews.append(FileEntry("preview", path, len(data), "s"))
-        warnings = (HOSTILE,) if number == 1 else ()
-        settle(output, clip, files=entries, previews=tuple(previews), warnings=warnings)
-    state = Ledger(output).state()
-    write_index(output, open_manifest(manifest), DEFAULTS, state)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_ROWS", 10)
-        write_report(output, run_of(manifest, rows=65, clips=65), state)
+    write_scene(folder / "m.parquet", Storage(str(folder / "out put")))
     return (folder / "out put" / "report.html").as_uri()
 
 
