@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.check_rules import CheckRules
+from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
@@ -26,7 +27,10 @@ from cosmos_ray.store.uris import normalise_uri
 class _Settings(BaseModel):
     """The words under a setting are its description: `cosmos-ray config` prints them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False,
+        hide_input_in_errors=True,  # a URL with a password in it, for one
+    )  # fmt: skip
 
 
 class TextEncoderConfig(_Settings):
@@ -155,6 +159,7 @@ class GenerateConfig(_Settings):
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     inputs: InputsConfig = InputsConfig()
     checks: CheckRules = CheckRules()
+    refiner: RefinerRules = RefinerRules()
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()

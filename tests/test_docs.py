@@ -133,13 +133,13 @@ def _tree() -> list[tuple[int, str]]:
     (block,) = re.findall(r"^```\ncosmos_ray/\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     found, floor, parent = list[tuple[int, str]](), 0, ""
     for line in block.splitlines():
-        match = re.fullmatch(r"(  (\d| )  ( *))?([\w.]+/?) +\S.*", line)
+        match = re.fullmatch(r"( (\d\d| \d|  )  ( *))?([\w.]+/?) +\S.*", line)
         assert match, line
         said, depth, name = match[2], len(match[3] or ""), match[4]
         if match[1] is None:
             found.append((0, name))
             continue
-        floor = int(said) if said and said != " " else floor
+        floor = int(said) if said and said.strip() else floor
         parent = name if depth == 0 else parent
         found.append((floor, name if depth == 0 else parent + name))
     return found

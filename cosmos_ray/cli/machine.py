@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cosmos_ray.cli.lines import tell
-from cosmos_ray.cli.options import MODELS
+from cosmos_ray.cli.options import MODELS, Assignments, Config, settings_for
 
 app = typer.Typer()
 
@@ -21,12 +21,14 @@ def doctor(
     store: Annotated[
         str | None, typer.Option(metavar="URI", help="Also: write one object to a folder of a store, and read it.")
     ] = None,
+    config: Config = None,
+    assignments: Assignments = None,
 ) -> int:
     """Show what this machine would use for a job, and what is missing. Exit code 1 if a job could not run."""
     from cosmos_ray.job.doctor import examine
 
     missing = slower = 0
-    for found in examine(model, store):
+    for found in examine(model, store, settings_for(config, assignments).refiner):
         missing += found.level == "missing"
         slower += found.level == "slower"
         tell(f"{found.level:8} {found.subject}: {found.message}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cosmos_ray.cli.lines import note, tell
+from cosmos_ray.cli.options import Assignments, Config, Model
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
@@ -198,6 +199,34 @@ def vary(
     from cosmos_ray.manifest.builders.vary import vary as build
 
     _tell(build(source, out, variations_of(sets or (), template, seeds), base), out)
+
+
+@app.command()
+def refine(
+    source: Annotated[
+        str, typer.Option("--in", metavar="MANIFEST", help="URI of the manifest whose prompts are refined.")
+    ],
+    out: Out,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Who refines them: as --set refiner.backend=endpoint and refiner.url=URL."),
+    ] = None,
+    model: Model = None,
+    config: Config = None,
+    assignments: Assignments = None,
+) -> None:
+    """Have a language model rewrite all prompts; the same command goes on where it was stopped."""
+    from cosmos_ray.config import build_config
+    from cosmos_ray.job.refine import refine_manifest
+
+    said = [] if endpoint is None else ["refiner.backend=endpoint", f"refiner.url={endpoint}"]
+    flags = {"manifest": source, **({} if model is None else {"model": model})}
+    settings = build_config(flags, config, [*said, *(assignments or ())], {"output": "none"})
+    found = refine_manifest(settings, out, note)
+    for kind in found.faults.found():
+        clip_id, fault = kind.examples[0]
+        note(f"warning: {counted(kind.count, 'row')}, such as {clip_id}: {fault}")
+    tell(f"{out}: {found.in_words()}")
 
 
 def _tell(built: Built, out: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmos_ray.cli.lines import tell
-from cosmos_ray.cli.options import MODELS
+from cosmos_ray.cli.options import MODELS, Assignments, Config, settings_for
 from cosmos_ray.models.bundle.names import LISTED, aliases_of
 from cosmos_ray.words import counted
 
@@ -63,21 +63,24 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 
 
 @app.command()
-def check(model: Named) -> int:
+def check(model: Named, config: Config = None, assignments: Assignments = None) -> int:
     """Check a model's files, access, names, shapes, gang sizes and memory, without a GPU."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
-    from cosmos_ray.models.bundle.memory import memory_plans
+    from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plans
+    from cosmos_ray.refine.check import findings_of
 
+    rules = settings_for(config, assignments).refiner
     bundle = load_bundle(model)
     views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
     tell(f"{bundle.name}: {views} x {frames}, {bundle.width}x{bundle.height}")
-    findings = check_bundle(bundle)
+    findings = [*check_bundle(bundle), *findings_of(rules)]
     for finding in findings:
         tell(f"  {finding.level:12} {finding.subject}: {finding.message}")
     if bundle.generator == "cosmos":
         tell("GPU memory (weights exactly, the rest as estimates):")
-        for plan in memory_plans(bundle, text_encoder_parameters(bundle)):
+        stays = REFINER_BYTES if rules.backend == "local" and rules.device != "cpu" else 0
+        for plan in memory_plans(bundle, text_encoder_parameters(bundle), refiner=stays):
             tell(f"  {plan.line()}")
     return 0 if all(finding.level == "ok" for finding in findings) else 2
 

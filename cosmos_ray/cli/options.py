@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cosmos_ray.config import GenerateConfig
+from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.models.bundle.names import BUILT_IN
 
 #: What a setting is where no flag and no file says it, as `--help` shows it.
@@ -36,5 +36,12 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over flags and --config. May be repeated."),
 ]
+
+
+def settings_for(config: Path | None, assignments: list[str] | None) -> GenerateConfig:
+    """Of a command that looks at a job's settings, and not at its manifest or output."""
+    return build_config({}, config, assignments or (), {"manifest": "none", "output": "none"})
+
+
 Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="URI of a job's output.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

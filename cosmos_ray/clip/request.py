@@ -61,6 +61,7 @@ class ClipRequest:
     controls: frames of the control videos, uint8 [V, num_chunks * (F - 1) + 1, H, W, 3] with F frames a chunk, for a
         family that has them; control_weight: of what they say.
     num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frame of the one before.
+    picture_text: embeddings for the picture that a clip begins with, where they are others than the video's.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
 
     Raises UsageError, naming the field, for a value of another kind than these.
@@ -82,6 +83,7 @@ class ClipRequest:
     controls: np.ndarray | None = None
     control_weight: float = 1.0
     num_chunks: int = 1
+    picture_text: ClipText | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

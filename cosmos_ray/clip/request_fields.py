@@ -80,4 +80,5 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "controls": (_is_array, "a numpy array, or None"),
     "control_weight": (_is_finite, "a finite number"),
     "num_chunks": _INTEGER,
+    "picture_text": (_is_clip_text, "a ClipText, or None"),
 }

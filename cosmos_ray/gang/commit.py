@@ -88,6 +88,7 @@ def record_of(spec: GangSpec, made: Made) -> Record:
     missing = sorted(set(made.clip.cameras) - {entry.view for entry in made.files})
     if missing:
         raise RuntimeError(f"no rank published {', '.join(missing)}")
+    words = made.prepared.words
     return Record(
         id=made.clip.id,
         generation=made.clip.generation,
@@ -110,6 +111,7 @@ def record_of(spec: GangSpec, made: Made) -> Record:
         marks=made.as_try().marks,
         tries=made.tries,
         settings=_settings(spec, made.clip),
+        refined_prompts=words.refined if words else (),
     )
 
 
@@ -142,6 +144,7 @@ def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
         "marks": list(made.as_try().marks),
         "tries": [asdict(one) for one in made.tries],
         "request_hash": made.prepared.request_hash(made.clip, spec.fingerprint),
+        **_words(spec, made),
         "model": {"name": spec.bundle.name, "fingerprint": spec.bundle.fingerprint, "numerics": spec.numerics},
         "approximations": spec.approximations.chosen,
         "gang": {
@@ -156,6 +159,15 @@ def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
         "seconds": _rounded(made.seconds),
         "files": [asdict(entry) for entry in made.files],
     }
+
+
+def _words(spec: GangSpec, made: Made) -> dict[str, Any]:
+    """What the clip was made of beside its row: the refined prompts, and how they were come by; empty without."""
+    words = made.prepared.words
+    if words is None:
+        return {"refined_prompts": [], "refiner": {}}
+    how = {"how": words.how, "fault": words.fault}
+    return {"refined_prompts": list(words.refined), "refiner": {**spec.refining.deciding, **how}}
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

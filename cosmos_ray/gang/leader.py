@@ -41,6 +41,7 @@ from cosmos_ray.gang.verdict import GangBrokenError, verdict
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.ledger.record import Try, now
 from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.refine.refiner import NotRefinedError
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
 
@@ -149,6 +150,7 @@ class GangLeader:
         await self._on_all_ranks("take_up", spec, deadline_s=spec.settings.load_timeout_s)
         self._name, self._spec, self._storage, self._leaving = name, spec, Storage(spec.output), False
         self._delivery = Delivery(self._storage, spec)
+        self._preparation = Preparation(spec, self._storage, self._on_first_rank)
         kernels = await self._ranks[0].kernels.remote()
         log.info("%s: another job, in %s", name, spec.output)
         return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, {}, kernels)
@@ -237,6 +239,8 @@ class GangLeader:
                 clip = clip.with_next_seed()
         except _LeavingError:
             return Outcome()
+        except NotRefinedError as error:
+            return Outcome(fault=Fault(error.failure_class, str(error), error.is_verdict))
         except RowError as error:
             return Outcome(fault=Fault(error.failure_class, str(error)))
         except GangBrokenError as error:
@@ -299,9 +303,10 @@ class GangLeader:
             self._phases[phase] -= 1
             seconds[phase] = time.monotonic() - began
 
-    async def _on_first_rank(self, method: str, *arguments: Any) -> Any:
-        deadline = self._pace.of_rest(self._spec.settings)
-        (found,) = await self._on_ranks(self._ranks[:1], method, *arguments, deadline_s=deadline)
+    async def _on_first_rank(self, method: str, *arguments: Any, deadline_s: float | None = None) -> Any:
+        """deadline_s: None for that of an embedding."""
+        deadline_s = deadline_s or self._pace.of_rest(self._spec.settings)
+        (found,) = await self._on_ranks(self._ranks[:1], method, *arguments, deadline_s=deadline_s)
         return found
 
     async def _publish(self, clip: Clip, attempt: int, made: Made) -> tuple[Made, str]:

@@ -25,6 +25,7 @@ from cosmos_ray.gang.inputs import NO_SOURCE, Source, check_size, check_unchange
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
+from cosmos_ray.refine.refiner import Words
 from cosmos_ray.store.regular import read_regular
 from cosmos_ray.store.storage import Stat
 from cosmos_ray.words import counted
@@ -63,12 +64,14 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Prepared:
-    """warnings: what was doubtful in the row and its inputs, and what was converted. rules: how inputs were taken."""
+    """warnings: what was doubtful in the row and its inputs, and what was converted. rules: how inputs were taken.
+    words: what the clip is made of instead of the row's prompts, where they are refined; decided by the request."""
 
     request: ClipRequest
     inputs: tuple[InputFile, ...]
     warnings: tuple[str, ...] = ()
     rules: InputRules = DEFAULT_RULES
+    words: Words | None = None
 
     def request_hash(self, clip: Clip, model_fingerprint: str) -> str:
         """Of all that decides the video: the row, the versions of its inputs, the model and its numerics."""

@@ -1,8 +1,8 @@
 """One GPU's resident actor: a rank of a gang. It loads the model once and keeps it.
 
-A rank has three lanes, each a thread of its own, so that neighbouring clips overlap: `text` embeds clip n+1, `denoise`
-works on clip n, `publish` decodes, encodes and stores clip n-1. Only `denoise` (and loading) talks to the other ranks,
-so collectives happen in one order on all of them.
+A rank has lanes, each a thread of its own, so that neighbouring clips overlap: `refine` and `text` find and embed the
+words of clip n+1, `denoise` works on clip n, `publish` decodes, encodes and stores clip n-1. Only `denoise` (and
+loading) talks to the other ranks, so collectives happen in one order on all of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.ledger.ledger import FileEntry
 from cosmos_ray.ledger.process import process_start
+from cosmos_ray.refine.asks import Ask
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
 
@@ -74,6 +75,7 @@ class Rank:
         self._generator: Any = None
         self._store: Any = None
         self._decoding: dict[str, Any] = {}
+        self._refiner: Any = None
         self._step = 0  # of the clip that is being denoised, done
         self._in_the_middle = threading.Event()  # of a clip: its inputs are on the device, its steps are under way
 
@@ -106,6 +108,11 @@ class Rank:
         self._generator = load_generator(
             spec.bundle, spec.device, parallel, spec.numerics, spec.approximations, seconds
         )
+        if self._rank == 0 and spec.refining.rules.backend == "local":
+            from cosmos_ray.gang.local_refiner import load_refiner
+
+            with timed(seconds, "refiner"):
+                self._refiner = load_refiner(spec)
         self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
         log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
@@ -157,6 +164,11 @@ class Rank:
         assert text is not None
         log.info("%s: embedded in %.2f s", request.id, time.monotonic() - began)
         return text
+
+    @ray.method(concurrency_group="refine")
+    def refine(self, ask: Ask) -> str:
+        """On rank 0, where it has a refiner: the answer to a question, as the model wrote it. Raises NoWordsError."""
+        return str(self._refiner(ask))
 
     @ray.method(concurrency_group="denoise")
     def denoise(
@@ -251,7 +263,7 @@ rank_actor: Any = ray.remote(
     num_cpus=0,
     num_gpus=0,
     max_restarts=0,
-    concurrency_groups={"text": 1, "denoise": 1, "publish": 1, "watch": 2},
+    concurrency_groups={"text": 1, "refine": 1, "denoise": 1, "publish": 1, "watch": 2},
 )(Rank)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ray.clip.request import ClipRequest
+from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state
+from cosmos_ray.gang.words import GangWords
 from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
@@ -35,16 +38,20 @@ class Ready:
 
 
 class Preparation:
-    """Of one gang's clips. on_first_rank: a call of the rank that has what makes embeddings."""
+    """Of one gang's clips. on_first_rank: a call of the rank that has what makes embeddings, and a local refiner."""
 
     def __init__(self, spec: GangSpec, storage: Storage, on_first_rank: Callable[..., Awaitable[Any]]) -> None:
         self._spec, self._storage, self._on_first_rank = spec, storage, on_first_rank
+        self._words = GangWords(spec, storage, on_first_rank)
 
     async def ready(self, clip: Clip, attempt: int) -> Ready:
         """Raises RowError for what the row is to blame for, OSError for a store that does not answer."""
         prepared = await self._prepare(clip, attempt)
-        request = await self._embed(prepared.request)
-        warnings = (*prepared.warnings, *(request.text.warnings if request.text else ()))
+        words = await self._words.of(clip, attempt, prepared.request)
+        prepared = dataclasses.replace(prepared, words=words)
+        request = await self._embed(prepared)
+        warnings = (*prepared.warnings, *(words.warnings if words else ()))
+        warnings += request.text.warnings if request.text else ()
         refuse_doubtful(warnings, self._spec.inputs.strict)
         return Ready(prepared, request, warnings, *await self._stored_state(clip, prepared))
 
@@ -60,13 +67,26 @@ class Preparation:
         except TimeIsUp as error:
             raise OSError(f"fetching the inputs took more than {limit_s:.0f} s: {error}") from None
 
-    async def _embed(self, request: ClipRequest) -> ClipRequest:
+    async def _embed(self, prepared: Prepared) -> ClipRequest:
+        """Under its refined words, if it has some; the picture that a clip begins with is made under the row's own."""
+        request, words = prepared.request, prepared.words
+        if words is None or not words.refined:
+            return dataclasses.replace(request, text=await self._embedded(request))
+        own = await self._embedded(request) if self._spec.bundle.recipe.makes_picture else None
+        request = dataclasses.replace(request, prompts=words.prompts, picture_text=own)
+        return dataclasses.replace(request, text=await self._embedded(request))
+
+    async def _embedded(self, request: ClipRequest) -> ClipText:
         words = dataclasses.replace(request, frames=None, noise=None, controls=None)  # embedding needs none of it
-        return dataclasses.replace(request, text=await self._on_first_rank("embed", words))
+        text: ClipText = await self._on_first_rank("embed", words)
+        return text
 
     async def _stored_state(self, clip: Clip, prepared: Prepared) -> tuple[StepCheckpoint | None, PackedState | None]:
         every = self._spec.settings.step_checkpoint
         if not every:
             return None, None
-        checkpoint = checkpoint_of(clip.id, prepared.request_hash(clip, self._spec.fingerprint), every)
+        of_all = prepared.request_hash(clip, self._spec.fingerprint)
+        if prepared.words is not None:  # which an attempt without an answer has not
+            of_all = hashlib.sha256(json.dumps([of_all, prepared.words.prompts]).encode()).hexdigest()
+        checkpoint = checkpoint_of(clip.id, of_all, every)
         return checkpoint, await asyncio.to_thread(read_state, self._storage, checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
@@ -11,6 +12,7 @@ from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, CheckRules
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.gang.inputs import Source
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics
+from cosmos_ray.refine.asks import NOTHING_REFINED, Refining
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class GangSpec:
     """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch.
 
     manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
-    in which all of it lies. patience_s: how long a store may be out.
+    in which all of it lies. patience_s: how long a store may be out. refining: of prompts. words: by clip, where it is
+    to be made of other ones than its row's, whatever refines them.
     """
 
     bundle: Bundle
@@ -34,6 +37,8 @@ class GangSpec:
     home: str = ""
     patience_s: float = 900.0
     checks: CheckRules = DEFAULT_CHECKS
+    refining: Refining = NOTHING_REFINED
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -41,9 +46,10 @@ class GangSpec:
         return Source(self.manifest, self.inputs.reach(self.home))
 
     @property
-    def loaded(self) -> tuple[str, str, int, str]:
+    def loaded(self) -> tuple[str, str, int, str, Refining]:
         """Of what a gang has once it is up: gangs of jobs in which this is the same can take each other's place."""
-        return self.bundle.fingerprint, self.numerics, self.gang_size, self.device
+        refiner = self.refining if self.refining.rules.backend == "local" else NOTHING_REFINED
+        return self.bundle.fingerprint, self.numerics, self.gang_size, self.device, refiner
 
     @property
     def fingerprint(self) -> str:
@@ -51,4 +57,6 @@ class GangSpec:
         facts = [self.bundle.fingerprint, self.numerics]
         if chosen := self.approximations.chosen:
             facts.append(json.dumps(chosen, sort_keys=True))
+        if deciding := self.refining.deciding:
+            facts.append(json.dumps(deciding, sort_keys=True))
         return hashlib.sha256(":".join(facts).encode()).hexdigest()

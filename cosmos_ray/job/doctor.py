@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
+from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.errors import CosmosRayError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.cache import cache_folder, cache_root
 from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
 from cosmos_ray.models.bundle.memory import memory_plans, runs_on_cpus
 from cosmos_ray.models.network.toolchain import missing_tools
+from cosmos_ray.refine.check import findings_of
 from cosmos_ray.store.storage import PROBES, Storage, explain
 from cosmos_ray.version import VERSION
 from cosmos_ray.words import counted
@@ -64,8 +66,9 @@ class Machine:
     torch_fault: str = ""
 
 
-def examine(model: str | None, store: str | None) -> Iterator[Finding]:
-    """Everything, in the order in which a job meets it. model: also whether that one would run here."""
+def examine(model: str | None, store: str | None, refiner: RefinerRules = NOT_REFINED) -> Iterator[Finding]:
+    """Everything, in the order in which a job meets it. model: also whether that one would run here. refiner: also
+    whether prompts could be refined so."""
     machine = look()
     yield from findings(machine)
     yield _ffmpeg()
@@ -75,6 +78,8 @@ def examine(model: str | None, store: str | None) -> Iterator[Finding]:
     yield _cache()
     if model is not None:
         yield from _model(load_bundle(model), machine)
+    for found in findings_of(refiner):
+        yield Finding("ok" if found.level == "ok" else "missing", found.subject, found.message)
 
 
 def look() -> Machine:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
@@ -37,6 +37,9 @@ from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
+from cosmos_ray.refine.asks import Refining
+from cosmos_ray.refine.check import check_refiner
+from cosmos_ray.refine.settings import refining_of
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
 _FAILURES_SHOWN = 20
 Say = Callable[[str], None]
+_NONE: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Job:
     defaults: RowDefaults
     run: Run
     manifest: Manifest
+    refining: Refining
     work: tuple[RowGroup, ...]
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def generate(config: GenerateConfig, say: Say = say) -> Summary:
@@ -92,12 +98,16 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
     return work_through(config, say, say)
 
 
-def work_through(config: GenerateConfig, say: Say, about: Say) -> Summary:
-    """As `generate`; `about` hears of the job and its output as a whole, `say` of gangs and of clips on their way."""
+def work_through(config: GenerateConfig, say: Say, about: Say, words: Mapping[str, tuple[str, ...]] = _NONE) -> Summary:
+    """As `generate`; `about` hears of the job and its output as a whole, `say` of gangs and of clips on their way.
+
+    words: by clip, where it is to be made of other ones than its row's.
+    """
     display = display_for(say)
     loud = saying(say if display is None else display.say)
     about = loud if about is say else about
-    return carry_out(*check(config, about), (loud, about), display)
+    job, plan = check(config, about)
+    return carry_out(replace(job, words=words), plan, (loud, about), display)
 
 
 def carry_out(
@@ -164,6 +174,8 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     config.sampling.approximations.check_blocks(bundle.network.num_blocks)
     if config.gang_size is not None:
         check_world_size(bundle, config.gang_size)
+    refining = refining_of(config.refiner)
+    check_refiner(refining, say)
     storage = Storage(config.output)
     ledger = Ledger(storage)
     defaults = row_defaults(bundle, config.sampling)
@@ -190,6 +202,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
         approximations=config.sampling.approximations.chosen,
         inputs=config.inputs.of(bundle.recipe).chosen,
         manifest_version=version,
+        refiner=refining.deciding,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -202,7 +215,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
-    return Job(config, bundle, storage, ledger, defaults, run, manifest, found.work), plan
+    return Job(config, bundle, storage, ledger, defaults, run, manifest, refining, found.work), plan
 
 
 def _make_clips(
@@ -232,7 +245,7 @@ def _make_clips(
         spec = GangSpec(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
-            job.manifest.home, config.breaker.patience_s, config.checks,
+            job.manifest.home, config.breaker.patience_s, config.checks, job.refining, job.words,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,

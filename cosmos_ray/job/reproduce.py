@@ -91,7 +91,9 @@ def reproduce(
     _check_model(config, sidecar)
     try:
         work.write("manifest.parquet", _manifest_of(clip))
-        work_through(config, say, lambda _: None)  # its output is not kept, and of no interest
+        refined = tuple(sidecar.get("refined_prompts", ()))  # nobody is asked again: a clip's words are the clip's
+        words = {clip_id: refined} if refined else {}
+        work_through(config, say, lambda _: None, words)  # its output is not kept, and of no interest
         made = Storage(config.output)
         again = Ledger(made).find(clip_id, 0)
         if again is None or again.status != "ok":

@@ -8,6 +8,7 @@ _cosmos_ray/kept/<sha256>.parquet                 KEPT               the rows of
 _cosmos_ray/lease/                                LEASE              who owns it
 _cosmos_ray/attempts/ID.N                         ATTEMPTS           written before attempt N starts
 _cosmos_ray/steps/ID.<request hash>.safetensors   STEPS              the clip in flight, if it is to be stored
+_cosmos_ray/refined/<shard>/<key>.json             REFINED            words that a refiner found, by what it was asked
 _cosmos_ray/ledger/<shard>/ID.<generation>.json   LEDGER             the commit record, created only if absent
 _cosmos_ray/ledger/<epoch>-<random>.parquet       LEDGER             records that were moved together
 _cosmos_ray/retries/<n>.json                      RETRIES            generations opened by `retry`, `--redo-changed`
@@ -29,6 +30,7 @@ KEPT = "_cosmos_ray/kept"
 LEASE = "_cosmos_ray/lease"
 ATTEMPTS = "_cosmos_ray/attempts"
 STEPS = "_cosmos_ray/steps"
+REFINED = "_cosmos_ray/refined"
 LEDGER = "_cosmos_ray/ledger"
 RETRIES = "_cosmos_ray/retries"
 JOBS = "_cosmos_ray/jobs"

@@ -44,7 +44,8 @@ class Record:
     in failures and in records of 0.1.0. scores: what its videos look like, by view; marks: those beyond their limits,
     in words; tries: as which it was made before that.
     previews: small ones of all views together, for people; a clip is whole without them. settings: what the clip was
-    made with; None in failures and in records of earlier releases.
+    made with; None in failures and in records of earlier releases. refined_prompts: captions that it was made of
+    instead of its row's; () if of those.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Record:
     marks: tuple[str, ...] = ()
     tries: tuple[Try, ...] = ()
     settings: Settings | None = None
+    refined_prompts: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -90,6 +92,7 @@ class Record:
             Try(one["seed"], tuple(one["marks"]), _scores(one["scores"].items())) for one in fields.get("tries", ())
         )
         fields["settings"] = Settings.from_json(fields.get("settings"))
+        fields["refined_prompts"] = tuple(fields.get("refined_prompts", ()))
         return Record(**fields)
 
 
@@ -158,6 +161,7 @@ RECORDS = pa.schema(
         ("marks", pa.list_(pa.string())),
         ("tries", pa.list_(_TRY)),
         ("settings", SETTINGS),
+        ("refined_prompts", pa.list_(pa.string())),
     ]
 )
 
@@ -191,7 +195,7 @@ def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries", "settings"))
+    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries", "settings", "refined_prompts"))
     return [_record({**missing, **row}) for row in table.select(names).to_pylist()]
 
 
@@ -208,6 +212,7 @@ def _record(fields: dict[str, Any]) -> Record:
         Try(one["seed"], tuple(one["marks"]), _scores_of_rows(one["scores"])) for one in fields["tries"] or ()
     )
     fields["settings"] = Settings.from_json(fields["settings"])
+    fields["refined_prompts"] = tuple(fields["refined_prompts"] or ())
     return Record(**fields)
 
 

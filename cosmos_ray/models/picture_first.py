@@ -40,7 +40,7 @@ def parallel_for(bundle: Bundle, parallel: ContextParallel) -> ContextParallel:
 
 def picture_request(request: ClipRequest, bundle: Bundle) -> ClipRequest:
     """What the model of the picture is asked for. bundle: of the picture."""
-    text = request.text
+    text = request.picture_text or request.text
     assert text is not None
     negative = None
     if bundle.recipe.is_guided(request.negative_prompt):

@@ -19,7 +19,7 @@ from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
 
 #: Of the index's own columns, those that are of use without the output.
-_LOOKS = ("warnings", "scores", "marks")
+_LOOKS = ("warnings", "scores", "marks", "refined_prompts")
 
 
 class Columns:

@@ -66,6 +66,7 @@ def added(family: Family) -> pa.Schema:
             ("warnings", pa.list_(pa.string())),
             ("scores", SCORES),
             ("marks", pa.list_(pa.string())),
+            ("refined_prompts", pa.list_(pa.string())),
         ]
     )
 
@@ -211,6 +212,7 @@ def _of_made(
         records["warnings"],
         scores_of(records),
         records["marks"],
+        records["refined_prompts"],
     ]
 
 

@@ -9,7 +9,7 @@ Symbols: V views, L tokens of all views, l = L / ranks, D model channels, e byte
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims
@@ -25,13 +25,15 @@ WHOLE_DECODE_SHARE = 1 / 3
 _SMALL_MODEL = 512 * 12
 #: T5-11B's encoder: assumed where the dimensions come with the weights and those are not at hand.
 T5_11B_ENCODER_PARAMETERS = 4_864_791_552
+#: Of Cosmos-Reason1-7B, eyes and words, in bfloat16; and what it needs to see five pictures and write 512 tokens.
+REFINER_BYTES = 8_292_166_656 * 2 + 2_500_000_000
 #: Of the text tower of Cosmos-Reason1-7B.
 REASON1_7B_PARAMETERS = 7_070_619_136
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """One rank's needs. text_encoder: on rank 0, which needs the most, and on no other."""
+    """One rank's needs. text_encoder, refiner: on rank 0, which needs the most, and on no other."""
 
     gang_size: int
     network: int
@@ -40,17 +42,18 @@ class MemoryPlan:
     activations: int
     latents: int
     decode: int
+    refiner: int = 0
     overhead: int = _OVERHEAD_BYTES
 
     @property
     def total(self) -> int:
         """Everything at once: a rank decodes one clip while it denoises the next."""
-        return (
-            self.network + self.vae + self.text_encoder + self.activations + self.latents + self.decode + self.overhead
-        )
+        of_clips = self.network + self.vae + self.text_encoder + self.activations + self.latents + self.decode
+        return of_clips + self.refiner + self.overhead
 
     def line(self) -> str:
-        parts = ("network", "vae", "text_encoder", "activations", "latents", "decode", "overhead")
+        parts = ["network", "vae", "text_encoder", "activations", "latents", "decode", "overhead"]
+        parts += ["refiner"] if self.refiner else []
         listed = ", ".join(f"{part.replace('_', ' ')} {getattr(self, part) / 1e9:.1f}" for part in parts)
         fits = ", ".join(
             f"{'fits' if self.total <= size else 'too much for'} {name}" for name, size in GPU_BYTES.items()
@@ -63,10 +66,12 @@ def runs_on_cpus(bundle: Bundle) -> bool:
     return bundle.network.model_channels * bundle.network.num_blocks <= _SMALL_MODEL
 
 
-def memory_plans(bundle: Bundle, text_parameters: int | None = None, limit: int = 8) -> list[MemoryPlan]:
-    """A plan for each gang size up to `limit` that the bundle fits on."""
+def memory_plans(
+    bundle: Bundle, text_parameters: int | None = None, limit: int = 8, refiner: int = 0
+) -> list[MemoryPlan]:
+    """A plan for each gang size up to `limit` that the bundle fits on. refiner: bytes of one that stays there too."""
     sizes = fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit)
-    return [memory_plan(bundle, size, text_parameters) for size in sizes]
+    return [replace(memory_plan(bundle, size, text_parameters), refiner=refiner) for size in sizes]
 
 
 def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = None) -> MemoryPlan:
@@ -88,6 +93,11 @@ def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = No
         latents=_latent_bytes(bundle, gang_size),
         decode=decode_bytes(bundle, gang_size, item),
     )
+
+
+def stays_beside(plan: MemoryPlan, gpu_bytes: int) -> bool:
+    """Whether the published refiner of prompts has room on a GPU of this size, beside all that a clip needs."""
+    return plan.total + REFINER_BYTES <= gpu_bytes
 
 
 def _networks(bundle: Bundle) -> list[NetworkDims]:

@@ -36,6 +36,7 @@ _TAKEN = (
     *(
         "scores",
         "marks",
+        "refined_prompts",
         "videos",
         "sha256",
         "sidecar",
@@ -48,6 +49,7 @@ _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 _PAGES = (
     *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
     *("warnings", "class", "error", "marks", "model", "size", "frames", "negative_prompt", "approximations"),
+    "refined",
 )
 
 
@@ -106,6 +108,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         ".preview": _previews(records),
         "id": values_of(shown["id"]),
         "caption": captions(shown),
+        "refined": captions(shown, "refined_prompts"),
         "mode": _modes(shown),
         "seed": _column(shown, "seed"),
         "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
@@ -185,13 +188,13 @@ def _column(table: pa.Table, name: str, default: Any = None) -> list[Value]:
     return [default if one is None else one for one in values_of(table[name])]
 
 
-def captions(table: pa.Table) -> list[Value]:
+def captions(table: pa.Table, column: str = "prompt") -> list[Value]:
     """Of all views, one after the other; a clip that was made from an embedding has none."""
-    if "prompt" not in table.column_names:
+    if column not in table.column_names:
         return [None] * len(table)
     return [
-        None if one is None else text(one if isinstance(one, str) else " · ".join(filter(None, map(_said, one))))
-        for one in table["prompt"].to_pylist()
+        None if not one else text(one if isinstance(one, str) else " · ".join(filter(None, map(_said, one))))
+        for one in table[column].to_pylist()
     ]
 
 

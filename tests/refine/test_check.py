@@ -1,0 +1,121 @@
+"""Could prompts be refined? What doctor, `model check` and a job say of endpoints, packages and weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chat_server import MODEL, Answer, ChatServer, chat_server, refused
+
+from cosmos_ray.cli.main import app, run
+from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plan, memory_plans, stays_beside
+from cosmos_ray.refine import check
+from cosmos_ray.refine.asks import Refining
+from cosmos_ray.refine.check import check_refiner, findings_of
+
+
+def levels(rules: RefinerRules) -> list[tuple[str, str]]:
+    return [(found.level, found.message) for found in findings_of(rules)]
+
+
+def endpoint(server: ChatServer, **more: Any) -> RefinerRules:
+    return RefinerRules(**{"backend": "endpoint", "url": server.url, "model": MODEL, **more})
+
+
+def test_nothing_is_looked_at_where_nothing_is_refined() -> None:
+    assert levels(NOT_REFINED) == []
+
+
+def test_an_endpoint_is_asked_for_its_models() -> None:
+    with chat_server() as server:
+        assert levels(endpoint(server)) == [("ok", f"{server.url} answers, with model {MODEL}")]
+        assert levels(endpoint(server, model=None)) == [("ok", f"{server.url} answers, with model {MODEL}")]
+        ((level, words),) = levels(endpoint(server, model="other"))
+        assert (level, words) == ("unavailable", f"{server.url} has no model `other`: it has {MODEL}")
+        server.models = None
+        assert levels(endpoint(server)) == [("ok", f"{server.url} answers, and does not say which models it has")]
+        gone = endpoint(server)
+    assert [level for level, _ in levels(gone)] == ["unavailable"]
+
+
+@pytest.mark.parametrize(("on_failure", "then"), [("keep", "are taken as they are"), ("fail", "fail their clips")])
+def test_a_job_says_that_its_endpoint_is_out_and_begins(on_failure: str, then: str) -> None:
+    with chat_server() as server:
+        rules = endpoint(server, on_failure=on_failure)
+    told: list[str] = []
+    check_refiner(Refining(rules), told.append)
+    assert len(told) == 1
+    assert told[0].endswith(f"prompts that cannot be refined {then}")
+
+
+def test_a_job_does_not_begin_with_a_key_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with chat_server() as server:
+        server.list = lambda: refused(401)
+        with pytest.raises(UsageError, match="COSMOS_RAY_REFINER_KEY"):
+            check_refiner(Refining(endpoint(server)), print)
+        server.list = lambda: Answer(b"", 302, {"Location": server.url})
+        with pytest.raises(UsageError, match="answered 302"):
+            check_refiner(Refining(endpoint(server)), print)
+
+
+def test_a_local_model_is_a_folder_of_the_right_kind_with_its_weights(tmp_path: Path) -> None:
+    rules = RefinerRules(backend="local", model=str(tmp_path))
+    found = []
+    for config in (None, "{", '{"model_type": "llama"}', '{"model_type": "qwen2_5_vl"}'):
+        if config is not None:
+            (tmp_path / "config.json").write_text(config)
+        found += levels(rules)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    found += levels(rules)
+    assert [level for level, _ in found] == ["problem"] * 4 + ["ok"]
+    assert [words.partition(": ")[2] for _, words in found[:4]] == [
+        "found no readable config.json, expected a Qwen2.5-VL's",
+        "found no readable config.json, expected a Qwen2.5-VL's",
+        "found a model of type 'llama', expected qwen2_5_vl",
+        "found no weights (or not all shards), expected them there",
+    ]
+    with pytest.raises(UsageError, match="expected a whole repository"):
+        check_refiner(Refining(RefinerRules(backend="local", model=f"hf://a/b@{'0' * 40}/x.safetensors")), print)
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: None if name == "PIL" else there(name))
+    assert ("problem", "the local refiner needs pillow: pip install pillow") in levels(
+        RefinerRules(backend="local", model="nowhere")
+    )
+
+
+def test_instructions_are_looked_at_too() -> None:
+    ((level, words), *_) = levels(RefinerRules(backend="local", instructions="nowhere.txt", model="nowhere"))
+    assert (level, "refiner.instructions: nowhere.txt cannot be read" in words) == ("problem", True)
+
+
+def test_doctor_and_model_check_say_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with chat_server() as server:
+        said = ["--set", "refiner.backend=endpoint", "--set", f"refiner.url={server.url}"]
+        for command, name in ((["doctor"], MODEL), (["model", "check", "fake"], MODEL)):
+            monkeypatch.setattr("sys.argv", ["cosmos-ray", *command, *said])
+            assert run(app) == 0
+            assert f"refiner: {server.url} answers, with model {name}" in capsys.readouterr().out
+    for command, code in ((["doctor"], 1), (["model", "check", "fake"], 2)):
+        monkeypatch.setattr("sys.argv", ["cosmos-ray", *command, *said])
+        assert run(app) == code
+        assert "does not answer" in capsys.readouterr().out
+
+
+def test_the_memory_plan_says_whether_it_stays_on_the_gangs_gpu() -> None:
+    """The published 2B model of seven views: beside it on 141 GB, and on 80 GB in gangs that leave room."""
+    bundle = load_bundle("cosmos-predict2-2b-multiview")
+    plans = {size: memory_plan(bundle, size) for size in (1, 8)}
+    assert not stays_beside(plans[1], int(plans[1].total))
+    assert stays_beside(plans[1], plans[1].total + REFINER_BYTES)
+    with_one = memory_plans(bundle, refiner=REFINER_BYTES)[0]
+    assert with_one.total == plans[1].total + REFINER_BYTES
+    assert "refiner 19.1" in with_one.line()
+    assert "refiner" not in plans[1].line()

@@ -1,0 +1,271 @@
+"""A server that is slow, out, busy, or lies: a question ends in words or in a fault, and tells nobody's key."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from support.chat_server import MODEL, Answer, ChatServer, chat_server, refines, refused, said
+
+from cosmos_ray.clip.pictures import read_picture
+from cosmos_ray.clip.refiner_rules import RefinerRules
+from cosmos_ray.refine.answers import NoWordsError
+from cosmos_ray.refine.asks import Ask, Refining
+from cosmos_ray.refine.endpoint import KEY, Endpoint, ask_once
+
+SECRET = "sk-very-secret-7f3a"
+GOOD = said("A bus turns left.")
+
+
+def refining(url: str, **rules: Any) -> Refining:
+    usual = {"patience_s": 20.0, "attempts": 3, "backend": "endpoint", "url": url}
+    return Refining(RefinerRules(**{**usual, **rules}), MODEL, "Rewrite it.")
+
+
+def words(server: ChatServer, ask: Ask | None = None, **rules: Any) -> str:
+    return ask_once(refining(server.url, **rules), lambda endpoint: endpoint.words(ask or Ask("a bus")))
+
+
+def one_after_the_other(*answers: Answer) -> Callable[[dict[str, Any]], Answer]:
+    left = list(answers)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_a_question_has_the_instructions_the_words_and_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    frames = np.full((2, 16, 32, 3), 128, np.uint8)
+    frames[1] = 250
+    with chat_server() as server:
+        found = words(server, Ask("a bus", frames), temperature=0.5, max_tokens=64)
+    assert found == "a bus Seen in fine detail."
+    (body,) = server.asked
+    assert body["messages"][0] == {"role": "system", "content": "Rewrite it."}
+    text, *pictures = body["messages"][1]["content"]
+    assert (text, len(pictures)) == ({"type": "text", "text": "a bus"}, 2)
+    levels = []
+    for part in pictures:
+        kind, _, data = part["image_url"]["url"].partition(",")
+        assert (part["type"], kind) == ("image_url", "data:image/jpeg;base64")
+        picture = read_picture(base64.b64decode(data))
+        levels.append((picture.shape, round(float(picture.mean()))))
+    assert levels == [((16, 32, 3), 128), ((16, 32, 3), 250)]
+    rest = {name: body[name] for name in body if name != "messages"}
+    assert rest == {"model": MODEL, "max_tokens": 64, "seed": 0, "stream": False, "temperature": 0.5}
+    assert server.keys == [None]
+
+
+def test_words_alone_go_as_a_text_and_the_model_chooses_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, f"  {SECRET}\n")
+    with chat_server() as server:
+        words(server)
+    assert server.asked[0]["messages"][1]["content"] == "a bus"
+    assert "temperature" not in server.asked[0]
+    assert server.keys == [f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize("text", ["Ein Bus biegt ab. 你好, автобус, حافلة, बस 🚌", 'x"}], "max_tokens": 9999, "a": "'])
+def test_what_a_person_wrote_is_words_and_never_settings(text: str) -> None:
+    with chat_server() as server:
+        assert words(server, Ask(text)).startswith(text)
+    (body,) = server.asked
+    assert (body["messages"][1]["content"], body["max_tokens"]) == (text, 512)
+    assert len(body["messages"]) == 2
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        refused(500),
+        refused(503),
+        refused(429, Retry_After="0"),
+        refused(429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+        refused(429, Retry_After="soon"),
+        Answer(b"not json"),
+        Answer(b""),
+        Answer(b"<html><body>Gateway</body></html>", headers={"Content-Type": "text/html"}),
+        Answer(b'{"error": {"message": "overloaded"}}'),
+        Answer(b'{"error": "overloaded"}'),
+        Answer(b"[]"),
+        Answer(b"[" * 100_000),
+        Answer(b'{"choices": []}'),
+        Answer(b'{"choices": [{"message": null}]}'),
+        Answer(GOOD.body, cut=20),
+        Answer(GOOD.body, cut=0),
+        Answer(b" " * (2**20 + 1)),
+        Answer(GOOD.body, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"}, cut=10),
+        said(""),
+        said(None),
+        said("<!doctype html>"),
+        said("x" * 10_000),
+    ],
+    ids=range(22),
+)
+def test_another_try_may_find_a_caption(first: Answer) -> None:
+    with chat_server(one_after_the_other(first, GOOD)) as server:
+        assert words(server) == "A bus turns left."
+    assert len(server.asked) == 2
+
+
+def test_a_wrong_content_type_is_no_fault_of_the_words() -> None:
+    with chat_server(lambda _: Answer(GOOD.body, headers={"Content-Type": "text/html"})) as server:
+        assert words(server) == "A bus turns left."
+
+
+def test_parts_of_an_answer_are_put_together() -> None:
+    with chat_server(
+        lambda _: said([{"type": "text", "text": "A bus "}, {"type": "text", "text": "turns."}])
+    ) as server:
+        assert words(server) == "A bus turns."
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries", "is_rows", "why"),
+    [
+        (refused(400, "no pictures, please"), 1, True, "answered 400: no pictures, please"),
+        (refused(401), 1, False, f"answered 401: the server wants another key than {KEY}"),
+        (refused(403), 1, False, "answered 403"),
+        (refused(404), 1, False, "no such model, or no /chat/completions there"),
+        (refused(413), 1, True, "too large"),
+        (Answer(b"", 302, {"Location": "http://127.0.0.1:9/v1"}), 1, False, "answered 302: nothing more"),
+        (refused(500, "boom"), 3, False, "answered 500: boom"),
+        (refused(429, Retry_After="3600"), 1, False, "answered 429"),
+        (said(""), 3, True, "the model's answer cannot be used: found nothing"),
+        (Answer(b"{}"), 3, False, "without a choice"),
+        (Answer(b"\x1b[2J\xff"), 3, False, "what is no JSON"),
+        (refused(400, "\x1b[2J\n" + "x" * 5000), 1, True, r"\\x1b\[2J\\nxxx"),
+    ],
+    ids=range(12),
+)
+def test_what_no_try_changes_ends_soon_and_says_why(answer: Answer, tries: int, is_rows: bool, why: str) -> None:
+    with chat_server(lambda _: answer) as server, pytest.raises(NoWordsError, match=why) as raised:
+        words(server)
+    assert (len(server.asked), raised.value.is_rows) == (tries, is_rows)
+    assert len(str(raised.value)) < 400
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(GOOD.body, after_s=1.5), Answer(GOOD.body, a_byte_s=0.05)], ids=["late", "byte by byte"]
+)
+def test_a_slow_answer_has_an_end(answer: Answer) -> None:
+    """Also one of which each byte comes in time."""
+    with chat_server(one_after_the_other(answer, GOOD)) as server:
+        assert words(server, timeout_s=0.4) == "A bus turns left."
+    assert len(server.asked) == 2
+
+
+def test_patience_with_one_prompt_has_an_end() -> None:
+    with chat_server(lambda _: Answer(b"", after_s=0.3)) as server, pytest.raises(NoWordsError):
+        words(server, attempts=100, patience_s=0.5)
+    assert 1 <= len(server.asked) <= 3
+
+
+def test_nobody_there_is_said() -> None:
+    with chat_server() as server:
+        gone = server.url
+    with pytest.raises(NoWordsError, match=r"the endpoint http://127.0.0.1:\d+/v1 does not answer") as raised:
+        ask_once(refining(gone), lambda endpoint: endpoint.words(Ask("a bus")))
+    assert not raised.value.is_rows
+
+
+async def _all(endpoint: Endpoint, prompts: Sequence[str]) -> list[Any]:
+    return await asyncio.gather(*(endpoint.words(Ask(one)) for one in prompts), return_exceptions=True)
+
+
+def test_only_so_many_questions_are_open_at_once() -> None:
+    def slowly(body: dict[str, Any]) -> Answer:
+        return Answer(refines(body).body, after_s=0.05)
+
+    with chat_server(slowly) as server:
+        found = ask_once(refining(server.url, parallel=3), lambda one: _all(one, [f"bus {n}" for n in range(12)]))
+    assert found == [f"bus {n} Seen in fine detail." for n in range(12)]
+    assert server.at_once == 3
+
+
+def test_a_server_that_is_out_is_asked_once_a_prompt_until_it_answers() -> None:
+    """Else each clip would wait for all tries, and the clip before it would be long done."""
+    with chat_server(lambda _: refused(500)) as server:
+
+        async def one_by_one(endpoint: Endpoint) -> list[int]:
+            counts = []
+            for number in range(5):
+                if number == 3:
+                    server.answer = refines
+                if number == 4:
+                    server.answer = lambda _: refused(500)
+                await _all(endpoint, ["a bus"])
+                counts.append(len(server.asked))
+            return counts
+
+        assert ask_once(refining(server.url), one_by_one) == [3, 4, 5, 6, 9]
+
+
+def test_a_prompt_without_words_is_no_sign_that_the_server_is_out() -> None:
+    with chat_server(lambda _: said("")) as server:
+
+        async def twice(endpoint: Endpoint) -> None:
+            await _all(endpoint, ["a bus"])
+            await _all(endpoint, ["a car"])
+
+        ask_once(refining(server.url), twice)
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refused(400, f"wrong key Bearer {SECRET}"),
+        refused(500, SECRET),
+        Answer(json.dumps({"error": {"message": f"who is {SECRET}?"}}).encode()),
+        said(f"A sign says {SECRET}."),
+        Answer(SECRET.encode(), headers={"Content-Type": f"text/{SECRET}"}),
+        Answer(b"", 302, {"Location": f"http://127.0.0.1:9/?key={SECRET}"}),
+    ],
+    ids=range(6),
+)
+def test_a_server_that_repeats_the_key_has_nobody_told(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    caplog.set_level(logging.DEBUG)
+    with chat_server(lambda _: answer) as server, pytest.raises(NoWordsError) as raised:
+        words(server, attempts=2)
+    assert server.keys[0] == f"Bearer {SECRET}"
+    assert SECRET not in str(raised.value) + repr(raised.value) + caplog.text
+
+
+def test_the_key_of_a_server_without_keys_may_be_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "EMPTY")
+    with chat_server(lambda _: said("An EMPTY street.")) as server:
+        assert words(server) == "An EMPTY street."
+
+
+def test_the_key_goes_to_that_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    with chat_server() as other:
+        moved = Answer(b"", 307, {"Location": f"{other.url}/chat/completions"})
+        with chat_server(lambda _: moved) as server, pytest.raises(NoWordsError, match="answered 307"):
+            words(server)
+    assert other.asked == []
+
+
+def test_a_server_says_which_models_it_has() -> None:
+    with chat_server() as server:
+        assert ask_once(refining(server.url), Endpoint.models) == [MODEL]
+        server.models = None
+        with pytest.raises(NoWordsError, match="answered 404"):
+            ask_once(refining(server.url), Endpoint.models)
+
+
+def test_it_is_asked_within_a_loop_that_runs_too() -> None:
+    async def in_a_notebook() -> str:
+        with chat_server() as server:
+            return words(server)
+
+    assert asyncio.run(in_a_notebook()) == "a bus Seen in fine detail."
