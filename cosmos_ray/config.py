@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
+from cosmos_ray.store.plain_yaml import load_yaml
 from cosmos_ray.store.reach import Reach
 from cosmos_ray.store.regular import read_regular
 from cosmos_ray.store.uris import normalise_uri
@@ -28,9 +28,8 @@ class _Settings(BaseModel):
     """The words under a setting are its description: `cosmos-ray config` prints them."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False,
-        hide_input_in_errors=True,  # a URL with a password in it, for one
-    )  # fmt: skip
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class TextEncoderConfig(_Settings):
@@ -255,35 +254,8 @@ _REQUIRED = ("manifest", "output")
 _ALIASES = {"model.dit": "dit", "model.ema": "ema"}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs.
-
-    And without names for parts of it: a page of them, each made of the ones before, would fill the memory.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"found the alias *{event.anchor}, expected the value itself")
-        return super().compose_node(parent, index)
-
-
 #: Largest file of settings.
 _MAX_CONFIG_BYTES = 2**20
-_NUMBERS = {
-    "tag:yaml.org,2002:int": r"[-+]?(?:0|[1-9][0-9]*)$",
-    "tag:yaml.org,2002:float": r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
-}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern in _NUMBERS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
-
-
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader: it makes plain values only
 
 
 def build_config(
@@ -316,7 +288,7 @@ def given_settings(
 def settings_in(file: Path, flag: str) -> dict[str, Any]:
     """Of a YAML file that `flag` names; UsageError for one that cannot be read."""
     try:
-        settings = _load_yaml(read_regular(file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
+        settings = load_yaml(read_regular(file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{flag} {file}: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
@@ -398,6 +370,6 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         if not isinstance(target, dict):
             raise UsageError(f"--set {assignment}: `{folder}` is not a group of settings")
     try:
-        target[name] = _load_yaml(value)
+        target[name] = load_yaml(value)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {assignment}: {' '.join(str(error).split())}") from error
