@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.check_rules import CheckRules
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.clip.sampling import SamplingConfig
@@ -159,6 +160,7 @@ class GenerateConfig(_Settings):
     inputs: InputsConfig = InputsConfig()
     checks: CheckRules = CheckRules()
     refiner: RefinerRules = RefinerRules()
+    guardrails: GuardrailRules = GuardrailRules()
     gang: GangConfig = GangConfig()
     lease: LeaseConfig = LeaseConfig()
     breaker: BreakerConfig = BreakerConfig()

@@ -28,7 +28,8 @@ def doctor(
     from cosmos_ray.job.doctor import examine
 
     missing = slower = 0
-    for found in examine(model, store, settings_for(config, assignments).refiner):
+    settings = settings_for(config, assignments)
+    for found in examine(model, store, settings.refiner, settings.guardrails):
         missing += found.level == "missing"
         slower += found.level == "slower"
         tell(f"{found.level:8} {found.subject}: {found.message}")

@@ -64,17 +64,21 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 
 @app.command()
 def check(model: Named, config: Config = None, assignments: Assignments = None) -> int:
-    """Check a model's files, access, names, shapes, gang sizes and memory, without a GPU."""
+    """Check a model's files, access, names, shapes, gang sizes, memory, without a GPU; and refiner and guardrails."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
     from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plans
+    from cosmos_ray.models.guardrails.checks import look
     from cosmos_ray.refine.check import findings_of
 
-    rules = settings_for(config, assignments).refiner
+    settings = settings_for(config, assignments)
+    rules, guardrails = settings.refiner, settings.guardrails
     bundle = load_bundle(model)
     views, frames = counted(bundle.n_views, "view"), counted(bundle.num_frames, "frame")
     tell(f"{bundle.name}: {views} x {frames}, {bundle.width}x{bundle.height}")
     findings = [*check_bundle(bundle), *findings_of(rules)]
+    if guardrails.enabled:
+        findings = [*findings, *look(guardrails, bundle.recipe)]
     for finding in findings:
         tell(f"  {finding.level:12} {finding.subject}: {finding.message}")
     if bundle.generator == "cosmos":

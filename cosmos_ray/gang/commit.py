@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "ray", "diffusers", "transformers", "numpy", "imageio-ffmp
 class Made:
     """A clip that was made, and how. seconds: by phase; files: as the ranks made them, previews: small ones of them;
     first_step: 0, or the step that a stored state was gone on from. scores: by view; tries: as which it was made
-    before."""
+    before. blurred: regions of a view that guardrails have made unrecognisable."""
 
     clip: Clip
     attempt: int
@@ -47,6 +47,7 @@ class Made:
     scores: dict[str, Scores] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     tries: tuple[Try, ...] = ()
+    blurred: dict[str, int] = field(default_factory=dict)
 
     def as_try(self) -> Try:
         return Try(self.clip.seed, tuple(mark.in_words() for mark in self.marks), self.scores)
@@ -112,6 +113,8 @@ def record_of(spec: GangSpec, made: Made) -> Record:
         tries=made.tries,
         settings=_settings(spec, made.clip),
         refined_prompts=words.refined if words else (),
+        guardrails=tuple(f"{name} {version}" for name, version in spec.guardrails.versions.items()),
+        blurred=made.blurred,
     )
 
 
@@ -142,6 +145,7 @@ def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
         "warnings": list(made.warnings),
         "scores": {view: of.as_dict() for view, of in made.scores.items()},
         "marks": list(made.as_try().marks),
+        "guardrails": {**spec.guardrails.as_json(), "blurred": made.blurred},
         "tries": [asdict(one) for one in made.tries],
         "request_hash": made.prepared.request_hash(made.clip, spec.fingerprint),
         **_words(spec, made),

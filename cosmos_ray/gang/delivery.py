@@ -49,7 +49,7 @@ class Delivery:
 
     async def found(self, clip: Clip) -> Record | None:
         """The record of a clip that was made here already and waited; None if there is none."""
-        waiting = await asyncio.to_thread(self._room.find, clip, self._spec.fingerprint)
+        waiting = await asyncio.to_thread(self._room.find, clip, self._spec.standard)
         if waiting is None:
             return None
         log.info("%s: attempt %d had made it already, it waited here", clip.id, waiting.record.attempt)
@@ -61,7 +61,7 @@ class Delivery:
         clip = made.clip
         previews = await asyncio.to_thread(previews_in, place, clip.id, made.attempt, clip.cameras, clip.fps)
         made = replace(made, previews=previews)
-        waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.fingerprint, mark)
+        waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.standard, mark)
         await asyncio.to_thread(self._room.keep, waiting)
         return await self._deliver(waiting)
 

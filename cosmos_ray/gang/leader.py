@@ -291,7 +291,12 @@ class GangLeader:
             first_step=done, warnings=ready.warnings,
         )  # fmt: skip
         with self._in_phase("publish", {}):
-            return *await self._publish(clip, attempt, made), ready.checkpoint
+            try:
+                return *await self._publish(clip, attempt, made), ready.checkpoint
+            except RowError:
+                if ready.checkpoint is not None:
+                    await asyncio.to_thread(remove_state, self._storage, ready.checkpoint)
+                raise
 
     @contextlib.contextmanager
     def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -315,9 +320,13 @@ class GangLeader:
         deadline = self._pace.of_rest(self._spec.settings)
         folder = clip_folder(clip, attempt)
         place = await self._delivery.place(clip, attempt)
-        written: list[Published] = await self._on_each_rank(
-            "publish", clip.id, place, folder, clip.fps, deadline_s=deadline
-        )
+        try:
+            written: list[Published] = await self._on_each_rank(
+                "publish", clip.id, place, folder, clip.fps, deadline_s=deadline
+            )
+        except RowError:  # other ranks may have written their views: nothing of a clip that is blocked is to stay
+            await self._delivery.drop(place)
+            raise
         self._pace.publish = time.monotonic() - began
         files = tuple(entry for one in written for entry in one.files)
         phases = {phase: max(one.seconds[phase] for one in written) for phase in written[0].seconds}
@@ -325,6 +334,7 @@ class GangLeader:
         made = dataclasses.replace(
             made, files=files, seconds={**made.seconds, **phases},
             scores=scores, marks=marks_of(scores, self._spec.checks),
+            blurred={view: count for one in written for view, count in one.blurred.items()},
         )  # fmt: skip
         return made, place
 

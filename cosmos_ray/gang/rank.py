@@ -7,6 +7,7 @@ loading) talks to the other ranks, so collectives happen in one order on all of 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import importlib
@@ -15,8 +16,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.ledger.ledger import FileEntry
 from cosmos_ray.ledger.process import process_start
+from cosmos_ray.models.guardrails.guard import Guard, load_guard
 from cosmos_ray.refine.asks import Ask
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
@@ -59,11 +61,14 @@ class DenoiseReport:
 
 @dataclass(frozen=True)
 class Published:
-    """What a rank has made of its views: files that are to be stored, what they look like by view, seconds by phase."""
+    """What a rank has made of its views: files that are to be stored, what they look like by view, seconds by phase.
+
+    blurred: how many regions of a view guardrails have made unrecognisable, where they have."""
 
     files: list[FileEntry]
     looked: dict[str, Looked]
     seconds: dict[str, float]
+    blurred: dict[str, int] = field(default_factory=dict)
 
 
 class Rank:
@@ -113,15 +118,30 @@ class Rank:
 
             with timed(seconds, "refiner"):
                 self._refiner = load_refiner(spec)
+        with timed(seconds, "guardrails") if spec.guardrails.checks else contextlib.nullcontext():
+            self._guard = self._guarded(spec)
         self._idle = IdleClock("cpu" if spec.bundle.generator == "fake" else spec.device)
         log.info("%s is loaded on %s: %s", spec.bundle.name, spec.device, in_words(seconds))
         return seconds
 
     def take_up(self, spec: GangSpec) -> None:
         """Another job, whose clips the model that is loaded makes. Its own are all published."""
+        if spec.guardrails != self._spec.guardrails:
+            self._guard = self._guarded(spec)
         self._generator = self._generator.sampled_by(spec.bundle, spec.approximations)
         self._spec = spec
         self._storage = Storage(spec.output)
+
+    def _guarded(self, spec: GangSpec) -> Guard:
+        """The first rank asks about captions, those that have views look at them."""
+        if not spec.guardrails.checks:
+            return Guard((), ())
+        from cosmos_ray.models.guardrails.checks import checks_of
+
+        on_gpu = spec.guardrails.rules.device == "gang" and spec.bundle.generator != "fake"
+        checks = checks_of(spec.guardrails.rules, spec.bundle.recipe)
+        has_views = self._rank < len(spec.bundle.recipe.files)
+        return load_guard(spec.guardrails, checks, spec.device if on_gpu else "cpu", self._rank == 0, has_views)
 
     def kernels(self) -> str:
         """Which attention and passes the network runs with here, in words; "" for a generator without a network."""
@@ -155,6 +175,11 @@ class Rank:
         backend = "nccl" if spec.device == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self._rank, world_size=self._world_size)
         return ContextParallel(self._rank, self._world_size, dist.group.WORLD)
+
+    @ray.method(concurrency_group="text")
+    def check_captions(self, captions: Sequence[str], has_embedding: bool) -> None:
+        """On rank 0: RowError of class `guardrail` for those of which no clip is to be made."""
+        self._guard.check_captions(captions, has_embedding)
 
     @ray.method(concurrency_group="text")
     def embed(self, request: ClipRequest) -> ClipText:
@@ -216,7 +241,8 @@ class Rank:
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, place: str, folder: str, fps: int) -> Published:
         """Decode this rank's views, look at them and encode them here where the frames are, into `place` on this node's
-        disk. Files are to be stored in `folder` of the output."""
+        disk. Files are to be stored in `folder` of the output. RowError of class `guardrail`, before any of this rank's
+        is written, for one that is not to be published."""
         # Both lanes feed one queue of the GPU: every copy of the next clip's inputs would wait for a view's decoding.
         self._in_the_middle.wait(_NEXT_CLIP_S)
         seconds = {"decode": 0.0, "encode": 0.0, "checks": 0.0}
@@ -225,11 +251,13 @@ class Rank:
         frames = self._generator.decode(collected, overlap)
         marks.append(time.monotonic())
         seconds["decode"] = marks[1] - marks[0]
-        entries, looked = [], {}
-        for view in sorted(frames, key=ALL_VIEWS.index):
+        for view in frames:
             expected = self._spec.bundle.shape_of(view, num_chunks, overlap)
             if frames[view].shape != expected:
                 raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")
+        blurred = self._guarded_views(frames, seconds)
+        entries, looked = [], {}
+        for view in sorted(frames, key=ALL_VIEWS.index):
             begun = time.monotonic()
             data = encode_view(view, frames[view], fps)
             name = file_of(view)
@@ -241,7 +269,19 @@ class Rank:
             looked[view] = look_at(frames[view], given.get(view))
             seconds["checks"] += time.monotonic() - begun
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
-        return Published(entries, looked, seconds)
+        return Published(entries, looked, seconds, blurred)
+
+    def _guarded_views(self, frames: dict[str, np.ndarray], seconds: dict[str, float]) -> dict[str, int]:
+        """Views as they may be published, in place of those that were made."""
+        if not self._spec.guardrails.checks:
+            return {}
+        begun = time.monotonic()
+        blurred: dict[str, int] = {}
+        for view in list(frames):
+            frames[view], regions = self._guard.check_view(frames[view])
+            blurred |= {view: regions} if regions else {}
+        seconds["guardrails"] = time.monotonic() - begun
+        return blurred
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:

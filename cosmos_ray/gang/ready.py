@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,22 @@ class Preparation:
 
     async def ready(self, clip: Clip, attempt: int) -> Ready:
         """Raises RowError for what the row is to blame for, OSError for a store that does not answer."""
+        await self._check_captions(clip.prompts, clip.prompt_embedding is not None)
         prepared = await self._prepare(clip, attempt)
         words = await self._words.of(clip, attempt, prepared.request)
+        if words is not None and words.refined:
+            await self._check_captions(words.refined, False)
         prepared = dataclasses.replace(prepared, words=words)
         request = await self._embed(prepared)
         warnings = (*prepared.warnings, *(words.warnings if words else ()))
         warnings += request.text.warnings if request.text else ()
         refuse_doubtful(warnings, self._spec.inputs.strict)
         return Ready(prepared, request, warnings, *await self._stored_state(clip, prepared))
+
+    async def _check_captions(self, captions: Sequence[str], has_embedding: bool) -> None:
+        """Where guardrails have something to say about texts, before anything is made of these."""
+        if any(check.texts for check in self._spec.guardrails.checks):
+            await self._on_first_rank("check_captions", captions, has_embedding)
 
     async def _prepare(self, clip: Clip, attempt: int) -> Prepared:
         spec, limit_s = self._spec, self._spec.settings.deadline_first_s

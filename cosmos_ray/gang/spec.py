@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, CheckRules
+from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.gang.inputs import Source
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics
@@ -39,6 +40,7 @@ class GangSpec:
     checks: CheckRules = DEFAULT_CHECKS
     refining: Refining = NOTHING_REFINED
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    guardrails: Guardrails = NO_GUARDRAILS
 
     @property
     def source(self) -> Source:
@@ -53,10 +55,20 @@ class GangSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Of everything that, with a request, fixes the latents."""
+        """Of everything that, with a request, fixes the videos."""
         facts = [self.bundle.fingerprint, self.numerics]
         if chosen := self.approximations.chosen:
             facts.append(json.dumps(chosen, sort_keys=True))
         if deciding := self.refining.deciding:
             facts.append(json.dumps(deciding, sort_keys=True))
+        if changed := self.guardrails.of_pixels:
+            facts.append(json.dumps({"guardrails": changed}, sort_keys=True))
+        return hashlib.sha256(":".join(facts).encode()).hexdigest()
+
+    @property
+    def standard(self) -> str:
+        """The same, and by which guardrails it was looked at: a clip of another one is not published."""
+        if not self.guardrails.checks:
+            return self.fingerprint
+        facts = [self.fingerprint, json.dumps(self.guardrails.versions)]
         return hashlib.sha256(":".join(facts).encode()).hexdigest()

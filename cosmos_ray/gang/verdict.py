@@ -26,7 +26,7 @@ def verdict(method: str, faults: list[BaseException | None], ranks: int) -> Base
     same = len(faults) == ranks and len({(type(fault), str(fault)) for fault in faults}) == 1
     if isinstance(first, RowError) and same:
         return first
-    if method in ("embed", "publish", "refine") and not _is_out_of_memory(first):
+    if method in ("check_captions", "embed", "publish", "refine") and not _is_out_of_memory(first):
         return first  # ranks do not meet there: nobody is out of step
     failure_class: FailureClass = "oom" if _is_out_of_memory(first) else "internal"
     if isinstance(first, RowError):

@@ -46,7 +46,7 @@ _STALE_S = 7 * 86400.0
 class Waiting:
     """A clip that is made: its videos in `folder`, what becomes its sidecar, and its record but for what comes last.
 
-    model: fingerprint of what made it. mark: of its attempt, where that has still to be marked; else "".
+    model: fingerprint of what made and checked it. mark: of its attempt, where that has still to be marked; else "".
     """
 
     folder: Path

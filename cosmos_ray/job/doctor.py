@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from cosmos_ray.clip.family import PREDICT2
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
+from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, GuardrailRules
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.errors import CosmosRayError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.cache import cache_folder, cache_root
 from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
 from cosmos_ray.models.bundle.memory import memory_plans, runs_on_cpus
+from cosmos_ray.models.guardrails.checks import look as look_at_guardrails
 from cosmos_ray.models.network.toolchain import missing_tools
 from cosmos_ray.refine.check import findings_of
 from cosmos_ray.store.storage import PROBES, Storage, explain
@@ -66,9 +69,14 @@ class Machine:
     torch_fault: str = ""
 
 
-def examine(model: str | None, store: str | None, refiner: RefinerRules = NOT_REFINED) -> Iterator[Finding]:
-    """Everything, in the order in which a job meets it. model: also whether that one would run here. refiner: also
-    whether prompts could be refined so."""
+def examine(
+    model: str | None,
+    store: str | None,
+    refiner: RefinerRules = NOT_REFINED,
+    guardrails: GuardrailRules = NO_GUARDRAILS.rules,
+) -> Iterator[Finding]:
+    """Everything, in the order in which a job meets it. model: also whether that one would run here. refiner,
+    guardrails: also whether prompts could be refined so, and checked, videos too."""
     machine = look()
     yield from findings(machine)
     yield _ffmpeg()
@@ -80,6 +88,10 @@ def examine(model: str | None, store: str | None, refiner: RefinerRules = NOT_RE
         yield from _model(load_bundle(model), machine)
     for found in findings_of(refiner):
         yield Finding("ok" if found.level == "ok" else "missing", found.subject, found.message)
+    if guardrails.enabled:
+        family = load_bundle(model).recipe if model is not None else PREDICT2
+        for one in look_at_guardrails(guardrails, family):
+            yield Finding("ok" if one.level == "ok" else "missing", one.subject, one.message)
 
 
 def look() -> Machine:

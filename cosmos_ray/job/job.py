@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
+from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
@@ -31,6 +32,7 @@ from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
 from cosmos_ray.models.bundle.check import check_bundle
+from cosmos_ray.models.guardrails.checks import guardrails_of
 from cosmos_ray.output.derived import make, make_if_stale, say_outrun
 from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.kept import take_up
@@ -84,6 +86,7 @@ class Job:
     refining: Refining
     work: tuple[RowGroup, ...]
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    guardrails: Guardrails = NO_GUARDRAILS
 
 
 def generate(config: GenerateConfig, say: Say = say) -> Summary:
@@ -149,6 +152,8 @@ def _run(
             say(unguided_line(plan.unguided))
         if job.bundle.is_random:
             say(f"model {job.bundle.name}: its network's weights are random, its videos show nothing")
+        if names := ", ".join(job.guardrails.versions):
+            say(f"guardrails: {names}")
         if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
             say(chosen)
         for warning in plan.warnings:
@@ -176,6 +181,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
         check_world_size(bundle, config.gang_size)
     refining = refining_of(config.refiner)
     check_refiner(refining, say)
+    guardrails = guardrails_of(config.guardrails, bundle.recipe)
     storage = Storage(config.output)
     ledger = Ledger(storage)
     defaults = row_defaults(bundle, config.sampling)
@@ -203,6 +209,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
         inputs=config.inputs.of(bundle.recipe).chosen,
         manifest_version=version,
         refiner=refining.deciding,
+        guardrails=guardrails.of_pixels,
     )
     if known is not None:
         check_same(storage, known, run)
@@ -215,7 +222,9 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     storage.check_writable()
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
-    return Job(config, bundle, storage, ledger, defaults, run, manifest, refining, found.work), plan
+    return Job(
+        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, guardrails=guardrails
+    ), plan
 
 
 def _make_clips(
@@ -245,7 +254,7 @@ def _make_clips(
         spec = GangSpec(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
-            job.manifest.home, config.breaker.patience_s, config.checks, job.refining, job.words,
+            job.manifest.home, config.breaker.patience_s, config.checks, job.refining, job.words, job.guardrails,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,

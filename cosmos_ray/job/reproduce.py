@@ -86,6 +86,7 @@ def reproduce(
         "gang_size": gang_size or sidecar["gang"]["size"],
         "sampling": {"numerics": sidecar["model"]["numerics"], **sidecar["approximations"]},
         "inputs": sidecar.get("input_rules", {"rate": "as_is"}),  # 0.1.0 knew no other
+        "guardrails": sidecar.get("guardrails", {}).get("settings", {}),
     }
     config = build_config(flags, None, assignments)
     _check_model(config, sidecar)

@@ -72,6 +72,8 @@ class Record:
     tries: tuple[Try, ...] = ()
     settings: Settings | None = None
     refined_prompts: tuple[str, ...] = ()
+    guardrails: tuple[str, ...] = ()
+    blurred: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         fields = asdict(self)
@@ -93,6 +95,7 @@ class Record:
         )
         fields["settings"] = Settings.from_json(fields.get("settings"))
         fields["refined_prompts"] = tuple(fields.get("refined_prompts", ()))
+        fields["guardrails"] = tuple(fields.get("guardrails", ()))
         return Record(**fields)
 
 
@@ -162,6 +165,8 @@ RECORDS = pa.schema(
         ("tries", pa.list_(_TRY)),
         ("settings", SETTINGS),
         ("refined_prompts", pa.list_(pa.string())),
+        ("guardrails", pa.list_(pa.string())),
+        ("blurred", pa.map_(pa.string(), pa.int64())),
     ]
 )
 
@@ -174,6 +179,7 @@ def table_of(records: Iterable[Record]) -> pa.Table:
         fields["class"] = fields.pop("failure_class")
         fields["seconds"] = list(record.seconds.items())
         fields["scores"] = _score_rows(record.scores)
+        fields["blurred"] = list(record.blurred.items())
         fields["tries"] = [asdict(one) | {"scores": _score_rows(one.scores)} for one in record.tries]
         rows.append(fields)
     return pa.Table.from_pylist(rows, schema=RECORDS)
@@ -195,7 +201,8 @@ def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    missing = dict.fromkeys(("warnings", "previews", "seed", "scores", "marks", "tries", "settings", "refined_prompts"))
+    newer = ("warnings", "previews", "seed", "scores", "marks", "tries", "settings")
+    missing = dict.fromkeys((*newer, "refined_prompts", "guardrails", "blurred"))
     return [_record({**missing, **row}) for row in table.select(names).to_pylist()]
 
 
@@ -213,6 +220,8 @@ def _record(fields: dict[str, Any]) -> Record:
     )
     fields["settings"] = Settings.from_json(fields["settings"])
     fields["refined_prompts"] = tuple(fields["refined_prompts"] or ())
+    fields["guardrails"] = tuple(fields["guardrails"] or ())
+    fields["blurred"] = dict(fields["blurred"] or ())
     return Record(**fields)
 
 

@@ -19,6 +19,7 @@ class Run:
     removed: settled clips whose rows that manifest did not have (any more), by outcome: `ok` or a failure class.
     approximations: those that were chosen. inputs: how inputs are taken, where it is not the default way.
     refiner: what refined words depend on, beside rows and pictures; {} where nothing is refined.
+    guardrails: those that change videos, with their versions; others may come and go.
     manifest_version: what changes when a file of the manifest is written, without reading it (`version_of`).
     """
 
@@ -35,6 +36,7 @@ class Run:
     inputs: dict[str, Any] = field(default_factory=dict)
     manifest_version: str = ""
     refiner: dict[str, Any] = field(default_factory=dict)
+    guardrails: dict[str, str] = field(default_factory=dict)
 
 
 def read_run(storage: Storage) -> Run | None:
@@ -64,7 +66,7 @@ def open_run(storage: Storage, run: Run) -> None:
 
 
 def check_same(storage: Storage, known: Run, run: Run) -> None:
-    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations", "inputs", "refiner"]
+    fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations", "inputs", "refiner", "guardrails"]
     if known.manifest != run.manifest and known.manifest_sha256 != run.manifest_sha256:
         fixed.append("manifest")
     differences = [

@@ -1,4 +1,4 @@
-"""What the index says of clips, for those who copy them: the manifest's columns, scores and marks."""
+"""What the index says of clips, for those who copy them: the manifest's columns, scores, marks, guardrails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
 
 #: Of the index's own columns, those that are of use without the output.
-_LOOKS = ("warnings", "scores", "marks", "refined_prompts")
+_LOOKS = ("warnings", "scores", "marks", "refined_prompts", "guardrails", "blurred")
 
 
 class Columns:

@@ -34,6 +34,8 @@ from cosmos_ray.store.storage import Storage
 #: The key of the mark (`mark.py`) in a Parquet file's metadata.
 MARK = b"cosmos_ray.mark"
 _ROWS_A_BATCH = 4096
+#: Columns that are not repeated where a guardrail has blocked what they say.
+_WORDS = ("prompt", "negative_prompt")
 #: Columns that the failures add, as `added` says those of the index: a manifest column of such a name gets another
 #: (`names.beside`).
 ADDED_TO_FAILURES = pa.schema(
@@ -67,6 +69,8 @@ def added(family: Family) -> pa.Schema:
             ("scores", SCORES),
             ("marks", pa.list_(pa.string())),
             ("refined_prompts", pa.list_(pa.string())),
+            ("guardrails", pa.list_(pa.string())),
+            ("blurred", pa.struct([(view, pa.int64()) for view in family.files])),
         ]
     )
 
@@ -124,7 +128,8 @@ def write_tables(
             rows += len(which)
             which = _where(failed, places)
             records = reader.table(places[which]).combine_chunks()
-            failures.add(batch, fan.rows[which], _of_failed(batch, fan, which, records))
+            blocked = pc.equal(records["class"], "guardrail").to_numpy(zero_copy_only=False)
+            failures.add(batch, fan.rows[which], _of_failed(batch, fan, which, records), blocked)
     return rows
 
 
@@ -140,10 +145,15 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
         self._schema = pa.schema([*ours, *zip(names, types, strict=True)], metadata={MARK: mark.encode()})
         self._writer = pq.ParquetWriter(path, self._schema)
 
-    def add(self, batch: pa.RecordBatch, rows: np.ndarray, added: list[pa.Array]) -> None:
+    def add(
+        self, batch: pa.RecordBatch, rows: np.ndarray, added: list[pa.Array], hidden: np.ndarray | None = None
+    ) -> None:
+        """hidden: which of the rows show no words of theirs."""
         if not len(rows):
             return  # readers take the size of the first row group for that of a batch
-        columns = [batch.column(name).take(pa.array(rows)) for name in self._kept]
+        shown = pa.array(rows)
+        hiding = shown if hidden is None else pa.array(rows, mask=hidden)
+        columns = [batch.column(name).take(hiding if name in _WORDS else shown) for name in self._kept]
         types = self._schema.types[len(added) :]
         kept = [column.cast(kind) for column, kind in zip(columns, types, strict=True)]
         self._writer.write_table(pa.Table.from_arrays([*added, *kept], schema=self._schema))
@@ -213,6 +223,8 @@ def _of_made(
         scores_of(records),
         records["marks"],
         records["refined_prompts"],
+        records["guardrails"],
+        _blurred(records, defaults.recipe),
     ]
 
 
@@ -223,6 +235,12 @@ def _by_view(clips: np.ndarray, views: pa.Array, values: pa.Array, rows: int, fa
         entry = np.full(rows, -1)
         entry[clips[hits]] = hits
         yield values.take(pa.array(entry, mask=entry < 0))
+
+
+def _blurred(records: pa.Table, family: Family) -> pa.Array:
+    """A number a view; null where nothing was."""
+    counts = [dict(one) if one else None for one in records["blurred"].to_pylist()]
+    return pa.array(counts, pa.struct([(view, pa.int64()) for view in family.files]))
 
 
 def _of_failed(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table) -> list[pa.Array]:

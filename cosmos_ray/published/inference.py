@@ -23,14 +23,15 @@ from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, Tra
 from cosmos_ray.manifest.builders.writing import absolute
 from cosmos_ray.published.command import Say
 from cosmos_ray.published.layouts import write_views
+from cosmos_ray.published.options import GUARDRAILS_OFF
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 #: Flags of the published programs that change nothing here, and why.
 NO_EFFECT = {
-    "disable-guardrails": "there is no guardrail in the way",
-    "offload-guardrail-models": "there is no guardrail in the way",
+    "disable-guardrails": GUARDRAILS_OFF,
+    "offload-guardrail-models": GUARDRAILS_OFF,
     "keep-going": "a clip that fails does not stop the others",
     "profile": "the sidecar has the seconds of each phase",
     "offload-diffusion-model": "the published program ignores it too",

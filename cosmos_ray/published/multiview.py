@@ -38,6 +38,7 @@ from cosmos_ray.published.adapters import add_lora, merged_dit
 from cosmos_ray.published.command import run
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
+    GUARDRAILS_OFF,
     add_without_effect,
     between,
     read_json_list,
@@ -56,8 +57,8 @@ from cosmos_ray.words import counted
 
 #: Flags of the guide that change nothing here, and why.
 NO_EFFECT = {
-    "disable_guardrail": "there is no guardrail in the way",
-    "offload_guardrail": "there is no guardrail in the way",
+    "disable_guardrail": GUARDRAILS_OFF,
+    "offload_guardrail": GUARDRAILS_OFF,
     "disable_prompt_refiner": "the multiview model has no prompt refiner",
     "offload_prompt_refiner": "the multiview model has no prompt refiner",
     "use_cuda_graphs": "the guide's script ignores it too",

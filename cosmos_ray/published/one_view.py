@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.clip.encode import encode_jpeg
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.pictures import PNG, read_picture
 from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
@@ -46,8 +47,6 @@ from cosmos_ray.store.uris import normalise_uri
 
 #: Flags that change nothing in any of the commands, and why.
 NO_EFFECT = {
-    "disable_guardrail": "there is no guardrail in the way",
-    "offload_guardrail": "there is no guardrail in the way",
     "use_cuda_graphs": "it never changed a clip, and steps are launched ahead here",
 }
 #: The same of commands that the published refiner of prompts belongs to.
@@ -124,6 +123,29 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     return items
 
 
+def add_guardrails(parser: argparse.ArgumentParser, ours: Any) -> None:
+    """As published, and in the group `ours` where their files are."""
+    parser.add_argument("--disable_guardrail", action="store_true", help="prompts and videos are not checked")
+    parser.add_argument("--offload_guardrail", action="store_true", help="its networks are on a GPU only while needed")
+    ours.add_argument(
+        "--guardrail_weights", default=None, help="place of Cosmos-Guardrail1's files; the hub's if not given"
+    )
+    ours.add_argument("--llama_guard", default=None, help="place of Llama-Guard-3-8B's files; the hub's if not given")
+
+
+def guardrails_of(flags: argparse.Namespace, say: Say) -> GuardrailRules:
+    """On, as published; off with --disable_guardrail, and for a --model of ours or one's own, for which nobody has said
+    where their files are."""
+    places = {"weights": flags.guardrail_weights, "llama_guard": flags.llama_guard}
+    given = {name: place for name, place in places.items() if place is not None}
+    if flags.disable_guardrail:
+        return GuardrailRules()
+    if flags.model is not None and not given:
+        say("guardrails are off: --guardrail_weights and --llama_guard turn them on with --model")
+        return GuardrailRules()
+    return GuardrailRules(enabled=True, offload=flags.offload_guardrail, **given)
+
+
 def make(
     flags: argparse.Namespace,
     kind: Kind,
@@ -148,12 +170,14 @@ def make(
         for run in range(runs)
         for number, item in enumerate(items)
     ]
+    guardrails = guardrails_of(flags, say)
     said = {
         "model": model,
         "gang_size": flags.num_gpus,
         "max_failed": "0",
         "device": flags.device,
         "inputs": InputsConfig(rate="as_is"),
+        "guardrails": guardrails,
         **config,
     }
     bundle = bundle_of(GenerateConfig(manifest="none", output="none", **said))
@@ -162,7 +186,14 @@ def make(
     check_lasts(storage.uri, "the output")
     manifest = storage.uri_of("manifest.parquet")
     storage.write("manifest.parquet", _as_parquet(rows))
-    code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
+    try:
+        code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
+    except UsageError as error:
+        if str(error).startswith("guardrails:"):
+            raise UsageError(
+                f"{error}. Here: --guardrail_weights PLACE and --llama_guard PLACE, or --disable_guardrail"
+            ) from error
+        raise
     records = {record.id: record for record in Ledger(storage).records()}
     for number, item in enumerate(items):
         record = records.get(_id(number))
@@ -206,6 +237,8 @@ def _work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: 
     versions = {row["input_video"]: version_of(row["input_video"]) for row in rows if "input_video" in row}
     encoder = said.get("text_encoder", TextEncoderConfig()).model_dump()
     facts = [rows, bundle.fingerprint, encoder, os.getcwd(), versions, time.time() if flags.benchmark else None]
+    if said["guardrails"].enabled:
+        facts.append(said["guardrails"].model_dump())
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
 

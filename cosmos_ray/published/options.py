@@ -21,6 +21,8 @@ from cosmos_ray.words import counted
 _MAX_LIST_BYTES = 2**26
 #: Runs of `--benchmark`; the first warms up, the others are averaged.
 BENCHMARK_RUNS = 4
+#: Why flags of guardrails change nothing in commands that have none.
+GUARDRAILS_OFF = "guardrails are off, `cosmos-ray generate --set guardrails.enabled=true` has them"
 
 
 def between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--benchmark", action="store_true", help="make the picture 4 times and time all but the first")
     add_without_effect(parser, one_view.NO_EFFECT)
     ours = parser.add_argument_group("not in the guide")
+    one_view.add_guardrails(parser, ours)
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
     ours.add_argument("--num_gpus", type=between(int, 1, 64), default=1, help="GPUs that share a picture")

@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
     add_without_effect(parser, one_view.NO_EFFECT_NOR_REFINER)
     ours = parser.add_argument_group("not in the guide")
+    one_view.add_guardrails(parser, ours)
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
     ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")

@@ -62,7 +62,7 @@ GUIDE = {
     "lora_target_modules": "",
     "init_lora_weights": False,
 }
-OURS = {"model": None, "num_steps": None, "device": "auto"}
+OURS = {"model": None, "num_steps": None, "device": "auto", "guardrail_weights": None, "llama_guard": None}
 
 
 @pytest.fixture

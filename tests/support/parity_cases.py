@@ -25,6 +25,7 @@ from cosmos_ray.models.text.text import encode_ids
 from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, to_uint8
 from support.parity_case import Case, Check, in_ulps, largest
 from support.parity_cases25 import KINDS25, NETWORK_KINDS25
+from support.parity_cases_guardrail import KINDS_GUARDRAIL
 from support.parity_cases_single import KINDS_SINGLE, NETWORK_KINDS_SINGLE
 from support.parity_network import Recorder, grid_of, network_of
 
@@ -305,6 +306,7 @@ KINDS: dict[str, Callable[[Case, ContextParallel], Iterator[Check]]] = {
     "vae": run_vae,
     **KINDS25,
     **KINDS_SINGLE,
+    **KINDS_GUARDRAIL,
 }
 
 #: Kinds that run over the ranks of a gang.

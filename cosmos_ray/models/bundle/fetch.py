@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -133,18 +134,43 @@ def _file(filesystem: Any, source: str, target: Path, sha256: str) -> str:
 def _folder(filesystem: Any, source: str, target: Path, sha256: str) -> str:
     partial = target.with_name(target.name + ".partial")
     listing = retrying(lambda: filesystem.find(source, detail=True), f"listing {source}")
+    _copy(filesystem, source, listing, partial)
+    return _settle(partial, target, sha256)
+
+
+def _copy(filesystem: Any, source: str, listing: dict[str, Any], target: Path) -> None:
     root = PurePosixPath(filesystem._strip_protocol(source))
     for full, info in sorted(listing.items()):
         name = PurePosixPath(full).relative_to(root)
         if ".." in name.parts:
             raise UsageError(f"{source}: a file's name leaves the folder: {full!r}")
-        file = partial / name
+        file = target / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.stat().st_size != info["size"]:
             part = file.with_name(file.name + ".part")
             _append(filesystem, full, part, info["size"])
             put_in_place(part, file)
-    return _settle(partial, target, sha256)
+
+
+def listed(uri: str, parts: Collection[str]) -> dict[str, Any]:
+    """The files of a folder's parts (files or folders of it; all of it if none are named), as fsspec describes them."""
+    filesystem, path = open_store(uri)
+    root = PurePosixPath(filesystem._strip_protocol(path))
+    found: dict[str, Any] = retrying(lambda: filesystem.find(path, detail=True), f"listing {uri}")
+
+    def is_wanted(full: str) -> bool:
+        name = PurePosixPath(full).relative_to(root)
+        return not parts or any(name == PurePosixPath(part) or PurePosixPath(part) in name.parents for part in parts)
+
+    return {full: info for full, info in found.items() if is_wanted(full)}
+
+
+def fetch_parts(uri: str, parts: Collection[str], target: Path) -> None:
+    """Bring these parts of a folder to `target`, once a node. What is there with the right size is not read again: the
+    target's name has to change with the files."""
+    filesystem, path = open_store(uri)
+    with node_lock(str(target), f"fetching {uri}"):
+        _copy(filesystem, path, listed(uri, parts), target)
 
 
 def _settle(made: Path, target: Path, sha256: str) -> str:

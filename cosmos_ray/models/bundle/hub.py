@@ -23,6 +23,7 @@ from huggingface_hub import (
     get_token,
     hf_hub_download,
     hf_hub_url,
+    snapshot_download,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
@@ -112,6 +113,23 @@ def fetch(hub: HubFile, kind: FileKind) -> Path:
     except _Unusable as error:
         raise UsageError(error.answer.message) from error
     return where
+
+
+def fetch_parts(hub: HubFile, patterns: Iterable[str], but: Iterable[str] = ()) -> Path:
+    """The folder of a repository in the client's cache, with all files that match; downloaded if need be.
+
+    Raises UsageError that says what is wrong and what to do.
+    """
+
+    def download() -> str:
+        names = list(patterns), list(but)
+        return snapshot_download(hub.repo, revision=hub.revision, allow_patterns=names[0], ignore_patterns=names[1])
+
+    try:
+        with node_lock(hub.repo, f"downloading {hub.repo}"):
+            return Path(_with_answers(download, hub))
+    except _Unusable as error:
+        raise UsageError(error.answer.message) from error
 
 
 def weight_files(folder: Path) -> list[Path]:

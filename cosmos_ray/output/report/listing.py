@@ -37,6 +37,8 @@ _TAKEN = (
         "scores",
         "marks",
         "refined_prompts",
+        "guardrails",
+        "blurred",
         "videos",
         "sha256",
         "sidecar",
@@ -48,8 +50,20 @@ _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 #: Names that the page has columns by itself.
 _PAGES = (
     *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
-    *("warnings", "class", "error", "marks", "model", "size", "frames", "negative_prompt", "approximations"),
-    "refined",
+    *(
+        "warnings",
+        "class",
+        "error",
+        "marks",
+        "guardrails",
+        "blurred",
+        "model",
+        "size",
+        "frames",
+        "negative_prompt",
+        "approximations",
+        "refined",
+    ),
 )
 
 
@@ -121,6 +135,8 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "finished": values_of(records["finished"]),
         "warnings": _joined(records["warnings"]),
         "marks": _joined(records["marks"]),
+        "guardrails": _joined(records["guardrails"]),
+        "blurred": [sum(dict(one).values()) if one else None for one in records["blurred"].to_pylist()],
         **_scores(shown),
         **{name: _column(shown, name) for name in ("model", "size", "frames", "negative_prompt")},
         "approximations": _approximations(shown),

@@ -1,0 +1,94 @@
+"""The checks of the package cosmos-guardrail, which are not the published pipelines' (docs/guardrails.md says how)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.models.guardrails.check import VideoAnswer
+
+T = TypeVar("T")
+_PACKAGE, _MODULE = "cosmos-guardrail", "cosmos_guardrail"
+#: Its own: they write the prompts that they block.
+_LOGGERS = ("cosmos_guardrail.cosmos_guardrail", "cosmos_guardrail.cosmos_utils", "cosmos_guardrail.utils")
+
+
+class PackageCheck:
+    """All of the package's checks in one: it says no more than yes or no of a prompt, and blurs a video at once."""
+
+    name = "cosmos_guardrail"
+    changes_pixels = True
+
+    def __init__(self, rules: GuardrailRules) -> None:
+        self._rules = rules
+        self._checker: Any = None
+
+    @property
+    def version(self) -> str:
+        return f"package {importlib.metadata.version(_PACKAGE)}"
+
+    def problems(self) -> list[str]:
+        if importlib.util.find_spec(_MODULE) is None:
+            return [
+                f"the package {_PACKAGE} is not installed: pip install '.[guardrail-package]' where its dependencies "
+                "can be had, or guardrails.provider=reference, which needs none of them"
+            ]
+        return []
+
+    def load(self, device: str) -> None:
+        checks = importlib.import_module(f"{_MODULE}.{_MODULE}")
+        for name in _LOGGERS:
+            silenced = logging.getLogger(name)
+            silenced.handlers, silenced.propagate = [], False
+        self._device, self._checker = device, checks.CosmosSafetyChecker()
+        if not self._rules.offload:
+            self._checker.to(device)
+
+    def check_text(self, text: str) -> str | None:
+        is_safe = self._asked(lambda: self._checker.check_text_safety(text))
+        return None if is_safe else "text"
+
+    def check_video(self, frames_THWC: np.ndarray) -> VideoAnswer:
+        found = self._asked(lambda: self._checker.check_video_safety(frames_THWC.copy()))
+        if found is None:
+            return "video"
+        frames = np.asarray(found)
+        changed = int((frames != frames_THWC).any(axis=(1, 2, 3)).sum())
+        return (frames, changed) if changed else None
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Raises where a check of the package has failed: it logs that, and calls what it was asked about safe."""
+        heard = _Heard()
+        for name in _LOGGERS:
+            logging.getLogger(name).addHandler(heard)
+        try:
+            if self._rules.offload:
+                self._checker.to(self._device)
+            found = ask()
+        finally:
+            for name in _LOGGERS:
+                logging.getLogger(name).removeHandler(heard)
+            if self._rules.offload:
+                self._checker.to("cpu")
+        if heard.has_failed:
+            raise RuntimeError("a check of the package failed")
+        return found
+
+
+class _Heard(logging.Handler):
+    """Whether an error was logged; a blocked prompt is worse than that, and none."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.has_failed |= record.levelno in (logging.WARNING, logging.ERROR) and "postprocessors" not in str(
+            record.msg
+        )
