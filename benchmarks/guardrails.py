@@ -96,18 +96,16 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     view = np.random.RandomState(0).randint(0, 256, (frames, height, width, 3)).astype(np.uint8)
     views_a_rank = math.ceil(options.views / options.gang)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(
-        f"{name}, torch {torch.__version__}: {options.views} views of {frames} x {height}x{width}, gang of {options.gang}"
-    )
+    shape = f"{options.views} views of {frames} x {height}x{width}, gang of {options.gang}"
+    print(f"{name}, torch {torch.__version__}: {shape}")
     total = 0.0
     found = {}
     for check, look in video_checks(options.tiny, device).items():
         seconds, gib = measured(lambda look=look: look(view), device)  # type: ignore[misc]
         total += seconds * views_a_rank
         found[check] = seconds
-        print(
-            f"{check}: {seconds:.3f} s a view, {seconds * views_a_rank:.2f} s a clip on the busiest rank, {gib:.2f} GiB held at most"
-        )
+        spent = f"{seconds:.3f} s a view, {seconds * views_a_rank:.2f} s a clip on the busiest rank"
+        print(f"{check}: {spent}, {gib:.2f} GiB held at most")
     if not options.without_llama_guard:
         seconds, gib = measured(llama_guard(options.tiny, device), device)
         found["llama_guard"] = seconds
