@@ -14,11 +14,18 @@ _FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
 #: What programs write as text for nothing: a video of the caption "nan" is nobody's wish.
 _NOTHING = re.compile(r"\s*(nan|none|null|nat|n/a|#n/a|<na>)\s*", re.IGNORECASE)
+#: What a spreadsheet writes where it could not reckon, in any language: #REF!, #NAME?, #DIV/0!, #WERT!.
+_SHEETS_ERROR = re.compile(r"\s*#[^\W_]{1,12}(/0)?[!?]\s*")
 
 
 def says_nothing(text: str) -> bool:
     """Whether a text is only a word that programs write where there is none."""
-    return bool(_NOTHING.fullmatch(text))
+    return bool(_NOTHING.fullmatch(text)) or is_sheets_error(text)
+
+
+def is_sheets_error(text: object) -> bool:
+    """Whether a cell has an error of the spreadsheet that it comes from instead of a value."""
+    return isinstance(text, str) and _SHEETS_ERROR.fullmatch(text) is not None
 
 
 def prompts_of(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:

@@ -62,7 +62,17 @@ def is_any_list(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(kinds.is_string(kind) or kinds.is_null(kind))
+    """Bytes, too: older writers (Hive, Impala, Spark) do not say that they are text. What is none is refused there."""
+    return bool(kinds.is_string(kind) or kinds.is_null(kind) or is_bytes(kind))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        kinds.is_binary(kind)
+        or kinds.is_large_binary(kind)
+        or kinds.is_binary_view(kind)
+        or kinds.is_fixed_size_binary(kind)
+    )
 
 
 def _is_text_list(kind: pa.DataType) -> bool:

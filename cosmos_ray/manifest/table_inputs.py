@@ -15,7 +15,7 @@ from cosmos_ray.manifest.vectors import column_of, flat, is_there, matches, text
 from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 # Narrower than what a row may say; what they leave out is looked at row by row.
-_RELATIVE = r"\A[^/\\:?\x00]+(?:/[^/\\:?\x00]+)*\z"
+_RELATIVE = r"\A[^~/\\:?\x00][^/\\:?\x00]*(?:/[^/\\:?\x00]+)*\z"
 _LOCAL = r"\A(?:/[^/\x00]+)+\z"
 _REMOTE = (
     rf"\A(?:(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[A-Za-z0-9][A-Za-z0-9-]*"

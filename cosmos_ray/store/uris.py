@@ -14,12 +14,31 @@ from cosmos_ray.store.accounts import tells_secrets, wrong_form
 SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+#: A local file as Java and Spark write it, `file:/data/a.mp4`.
+_FILE = re.compile(r"^file:(?=/(?!/))", re.IGNORECASE)
+#: What looks like a relative path and is none: (how it begins, what it is).
+_MISREAD = (
+    (re.compile(rf"^(?:{'|'.join(sorted(SCHEMES - {'file'}))}|https?):/?(?!/)", re.IGNORECASE),
+     "a URI without two slashes after its scheme (`pathlib` and `os.path` take one away)"),
+    (re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\)"), "a path of Windows: files here lie under /, or in a store"),
+    (re.compile(r"^~(?:[\w.-]*/|$)"), "a path with `~`, which only a shell resolves"),
+)  # fmt: skip
 
 
 def scheme_of(uri: str) -> str:
     """`s3` for `s3://…`; `file` for a plain path."""
     match = _SCHEME.match(uri)
     return match.group(1).lower() if match else "file"
+
+
+def is_absolute(uri: str) -> bool:
+    """Whether it starts from nowhere else: a path that begins with `/`, or a URI."""
+    return uri.startswith("/") or bool(_SCHEME.match(uri) or _FILE.match(uri))
+
+
+def misread(uri: str) -> str | None:
+    """What a reference is that would be taken for a relative path, and is none; None for any other."""
+    return next((what for begins, what in _MISREAD if begins.match(uri)), None)
 
 
 def normalise_uri(uri: str) -> str:
@@ -42,6 +61,9 @@ def normalise_uri(uri: str) -> str:
 
 def _local_path(uri: str) -> str:
     """The path of a local URI; `file://` ones are percent-encoded. Raises ValueError, whose text completes "not …"."""
+    if wrong := misread(uri):
+        raise ValueError(wrong)
+    uri = _FILE.sub("file://", uri)
     path, match = uri, _SCHEME.match(uri)
     if match:
         rest = uri[match.end() :]
@@ -72,7 +94,7 @@ def resolve_reference(reference: str, base: str) -> str:
     if scheme not in SCHEMES:
         raise ValueError(f"a URI of scheme {scheme!r}, which is not one of {', '.join(sorted(SCHEMES))}")
     base_is_local = scheme_of(base) == "file"
-    absolute = bool(_SCHEME.match(reference)) or reference.startswith("/")
+    absolute = is_absolute(reference)
     if scheme == "file" and absolute:
         if not base_is_local:
             raise ValueError("a local path in a manifest that is not on a local disk")

@@ -284,3 +284,57 @@ def test_views_of_a_row_may_have_the_cameras_own_names(csv: Callable[..., Built]
     for views in ("cabin", "CAM_SIDE", "CAM_BACK rear"):
         with pytest.raises(ManifestError, match=r"`views`: found .*, expected (names of|each view once)"):
             csv(f'id,prompt,views,CAM_FRONT\na,x,"{views}",f.mp4\n'.encode(), rig=rig_of(cameras))
+
+
+@pytest.mark.parametrize("error", ["#NAME?", "#REF!", "#DIV/0!", "#WERT!"])
+@pytest.mark.parametrize("column", ["id", "prompt", "seed", "input_video", "front_wide"])
+def test_an_error_of_a_spreadsheet_is_no_value(csv: Callable[..., Built], column: str, error: str) -> None:
+    row = {"id": "a", "prompt": "x"} | {column: error}
+    with pytest.raises(ManifestError, match=r"row 1 of .*rows.csv: `\w+` is '#.*', an error of the spreadsheet"):
+        csv(f"{','.join(row)}\n{','.join(row.values())}\n")
+
+
+def test_a_thousand_is_not_taken_for_one(csv: Callable[..., Built], out: Path) -> None:
+    """Where commas are decimal, dots part thousands."""
+    for column, value in (("seed", "1.000"), ("guidance", "7.000"), ("seed", "1.234.567")):
+        with pytest.raises(ManifestError, match=f"`{column}` is '{value}', expected an? "):
+            csv(f"id;prompt;{column}\na;x;{value}\n")
+    csv("id;prompt;seed;guidance\na;x;7,0;1.5\n")
+    csv("id,prompt,guidance\na,x,7.000\n")
+    assert read(out)[0]["guidance"] == 7.0
+
+
+def test_blanks_round_a_cell_are_no_part_of_a_path(csv: Callable[..., Built], out: Path) -> None:
+    csv("id,prompt,input_video\na,x, videos/a.mp4 \n")
+    assert read(out)[0]["input_video"] == "videos/a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("C:\\data\\a.mp4", "a path of Windows"),
+        ("d:/data/a.mp4", "a path of Windows"),
+        ("\\\\nas\\share\\a.mp4", "a path of Windows"),
+        ("~/a.mp4", "a path with `~`"),
+        ("s3:/bucket/a.mp4", "a URI without two slashes"),
+    ],
+)
+def test_what_is_no_relative_path_is_not_taken_for_one(csv: Callable[..., Built], path: str, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=rf"row 1 of .*: '.*a.mp4' is {complaint}"):
+        csv(f"id,prompt,input_video\na,x,{path}\n")
+
+
+def test_a_file_uri_may_have_one_slash(csv: Callable[..., Built], out: Path) -> None:
+    csv("id,prompt,input_video\na,x,file:/data/a%20b.mp4\n")
+    assert read(out)[0]["input_video"] == "/data/a b.mp4"
+
+
+def test_bytes_are_text_where_text_is_expected(tmp_path: Path, out: Path) -> None:
+    """As older writers of Hive and Impala give it; those of other columns stay what they are."""
+    table = {"id": [b"a"], "prompt": ["café".encode()], "input_video": [b"a.mp4"], "digest": [b"\xff\x00"]}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    from_table(str(tmp_path / "rows.parquet"), str(out))
+    assert read(out)[0] == {"id": "a", "prompt": "café", "input_video": "a.mp4", "digest": b"\xff\x00"}
+    pq.write_table(pa.table(table | {"prompt": [b"\xff"]}), tmp_path / "rows.parquet")
+    with pytest.raises(ManifestError, match="column `prompt` has bytes that are no UTF-8 text"):
+        from_table(str(tmp_path / "rows.parquet"), str(out))

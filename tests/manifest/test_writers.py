@@ -23,7 +23,8 @@ from cosmos_ray.manifest.files import open_manifest, row_group_batches
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
-TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.binary(),
+         pa.large_binary(), pa.dictionary(pa.int8(), pa.binary())]  # fmt: skip
 NUMBERS = [pa.int8(), pa.uint64(), pa.float16(), pa.float32(), pa.decimal128(38, 0), pa.decimal128(22, 3),
            pa.decimal256(60, 2)]  # fmt: skip
 LISTS = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view, lambda kind: pa.list_(kind, 7)]

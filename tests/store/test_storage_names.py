@@ -28,6 +28,10 @@ from cosmos_ray.store.uris import SCHEMES, normalise_uri, parent_uri, resolve_re
         ("FILE:///elsewhere/clip.mp4", "/data/set", "/elsewhere/clip.mp4"),
         ("file:///else%20where/%C3%A9%25.mp4", "/data/set", "/else where/é%.mp4"),
         ("file://localhost/a%20b.mp4", "/data/set", "/a b.mp4"),
+        ("file:/a%20b.mp4", "/data/set", "/a b.mp4"),
+        ("./~/a.mp4", "/data/set", "/data/set/~/a.mp4"),
+        ("a~/b:/c.mp4", "/data/set", "/data/set/a~/b:/c.mp4"),
+        ("~a.mp4", "/data/set", "/data/set/~a.mp4"),
         ("/else%20where/clip.mp4", "/data/set", "/else%20where/clip.mp4"),
         ("else%20where/clip.mp4", "/data/set", "/data/set/else%20where/clip.mp4"),
         ("s3://other/a%20b.mp4", "/data/set", "s3://other/a%20b.mp4"),
@@ -59,6 +63,15 @@ def test_references_that_a_manifest_may_hold(reference: str, base: str, expected
         ("/etc/passwd", "s3://bucket/set", "a local path in a manifest that is not on a local disk"),
         ("file:///etc/passwd", "s3://bucket/set", "a local path in a manifest that is not on a local disk"),
         ("File:///etc/passwd", "gs://bucket/set", "a local path in a manifest that is not on a local disk"),
+        ("file:/etc/passwd", "s3://bucket/set", "a local path in a manifest that is not on a local disk"),
+        ("s3:/bucket/a.mp4", "/data", "without two slashes"),
+        ("GS:bucket/a.mp4", "s3://bucket", "without two slashes"),
+        ("https:/host/a.mp4", "/data", "without two slashes"),
+        ("C:\\clips\\a.mp4", "/data", "a path of Windows"),
+        ("c:/clips/a.mp4", "s3://bucket", "a path of Windows"),
+        ("\\\\nas\\a.mp4", "/data", "a path of Windows"),
+        ("~/a.mp4", "/data", "only a shell resolves"),
+        ("~ada/a.mp4", "s3://bucket", "only a shell resolves"),
         ("file:///a%00.mp4", "/data", "malformed"),
         ("file:///a%3A%3As3://b", "/data", "chained"),
         ("file:///a%FF.mp4", "/data", "percent-encoding is no UTF-8"),
@@ -163,3 +176,10 @@ def test_a_storage_takes_a_path_as_it_is_or_not_at_all(path: str) -> None:
     assert full == posixpath.normpath(full) == f"/out/here/{path}"
     assert storage.uri_of(path) == full
     assert parent_uri(storage.uri_of(f"{path}/x")) == full
+
+
+@pytest.mark.parametrize("uri", ["~/out", "~", "s3:/bucket/out", "C:\\out"])
+def test_a_place_that_only_looks_like_a_relative_path_is_refused(uri: str) -> None:
+    """A whole output was written into a folder named `~`, or `s3:`, of wherever the command ran."""
+    with pytest.raises(UsageError, match=r"found '.*', expected a URI that may be read, not a "):
+        Storage(uri)

@@ -42,8 +42,19 @@ def with_noise(video: bytes) -> bytes:
     return video[:at] + b"\x55" * size + video[at + size :]
 
 
+def _resized(folder: Path) -> None:
+    """Seven frames, and seven of twice their size, the parameters of each before it."""
+    parts = []
+    for size in ("112x64", "224x128"):
+        ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=10:d=0.7", "-pix_fmt", "yuv420p", folder / f"{size}.ts")
+        parts.append((folder / f"{size}.ts").read_bytes())
+    (folder / "both.ts").write_bytes(b"".join(parts))
+    ffmpeg("-i", folder / "both.ts", "-c", "copy", folder / "resized.mp4")
+
+
 def _more_files(folder: Path) -> None:
     whole = movie(14)
+    _resized(folder)
     (folder / "riff.mp4").write_bytes(b"RIFF\0\1\0\0AVI LIST" + bytes(600))
     (folder / "upright.mp4").write_bytes(whole)
     ffmpeg("-display_rotation", "45", "-i", folder / "upright.mp4", "-c", "copy", folder / "turned.mp4")
@@ -116,6 +127,11 @@ def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str,
         {"id": "other-embedding", "prompt_embedding": "good.mp4"},
         {"id": "no-embedding", "prompt_embedding": "nowhere.npy"},
         {"id": "says-nothing", "prompt": ["nan"]},
+        {"id": "sheets-error", "prompt": ["#NAME?"]},
+        {"id": "of-windows", "prompt": ["a road"], "input_video": "C:\\clips\\a.mp4"},
+        {"id": "of-a-shell", "prompt": ["a road"], "input_videos": ["~/good.mp4"] * 7},
+        {"id": "one-slash", "prompt": ["a road"], "input_video": "s3:/b/a.mp4"},
+        {"id": "resized", "prompt": ["a road"], "input_video": "resized.mp4"},
         {"id": "against-nothing", "prompt": ["a road"], "negative_prompt": "None"},
         {"id": "one-twice", "prompt": ["a road"], "views": ["rear", "rear"]},
         {"id": "longer", "prompt": ["a road"], "num_chunks": 2},
@@ -163,6 +179,11 @@ def bad_inputs(folder: Path) -> tuple[list[dict[str, Any]], dict[str, tuple[str,
         "other-embedding": ("prompt_embedding", "good.mp4", ".safetensors"),
         "no-embedding": ("prompt_embedding", "nowhere.npy", "a file that exists"),
         "says-nothing": ("prompt", "nan", "a word that tables write for nothing"),
+        "sheets-error": ("prompt", "#NAME?", "a word that tables write for nothing"),
+        "of-windows": ("input_video", "C:", "a path of Windows"),
+        "of-a-shell": ("input_videos", "~/good.mp4", "which only a shell resolves"),
+        "one-slash": ("input_video", "s3:/b/a.mp4", "without two slashes"),
+        "resized": ("input_video", "pictures of 224x128 in a video of 112x64", "one size"),
         "against-nothing": ("negative_prompt", "None", "null for the model's own"),
         "one-twice": ("views", "['rear', 'rear']", "each camera once"),
         "longer": ("num_chunks", "2", "makes no longer videos"),

@@ -7,13 +7,16 @@ and pandas write for nothing; in a text they are refused, for a video of the cap
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.table_files import parsed
+from cosmos_ray.manifest.captions import is_sheets_error
 from cosmos_ray.manifest.columns import is_number, is_whole
 
 _NOTHING = frozenset({"nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nat", "-"})
+_GROUPED = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
 _TEXTS = frozenset({"id", "prompt", "negative_prompt"})
 
 
@@ -21,6 +24,8 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
     """The value of one of the manifest's columns; None for nothing. Raises ManifestError."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    if is_sheets_error(value):
+        raise ManifestError(f"{where}: `{column}` is {value!r}, an error of the spreadsheet: mend it there")
     if column == "id":
         return _id(value)
     if column in _TEXTS:
@@ -40,7 +45,7 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
         if (number := _number(value, decimal_comma)) is None:
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected a number")
         return float(number)
-    return parsed(value)
+    return parsed(value.strip() if isinstance(value, str) else value)
 
 
 def says_nothing(value: Any) -> bool:
@@ -59,7 +64,10 @@ def _number(value: Any, decimal_comma: bool) -> int | float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        text = value.strip().replace(",", ".") if decimal_comma else value.strip()
+        text = value.strip()
+        if decimal_comma and _GROUPED.fullmatch(text):
+            return None  # 1.000 is a thousand where commas are decimal; elsewhere it is one
+        text = text.replace(",", ".") if decimal_comma else text
         try:
             value = int(text)
         except ValueError:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.sources import JSON_MARKS, MAX_TABLE_BYTES, UTF16, check_values, from_json, suffix_of
+from cosmos_ray.manifest.columns import COLUMNS, is_bytes
 from cosmos_ray.manifest.files import unreadable
 from cosmos_ray.manifest.parquet import table_of
 from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
@@ -229,8 +230,18 @@ def _parquet(uri: str, notes: Notes) -> Source:
         if re.fullmatch(r"__index_level_\d+__|Unnamed: \d+|", name):  # pandas' row numbers
             notes.warn("columns without a name, which are left out", f"{name!r} of {uri}")
             table = table.drop_columns([name])
-    columns = {name: list(map(_gap, table.column(name).to_pylist())) for name in table.column_names}
+    columns = {name: list(map(_gap, _texts(uri, name, table.column(name)))) for name in table.column_names}
     return Source(uri, columns, [f"row {number}" for number in range(table.num_rows)], table)
+
+
+def _texts(uri: str, name: str, column: pa.ChunkedArray) -> list[Any]:
+    """Values; of a column of ours, bytes are text that its writer has not called so."""
+    if name not in COLUMNS or not is_bytes(column.type):
+        return list(column.to_pylist())
+    try:
+        return list(column.cast(pa.string()).to_pylist())
+    except pa.ArrowInvalid:
+        raise ManifestError(f"{uri}: column `{name}` has bytes that are no UTF-8 text") from None
 
 
 def _gap(value: Any) -> Any:

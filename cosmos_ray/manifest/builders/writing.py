@@ -20,7 +20,7 @@ from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_o
 from cosmos_ray.manifest.table import check_batch
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
-from cosmos_ray.store.uris import normalise_uri, parent_uri, resolve_reference, scheme_of
+from cosmos_ray.store.uris import is_absolute, misread, normalise_uri, parent_uri, resolve_reference, scheme_of
 
 EMBEDDING_SUFFIXES = (".pt", ".safetensors", ".npy", ".pkl")
 INPUTS = ("input_video", "input_videos", "input_frames")
@@ -78,7 +78,7 @@ def absolute(path: Any, base: str, where: str) -> str:
         raise ManifestError(f"{where}: found {path!r}, expected a path or URI")
     local = scheme_of(base) == "file" and scheme_of(path) == "file"
     try:
-        if local and not path.startswith(("/", "file://")):
+        if local and not is_absolute(path) and not misread(path):
             return normalise_uri(f"{base}/{path}")
         return resolve_reference(path, base)
     except ValueError as error:
