@@ -39,11 +39,11 @@ def run(cosmos_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
 
 def test_the_doctor_is_asked_as_shown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it finds on this machine is tested elsewhere (tests/job/test_doctor.py)."""
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[Any, ...]] = []
     said = [Finding("ok", "GPUs", "none")]
     monkeypatch.setattr("cosmos_ray.job.doctor.examine", lambda *given: asked.append(given) or said)
     run(shown_to(__file__, "test_the_doctor_is_asked_as_shown"))
-    assert asked == [("tiny", "results")]
+    assert [given[:2] for given in asked] == [("tiny", "results")]
 
 
 @pytest.mark.slow

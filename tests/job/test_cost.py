@@ -223,3 +223,29 @@ def test_gangs_at_once_divide_the_time_and_not_the_cost(bundle: Bundle) -> None:
     for gangs, done in ((1, "6h00m"), (3, "2h00m")):
         line = lines([two], "h100", gangs, price=2.5)[1]
         assert f"12.0 GPU-hours, 30.00 USD, done in {done}, {two.memory_bytes / 1e9:.0f} GB a GPU" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "gang_size", "pass_s", "views_s"),
+    [
+        ("cosmos-predict2-2b-video2world", 1, 5.431, 4.908),
+        ("cosmos-predict2-2b-video2world", 2, 2.854, 5.015),
+        ("cosmos-predict2-14b-video2world", 1, 21.282, 4.88),
+        ("cosmos-predict2-14b-video2world", 2, 11.031, 4.977),
+        ("cosmos-predict2.5-2b-multiview", 1, 29.371, 7 * 0.975),
+        ("cosmos-predict2.5-2b-multiview", 2, 14.717, 4 * 0.965),
+        (
+            "cosmos-transfer2.5-2b-multiview",
+            1,
+            33.468,
+            7 * (0.975 + 1.0),
+        ),  # a first pass took 7.0 s more: control videos
+        ("cosmos-transfer2.5-2b-multiview", 2, 16.763, 4 * (0.977 + 1.08)),
+    ],
+)
+def test_other_families_cost_what_they_took(name: str, gang_size: int, pass_s: float, views_s: float) -> None:
+    """On H200s: benchmarks/results/2026-11-28-passes.md."""
+    bundle = load_bundle(name)
+    group = ClipGroup(bundle.n_views, 35, True, 1, 1)
+    took_s = pass_s * bundle.recipe.passes(35) + views_s
+    assert clip_seconds(group, bundle, "h200", gang_size) == pytest.approx(took_s, rel=0.04)

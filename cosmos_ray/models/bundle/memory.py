@@ -117,11 +117,14 @@ def activation_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
       receive buffers (3 + 3) take the place of the rotation's copies.
     * MLP, 11: residual stream, modulated input and its factors (3), hidden layer of 4 D before and after GELU (8).
 
+    On GPUs 2 more (1 in a gang) were seen than these, by all networks alike; whose they are was not looked for
+    (benchmarks/results/2026-11-28-passes.md).
+
     A control branch has its own residual stream, and a hint (2).
 
     The rotary tables are 2 * 64 float32 a token.
     """
-    units = (14 if gang_size > 1 else 12) + (2 if bundle.recipe.has_control else 0)
+    units = (15 if gang_size > 1 else 14) + (2 if bundle.recipe.has_control else 0)
     tokens = bundle.n_views * bundle.tokens_per_view // gang_size
     table = tokens // bundle.n_views * (bundle.network.model_channels // bundle.network.num_heads) * 4
     return 2 * units * tokens * bundle.network.model_channels * item + table

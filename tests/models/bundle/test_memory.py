@@ -75,12 +75,12 @@ def test_a_text_encoder_counts_where_and_as_it_is_held() -> None:
 
 
 def test_a_gang_needs_room_for_the_exchange() -> None:
-    """14 instead of 12 numbers a token and channel, on half the tokens."""
+    """15 instead of 14 numbers a token and channel, on half the tokens."""
     one, two = (memory_plan(PUBLISHED, size).activations for size in (1, 2))
     tokens, width = 7 * 28_160, 2048
     table = 28_160 * 128 * 4
-    assert one == 2 * 12 * tokens * width * 2 + table
-    assert two == 2 * 14 * (tokens // 2) * width * 2 + table // 2
+    assert one == 2 * 14 * tokens * width * 2 + table
+    assert two == 2 * 15 * (tokens // 2) * width * 2 + table // 2
 
 
 def test_a_rank_keeps_the_frames_of_the_views_that_it_decodes() -> None:
