@@ -33,7 +33,7 @@ def bundle_of(**sizes: int) -> Bundle:
 def test_the_total_is_the_sum_of_all_parts() -> None:
     parts = [field.name for field in fields(MemoryPlan) if field.name != "gang_size"]
     plan = MemoryPlan(**{"gang_size": 4} | {part: 10**number for number, part in enumerate(parts)})
-    assert plan.total == 1_111_111
+    assert plan.total == 11_111_111
 
 
 @pytest.mark.parametrize(
