@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.cluster import SharedHead
 from support.job_runs import write_manifest
 from support.pages import shown_to
 from support.paths import ROOT
@@ -126,11 +127,12 @@ def test_the_first_screen_works_in_a_bare_environment(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_job_runs_from_python_as_shown(tmp_path: Path) -> None:
-    """In a folder that has the manifest which the example names, of a clip that takes one view and one step."""
+def test_the_job_runs_from_python_as_shown(one_node: SharedHead, tmp_path: Path) -> None:
+    """In a folder that has the manifest which the example names, of a clip that takes one view and one step; on a
+    cluster. (`test_wheel.py` has a job that starts a Ray of its own.)"""
     (block,) = shown_to(__file__, "test_the_job_runs_from_python_as_shown")
     write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "a street", "n_views": 1, "num_steps": 1}])
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment = {**os.environ, "RAY_ADDRESS": one_node.cluster.address}
     command = [sys.executable, "-c", block]
     done = subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "1 ok, 0 failed" in done.stderr

@@ -72,12 +72,12 @@ def pip(*arguments: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def outside(folder: Path, *command: str | Path) -> str:
-    """What a command prints that is run in `folder`, where nothing leads to the checkout."""
+def outside(folder: Path, *command: str | Path) -> tuple[str, str]:
+    """What a command prints and says that is run in `folder`, where nothing leads to the checkout."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
     done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def test_the_wheel_holds_all_files_of_the_package_and_no_others(sources: Path, wheel: Path) -> None:
@@ -100,21 +100,24 @@ def test_the_wheel_has_the_version_that_clips_record(wheel: Path) -> None:
 
 def test_the_environment_has_the_package_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     code = "import cosmos_ray, importlib.metadata as m; print(cosmos_ray.__file__, m.version('cosmos-ray'), sep='\\n')"
-    file, version = outside(tmp_path, environment / "bin" / "python", "-c", code).splitlines()
+    file, version = outside(tmp_path, environment / "bin" / "python", "-c", code)[0].splitlines()
     assert Path(file).is_relative_to(environment)
     assert version == VERSION
 
 
 @pytest.mark.ray
 def test_the_installed_command_makes_a_clip(environment: Path, tmp_path: Path) -> None:
-    """Of the demo's rows one that is made, from an input, and the one that is bad on purpose."""
+    """Of the demo's rows one that is made, from an input, and the one that is bad on purpose; on a Ray of its own, of
+    which nothing is heard."""
     day = demo_scenes(0)["day"]
     write_clip(tmp_path / "clips" / "day", day, 64, 112)
     rows = [row for row in demo_rows(demo_scenes(0), 0) if row["id"] in ("image2world-day", "missing-input")]
     write_manifest(tmp_path / "manifest.parquet", rows)
     flags = ("--model", "tiny", "--gang-size", "1", "--max-failed", "1", "--set", "sampling.num_steps=2")
     command = (environment / "bin" / "cosmos-ray", "generate", "--manifest", "manifest.parquet", "--output", "out")
-    outside(tmp_path, *command, *flags)
+    printed, said = outside(tmp_path, *command, *flags)
+    assert "1 ok, 1 failed" in said
+    assert [line for line in (printed + said).splitlines() if "WARNING" in line or "token" in line] == []
     [row] = pq.read_table(tmp_path / "out" / "index.parquet").to_pylist()
     assert row["id"] == "image2world-day"
     [folder] = (tmp_path / "out" / "clips" / "image2world-day").iterdir()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from support.cluster import SharedHead
 from support.notebook import cells, execute, said
 from support.paths import ROOT
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_job_runs_in_a_real_kernel_and_says_what_the_command_says(tmp_path: Path) -> None:
+def test_a_job_runs_in_a_real_kernel_and_says_what_the_command_says(one_node: SharedHead, tmp_path: Path) -> None:
     """Of a DataFrame, whose results come back as one."""
     job = """
 import asyncio, pandas as pd
@@ -24,7 +25,7 @@ summary = generate(GenerateConfig(manifest=rows, output="out", model="fake", dev
 print(summary.ok, summary.failed, summary.exit_code)
 """
     look = "print(*results('out').set_index('id')['status'].sort_index())"
-    ran = execute(cells(job, look), tmp_path)
+    ran = execute(cells(job, look, ray_address=one_node.cluster.address), tmp_path)
     lines = said(ran.cells[1], "stderr")
     assert "[2/2]" in lines
     assert "a: ok, denoised in" in lines

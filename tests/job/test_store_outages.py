@@ -51,7 +51,7 @@ def start(
 def run_on(manifest: str, output: str, environment: dict[str, str], **settings: object) -> subprocess.Popen[str]:
     base = {"device": "cpu", "lease.beat_s": 0.5, "lease.life_s": 4, "breaker.max_pause_s": 1, **settings}
     flags = [part for name, value in base.items() for part in ("--set", f"{name}={value}")]
-    names = ["--manifest", manifest, "--output", output, "--model", "fake", "--gang-size", "2"]
+    names = ["--manifest", manifest, "--output", output, "--model", "fake", "--gang-size", "1"]
     command = [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 

@@ -24,9 +24,11 @@ def execute(notebook: Any, folder: Path) -> Any:
     return client.execute()
 
 
-def cells(*sources: str) -> Any:
-    """A notebook of these cells, in which the checkout's package is found."""
-    first = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); os.environ.pop('RAY_ADDRESS', None)"
+def cells(*sources: str, ray_address: str = "") -> Any:
+    """A notebook of these cells, in which the checkout's package is found. Its jobs run on a Ray of their own where no
+    address is given."""
+    where = f"os.environ['RAY_ADDRESS'] = {ray_address!r}" if ray_address else "os.environ.pop('RAY_ADDRESS', None)"
+    first = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); {where}"
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (first, *sources)])
 
 
