@@ -103,7 +103,7 @@ class Rank:
         check_ffmpeg()
         log_as(str(ray.get_runtime_context().get_actor_name()))
         self._spec = spec
-        self._storage = Storage(spec.output)
+        self._states = Writer(Storage(spec.output))
         seconds: dict[str, float] = {}
         if spec.bundle.generator != "fake":
             with timed(seconds, "imports"):
@@ -221,22 +221,19 @@ class Rank:
         return DenoiseReport(seconds, idle_seconds, first_step, _peak_memory(self._spec.device))
 
     def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
-        writer = None if checkpoint is None else Writer(self._storage, checkpoint)
-
         self._step = 0
 
         def on_state(state: Any) -> None:
             self._step = int(state.step)
             self._idle.work_begins()
             self._in_the_middle.set()
-            if writer and writer.wants(state.step) and (packed := self._generator.pack_state(state)):
-                writer.write(packed)
+            if checkpoint and checkpoint.wants(state.step) and (packed := self._generator.pack_state(state)):
+                self._states.write(checkpoint, packed)
 
-        try:
-            return self._generator.denoise(request, resume=resume, on_state=on_state)
-        finally:
-            if writer:
-                writer.close()
+        latents = self._generator.denoise(request, resume=resume, on_state=on_state)
+        if checkpoint:
+            self._states.denoised(checkpoint)
+        return latents
 
     @ray.method(concurrency_group="publish")
     def publish(self, clip_id: str, place: str, folder: str, fps: int) -> Published:

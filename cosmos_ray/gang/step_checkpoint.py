@@ -33,6 +33,9 @@ class StepCheckpoint:
     path: str
     every: int
 
+    def wants(self, step: int) -> bool:
+        return step > 0 and step % self.every == 0
+
 
 def checkpoint_of(clip_id: str, request_hash: str, every: int) -> StepCheckpoint:
     """The hash is of all that decides the latents, so a state is never taken for another request's."""
@@ -60,29 +63,45 @@ def remove_state(storage: Storage, checkpoint: StepCheckpoint) -> None:
 
 
 class Writer:
-    """Stores states beside the work, one at a time: a step that comes too soon for the store is left out."""
+    """Stores states beside the work, one at a time: a step that comes too soon for the store is left out.
 
-    def __init__(self, storage: Storage, checkpoint: StepCheckpoint) -> None:
-        self._storage, self._checkpoint = storage, checkpoint
+    Nothing waits for it: a store that is out, or slow, would hold the gang. What is stored when its clip is denoised
+    already is removed again by whoever stored it.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._writing, self._is_wanted = "", False
 
-    def wants(self, step: int) -> bool:
-        return step > 0 and step % self._checkpoint.every == 0
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being stored."""
+        return self._thread is None or not self._thread.is_alive()
 
-    def write(self, state: PackedState) -> None:
-        if self._thread is not None and self._thread.is_alive():
+    def write(self, checkpoint: StepCheckpoint, state: PackedState) -> None:
+        if not self.is_idle:
             return
+        self._writing, self._is_wanted = checkpoint.path, True
         data = safetensors.numpy.save(dict(state))
-        self._thread = threading.Thread(target=self._store, args=(data,), name="step-checkpoint")
+        self._thread = threading.Thread(
+            target=self._store, args=(checkpoint, data), name="step-checkpoint", daemon=True
+        )
         self._thread.start()
 
-    def _store(self, data: bytes) -> None:
-        try:
-            self._storage.write(self._checkpoint.path, data)
-        except OSError as error:
-            log.warning("%s cannot be written: %s", self._checkpoint.path, error)
+    def denoised(self, checkpoint: StepCheckpoint) -> None:
+        """Its clip needs no state any more."""
+        with self._lock:
+            if self._writing == checkpoint.path:
+                self._is_wanted = False
 
-    def close(self) -> None:
-        """Wait for what is being stored: nothing is written after the clip is committed."""
-        if self._thread is not None:
-            self._thread.join()
+    def _store(self, checkpoint: StepCheckpoint, data: bytes) -> None:
+        try:
+            self._storage.write(checkpoint.path, data)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", checkpoint.path, error)
+        with self._lock:
+            is_wanted, self._writing = self._is_wanted, ""
+        if not is_wanted:
+            remove_state(self._storage, checkpoint)

@@ -139,10 +139,10 @@ def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float) -
 
     Raises OSError when it has failed for `patience_s`, LeaseLost.
     """
-    out_since = 0.0
+    out_since, stored = 0.0, set[str]()
     while True:
         try:
-            return _deliver(storage, waiting, epoch)
+            return _deliver(storage, waiting, epoch, stored)
         except OSError as error:
             out_since = out_since or time.monotonic()
             if time.monotonic() - out_since >= patience_s:
@@ -152,16 +152,25 @@ def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float) -
         await_answer(storage.answers, out_since + patience_s - time.monotonic())
 
 
-def _deliver(storage: Storage, waiting: Waiting, epoch: int) -> Record:
+def _deliver(storage: Storage, waiting: Waiting, epoch: int, stored: set[str]) -> Record:
+    """stored: paths that an earlier try has stored; those of this one are added."""
     began = time.monotonic()
     if waiting.mark:
         waiting = _marked(storage, waiting, epoch)
     with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(lambda one: storage.write(one.path, _read_local(waiting.folder, one)), _files(waiting.record)))
+        list(pool.map(lambda one: _store(storage, waiting.folder, one, stored), _files(waiting.record)))
     seconds = {**waiting.record.seconds, "put": round(time.monotonic() - began, 6)}
     sidecar = {**waiting.sidecar, "seconds": seconds}
     record = dataclasses.replace(waiting.record, seconds=seconds, epoch=epoch)
     return commit_made(storage, record, sidecar, is_marked_late=bool(waiting.mark))
+
+
+def _store(storage: Storage, folder: Path, entry: FileEntry, stored: set[str]) -> None:
+    """Once, however often the clip is tried, unless somebody has taken it away meanwhile."""
+    if entry.path in stored and (found := storage.stat(entry.path)) is not None and found.size == entry.size:
+        return
+    storage.write(entry.path, _read_local(folder, entry))
+    stored.add(entry.path)
 
 
 def _marked(storage: Storage, waiting: Waiting, epoch: int) -> Waiting:

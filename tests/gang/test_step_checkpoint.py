@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.gang.step_checkpoint import Writer, checkpoint_of, read_state, remove_state
 from cosmos_ray.store.storage import Storage
@@ -42,11 +42,16 @@ def test_a_state_has_the_name_that_release_0_1_gave_it() -> None:
     assert found.every == 5
 
 
+def end(writer: Writer) -> None:
+    """Once nothing is being stored any more."""
+    wait_for(lambda: writer.is_idle, "the state to be stored")
+
+
 def test_what_was_stored_is_gone_on_from(output: Storage) -> None:
     assert read_state(output, CHECKPOINT) is None
-    writer = Writer(output, CHECKPOINT)
-    writer.write(STATE)
-    writer.close()
+    writer = Writer(output)
+    writer.write(CHECKPOINT, STATE)
+    end(writer)
     found = read_state(output, CHECKPOINT)
     assert found is not None
     assert found.keys() == STATE.keys()
@@ -68,23 +73,23 @@ def test_a_state_that_cannot_be_read_costs_its_steps_and_not_the_clip(
 
 
 def test_a_state_without_its_step_is_none(output: Storage) -> None:
-    writer = Writer(output, CHECKPOINT)
-    writer.write({"sample": STATE["sample"]})
-    writer.close()
+    writer = Writer(output)
+    writer.write(CHECKPOINT, {"sample": STATE["sample"]})
+    end(writer)
     assert read_state(output, CHECKPOINT) is None
 
 
 def test_a_store_that_is_out_costs_steps_and_not_the_clip(output: Storage, caplog: pytest.LogCaptureFixture) -> None:
-    writer = Writer(output, CHECKPOINT)
-    writer.write(STATE)
-    writer.close()
+    writer = Writer(output)
+    writer.write(CHECKPOINT, STATE)
+    end(writer)
     caplog.set_level(logging.WARNING)
     down = Down(output.uri)
     assert read_state(down, CHECKPOINT) is None
     remove_state(down, CHECKPOINT)
-    writer = Writer(down, CHECKPOINT)
-    writer.write(STATE)
-    writer.close()
+    writer = Writer(down)
+    writer.write(CHECKPOINT, STATE)
+    end(writer)
     assert caplog.messages == [
         f"{CHECKPOINT.path} cannot be read, the clip begins anew: no answer",
         f"{CHECKPOINT.path} cannot be removed: no answer",
@@ -92,30 +97,54 @@ def test_a_store_that_is_out_costs_steps_and_not_the_clip(output: Storage, caplo
     ]
 
 
-def test_every_so_many_steps_are_wanted_and_never_the_beginning(output: Storage) -> None:
-    writer = Writer(output, CHECKPOINT)
-    assert [step for step in range(17) if writer.wants(step)] == [5, 10, 15]
-    writer.close()
-    assert [step for step in range(3) if Writer(output, checkpoint_of("a", "h", every=1)).wants(step)] == [1, 2]
+def test_every_so_many_steps_are_wanted_and_never_the_beginning() -> None:
+    assert [step for step in range(17) if CHECKPOINT.wants(step)] == [5, 10, 15]
+    assert [step for step in range(3) if checkpoint_of("a", "h", every=1).wants(step)] == [1, 2]
 
 
-def test_a_step_that_comes_too_soon_for_the_store_is_left_out_and_the_end_waits(output: Storage) -> None:
-    """Nothing is written after `close`: the clip's commit removes what was."""
-    may_write = threading.Event()
-    written: list[bytes] = []
+class Slow(Storage):
+    """A store that answers when it is told to."""
 
-    class Slow(Storage):
-        def write(self, path: str, data: bytes) -> None:
-            assert may_write.wait(PATIENCE_S)
-            written.append(data)
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.answers_now, self.written = threading.Event(), list[str]()
 
-    writer = Writer(Slow(output.uri), CHECKPOINT)
+    def write(self, path: str, data: bytes) -> None:
+        assert self.answers_now.wait(PATIENCE_S)
+        super().write(path, data)
+        self.written.append(path)
+
+
+def test_a_step_that_comes_too_soon_for_the_store_is_left_out(output: Storage) -> None:
+    store = Slow(output.uri)
+    writer = Writer(store)
     for step in (5, 10, 15):
-        writer.write({**STATE, "step": np.array(step)})
-    threading.Timer(0.1, may_write.set).start()
-    writer.close()
-    assert len(written) == 1
-    writer.write({**STATE, "step": np.array(20)})
-    writer.close()
-    assert len(written) == 2
-    assert written[0] != written[1]
+        writer.write(CHECKPOINT, {**STATE, "step": np.array(step)})
+    store.answers_now.set()
+    end(writer)
+    found = read_state(output, CHECKPOINT)
+    assert found is not None
+    assert (store.written, int(found["step"])) == ([CHECKPOINT.path], 5)
+    writer.write(CHECKPOINT, {**STATE, "step": np.array(20)})
+    end(writer)
+    found = read_state(output, CHECKPOINT)
+    assert found is not None
+    assert int(found["step"]) == 20
+
+
+def test_a_store_that_is_out_holds_no_gang_and_what_comes_late_does_not_stay(output: Storage) -> None:
+    """Its clip is denoised, stored and committed, and the next one is being denoised, when the store answers."""
+    store, following = Slow(output.uri), checkpoint_of("b", "h" * 64, every=5)
+    writer = Writer(store)
+    writer.write(CHECKPOINT, STATE)
+    writer.denoised(CHECKPOINT)
+    remove_state(output, CHECKPOINT)
+    writer.write(following, STATE)
+    assert not writer.is_idle
+    store.answers_now.set()
+    end(writer)
+    assert (store.written, list(output.list("_cosmos_ray"))) == ([CHECKPOINT.path], [])
+    writer.write(following, STATE)
+    end(writer)
+    writer.denoised(CHECKPOINT)
+    assert list(output.list("_cosmos_ray")) == [following.path]

@@ -39,6 +39,7 @@ class Outage(Storage):
     def __init__(self, uri: str, step: str = "") -> None:
         super().__init__(uri)
         self.step, self.is_out, self.refused = step, True, 0
+        self.written: list[str] = []
 
     def _meet(self, path: str, doing: str = "") -> None:
         if self.is_out and self.step in (doing or path):
@@ -51,6 +52,7 @@ class Outage(Storage):
     def write(self, path: str, data: bytes) -> None:
         self._meet(path)
         super().write(path, data)
+        self.written.append(path)
 
     def stat(self, path: str) -> Any:
         if path.endswith(".mp4") and self.step == "verify":
@@ -98,7 +100,7 @@ def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Pat
         delivery = Delivery(storage, spec)
         clip = asyncio.create_task(make(delivery, spec))
         assert await delivery.waiting(0) == 1
-        assert storage.refused >= 1
+        await asyncio.to_thread(wait_for, lambda: storage.refused, "the store to refuse it")
         assert not list(Ledger(Storage(storage.uri)).records())
         storage.is_out = False
         assert await delivery.waiting(1) == 0
@@ -110,6 +112,29 @@ def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Pat
     assert list(Ledger(storage).records()) == [record]
     assert storage.read("clips/a/1/front_wide.mp4") == b"front_wide of attempt 1"
     assert not [path for path in node.rglob("*") if path.is_file()], "it is kept though it is stored"
+
+
+@pytest.mark.parametrize("step", ["cross_right", "verify", "clip.json", "ledger"])
+def test_what_a_try_has_stored_is_not_stored_again_by_the_next(tmp_path: Path, step: str) -> None:
+    """Whatever was refused, and however often; unless somebody has taken it away meanwhile."""
+    storage = Outage(str(tmp_path / "out"), step)
+    spec = spec_of(storage)
+
+    async def job(harm: bool) -> Record:
+        clip = asyncio.create_task(make(Delivery(storage, spec), spec, attempt=2 if harm else 1))
+        before = storage.refused
+        while storage.refused < before + 5:
+            await asyncio.sleep(0.01)
+        if harm:
+            (tmp_path / "out/clips/a/2/front_wide.mp4").unlink()
+        storage.is_out = False
+        return await clip
+
+    record = asyncio.run(job(harm=False))
+    assert sorted(path for path in storage.written if path.endswith(".mp4")) == sorted(one.path for one in record.files)
+    storage.is_out = True
+    asyncio.run(job(harm=True))
+    assert storage.read("clips/a/2/front_wide.mp4") == b"front_wide of attempt 2"
 
 
 def leave_behind(storage: Outage, spec: GangSpec, mark: str = "") -> None:
