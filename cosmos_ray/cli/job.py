@@ -96,8 +96,9 @@ def plan(
     clips = _clips_left(settings, bundle, state)
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
     if as_list:
+        reach = settings.inputs.reach(open_manifest(settings.manifest).home)
         for clip in clips:
-            print(json.dumps(clip_line(clip, bundle)))
+            print(json.dumps(clip_line(clip, bundle, reach)))
         return
     look = None
     if inputs is not None:

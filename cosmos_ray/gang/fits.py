@@ -5,6 +5,8 @@ from __future__ import annotations
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
+from cosmos_ray.store.reach import PlaceError, Reach
+from cosmos_ray.store.uris import scheme_of
 
 
 def check_fits(clip: Clip, bundle: Bundle) -> None:
@@ -21,12 +23,31 @@ def check_fits(clip: Clip, bundle: Bundle) -> None:
         raise column_error("control_videos", None, f"a video a camera, which model `{bundle.name}` follows")
 
 
-def fault_of(clip: Clip, bundle: Bundle) -> str | None:
-    """Why the clip cannot be made, by its row and by this model; None if nothing speaks against it."""
+def fault_of(clip: Clip, bundle: Bundle, reach: Reach | None = None) -> str | None:
+    """Why the clip cannot be made, by its row and by this model; None if nothing speaks against it.
+
+    reach: where inputs may lie; of those in stores that is told without asking anybody.
+    """
     if clip.error is not None:
         return clip.error
     try:
         check_fits(clip, bundle)
+        if reach is not None:
+            _check_stores(clip, reach)
     except RowError as error:
         return str(error)
     return None
+
+
+def _check_stores(clip: Clip, reach: Reach) -> None:
+    """Raises RowError for an input in a store that the row may not name."""
+    pictures = [uri for uris in clip.frames for uri in uris]
+    named = [(clip.input_column, uri) for uri in (*clip.inputs, *pictures)]
+    named += [("control_videos", uri) for uri in clip.controls]
+    named += [("prompt_embedding", clip.prompt_embedding)] if clip.prompt_embedding else []
+    for column, uri in named:
+        if scheme_of(uri) != "file":
+            try:
+                reach.check(uri)
+            except PlaceError as error:
+                raise column_error(column, uri, str(error)) from None

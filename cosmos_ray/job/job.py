@@ -193,7 +193,8 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     except OSError as error:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     version, manifest = version_of(config.manifest), open_manifest(config.manifest)
-    found = survey(manifest, defaults, state, None, bundle.recipe, config.max_clips, bundle)
+    reach = config.inputs.reach(manifest.home)
+    found = survey(manifest, defaults, state, None, bundle.recipe, config.max_clips, bundle, reach)
     plan = found.plan
     run = Run(
         manifest=config.manifest,

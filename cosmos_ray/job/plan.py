@@ -26,6 +26,7 @@ from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults,
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, clips_a_row, fan_out, first_illegal_id
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.text.tokens import overhead_of, token_counter
+from cosmos_ray.store.reach import Reach
 from cosmos_ray.words import counted
 
 _EXAMPLES, _UNREAD = 20, 3
@@ -120,7 +121,7 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
                     yield from clips_of_row(row, defaults, file.base)
 
 
-def clip_line(clip: Clip, bundle: Bundle) -> dict[str, Any]:
+def clip_line(clip: Clip, bundle: Bundle, reach: Reach | None = None) -> dict[str, Any]:
     """A clip as it would be made, as JSON has it.
 
     row: the row's id. inputs: URIs of videos, or of pictures, a list a view, without what may be secret in them.
@@ -136,7 +137,7 @@ def clip_line(clip: Clip, bundle: Bundle) -> dict[str, Any]:
         "inputs": [[shown_uri(uri, MOST) for uri in uris] for uris in clip.frames]
         or [shown_uri(uri, MOST) for uri in clip.inputs],
         "warnings": list(clip.warnings),
-        "error": fault_of(clip, bundle),
+        "error": fault_of(clip, bundle, reach),
     }
 
 
@@ -151,7 +152,8 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     defaults = row_defaults(bundle, config.sampling)
     manifest = open_manifest(config.manifest)
     tokens = token_counter(bundle)
-    return survey(manifest, defaults, state, tokens, bundle.recipe, config.max_clips, bundle).plan
+    reach = config.inputs.reach(manifest.home)
+    return survey(manifest, defaults, state, tokens, bundle.recipe, config.max_clips, bundle, reach).plan
 
 
 def survey(
@@ -162,15 +164,16 @@ def survey(
     family: Family = PREDICT2,
     max_clips: int | None = None,
     bundle: Bundle | None = None,
+    reach: Reach | None = None,
 ) -> Survey:
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
     family: of the model. max_clips: a manifest that asks for more is refused, before their ids are made. bundle: rows
-    that ask for more than this model can do will fail.
+    that ask for more than this model can do will fail. reach: where inputs may lie, as `fault_of` has it.
     """
     captions = LongCaptions(overhead=overhead_of(family)) if tokens else None
-    counts = _Counts(state, captions, family, max_clips, bundle)
+    counts = _Counts(state, captions, family, max_clips, bundle, reach)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -207,8 +210,9 @@ class _Counts:
         family: Family,
         max_clips: int | None,
         bundle: Bundle | None,
+        reach: Reach | None,
     ) -> None:
-        self._state, self._family, self._bundle = state, family, bundle
+        self._state, self._family, self._bundle, self._reach = state, family, bundle, reach
         self._clips, self._max_clips = 0, max_clips
         self._captions = captions
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
@@ -287,7 +291,7 @@ class _Counts:
         return replace(checked, right=checked.right & checked.unguided) if self._family.no_negative else checked
 
     def _fitting(self, clip: Clip) -> Clip:
-        fault = None if self._bundle is None else fault_of(clip, self._bundle)
+        fault = None if self._bundle is None else fault_of(clip, self._bundle, self._reach)
         return clip if fault is None else replace(clip, error=fault)
 
     def _find_warnings(self, fan: FanOut, checked: CheckedRows, doubtful: list[Clip]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.manifest.columns import TEXT_LIST, fields_of
 from cosmos_ray.manifest.vectors import column_of, flat, is_there, matches, text_of
+from cosmos_ray.store.accounts import account_of, foreign_account, own_accounts
 from cosmos_ray.store.uris import SCHEMES, scheme_of
 
 # Narrower than what a row may say; what they leave out is looked at row by row.
@@ -20,7 +22,7 @@ _LOCAL = r"\A(?:/[^/\x00]+)+\z"
 _REMOTE = (
     rf"\A(?:(?:{'|'.join(sorted(SCHEMES - {'file'}))})://[A-Za-z0-9][A-Za-z0-9-]*"
     r"|(?:s3|s3a|gs|gcs)://[A-Za-z0-9][A-Za-z0-9._-]*"
-    r"|(?:az|abfs|abfss)://[A-Za-z0-9][A-Za-z0-9-]*@[a-z0-9]+\.(?:blob|dfs)\.core\.windows\.net)/[^?\x00]*\z"
+    r"|(?:az|abfs|abfss)://[A-Za-z0-9][A-Za-z0-9-]*@(?:ACCOUNTS)\.(?:blob|dfs)\.core\.windows\.net)/[^?\x00]*\z"
 )
 _DOTS = r"(?:\A|/)\.{1,2}(?:/|\z)"
 _PREFIXES = {VIEWS[:number]: number for number in range(1, len(VIEWS) + 1)}
@@ -176,6 +178,13 @@ def resolve(references: pa.StringArray, base: str) -> tuple[pa.StringArray, np.n
     chained, dots = matches(references, "::"), matches(references, _DOTS)
     relative = matches(references, _RELATIVE) & ~dots
     local = matches(references, _LOCAL) & ~dots & (scheme_of(base) == "file")
-    right = (relative | local | matches(references, _REMOTE)) & ~chained
+    right = (relative | local | matches(references, _remote(base))) & ~chained
     below = pc.binary_join_element_wise(f"{base.rstrip('/')}/", references, "")
     return pc.if_else(pa.array(relative), below, references), right | ~is_there(references)
+
+
+def _remote(base: str) -> str:
+    """_REMOTE, with the accounts that a row beside `base` may name: any other is looked at, and refused, by its row."""
+    named = own_accounts() | {account_of(base)} - {None}
+    own = [name for name in named if foreign_account(f"abfs://c@{name}.dfs.core.windows.net/", [base]) is None]
+    return _REMOTE.replace("ACCOUNTS", "|".join(map(re.escape, sorted(own))) or r"[^\s\S]")
