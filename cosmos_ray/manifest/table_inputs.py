@@ -185,6 +185,6 @@ def resolve(references: pa.StringArray, base: str) -> tuple[pa.StringArray, np.n
 
 def _remote(base: str) -> str:
     """_REMOTE, with the accounts that a row beside `base` may name: any other is looked at, and refused, by its row."""
-    named = own_accounts() | {account_of(base)} - {None}
+    named = {*own_accounts(), account_of(base) or ""} - {""}
     own = [name for name in named if foreign_account(f"abfs://c@{name}.dfs.core.windows.net/", [base]) is None]
     return _REMOTE.replace("ACCOUNTS", "|".join(map(re.escape, sorted(own))) or r"[^\s\S]")
