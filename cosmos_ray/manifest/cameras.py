@@ -110,7 +110,7 @@ class CameraNames:
         names = _listed(found)
         if isinstance(names, list | tuple):
             names = [self.views.get(_words(name), name) or name if isinstance(name, str) else name for name in names]
-        return check_views(names, where)
+        return _checked(names, found, where)
 
     def is_told(self, name: str) -> bool:
         """Whether exactly this name was told."""
@@ -155,7 +155,11 @@ def in_rig_order(views: Iterable[str | None]) -> tuple[str, ...]:
 
 def check_views(found: object, where: str) -> tuple[str, ...]:
     """A list of cameras' views, in the order given. Raises ManifestError for none, an unknown and a repeated one."""
-    names = _listed(found)
+    return _checked(_listed(found), found, where)
+
+
+def _checked(names: object, found: object, where: str) -> tuple[str, ...]:
+    """found: what was given, for the error."""
     if not isinstance(names, list | tuple) or not names or not all(name in VIEWS for name in names):
         raise ManifestError(f"{where}: found {found!r}, expected names of {', '.join(VIEWS)}")
     if len(set(names)) < len(names):

@@ -27,7 +27,7 @@ GRID = Grid(views=3, frames=3, height=2, width=4)
 RANKS = 2
 
 
-@pytest.fixture(scope="module", params=["threads", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["threads", pytest.param("processes", marks=pytest.mark.long)])
 def on_ranks(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """What each of the gang's ranks found, made once for all tests."""
     if request.param == "threads":
