@@ -74,7 +74,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray compare --config job.yaml --output s3://bucket/judged --settings exact.yaml fp8.yaml --price 3",
     ),
     "status": ("cosmos-ray status s3://bucket/out --watch", "cosmos-ray status out --failed"),
-    "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --damaged"),
+    "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --id drive-0001"),
     "report": ("cosmos-ray report s3://bucket/out", "cosmos-ray report out --where 'seed < 3' --grid guidance seed"),
     "reproduce": (
         "cosmos-ray reproduce out drive-0001",

@@ -135,6 +135,10 @@ def retry(
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Only clips that failed in this class; may be repeated.")
     ] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", metavar="ID", help="Instead: these clips, made or failed; may be repeated."),
+    ] = None,
     damaged: Annotated[
         bool, typer.Option("--damaged", help="Instead: finished clips whose files are damaged. Reads all files.")
     ] = False,
@@ -150,9 +154,17 @@ def retry(
         if name not in FAILURE_CLASSES:
             raise UsageError(f"--class {name}: expected one of {', '.join(FAILURE_CLASSES)}")
         wanted.append(name)
-    read_status(output)  # says so if there is no job
+    if sum(map(bool, (classes, ids, damaged))) > 1:
+        raise UsageError("found several of --class, --id and --damaged, expected one of them")
+    _, _, state = read_status(output)  # says so if there is no job
     ledger = Ledger(Storage(output))
-    if damaged:
+    if ids:
+        for clip_id in ids:
+            if not state.is_settled(clip_id):
+                raise UsageError(f"--id {clip_id}: {output} has no such clip that was made or failed")
+        ledger.redo(ids)
+        reopened = sorted(set(ids))
+    elif damaged:
         faults = dict(find_damaged(ledger.storage))
         for fault in faults.values():
             say(fault)

@@ -12,7 +12,9 @@ from support.command_line import assert_one_line
 
 from cosmos_ray.cli import output as cli_output
 from cosmos_ray.ledger.lease import Owner
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.output import export
+from cosmos_ray.store.storage import Storage
 
 
 def test_status_for_people(cosmos_ray: Any, output: Path) -> None:
@@ -49,6 +51,17 @@ def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> No
     answer = cosmos_ray("retry", output, "--class", "oom", "--class", "input")
     assert (answer.code, answer.out) == (0, "1 clip will be made again\n  b\n")
     assert json.loads(cosmos_ray("status", output, "--json").out)["left"] == 3
+
+
+def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, output: Path) -> None:
+    ids = {record.status: record.id for record in Ledger(Storage(str(output))).records()}
+    answer = cosmos_ray("retry", output, "--id", ids["ok"], "--id", ids["failed"])
+    assert answer.out.splitlines()[0] == "2 clips will be made again"
+    state = Ledger(Storage(str(output))).state()
+    assert not any(state.is_settled(clip_id) for clip_id in ids.values())
+    assert_one_line(cosmos_ray("retry", output, "--id", ids["ok"]), 2, f"--id {ids['ok']}: ")
+    assert_one_line(cosmos_ray("retry", output, "--id", "nobody"), 2, "has no such clip")
+    assert_one_line(cosmos_ray("retry", output, "--id", "a", "--damaged"), 2, "expected one of them")
 
 
 def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.models import fake as fake_module
@@ -20,6 +21,7 @@ from cosmos_ray.models.noise import clip_noise
 
 SHAPE = (5, 64, 112, 3)
 NAMES = ("fake", "tiny")
+OTHER = Approximations(solver="unipc", schedule="karras9", guidance_interval=(0.0, 0.5))
 
 
 def request(n_views: int = 1, num_conditional_frames: int = 0, seed: int = 1, **changes) -> ClipRequest:
@@ -331,3 +333,17 @@ def test_a_directive_that_is_none_is_refused(text):
 
 def test_text_without_brackets_is_no_directive():
     assert parse_directives("die, hang, fail=model").faults == ()
+
+
+def test_a_model_that_takes_up_other_approximations_is_as_one_loaded_with_them(tiny: Generator) -> None:
+    """And back: `compare` has one gang make the clips of all settings."""
+    asked = tiny.embed(request(num_steps=2))
+    other = tiny.sampled_by(tiny.bundle.solved_by(OTHER), OTHER)
+    assert other.network is tiny.network, "nothing is loaded again"
+    latents = other.denoise(asked)
+    assert torch.equal(latents, Generator.load(short("tiny"), approximations=OTHER).denoise(asked))
+    plain = tiny.denoise(asked)
+    assert torch.equal(plain, other.sampled_by(short("tiny"), EXACT).denoise(asked))
+    assert not torch.equal(plain, latents)
+    with pytest.raises(UsageError, match="fp8_exact_blocks"):
+        tiny.sampled_by(tiny.bundle, Approximations(attention="fp8", fp8_exact_blocks=(99,)))

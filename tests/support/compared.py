@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,19 @@ SETTINGS = {"exact": (0, 10.0), "near": (3, 5.0), "far & <b>": (40, 2.5)}
 FAILED, LEFT = "drive-3", "drive-4"
 
 
-def pictures(view: int, noise: int, seed: int, frames: int = 12) -> np.ndarray:
+@functools.cache
+def pictures(view: int, noise: int, frames: int = 12) -> np.ndarray:
     t, y, x, c = np.meshgrid(np.arange(frames), np.arange(54), np.arange(96), np.arange(3), indexing="ij")
     smooth = 128 + 80 * np.sin(x / 11 + t / 2 + view) * np.cos(y / 9 + c)
-    rough = np.random.default_rng(seed).integers(-noise, noise + 1, smooth.shape) if noise else 0
+    rough = np.random.default_rng(view).integers(-noise, noise + 1, smooth.shape) if noise else 0
     return np.clip(smooth + rough, 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def videos(noise: int) -> tuple[list[bytes], tuple[bytes, bytes]]:
+    """A clip's views, and its preview; clips of a setting look alike."""
+    views = [pictures(view, noise) for view in range(len(VIEWS))]
+    return [encode_mp4(frames, 10) for frames in views], encode_preview(views, 10)
 
 
 def write_outputs(folder: Path, rows: int = 5) -> tuple[list[Compared], list[str]]:
@@ -52,14 +61,14 @@ def write_outputs(folder: Path, rows: int = 5) -> tuple[list[Compared], list[str
             if name.startswith("far") and clip.id == FAILED:
                 settle(output, clip, "model", error=f"{HOSTILE} is not finite")
                 continue
-            views = [pictures(view, noise, number) for view in range(2)]
+            views, preview = videos(noise)
             files = []
-            for view, frames in zip(VIEWS, views, strict=True):
-                path, data = f"clips/{clip.id}/1/{view}.mp4", encode_mp4(frames, 10)
+            for view, data in zip(VIEWS, views, strict=True):
+                path = f"clips/{clip.id}/1/{view}.mp4"
                 output.write(path, data)
                 files.append(FileEntry(view, path, len(data), f"{name} {clip.id} {view}"))
             previews = []
-            for suffix, data in zip((".mp4", ".jpg"), encode_preview(views, 10), strict=True):
+            for suffix, data in zip((".mp4", ".jpg"), preview, strict=True):
                 output.write(f"previews/{clip.id}/1{suffix}", data)
                 previews.append(FileEntry("preview", f"previews/{clip.id}/1{suffix}", len(data), "s"))
             agreement = 0.5 - noise / 100

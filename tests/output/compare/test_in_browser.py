@@ -10,11 +10,13 @@ import pytest
 from support import browser
 from support.compared import FAILED, HOSTILE, SETTINGS, write_outputs
 
+from cosmos_ray.clip.likeness import Likeness
+from cosmos_ray.output.compare import distance
 from cosmos_ray.output.compare.build import write_comparison
 from cosmos_ray.store.storage import Storage
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,  # its sibling: test_build.py
     pytest.mark.skipif(browser.installed() is None, reason="there is no Chromium (`apt-get install chromium`)"),
 ]
 
@@ -33,7 +35,10 @@ def chromium() -> Iterator[browser.Browser]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("compared")
     settings, ids = write_outputs(folder, rows=16)
-    write_comparison(Storage(str(folder / "judged")), settings, ids, lambda _: None, price=3.0)
+    far = iter(range(1, 1000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distance, "likeness", lambda *_: Likeness(float(next(far) * 37 % 101), 0.9))
+        write_comparison(Storage(str(folder / "judged")), settings, ids, lambda _: None, price=3.0)
     return (folder / "judged" / "compare.html").as_uri()
 
 

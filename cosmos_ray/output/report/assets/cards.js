@@ -19,7 +19,7 @@ function words(list, row) {
   if (failure !== null) {
     found.push(element("p", {}, element("span", { className: "class", textContent: failure })));
     found.push(element("p", { className: "error", textContent: inWords(list.value(row, "error")) }));
-    const again = `${list.value(row, ".retry") ?? HEAD.retry} --class ${failure}`;
+    const again = `${list.value(row, ".retry") ?? HEAD.retry} --id ${list.value(row, "id")}`;
     found.push(element("p", { className: "soft" }, "again: ", element("code", { textContent: again })));
   }
   const caption = list.value(row, "caption");
