@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.pictures import PNG, read_picture
+from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
 from cosmos_ray.errors import UsageError
@@ -48,12 +49,6 @@ from cosmos_ray.store.uris import normalise_uri
 #: Flags that change nothing in any of the commands, and why.
 NO_EFFECT = {
     "use_cuda_graphs": "it never changed a clip, and steps are launched ahead here",
-}
-#: The same of commands that the published refiner of prompts belongs to.
-NO_EFFECT_NOR_REFINER = {
-    **NO_EFFECT,
-    "disable_prompt_refiner": "there is no prompt refiner in the way",
-    "offload_prompt_refiner": "there is no prompt refiner in the way",
 }
 #: As the published pipeline writes its pictures, whatever the file is called.
 _JPEG_QUALITY = 85
@@ -239,6 +234,9 @@ def _work_folder(flags: argparse.Namespace, rows: list[dict[str, Any]], bundle: 
     facts = [rows, bundle.fingerprint, encoder, os.getcwd(), versions, time.time() if flags.benchmark else None]
     if said["guardrails"].enabled:
         facts.append(said["guardrails"].model_dump())
+    refiner: RefinerRules = said.get("refiner", NOT_REFINED)
+    if refiner.is_on:
+        facts.append([refiner.deciding, refiner.backend, refiner.model])
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{posixpath.splitext(normalise_uri(flags.save_path))[0]}.work/{key}"
 
@@ -257,5 +255,5 @@ def _write_result(work: Storage, record: Record, item: Item, kind: Kind, negativ
     write_file(item.save_path, data)
     if PICTURE in paths and kind.result != PICTURE:
         write_file(_picture_path(item.save_path), work.read(paths[PICTURE]))
-    write_file(text_path(item.save_path), prompts_text(item.prompt, negative))
+    write_file(text_path(item.save_path), prompts_text(item.prompt, negative, record.refined_prompts))
     say(shown(f"{item.save_path}: {', '.join(work.uri_of(path) for path in paths.values())}"))

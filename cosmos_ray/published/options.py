@@ -95,9 +95,9 @@ def write_file(path: str, data: bytes) -> None:
     Storage(parent_uri(uri)).write(posixpath.basename(uri), data)
 
 
-def prompts_text(prompt: str, negative: str) -> bytes:
-    """What is written beside a result: the negative prompt only where there is one."""
-    parts = [("Prompt", prompt), ("Negative Prompt", negative)]
+def prompts_text(prompt: str, negative: str, refined: Sequence[str] = ()) -> bytes:
+    """What is written beside a result: the negative prompt, and the refined one, only where there is one."""
+    parts = [("Prompt", prompt), ("Negative Prompt", negative), ("Refined Prompt", "\n".join(refined))]
     return "\n\n".join(f"[{name}]\n{text}" for name, text in parts if text).encode() + b"\n"
 
 

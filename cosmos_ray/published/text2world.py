@@ -17,6 +17,7 @@ from cosmos_ray.published import one_view
 from cosmos_ray.published.command import Say, run
 from cosmos_ray.published.one_view import Kind, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
+from cosmos_ray.published.refining import add_endpoint, add_refiner, refiner_of
 
 KIND = Kind(output="output_video", suffix=".mp4", takes_input=False, result=VIDEO)
 
@@ -47,11 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--offload_text_encoder", action="store_true", help="the text encoder is on the CPU, and stays there")
     add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
     add("--benchmark", action="store_true", help="make the clip 4 times and time all but the first")
-    add_without_effect(parser, one_view.NO_EFFECT_NOR_REFINER)
+    add_refiner(parser)
+    add_without_effect(parser, one_view.NO_EFFECT)
     ours = parser.add_argument_group("not in the guide")
     one_view.add_guardrails(parser, ours)
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="of the video; the model's own")
+    add_endpoint(ours)
     ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
     return parser
 
@@ -69,13 +72,14 @@ def model_of(flags: argparse.Namespace) -> str:
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
-    say_without_effect(flags, one_view.NO_EFFECT_NOR_REFINER, say)
+    say_without_effect(flags, one_view.NO_EFFECT, say)
     check_distilled(flags, load_bundle(model_of(flags)))
     config = {
         "dit": flags.dit_path_video2world or None,
         "picture_dit": flags.dit_path_text2image or None,
         "ema": flags.load_ema,
         "text_encoder": text_encoder_of(flags),
+        "refiner": refiner_of(flags, flags.model is None),
     }
     return one_view.make(flags, KIND, model_of(flags), {"guidance": flags.guidance}, config, say)
 

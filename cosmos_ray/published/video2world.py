@@ -16,6 +16,7 @@ from cosmos_ray.published.adapters import add_lora, merged_dit
 from cosmos_ray.published.command import Say, run
 from cosmos_ray.published.one_view import Kind, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
+from cosmos_ray.published.refining import add_endpoint, add_refiner, refiner_of
 
 KIND = Kind(output="output_video", suffix=".mp4", takes_input=True, result=VIDEO)
 _PREFIX = "The robot arm is performing a task. "
@@ -59,11 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_lora(parser)
     add("--lora_target_modules", default="", help="accepted, without effect: the file says which layers have adapters")
     add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
-    add_without_effect(parser, one_view.NO_EFFECT_NOR_REFINER)
+    add_refiner(parser)
+    add_without_effect(parser, one_view.NO_EFFECT)
     ours = parser.add_argument_group("not in the guide")
     one_view.add_guardrails(parser, ours)
     ours.add_argument("--model", default=None, help="name of a model, or a bundle's folder, instead of the flags' one")
     ours.add_argument("--num_steps", type=between(int, 1, 1000), default=None, help="the model's own if not given")
+    add_endpoint(ours)
     ours.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="what --num_gpus counts")
     return parser
 
@@ -78,7 +81,7 @@ def model_of(flags: argparse.Namespace) -> str:
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
-    say_without_effect(flags, one_view.NO_EFFECT_NOR_REFINER, say)
+    say_without_effect(flags, one_view.NO_EFFECT, say)
     prefix = flags.prompt_prefix if flags.prompt_prefix is not None else _PREFIX if flags.gr00t_variant else ""
     settings = {"num_conditional_frames": flags.num_conditional_frames, "guidance": flags.guidance}
     if flags.num_chunks > 1:
@@ -87,6 +90,7 @@ def make(flags: argparse.Namespace, say: Say) -> int:
         "dit": merged_dit(flags, model_of(flags)),
         "ema": flags.load_ema and not flags.use_lora,
         "text_encoder": text_encoder_of(flags),
+        "refiner": refiner_of(flags, flags.model is None and flags.gr00t_variant is None),
     }
     return one_view.make(flags, KIND, model_of(flags), settings, config, say, prefix)
 
