@@ -82,6 +82,7 @@ def plan(
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.plan import clip_line, plan_for
+    from cosmos_ray.job.refiner_cost import refiner_cost
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.manifest.files import open_manifest
@@ -107,11 +108,13 @@ def plan(
     costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
+    words = refiner_cost(found.work, settings.refiner)
     if as_json:
         inputs_json = {"inputs": None if look is None else asdict(look)}
         costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
         costs_json["bytes_waiting"] = None if clip_bytes is None else clip_bytes * settings.gang.clips_waiting
-        print(json.dumps(asdict(found) | costs_json | inputs_json))
+        words_json = {"refiner": None if words is None else asdict(words)}
+        print(json.dumps(asdict(found) | costs_json | words_json | inputs_json))
         return
     for line in _plan_lines(found, has_look=look is not None):
         tell(line)
@@ -124,6 +127,8 @@ def plan(
         tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({size})")
     if chosen := sampling_line(found.work, bundle, settings.sampling):
         tell(chosen)
+    if words is not None:
+        tell(words.line())
     for line in lines(costs, gpu, gangs, price):
         tell(line)
     if not costs and found.left:

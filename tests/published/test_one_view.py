@@ -62,7 +62,15 @@ GUIDE = {
     "lora_target_modules": "",
     "init_lora_weights": False,
 }
-OURS = {"model": None, "num_steps": None, "device": "auto", "guardrail_weights": None, "llama_guard": None}
+OURS = {
+    "model": None,
+    "num_steps": None,
+    "device": "auto",
+    "guardrail_weights": None,
+    "llama_guard": None,
+    "refiner_endpoint": None,
+    "refiner_model": None,
+}
 
 
 @pytest.fixture

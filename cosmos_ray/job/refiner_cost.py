@@ -1,0 +1,52 @@
+"""What refining prompts adds to a job: questions, and what one takes of the local model. No torch, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cosmos_ray.clip.refiner_rules import PUBLISHED, RefinerRules
+from cosmos_ray.foreign import shown, shown_uri
+from cosmos_ray.job.cost import ClipGroup
+from cosmos_ray.models.bundle.memory import REFINER_BYTES
+from cosmos_ray.words import counted
+
+#: Tokens of a caption of 100 words.
+_TOKENS = 150
+#: Modelled, of Cosmos-Reason1-7B, not measured: on a GPU a token waits for some 600 kernels one after the other, on
+#: processors for 16.6 GB to be read at some 80 GB/s, and the pictures for some 20 TFLOP.
+_GPU_S, _CPU_S = 0.03 * _TOKENS, 0.21 * _TOKENS + 40
+
+
+@dataclass(frozen=True)
+class RefinerCost:
+    """questions: at most, where nothing is known yet. seconds: of one, on the gang's GPU and on processors; None of an
+    endpoint, whose they are. gpu_bytes: of a gang's first GPU, if it stays there."""
+
+    model: str
+    questions: int
+    seconds: tuple[float, float] | None
+    gpu_bytes: int
+
+    def line(self) -> str:
+        said = (
+            f"refiner: at most {counted(self.questions, 'question')} to {self.model}, while the clips before are made"
+        )
+        if self.seconds is None:
+            return said
+        gpu_s, cpu_s = self.seconds
+        return (
+            f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({self.gpu_bytes / 1e9:.0f} GB of it), "
+            f"{cpu_s:.0f} s on processors (modelled)"
+        )
+
+
+def refiner_cost(groups: Sequence[ClipGroup], rules: RefinerRules) -> RefinerCost | None:
+    """Of the clips that are left; None where nothing is refined. Samples of a row ask once."""
+    if not rules.is_on:
+        return None
+    questions = sum(one.clips * (one.n_views if rules.captions == "each" else 1) for one in groups)
+    if rules.backend == "endpoint":
+        return RefinerCost(shown(rules.model or shown_uri(rules.url), 200), questions, None, 0)
+    stays = 0 if rules.device == "cpu" else REFINER_BYTES
+    return RefinerCost(shown_uri(rules.model or PUBLISHED), questions, (_GPU_S, _CPU_S), stays)
