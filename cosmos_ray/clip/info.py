@@ -203,5 +203,12 @@ def _stream(number: int, text: str, side_data: str) -> Stream:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between commas that stand in no brackets."""
-    return [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]
+    """Parts between commas that stand in no brackets, however deep: `yuv420p(tv, top coded first (swapped))` is one."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth = max(depth + (letter in "([") - (letter in ")]"), 0)
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]

@@ -80,3 +80,17 @@ def test_pictures_without_any_contrast_agree_if_they_are_as_bright() -> None:
     grey = {view: np.full((3, 64, 112, 3), 90, np.uint8) for view in VIEWS}
     assert mean(grey) == 1
     assert mean(grey | {"rear": np.full((3, 64, 112, 3), 200, np.uint8)}) < 0.9
+
+
+def test_agreements_are_what_they_were() -> None:
+    """Of waves, another for each view: limits of jobs stand on these numbers."""
+    y, x = np.mgrid[:44, :77]
+    t = np.arange(3)[:, None, None]
+    small = {}
+    for number, view in enumerate(VIEWS):
+        grey = 120 + 60 * np.sin((x + 9 * t + 11 * number) / 9) + 40 * np.cos((y - 3 * t) / (5 + number))
+        small[view] = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1)
+    expected = (0.9241, 0.3178, -0.0863, -0.0784, 0.2507, 0.6399, 0.0123)
+    found = agreements(small)
+    assert tuple(found.values()) == pytest.approx(expected, abs=2e-3)
+    assert of_views(found)["front_wide"] == pytest.approx((0.9241 + 0.6399 + 0.0123) / 3, abs=2e-3)

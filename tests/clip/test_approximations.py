@@ -107,3 +107,33 @@ def test_attention_in_8_bits_reaches_the_steps_and_blocks_that_it_is_meant_for()
     later = denoised(attention="fp8", fp8_interval=[0.4, 1], fp8_exact_blocks=[0])
     same = [torch.equal(one, other) for one, other in zip(later, exact, strict=True)]
     assert same == [True, True, False, False, False], "evaluations lie at 0.1, 0.3, 0.5, ..."
+
+
+def test_a_place_at_either_end_of_an_interval_lies_in_it() -> None:
+    middle = Approximations(guidance_interval=(0.5, 0.5))
+    assert [middle.is_guided(number, 3) for number in range(3)] == [False, True, False]
+    assert Approximations(guidance_interval=(0.2, 0.5)).guided_share == pytest.approx(0.3)
+    assert all(Approximations().is_guided(number, 36) for number in range(36))
+
+
+def test_blocks_are_counted_from_both_ends() -> None:
+    def of(*exact: int) -> Approximations:
+        return Approximations(attention="fp8", fp8_interval=(0, 1), fp8_exact_blocks=exact)
+
+    assert of(1, -2).fp8_blocks(0, 1, 4) == {0, 3}
+    of(-4, 3).check_blocks(4)
+    for wrong in (4, -5):
+        with pytest.raises(UsageError, match=f"found {wrong}, the network has 4 blocks"):
+            of(wrong).check_blocks(4)
+    Approximations().check_blocks(0)
+
+
+def test_what_is_not_used_is_not_told() -> None:
+    assert Approximations().chosen == {}
+    assert Approximations(attention="fp8").chosen == {
+        "attention": "fp8",
+        "fp8_interval": [0.1, 0.95],
+        "fp8_exact_blocks": [0, -1],
+    }
+    said = {"solver": "unipc", "schedule": "karras12", "guidance_interval": [0.0, 0.5]}
+    assert Approximations.model_validate(said).chosen == said

@@ -61,3 +61,13 @@ def test_a_clip_is_as_good_as_its_worst_view() -> None:
 def test_rules_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CheckRules.model_validate(wrong)
+
+
+def test_a_marked_clip_is_made_again_so_often_and_then_fails_if_that_is_asked_for() -> None:
+    (black,) = marks_of({"rear": replace(GOOD, black=1.0)}, DEFAULT_CHECKS)
+    rules = CheckRules(redo=("black",), redo_at_most=2, fail=("black", "flicker"))
+    assert [rules.verdict([black], tries) for tries in range(4)] == ["redo", "redo", "fail", "fail"]
+    assert rules.verdict([], 0) == "keep"
+    assert CheckRules(redo=("flicker",)).verdict([black], 0) == "keep"
+    assert CheckRules(redo=("black",), redo_at_most=1).verdict([black], 1) == "keep"
+    assert DEFAULT_CHECKS.verdict([black], 0) == "keep"

@@ -104,3 +104,26 @@ def test_small_pictures_are_means_of_the_frames(size: tuple[int, int, int]) -> N
     assert 44 <= found.shape[1] < 88
     assert found[0].max() == 0
     assert found[-1].min() == (250 if size[0] > 1 else 0)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_lines_up_and_down_and_across_count_alike(axis: int) -> None:
+    """Of two neighbours one is 10 levels brighter: in one of the two directions."""
+    frames = np.full((3, 40, 60, 3), 100, np.uint8)
+    np.moveaxis(frames, axis, 0)[::2] += np.uint8(10)
+    assert scores(frames).sharpness == pytest.approx(10 / 2**0.5, abs=1e-3)
+
+
+def test_of_more_given_frames_than_there_are_the_first_are_compared() -> None:
+    frames = drive(9, 64, 112)
+    assert scores(frames[:3], frames).given_psnr_db == MAX_PSNR_DB
+
+
+def test_the_last_two_levels_are_the_end_of_a_colour_and_a_colour_is_enough_to_be_no_black() -> None:
+    picture = np.zeros((2, 64, 112, 3), np.uint8)
+    for level, share in ((253, 0), (254, 1)):
+        picture[..., 0] = level
+        assert (scores(picture).saturated, scores(picture).black) == (share, 0)
+    for level, share in ((24, 1), (25, 0)):
+        picture[..., 0] = level
+        assert scores(picture).black == share

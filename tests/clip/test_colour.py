@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.videos import encode
 
-from cosmos_ray.clip.colour import to_bt709
+from cosmos_ray.clip.colour import picture_to_bt709, to_bt709
 from cosmos_ray.clip.frames import inspect_video, read_frames
 
 DATA = Path(__file__).parent / "data"
@@ -72,3 +72,29 @@ def test_a_file_in_pq_is_converted(tmp_path: Path) -> None:
     frame = read_frames(path, [1])[0].astype(int)
     assert 225 < frame[24, 20].min() <= frame[24, 20].max() < 250
     assert np.abs(frame[24, 76] - 255 * (26 / 203) ** (1 / 2.4)).max() <= 5
+
+
+COLOURS = np.array(
+    [[(0, 0, 0), (9000, 20000, 40000), (40000, 30000, 20000), (65535, 30000, 0), (52000, 60000, 65535)]], np.uint16
+)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "primaries", "expected"),
+    [
+        ("arib-std-b67", "bt2020", [(0, 0, 0), (0, 90, 167), (197, 127, 87), (255, 0, 0), (98, 211, 255)]),
+        ("smpte2084", "bt2020", [(0, 0, 0), (0, 60, 248), (251, 89, 21), (255, 0, 0), (0, 255, 255)]),
+        ("smpte2084", "", [(0, 0, 0), (22, 64, 247), (247, 132, 64), (255, 79, 0), (255, 255, 255)]),
+        ("", "smpte432", [(0, 0, 0), (0, 79, 161), (163, 115, 70), (255, 105, 0), (194, 235, 255)]),
+    ],
+)
+def test_colours_keep_their_bytes(transfer: str, primaries: str, expected: list[tuple[int, int, int]]) -> None:
+    """As this release has them: what a clip was conditioned on before, it is conditioned on again."""
+    tall = np.repeat(COLOURS, 130, axis=0)
+    assert (to_bt709(tall, transfer, primaries) == np.array(expected)).all(), "whatever the row"
+
+
+def test_a_pictures_colours_keep_their_bytes() -> None:
+    tall = np.repeat((COLOURS // 257).astype(np.uint8), 130, axis=0)
+    expected = [(0, 0, 0), (0, 77, 157), (167, 116, 75), (255, 116, 0), (188, 233, 255)]
+    assert (picture_to_bt709(tall, "adobe") == np.array(expected)).all()

@@ -13,7 +13,14 @@ from safetensors import safe_open
 from support.paths import GOLDEN
 from support.videos import moving_picture
 
-from cosmos_ray.clip.resize import conditioning_frames, crop_warning, fit_frame, resize_crop
+from cosmos_ray.clip.resize import (
+    conditioning_frames,
+    crop_warning,
+    fit_frame,
+    resize_crop,
+    stretch_frame,
+    stretch_warning,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +103,17 @@ def test_a_picture_of_the_right_size_stays_as_it_is_whatever_the_fit() -> None:
 )
 def test_cropping_by_more_than_a_tenth_is_said(height: int, width: int, said: str | None) -> None:
     assert crop_warning(height, width, (64, 112)) == said
+
+
+def test_stretched_input_of_the_next_model_is_rounded_to_the_nearest_and_padding_down() -> None:
+    picture = np.repeat(np.array([[[10], [13]]], np.uint8), 3, axis=2)
+    assert stretch_frame(picture, (1, 4))[0, :, 0].tolist() == [10, 11, 12, 13]
+    assert fit_frame(picture, (1, 4), "stretch")[0, :, 0].tolist() == [10, 10, 12, 13]
+
+
+def test_stretching_by_more_than_a_tenth_either_way_is_said() -> None:
+    assert stretch_warning(100, 100, (100, 109)) is None
+    assert stretch_warning(100, 109, (100, 100)) is None
+    wider, taller = stretch_warning(100, 100, (100, 120)), stretch_warning(100, 120, (100, 100))
+    assert wider == "stretched to 120x100, 1.20 times wider than it was (inputs.fit)"
+    assert taller == "stretched to 100x100, 1.20 times taller than it was (inputs.fit)"

@@ -1,0 +1,111 @@
+"""Which frames are taken, by numbers alone: the instants, the nearest frames, and what is said of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosmos_ray.clip.taken import (
+    are_first,
+    are_last,
+    first_frames,
+    first_warnings,
+    how_taken,
+    take_first,
+    take_frames,
+    timing_warnings,
+)
+from cosmos_ray.errors import RowError
+
+
+def at(*seconds: float) -> np.ndarray:
+    return np.array(seconds)
+
+
+def every(rate: float, count: int) -> np.ndarray:
+    return np.arange(count) / rate
+
+
+def test_of_two_frames_as_near_the_earlier_one_is_taken() -> None:
+    """Instants 0.1, 0.4, 0.7, 1: 0.1 and 0.7 lie in the middle of two frames."""
+    assert take_frames([every(5, 6)], ["rear"], 4, 10 / 3).tolist() == [[0, 2, 3, 5]]
+
+
+def test_a_thousandth_of_a_frame_is_no_distance() -> None:
+    """0.2 is 0.05 from 0.25 and two hundred thousandths more from 0.14998; 0.3 is in the middle of 0.25 and 0.35."""
+    taken = take_frames([every(10, 4), at(0, 0.14998, 0.25, 0.35)], ["front_wide", "rear"], 2, 10)
+    assert taken.tolist() == [[2, 3], [1, 2]]
+
+
+def test_a_view_may_begin_half_a_frame_late_and_no_more() -> None:
+    assert take_frames([at(0, 0.1, 0.2, 0.3, 0.37)], ["rear"], 5, 10).tolist() == [[0, 1, 2, 3, 4]]
+    with pytest.raises(
+        RowError, match=r"found 5 frames .*, expected at least 5 at the row's 10 a second, over 0.4 s, back"
+    ):
+        take_frames([at(0, 0.03, 0.14, 0.24, 0.34)], ["rear"], 5, 10)
+
+
+def test_of_several_views_that_are_too_short_the_shortest_is_named() -> None:
+    with pytest.raises(RowError, match=r"^view rear: found 1 frame \(0.1 s at 10 a second\)"):
+        take_frames([every(10, 2), every(10, 1)], ["front_wide", "rear"], 5, 10)
+
+
+def test_frames_as_they_are_are_the_last_ones() -> None:
+    assert take_frames([every(30, 5), every(7, 3)], ["a", "b"], 3, None).tolist() == [[2, 3, 4], [0, 1, 2]]
+    with pytest.raises(RowError, match=r"^view b: found 3 frames, expected at least 4$"):
+        take_frames([every(30, 5), every(7, 3)], ["a", "b"], 4, None)
+
+
+def test_first_frames_are_taken_from_the_first_on_up_to_half_a_frame_beyond_the_last() -> None:
+    assert take_first([every(30, 9), every(10, 3)], ["a", "b"], 3, 10).tolist() == [[0, 3, 6], [0, 1, 2]]
+    assert take_first([every(10, 5)], ["a"], 5, 9).tolist() == [[0, 1, 2, 3, 4]]
+    assert take_first([at(0)], ["a"], 1, 10).tolist() == [[0]]
+    for seconds, rate in ((every(10, 4), 1 / 0.12), (every(10, 3), 10)):
+        with pytest.raises(RowError, match=r"view a: found .* at 10 a second\), expected at least 4"):
+            take_first([seconds], ["a"], 4, rate)
+    with pytest.raises(RowError, match=r"over 0\.2 s from the first on, none twice"):
+        take_first([every(5, 9)], ["a"], 3, 10)
+
+
+def test_of_a_multiple_of_the_rows_rate_every_so_manieth_frame_is_taken() -> None:
+    assert first_frames(7, "a", 3, 30, 10).tolist() == [0, 3, 6]
+    assert first_frames(3, "a", 3, 9.95, 10).tolist() == [0, 1, 2]
+    with pytest.raises(RowError, match="found 6 frames, expected at least 7, for 3 at the row's 10 a second"):
+        first_frames(6, "a", 3, 30, 10)
+    for rate in (25, 28, 3, 0.05, 30.4):
+        with pytest.raises(RowError, match="expected a multiple of the row's 10"):
+            first_frames(100, "a", 3, rate, 10)
+
+
+def test_cameras_whose_rate_is_no_multiple_are_named() -> None:
+    rates = {"a": 30, "b": 25, "c": 29.97, "d": 5, "e": 9.95, "f": 30.4}
+    assert [name for name, _ in first_warnings(tuple(rates.values()), tuple(rates), 10)] == ["b", "d", "f"]
+    assert first_warnings([25], ["b"], 10) == [("b", "25 frames a second, taken at 10 (inputs.rate)")]
+
+
+def test_frames_as_they_are_are_known_by_their_numbers() -> None:
+    assert [are_first(np.array(of)) for of in ([0, 1, 2], [1, 2, 3], [0, 2, 4])] == [True, False, False]
+    assert [are_last(np.array(of), 5) for of in ([2, 3, 4], [1, 2, 3], [0, 2, 4])] == [True, False, False]
+
+
+def test_a_rate_within_a_hundredth_is_the_same() -> None:
+    assert how_taken(10.05, 10) == "10.05 frames a second, taken by their times"
+    assert how_taken(9.8, 10) == "9.8 frames a second, taken at 10"
+
+
+def test_what_is_doubtful_in_times_is_said() -> None:
+    def said(seconds: list[np.ndarray], taken: list[list[int]], rates: list[float], fps: float | None) -> list[str]:
+        names = ["a", "b"]
+        return [f"{view}: {text}" for view, text in timing_warnings(seconds, np.array(taken), rates, names, fps)]
+
+    two, last = [every(30, 31), every(10, 11)], [[30], [10]]
+    assert said(two, last, [30, 10], None) == [": cameras differ in rate: 30, 10 frames a second"]
+    assert said(two, last, [10, 10.05], None) == []
+    assert timing_warnings([], np.array([]), [10, 20, 10], [], None), "one in the middle"
+    assert said(two, last, [30, 10], 10) == [], "the last frame of each, as it is"
+    assert said(two, [[27, 30], [9, 10]], [30, 10], 10) == ["a: 30 frames a second, taken at 10 (inputs.rate)"]
+    longer = [every(10, 13), every(10, 11)]
+    assert said(longer, [[10], [10]], [10, 10], 10) == [
+        ": cameras end 1 to 1.2 s after their first frames: taken up to 1 s"
+    ]
+    assert said([at(0, 1.05), at(0, 1)], [[1], [1]], [1, 1], 10) == [], "half a frame apart"
