@@ -37,6 +37,7 @@ def described(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> tuple[Stream
         yield
         raise FfmpegFailed(["At least one output file must be specified"])
 
+    monkeypatch.setattr(info, "is_mirrored", lambda _, track: track == 4)
     monkeypatch.setattr(info, "piped", piped)
     return describe(Path("a.mp4"))
 
@@ -46,13 +47,32 @@ def test_streams_come_in_the_order_of_the_file_each_once_and_attached_pictures_a
 ) -> None:
     fields, turned, plain = described(monkeypatch, LINES)
     assert fields == Stream(
-        1, "h264", "yuv420p", 576, 720, Fraction(16, 15), 0.0, "bottom first", "smpte170m", "bt470bg", "bt709", "tv"
+        1,
+        "h264",
+        "yuv420p",
+        576,
+        720,
+        Fraction(16, 15),
+        field_order="bottom first",
+        matrix="smpte170m",
+        primaries="bt470bg",
+        transfer="bt709",
+        range="tv",
     )
     assert turned == Stream(
         3, "hevc", "yuv420p10le", 480, 640, rotation=-90.0, range="pc", is_default=True, dolby=(8, 4)
     )
     assert plain == Stream(
-        4, "png", "rgb24", 6, 8, field_order="progressive", matrix="gbr", primaries="bt709", range="pc"
+        4,
+        "png",
+        "rgb24",
+        6,
+        8,
+        field_order="progressive",
+        matrix="gbr",
+        primaries="bt709",
+        range="pc",
+        is_mirrored=True,
     )
     assert default_stream((fields, turned, plain)) is turned
     assert default_stream((fields, plain)) is fields

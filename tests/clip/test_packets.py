@@ -40,7 +40,16 @@ class Demux:
         yield [line for line in LINES if line[:1] != b"1" or "-bsf:v:1" in arguments]
 
 
-def found(monkeypatch: pytest.MonkeyPatch, codec: str, most: int = 100, demux: Demux | None = None) -> Packets:
+def found(
+    monkeypatch: pytest.MonkeyPatch, codec: str, most: int = 100, demux: Demux | None = None, exact: Sequence[int] = ()
+) -> Packets:
+    """exact: packets that a look into doubtful key frames would find to begin with."""
+
+    def recovery_points(_path: Path, _track: int, doubtful: np.ndarray, total: int) -> np.ndarray:
+        assert (doubtful.tolist(), total) == ([0, 2], 5), "key frames that are no entries yet"
+        return np.array(exact, np.int64)
+
+    monkeypatch.setattr(packets, "recovery_points", recovery_points)
     monkeypatch.setattr(packets, "piped", demux or Demux())
     return packets_of(Path("a.mp4"), 0, codec, most)
 
@@ -56,6 +65,7 @@ def test_of_some_codecs_not_every_key_frame_is_one_to_begin_with(monkeypatch: py
     for codec in ("h264", "hevc"):
         assert found(monkeypatch, codec).entries.tolist() == [100]
         assert found(monkeypatch, codec, demux=Demux(refuses="-bsf:v:1")).entries.tolist() == [], "nobody knows"
+    assert found(monkeypatch, "h264", exact=[2]).entries.tolist() == [100, 400], "which looking into it tells"
 
 
 def test_what_cannot_be_read_whole_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,9 @@ def test_the_video_begins_with_the_centre_of_the_picture() -> None:
     assert (asked.num_conditional_frames, asked.chosen_views, asked.num_steps) == (1, (VIDEO,), 9)
     assert asked.frames is not None
     assert (asked.frames == np.full((1, 1, 4, 4, 3), 200)).all()
+    wide = video_request(request(), picture, (4, 8)).frames
+    assert wide is not None
+    assert np.array_equal(wide[0, 0], picture), "height, then width"
     elsewhere = video_request(request(), None, (4, 6)).frames
     assert elsewhere is not None
     assert (elsewhere == np.zeros((1, 1, 4, 6, 3))).all()
