@@ -40,8 +40,9 @@ _FIELDS = {
     "progressive": "progressive",
     "top first": "top first",
     "bottom first": "bottom first",
-    "top coded first (swapped)": "bottom first",
-    "bottom coded first (swapped)": "top first",
+    # Writers do not agree on what these say (ffmpeg's own MPEG-2 has them for fields in order): the frames will tell.
+    "top coded first (swapped)": "unknown",
+    "bottom coded first (swapped)": "unknown",
 }
 
 

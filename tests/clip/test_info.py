@@ -53,7 +53,7 @@ def test_streams_come_in_the_order_of_the_file_each_once_and_attached_pictures_a
         576,
         720,
         Fraction(16, 15),
-        field_order="bottom first",
+        field_order="unknown",
         matrix="smpte170m",
         primaries="bt470bg",
         transfer="bt709",
