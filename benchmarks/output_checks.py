@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "datasets")]
 
 from cosmos_ray.clip.agreement import with_agreement  # noqa: E402
-from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, worst  # noqa: E402
+from cosmos_ray.clip.check_rules import MEASURED_AGREEMENT, worst  # noqa: E402
 from cosmos_ray.clip.checks import Looked, look_at  # noqa: E402
 from cosmos_ray.clip.request import VIEWS  # noqa: E402
 
@@ -73,7 +73,7 @@ def main() -> None:
           f"({min(took):.2f} to {max(took):.2f})")  # fmt: skip
     if arguments.clips:
         whole, shuffled = told_apart(arguments.clips)
-        limit = DEFAULT_CHECKS.min_agreement or 0.0
+        limit = MEASURED_AGREEMENT["tiny"]
         right = sum(value >= limit for value in whole) / len(whole) + sum(v < limit for v in shuffled) / len(shuffled)
         print(f"agreement: clips {min(whole):.2f} to {max(whole):.2f}, shuffled {min(shuffled):.2f} to "
               f"{max(shuffled):.2f}; {right / 2:.0%} told apart at {limit}")  # fmt: skip

@@ -13,6 +13,8 @@ from cosmos_ray.clip.checks import BETTER_ABOVE, MEASURES, Scores
 Measure = Literal["black", "frozen", "saturated", "flicker", "sharpness", "given_psnr_db", "agreement"]
 #: Of which a person reads a percentage.
 _SHARES = ("black", "frozen", "saturated")
+#: By a bundle's name, between what clips have and what those have whose views come from several clips.
+MEASURED_AGREEMENT = {"tiny": 0.66}
 _UNITS = {"flicker": " levels", "sharpness": " levels", "given_psnr_db": " dB"}
 
 
@@ -33,15 +35,21 @@ class CheckRules(BaseModel):
     """Root mean square of the difference between neighbouring pixels of a view, in levels."""
     min_given_psnr_db: float | None = 20.0
     """dB of a view's first frames against those that were given."""
-    min_agreement: float | None = 0.66
-    """Of neighbouring views where their pictures meet, mean of the clip, up to 1. Measured with `tiny` alone: look at
-    your model's first clips and set it, or null."""
+    min_agreement: float | None = None
+    """Of neighbouring views where their pictures meet, mean of the clip, up to 1. Where it is not set, what was
+    measured of the model: 0.66 for `tiny`, none for others. Look at your model's first clips and set it."""
     redo: tuple[Measure, ...] = ()
     """Marks for which a clip is made again with the next seed: `[black, agreement]`, …"""
     redo_at_most: int = Field(2, ge=1, le=100)
     """How often that is done with one clip; what is marked then stays, marked."""
     fail: tuple[Measure, ...] = ()
     """Marks with which a clip fails, in class `model`; after it was made again, if that is asked for too."""
+
+    def of_model(self, bundle: str) -> CheckRules:
+        """With the limit of agreement that was measured of this model, if none is set. bundle: its name."""
+        if "min_agreement" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"min_agreement": MEASURED_AGREEMENT.get(bundle)})
 
     def limit(self, measure: str) -> float | None:
         found: float | None = getattr(self, f"{'min' if measure in BETTER_ABOVE else 'max'}_{measure}")

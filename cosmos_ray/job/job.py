@@ -255,7 +255,8 @@ def _make_clips(
         spec = GangSpec(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
-            job.manifest.home, config.breaker.patience_s, config.checks, job.refining, job.words, job.guardrails,
+            job.manifest.home, config.breaker.patience_s, config.checks.of_model(job.bundle.name), job.refining,
+            job.words, job.guardrails,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,

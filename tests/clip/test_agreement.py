@@ -13,7 +13,7 @@ import pytest
 from sample_drive import render, scene_from_seed
 
 from cosmos_ray.clip.agreement import NEIGHBOURS, agreements, of_views, with_agreement
-from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, marks_of, worst
+from cosmos_ray.clip.check_rules import DEFAULT_CHECKS, MEASURED_AGREEMENT, marks_of, worst
 from cosmos_ray.clip.checks import look_at, small
 from cosmos_ray.clip.request import ALL_VIEWS, VIEWS
 
@@ -43,8 +43,7 @@ def mean(frames: dict[str, np.ndarray]) -> float:
 def test_views_of_one_clip_are_told_from_views_of_several() -> None:
     whole = [mean(frames) for frames in drives()]
     shuffled = [mean(mixed(number, shift)) for shift in (1, 3) for number in range(_SCENES)]
-    limit = DEFAULT_CHECKS.min_agreement
-    assert limit is not None
+    limit = MEASURED_AGREEMENT["tiny"]
     assert min(whole) > limit > max(shuffled)
 
 
@@ -73,7 +72,8 @@ def test_only_views_that_are_there_and_meet_are_compared(views: tuple[str, ...])
     assert list(scores) == sorted(views, key=ALL_VIEWS.index)
     for view, of in scores.items():
         assert (of.agreement is None) == (not any(view in pair for pair in meet))
-    assert not [mark for mark in marks_of(scores, DEFAULT_CHECKS) if mark.measure == "agreement" and not meet]
+    marks = marks_of(scores, DEFAULT_CHECKS.of_model("tiny"))
+    assert not [mark for mark in marks if mark.measure == "agreement" and not meet]
 
 
 def test_pictures_without_any_contrast_agree_if_they_are_as_bright() -> None:

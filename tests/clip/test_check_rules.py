@@ -17,6 +17,10 @@ def test_a_good_clip_has_no_mark() -> None:
     assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, given_psnr_db=None)}, DEFAULT_CHECKS) == ()
 
 
+#: Of the one model whose clips were measured.
+TINY = DEFAULT_CHECKS.of_model("tiny")
+
+
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "agreement"])
 def test_each_view_is_marked_for_each_score_beyond_its_limit(measure: str) -> None:
     limit = DEFAULT_CHECKS.limit(measure)
@@ -31,15 +35,15 @@ def test_each_view_is_marked_for_each_score_beyond_its_limit(measure: str) -> No
 
 def test_agreement_is_judged_over_the_clip() -> None:
     apart = replace(GOOD, agreement=0.4)
-    assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, agreement=0.6)}, DEFAULT_CHECKS) == ()
-    (mark,) = marks_of({"front_wide": GOOD, "rear": apart}, DEFAULT_CHECKS)
+    assert marks_of({"front_wide": GOOD, "rear": replace(GOOD, agreement=0.6)}, TINY) == ()
+    (mark,) = marks_of({"front_wide": GOOD, "rear": apart}, TINY)
     assert mark.in_words() == "agreement: 0.625 (limit 0.66)"
-    assert marks_of({"rear": replace(GOOD, agreement=None)}, DEFAULT_CHECKS) == ()
+    assert marks_of({"rear": replace(GOOD, agreement=None)}, TINY) == ()
 
 
 def test_marks_say_what_was_found_and_the_limit() -> None:
     bad = Scores(1, 0.75, 0.5, 30, 0.5, 12.345, 0.1)
-    words = [mark.in_words() for mark in marks_of({"rear": bad}, DEFAULT_CHECKS)]
+    words = [mark.in_words() for mark in marks_of({"rear": bad}, TINY)]
     assert words == [
         "black: rear: 100 % (limit 50 %)",
         "frozen: rear: 75 % (limit 50 %)",
@@ -49,6 +53,17 @@ def test_marks_say_what_was_found_and_the_limit() -> None:
         "given_psnr_db: rear: 12.3 dB (limit 20 dB)",
         "agreement: 0.1 (limit 0.66)",
     ]
+
+
+def test_only_a_model_that_was_measured_has_a_limit_of_agreement_unless_one_is_set() -> None:
+    """Whatever the views of another model's clips have, none of them is marked for it."""
+    for name in ("cosmos-predict2-2b-multiview", "fake", "tiny25", "of-my-own"):
+        assert DEFAULT_CHECKS.of_model(name).min_agreement is None
+        assert marks_of({"rear": replace(GOOD, agreement=0.0)}, DEFAULT_CHECKS.of_model(name)) == ()
+    assert TINY.min_agreement == 0.66
+    for limit in (None, 0.9):
+        assert CheckRules(min_agreement=limit).of_model("tiny").min_agreement == limit
+    assert CheckRules(fail=("black",)).of_model("tiny").fail == ("black",)
 
 
 def test_a_clip_is_as_good_as_its_worst_view() -> None:

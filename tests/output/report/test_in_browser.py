@@ -195,6 +195,9 @@ def test_hostile_words_are_read_and_never_run(page: browser.Page) -> None:
     page.ask("ui.tabs[1].click()")
     page.until("document.querySelectorAll('.card.failures').length === 5")
     assert page.ask("document.querySelector('.error').textContent") == f"{HOSTILE} 60"
+    again = page.ask("document.querySelector('.card.failures code').textContent")
+    assert again.startswith("cosmos-ray retry '/")
+    assert again.endswith("/out put' --id drive-060")
     smuggled = json.dumps('<img src="https://x/" onerror="document.title = 1">')
     page.ask(f"document.querySelector('.card').insertAdjacentHTML('beforeend', {smuggled})")
     page.until("document.querySelectorAll('.card img').length === 1")
