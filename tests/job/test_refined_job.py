@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from random_qwen_vl import write_tiny
 from support.chat_server import MODEL, Answer, ChatServer, chat_server, refines, refused, said
 from support.job_runs import SMALL, check_files, records, run_job, write_manifest
 
@@ -107,3 +108,21 @@ def test_a_model_s_clips_of_refined_words_are_gone_on_with_and_made_again_of_the
     told = "".join(one.stdout + one.stderr for one in (first, second, again))
     everything = [told.encode(), *(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())]
     assert not [one for one in everything if SECRET.encode() in one]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.usefixtures("one_node")
+def test_a_gangs_own_model_answers_while_it_makes_clips(tmp_path: Path) -> None:
+    """A small random one: whatever it writes is a caption, or the row keeps its own; the job is well either way."""
+    folder = write_tiny(tmp_path / "vl")
+    rows = [{"id": f"r{number}", "prompt": f"bus {number}", **SMALL} for number in range(3)]
+    rules = {"backend": "local", "model": str(folder), "max_tokens": 24}
+    output, manifest = tmp_path / "out", write_manifest(tmp_path / "m.parquet", rows)
+    summary, _ = run_job(manifest, output, gang_size=1, refiner=rules)
+    assert (summary.ok, summary.failed) == (3, 0)
+    for sidecar in sidecars(output).values():
+        refiner = sidecar["refiner"]
+        assert refiner["model"].startswith("vl@")
+        assert "the local model failed" not in refiner["fault"]
+        assert (refiner["how"] == "own") == bool(refiner["fault"])
