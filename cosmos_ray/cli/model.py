@@ -67,7 +67,7 @@ def check(model: Named, config: Config = None, assignments: Assignments = None) 
     """Check a model's files, access, names, shapes, gang sizes, memory, without a GPU; and refiner and guardrails."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
-    from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plans
+    from cosmos_ray.models.bundle.memory import REFINER_BYTES, guardrail_bytes, memory_plans
     from cosmos_ray.models.guardrails.checks import look
     from cosmos_ray.refine.check import findings_of
 
@@ -84,7 +84,8 @@ def check(model: Named, config: Config = None, assignments: Assignments = None) 
     if bundle.generator == "cosmos":
         tell("GPU memory (weights exactly, the rest as estimates):")
         stays = REFINER_BYTES if rules.backend == "local" and rules.device != "cpu" else 0
-        for plan in memory_plans(bundle, text_encoder_parameters(bundle), refiner=stays):
+        checks = guardrail_bytes(guardrails)
+        for plan in memory_plans(bundle, text_encoder_parameters(bundle), refiner=stays, guardrails=checks):
             tell(f"  {plan.line()}")
     return 0 if all(finding.level == "ok" for finding in findings) else 2
 

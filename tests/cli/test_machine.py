@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS
 from cosmos_ray.clip.refiner_rules import NOT_REFINED
 from cosmos_ray.job.doctor import Finding
 
@@ -29,7 +30,7 @@ def test_the_verdict(
     assert answer.code == code
     assert answer.out.splitlines()[:-1] == [f"{level:8} part {number}: as seen" for number, level in enumerate(levels)]
     assert verdict in answer.out.splitlines()[-1]
-    assert asked == [("tiny", "s3://bucket/folder", NOT_REFINED)]
+    assert asked == [("tiny", "s3://bucket/folder", NOT_REFINED, NO_GUARDRAILS.rules)]
 
 
 def test_a_model_that_is_not_known(cosmos_ray: Any) -> None:

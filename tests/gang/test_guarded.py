@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -183,12 +184,24 @@ def test_a_clip_that_waits_unchecked_is_made_again_by_a_job_with_checks(
     assert off.standard == off.fingerprint
 
 
+def test_refined_words_are_checked_like_those_of_the_row(spec: Callable[..., GangSpec], tmp_path: Path) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    async def on_first_rank(*call: Any, **_: Any) -> None:
+        calls.append(call)
+        if "dragon" in str(call):
+            raise RowError("blocked", "guardrail")
+
+    guarded = dataclasses.replace(spec("no-red"), words={"one": ("a dragon",)})
+    with pytest.raises(RowError, match="blocked"):
+        asyncio.run(Preparation(guarded, Storage(str(tmp_path)), on_first_rank).ready(clip_of("one"), 1))
+    assert calls == [("check_captions", ("a street",), False), ("check_captions", ("a dragon",), False)]
+
+
 @pytest.mark.parametrize(("checks", "asked"), [(("no-red",), True), ((), False)])
 def test_the_leader_has_words_checked_before_inputs_are_fetched(
     spec: Callable[..., GangSpec], checks: tuple[str, ...], asked: bool, tmp_path: Path
 ) -> None:
-    import asyncio
-
     calls: list[tuple[Any, ...]] = []
 
     async def on_first_rank(*call: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
@@ -27,13 +28,16 @@ _SMALL_MODEL = 512 * 12
 T5_11B_ENCODER_PARAMETERS = 4_864_791_552
 #: Of Cosmos-Reason1-7B, eyes and words, in bfloat16; and what it needs to see five pictures and write 512 tokens.
 REFINER_BYTES = 8_292_166_656 * 2 + 2_500_000_000
+#: Of Llama-Guard-3-8B in bfloat16; of the half of SigLIP that sees and of RetinaFace in float32; and of their work.
+_LLAMA_GUARD_BYTES = 8_030_261_248 * 2 + 500_000_000
+_VIDEO_CHECKS_BYTES = {"content_filter": 428_225_600 * 4 + 500_000_000, "face_blur": 27_300_000 * 4 + 1_000_000_000}
 #: Of the text tower of Cosmos-Reason1-7B.
 REASON1_7B_PARAMETERS = 7_070_619_136
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """One rank's needs. text_encoder, refiner: on rank 0, which needs the most, and on no other."""
+    """Rank 0's needs, the most of all: text_encoder, refiner and the guardrails' check of texts are on no other."""
 
     gang_size: int
     network: int
@@ -43,17 +47,18 @@ class MemoryPlan:
     latents: int
     decode: int
     refiner: int = 0
+    guardrails: int = 0
     overhead: int = _OVERHEAD_BYTES
 
     @property
     def total(self) -> int:
         """Everything at once: a rank decodes one clip while it denoises the next."""
         of_clips = self.network + self.vae + self.text_encoder + self.activations + self.latents + self.decode
-        return of_clips + self.refiner + self.overhead
+        return of_clips + self.refiner + self.guardrails + self.overhead
 
     def line(self) -> str:
         parts = ["network", "vae", "text_encoder", "activations", "latents", "decode", "overhead"]
-        parts += ["refiner"] if self.refiner else []
+        parts += [part for part in ("refiner", "guardrails") if getattr(self, part)]
         listed = ", ".join(f"{part.replace('_', ' ')} {getattr(self, part) / 1e9:.1f}" for part in parts)
         fits = ", ".join(
             f"{'fits' if self.total <= size else 'too much for'} {name}" for name, size in GPU_BYTES.items()
@@ -67,11 +72,13 @@ def runs_on_cpus(bundle: Bundle) -> bool:
 
 
 def memory_plans(
-    bundle: Bundle, text_parameters: int | None = None, limit: int = 8, refiner: int = 0
+    bundle: Bundle, text_parameters: int | None = None, limit: int = 8, refiner: int = 0, guardrails: int = 0
 ) -> list[MemoryPlan]:
-    """A plan for each gang size up to `limit` that the bundle fits on. refiner: bytes of one that stays there too."""
+    """A plan for each gang size up to `limit` that the bundle fits on. refiner, guardrails: their bytes, if any."""
     sizes = fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit)
-    return [replace(memory_plan(bundle, size, text_parameters), refiner=refiner) for size in sizes]
+    return [
+        replace(memory_plan(bundle, size, text_parameters), refiner=refiner, guardrails=guardrails) for size in sizes
+    ]
 
 
 def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = None) -> MemoryPlan:
@@ -98,6 +105,14 @@ def memory_plan(bundle: Bundle, gang_size: int, text_parameters: int | None = No
 def stays_beside(plan: MemoryPlan, gpu_bytes: int) -> bool:
     """Whether the published refiner of prompts has room on a GPU of this size, beside all that a clip needs."""
     return plan.total + REFINER_BYTES <= gpu_bytes
+
+
+def guardrail_bytes(rules: GuardrailRules) -> int:
+    """Of the published checks on a gang's first GPU, while all of them are at work; 0 for those that are not there."""
+    if not rules.enabled or rules.provider != "reference" or rules.device == "cpu":
+        return 0
+    of_videos = sum(size for check, size in _VIDEO_CHECKS_BYTES.items() if check in rules.checks)
+    return of_videos + (_LLAMA_GUARD_BYTES if "llama_guard" in rules.checks else 0)
 
 
 def _networks(bundle: Bundle) -> list[NetworkDims]:

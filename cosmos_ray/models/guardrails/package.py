@@ -43,10 +43,10 @@ class PackageCheck:
 
     def load(self, device: str) -> None:
         checks = importlib.import_module(f"{_MODULE}.{_MODULE}")
+        self._device, self._checker = device, checks.CosmosSafetyChecker()
         for name in _LOGGERS:
             silenced = logging.getLogger(name)
             silenced.handlers, silenced.propagate = [], False
-        self._device, self._checker = device, checks.CosmosSafetyChecker()
         if not self._rules.offload:
             self._checker.to(device)
 

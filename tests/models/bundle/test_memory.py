@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_spec import random_tiny_spec
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.memory import (
     GPU_BYTES,
     T5_11B_ENCODER_PARAMETERS,
     MemoryPlan,
+    guardrail_bytes,
     memory_plan,
     memory_plans,
     whole_decode_bytes,
@@ -33,7 +35,20 @@ def bundle_of(**sizes: int) -> Bundle:
 def test_the_total_is_the_sum_of_all_parts() -> None:
     parts = [field.name for field in fields(MemoryPlan) if field.name != "gang_size"]
     plan = MemoryPlan(**{"gang_size": 4} | {part: 10**number for number, part in enumerate(parts)})
-    assert plan.total == 11_111_111
+    assert plan.total == 111_111_111
+
+
+def test_guardrails_take_their_part_where_they_are() -> None:
+    def size(**settings: object) -> float:
+        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, **settings})) / 1e9
+
+    assert size() == pytest.approx(19.9, abs=0.1)
+    assert size(checks=["face_blur"]) == pytest.approx(1.1, abs=0.1)
+    assert size(checks=["blocklist"]) == size(device="cpu") == size(provider="none") == size(enabled=False) == 0
+    tiny = load_bundle("tiny")
+    plan = memory_plans(tiny, guardrails=10**9)[0]
+    assert plan.total == memory_plans(tiny)[0].total + 10**9
+    assert "guardrails 1.0" in plan.line()
 
 
 @pytest.mark.parametrize(
