@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ class PackageCheck:
     def __init__(self, rules: GuardrailRules) -> None:
         self._rules = rules
         self._checker: Any = None
+        self._heard = _Heard()
 
     @property
     def version(self) -> str:
@@ -45,8 +47,7 @@ class PackageCheck:
         checks = importlib.import_module(f"{_MODULE}.{_MODULE}")
         self._device, self._checker = device, checks.CosmosSafetyChecker()
         for name in _LOGGERS:
-            silenced = logging.getLogger(name)
-            silenced.handlers, silenced.propagate = [], False
+            logging.getLogger(name).addFilter(self._heard)
         if not self._rules.offload:
             self._checker.to(device)
 
@@ -64,31 +65,29 @@ class PackageCheck:
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Raises where a check of the package has failed: it logs that, and calls what it was asked about safe."""
-        heard = _Heard()
-        for name in _LOGGERS:
-            logging.getLogger(name).addHandler(heard)
+        self._heard.here.has_failed = False
         try:
             if self._rules.offload:
                 self._checker.to(self._device)
             found = ask()
         finally:
-            for name in _LOGGERS:
-                logging.getLogger(name).removeHandler(heard)
             if self._rules.offload:
                 self._checker.to("cpu")
-        if heard.has_failed:
+        if self._heard.here.has_failed:
             raise RuntimeError("a check of the package failed")
         return found
 
 
-class _Heard(logging.Handler):
-    """Whether an error was logged; a blocked prompt is worse than that, and none."""
+class _Heard(logging.Filter):
+    """Lets nothing through, and knows whether this thread has logged an error; a blocked prompt is worse than that, and
+    none."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.has_failed = False
+        super().__init__()
+        self.here = threading.local()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.has_failed |= record.levelno in (logging.WARNING, logging.ERROR) and "postprocessors" not in str(
-            record.msg
-        )
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_fault = record.levelno in (logging.WARNING, logging.ERROR)
+        if is_fault and "postprocessors" not in str(record.msg):
+            self.here.has_failed = True
+        return False
