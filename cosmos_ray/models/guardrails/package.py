@@ -29,7 +29,6 @@ class PackageCheck:
     def __init__(self, rules: GuardrailRules) -> None:
         self._rules = rules
         self._checker: Any = None
-        self._heard = _Heard()
 
     @property
     def version(self) -> str:
@@ -47,7 +46,7 @@ class PackageCheck:
         checks = importlib.import_module(f"{_MODULE}.{_MODULE}")
         self._device, self._checker = device, checks.CosmosSafetyChecker()
         for name in _LOGGERS:
-            logging.getLogger(name).addFilter(self._heard)
+            logging.getLogger(name).addFilter(_HEARD)
         if not self._rules.offload:
             self._checker.to(device)
 
@@ -65,7 +64,7 @@ class PackageCheck:
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Raises where a check of the package has failed: it logs that, and calls what it was asked about safe."""
-        self._heard.here.has_failed = False
+        _HEARD.here.has_failed = False
         try:
             if self._rules.offload:
                 self._checker.to(self._device)
@@ -73,7 +72,7 @@ class PackageCheck:
         finally:
             if self._rules.offload:
                 self._checker.to("cpu")
-        if self._heard.here.has_failed:
+        if _HEARD.here.has_failed:
             raise RuntimeError("a check of the package failed")
         return found
 
@@ -91,3 +90,7 @@ class _Heard(logging.Filter):
         if is_fault and "postprocessors" not in str(record.msg):
             self.here.has_failed = True
         return False
+
+
+#: One a process, as loggers are.
+_HEARD = _Heard()
