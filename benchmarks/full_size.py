@@ -43,8 +43,10 @@ sys.path.insert(0, str(ROOT))
 from submitted_job import SubmittedJob  # noqa: E402
 from with_head import ray_head  # noqa: E402
 
+from cosmos_ray.clip.family import Family  # noqa: E402
 from cosmos_ray.clip.frames import inspect_video  # noqa: E402
 from cosmos_ray.ledger.ledger import Ledger, Record  # noqa: E402
+from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
 from cosmos_ray.store.storage import Storage  # noqa: E402
 
 
@@ -111,6 +113,7 @@ def write_manifest(path: Path, video: Path, steps: list[int]) -> Path:
             "num_conditional_frames": (0, 1, 5)[number % 3],
             "num_steps": clip_steps,
             "seed": number,
+            "fps": 10,  # the video's own
         }
         for number, clip_steps in enumerate(steps)
     ]
@@ -123,7 +126,8 @@ def report_job(job: SubmittedJob, arguments: argparse.Namespace, wall_s: float) 
     records = sorted(Ledger(Storage(str(job.output))).records(), key=lambda record: record.finished or "")
     made = [record for record in records if record.status == "ok"]
     sidecars = [json.loads((job.output / record.sidecar.path).read_text()) for record in made if record.sidecar]
-    clips = [clip_figures(record, sidecar) for record, sidecar in zip(made, sidecars, strict=True)]
+    recipe = load_bundle(str(arguments.bundle)).recipe
+    clips = [clip_figures(record, sidecar, recipe) for record, sidecar in zip(made, sidecars, strict=True)]
     for clip in clips:
         report(gang_size=arguments.gang_size, **clip)
     warm = [clip for number, clip in enumerate(clips) if clip["gang"] in {one["gang"] for one in clips[:number]}]
@@ -139,13 +143,13 @@ def report_job(job: SubmittedJob, arguments: argparse.Namespace, wall_s: float) 
         load_s=[float(seconds) for seconds in re.findall(r" is up: .* loaded in ([\d.]+) s", job.log)],
         step_s=statistics.median(clip["step_s"] for clip in warm or clips) if clips else None,
         idle_s=max(clip["idle_s"] for clip in warm) if warm else None,
-        recovery=recovery(job, records),
+        recovery=recovery(job, records, recipe),
         wall_s=round(wall_s, 1),
         versions=sidecars[0]["versions"] if sidecars else {},
     )
 
 
-def clip_figures(record: Record, sidecar: dict[str, Any]) -> dict[str, Any]:
+def clip_figures(record: Record, sidecar: dict[str, Any], recipe: Family) -> dict[str, Any]:
     """step_s: the clip's denoising, encoding of its given frames and handing over its views included, by evaluation."""
     steps = sidecar["clip"]["num_steps"]
     phases = ("prepare", "denoise", "decode", "encode", "put", "idle")
@@ -155,13 +159,13 @@ def clip_figures(record: Record, sidecar: dict[str, Any]) -> dict[str, Any]:
         "attempt": record.attempt,
         "steps": steps,
         "conditional_frames": sidecar["clip"]["num_conditional_frames"],
-        "step_s": round(record.seconds["denoise"] / (steps + 1), 3),
+        "step_s": round(record.seconds["denoise"] / recipe.passes(steps), 3),
         **{f"{phase}_s": round(record.seconds[phase], 3) for phase in phases},
         "peak_memory_gib": round(sidecar["gang"]["peak_memory_bytes"] / 2**30, 1),
     }
 
 
-def recovery(job: SubmittedJob, records: list[Record]) -> dict[str, Any] | None:
+def recovery(job: SubmittedJob, records: list[Record], recipe: Family) -> dict[str, Any] | None:
     """From the kill until another gang denoised the clip, and until it had made as much of it as one step."""
     again = [record for record in records if record.attempt > 1 and record.status == "ok"]
     if job.killed_at is None or not again:
@@ -172,7 +176,7 @@ def recovery(job: SubmittedJob, records: list[Record]) -> dict[str, Any] | None:
     denoised_from = datetime.fromisoformat(record.started) + timedelta(seconds=spent["prepare"] + spent["wait"])
     seconds = (denoised_from - job.killed_at).total_seconds()
     steps = json.loads((job.output / record.sidecar.path).read_text())["clip"]["num_steps"] if record.sidecar else 0
-    step_s = spent["denoise"] / (steps + 1)
+    step_s = spent["denoise"] / recipe.passes(steps)
     return {"clip": record.id, "to_denoising_s": round(seconds, 1), "to_next_step_s": round(seconds + step_s, 1)}
 
 

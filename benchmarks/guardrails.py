@@ -53,13 +53,15 @@ def measured(work: Callable[[], Any], device: str, runs: int = 3) -> tuple[float
 
 
 def video_checks(tiny: bool, device: str) -> dict[str, Callable[[np.ndarray], Any]]:
-    """The face blur finds few faces in noise: its pixelating is not what takes time."""
+    """Nothing is found, so that all is looked at: of random weights, thousands of anchors would be faces."""
     sizes = _TINY_SIGLIP if tiny else _SIGLIP
     siglip = SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=28 if tiny else 384, patch_size=14))
     siglip = siglip.eval().requires_grad_(False).to(device)
     head = Classifier((sizes["hidden_size"], 512, 256)).eval().requires_grad_(False).to(device)
     head.layers[-1].bias[0] = 1e6  # every frame is safe: all are looked at
     net = (RetinaFace(4, 16) if tiny else RetinaFace()).eval().requires_grad_(False).to(device)
+    for answer in net.ClassHead:
+        answer.conv1x1.bias[0::2] = 1e6  # type: ignore[union-attr, operator, index]
     return {
         "content_filter": lambda frames: seen(frames, siglip, head, device),
         "face_blur": lambda frames: blurred(frames, net, device),
