@@ -12,10 +12,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.models.bundle import hub
+from cosmos_ray.models.bundle.references import HubFile
 from cosmos_ray.models.guardrails.check import VideoAnswer
 
 T = TypeVar("T")
 _PACKAGE, _MODULE = "cosmos-guardrail", "cosmos_guardrail"
+#: What it takes from the hub, at whatever revision is the newest: the repositories, and a file of each.
+_MODELS = (
+    ("nvidia/Cosmos-1.0-Guardrail", "face_blur_filter/Resnet50_Final.pth"),
+    ("Qwen/Qwen3Guard-Gen-0.6B", "config.json"),
+)
 #: Its own: they write the prompts that they block.
 _LOGGERS = ("cosmos_guardrail.cosmos_guardrail", "cosmos_guardrail.cosmos_utils", "cosmos_guardrail.utils")
 
@@ -40,7 +47,9 @@ class PackageCheck:
                 f"the package {_PACKAGE} is not installed: pip install '.[guardrail-package]' where its dependencies "
                 "can be had, or guardrails.provider=reference, which needs none of them"
             ]
-        return []
+        files = [HubFile(repo=repo, revision="main", path=path) for repo, path in _MODELS]
+        answers = [hub.ask(file, "dit") for file in files if hub.cached(file, "dit") is None]
+        return [answer.message for answer in answers if answer.level != "ok"]
 
     def load(self, device: str) -> None:
         checks = importlib.import_module(f"{_MODULE}.{_MODULE}")

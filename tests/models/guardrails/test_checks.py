@@ -13,6 +13,7 @@ from support.guardrail_weights import write_blocklist
 from cosmos_ray.clip.family import PREDICT2, TEXT2IMAGE, TEXT2WORLD
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.guardrails.checks import checks_of, guardrails_of, look
 
 
@@ -65,9 +66,10 @@ def test_a_place_on_the_hub_has_a_revision(location: str) -> None:
 
 
 def test_a_folder_without_nltks_data_is_a_problem(tmp_path: Path) -> None:
-    shutil.rmtree(write_blocklist(tmp_path) / "nltk_data" / "corpora")
+    folder = write_blocklist(tmp_path)
+    shutil.rmtree(folder / "nltk_data")
     (found,) = look(rules(weights=str(tmp_path), checks=("blocklist",)))
-    assert found.level == "ok" or "nltk's data cannot be read" in found.message
+    assert (found.level, found.message) == ("problem", f"{folder} has no nltk_data")
 
 
 def test_a_blocklist_that_is_there_is_fine_and_its_version_changes_with_it(tmp_path: Path) -> None:
@@ -87,6 +89,19 @@ def test_a_package_that_is_not_there_is_refused_by_name(monkeypatch: pytest.Monk
         UsageError, match=r"cosmos-guardrail is not installed: pip install '.\[guardrail-package\]'.*reference"
     ):
         guardrails_of(rules(provider="package"), PREDICT2)
+
+
+def test_a_package_whose_models_are_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.3.2")
+    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    monkeypatch.setattr(hub, "ask", lambda file, _: hub.HubAnswer("unavailable", f"no answer about {file.repo}"))
+    with pytest.raises(
+        UsageError, match=r"no answer about nvidia/Cosmos-1\.0-Guardrail; .*about Qwen/Qwen3Guard-Gen-0\.6B"
+    ):
+        guardrails_of(rules(provider="package"), PREDICT2)
+    monkeypatch.setattr(hub, "cached", lambda *_: Path("here"))
+    assert guardrails_of(rules(provider="package"), PREDICT2).versions == {"cosmos_guardrail": "package 0.3.2"}
 
 
 def test_nothing_to_check_with_is_an_error() -> None:
