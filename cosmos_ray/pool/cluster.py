@@ -21,7 +21,7 @@ from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import runs_on_cpus
-from cosmos_ray.pool import closed_ray, own_ray
+from cosmos_ray.pool import closed_ray, own_ray, ray_words
 from cosmos_ray.pool.health import JobFailedError
 
 #: A head may be about to start.
@@ -84,6 +84,7 @@ def _why_not(error: Exception) -> str:
 
 
 def _start_or_join(config: GenerateConfig) -> None:
+    ray_words.shorten()
     options = {"log_to_driver": False, "logging_level": logging.WARNING}
     if "RAY_ADDRESS" in os.environ:
         _await_head(os.environ["RAY_ADDRESS"])
