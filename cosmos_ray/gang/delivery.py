@@ -63,10 +63,10 @@ class Delivery:
         made = replace(made, previews=previews)
         waiting = Waiting(Path(place), sidecar_of(spec, made), record_of(spec, made), spec.standard, mark)
         await asyncio.to_thread(self._room.keep, waiting)
-        return await self._deliver(waiting)
+        return await self._deliver(waiting, is_new=True)
 
-    async def _deliver(self, waiting: Waiting) -> Record:
-        work = partial(deliver, self._storage, waiting, self._spec.epoch, self._spec.patience_s)
+    async def _deliver(self, waiting: Waiting, is_new: bool = False) -> Record:
+        work = partial(deliver, self._storage, waiting, self._spec.epoch, self._spec.patience_s, is_new)
         delivering = asyncio.get_running_loop().run_in_executor(self._threads, work)
         done, _ = await asyncio.wait({delivering}, timeout=_WAITS_S)
         if not done:

@@ -134,16 +134,21 @@ def _is_whole(waiting: Waiting | None) -> bool:
         return False
 
 
-def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float) -> Record:
+def deliver(storage: Storage, waiting: Waiting, epoch: int, patience_s: float, is_new: bool = False) -> Record:
     """Store its files and commit it under the lease `epoch`, again and again while the store is out; its record.
+
+    is_new: nobody has tried that yet. Of a try that failed nobody knows how far it came: a clip that has its record by
+    now has its files too, and its sidecar as the record says, so nothing is stored again.
 
     Raises OSError when it has failed for `patience_s`, LeaseLost.
     """
     out_since, stored = 0.0, set[str]()
     while True:
         try:
-            return _deliver(storage, waiting, epoch, stored)
+            held = None if is_new else Ledger(storage).find(waiting.record.id, waiting.record.generation)
+            return held or _deliver(storage, waiting, epoch, stored)
         except OSError as error:
+            is_new = False
             out_since = out_since or time.monotonic()
             if time.monotonic() - out_since >= patience_s:
                 raise

@@ -54,6 +54,11 @@ class Outage(Storage):
         super().write(path, data)
         self.written.append(path)
 
+    def exists(self, path: str) -> bool:
+        if self.step == "attempts":
+            self._meet(path)
+        return super().exists(path)
+
     def stat(self, path: str) -> Any:
         if path.endswith(".mp4") and self.step == "verify":
             self._meet(path, "verify")
@@ -109,6 +114,8 @@ def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Pat
     record = asyncio.run(job())
     assert (record.attempt, record.status) == (1, "ok")
     assert {"denoise", "put"} <= record.seconds.keys()
+    assert record.sidecar is not None
+    assert hashlib.sha256(storage.read(record.sidecar.path)).hexdigest() == record.sidecar.sha256
     assert list(Ledger(storage).records()) == [record]
     assert storage.read("clips/a/1/front_wide.mp4") == b"front_wide of attempt 1"
     assert not [path for path in node.rglob("*") if path.is_file()], "it is kept though it is stored"
@@ -121,12 +128,13 @@ def test_what_a_try_has_stored_is_not_stored_again_by_the_next(tmp_path: Path, s
     spec = spec_of(storage)
 
     async def job(harm: bool) -> Record:
-        clip = asyncio.create_task(make(Delivery(storage, spec), spec, attempt=2 if harm else 1))
+        of = replace(CLIP, id="b") if harm else CLIP
+        clip = asyncio.create_task(make(Delivery(storage, spec), spec, clip=of))
         before = storage.refused
         while storage.refused < before + 5:
             await asyncio.sleep(0.01)
         if harm:
-            (tmp_path / "out/clips/a/2/front_wide.mp4").unlink()
+            (tmp_path / "out/clips/b/1/front_wide.mp4").unlink()
         storage.is_out = False
         return await clip
 
@@ -134,7 +142,7 @@ def test_what_a_try_has_stored_is_not_stored_again_by_the_next(tmp_path: Path, s
     assert sorted(path for path in storage.written if path.endswith(".mp4")) == sorted(one.path for one in record.files)
     storage.is_out = True
     asyncio.run(job(harm=True))
-    assert storage.read("clips/a/2/front_wide.mp4") == b"front_wide of attempt 2"
+    assert storage.read("clips/b/1/front_wide.mp4") == b"front_wide of attempt 1"
 
 
 def leave_behind(storage: Outage, spec: GangSpec, mark: str = "") -> None:
@@ -197,6 +205,18 @@ def test_what_is_not_whole_counts_for_nothing(tmp_path: Path, node: Path, harm: 
     assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP)) is None
     assert not list(Ledger(storage).records())
     assert not list(node.rglob("front_wide.mp4"))
+
+
+def test_a_driver_that_dies_when_its_clip_is_committed_leaves_it_as_it_is(tmp_path: Path) -> None:
+    """The next one finds it on the disk once more, and its sidecar would say other seconds."""
+    storage = Outage(str(tmp_path / "out"), "attempts")
+    leave_behind(storage, spec_of(storage))
+    (committed,) = Ledger(Storage(storage.uri)).records()
+    storage.is_out, written = False, len(storage.written)
+    assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP)) == committed
+    assert committed.sidecar is not None
+    assert hashlib.sha256(storage.read(committed.sidecar.path)).hexdigest() == committed.sidecar.sha256
+    assert len(storage.written) == written
 
 
 def test_a_clip_has_one_outcome_though_two_deliver_it(tmp_path: Path) -> None:
