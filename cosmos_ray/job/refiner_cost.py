@@ -13,9 +13,9 @@ from cosmos_ray.words import counted
 
 #: Tokens of a caption of 100 words.
 _TOKENS = 150
-#: Modelled, of Cosmos-Reason1-7B, not measured: on a GPU a token waits for some 600 kernels one after the other, on
-#: processors for 16.6 GB to be read at some 80 GB/s, and the pictures for some 20 TFLOP.
-_GPU_S, _CPU_S = 0.03 * _TOKENS, 0.21 * _TOKENS + 40
+#: Of Cosmos-Reason1-7B, with a picture: on one H200 as measured (benchmarks/results/2026-11-28-words-and-guards.md); on
+#: processors modelled: a token waits for 16.6 GB to be read at some 80 GB/s, and the pictures for some 20 TFLOP.
+_GPU_S, _CPU_S = 3.9, 0.21 * _TOKENS + 40
 
 
 @dataclass(frozen=True)
