@@ -280,3 +280,15 @@ def test_fields_are_refused_where_ffmpeg_cannot_weave_them(monkeypatch: pytest.M
     monkeypatch.setattr("cosmos_ray.clip.accept.check_ffmpeg", lambda: poor)
     with pytest.raises(RowError, match="interlaced, and this ffmpeg has no filter"):
         accept([stream()], stream(field_order="top first"), PACKETS)
+
+
+def test_pixels_may_be_four_times_as_wide_as_high_and_no_wider() -> None:
+    times = np.arange(3)
+    packets = Packets(times, times[:1], Fraction(1, 10), 1, times)
+    for aspect in (Fraction(4), Fraction(1, 4)):
+        stream = Stream(0, "h264", "yuv420p", 64, 64, aspect)
+        info, _ = accept((stream,), stream, packets)
+        assert max(info.height, info.width) == 256
+        wider = replace(stream, pixel_aspect=aspect * Fraction(101, 100) if aspect > 1 else aspect / Fraction(101, 100))
+        with pytest.raises(RowError, match="expected 1:4 to 4:1"):
+            accept((wider,), wider, packets)

@@ -14,6 +14,7 @@ import torch
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.models import generator as generator_module
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
 from cosmos_ray.models.generator import Generator
@@ -213,3 +214,17 @@ def test_a_machines_fault_is_one_ranks_and_a_clips_fault_everyones(fault: str, r
     assert found.rank == rank
     (found,) = parse_directives(f"a road [{fault} rank=3]").faults
     assert found.rank == 3
+
+
+def test_a_network_of_neighbourhoods_asks_for_its_package_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise UsageError("takes the package natten")
+
+    plain = load_bundle("tiny-video2world")
+    network = plain.network.model_copy(update={"natten": "A" * plain.network.num_blocks})
+    monkeypatch.setattr(generator_module, "natten", missing)
+    monkeypatch.setattr(generator_module, "load_network", lambda _: pytest.fail("loaded first"))
+    with pytest.raises(UsageError, match="natten"):
+        Generator.load(plain.model_copy(update={"network": network}))

@@ -17,6 +17,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes, load_bu
 from cosmos_ray.models.bundle.memory import parameters
 from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.models.generator import Generator
+from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.parallel import ContextParallel, gather_all
 from cosmos_ray.models.sampler import SamplerState
 
@@ -201,3 +202,10 @@ def test_any_gang_makes_the_video_of_one_rank(ranks: int, video: Generator) -> N
     asked = video.embed(request())
     (found, *_) = run_ranks(ranks, latents_on_rank, asked, video.bundle)
     np.testing.assert_allclose(found, video.denoise(asked).numpy(), rtol=0, atol=2e-4)
+
+
+def test_noise_that_was_drawn_ahead_is_the_first_chunks_alone(video: Generator) -> None:
+    """Each later chunk has that of the next seed."""
+    asked = request(num_chunks=2, num_steps=1)
+    ahead = replace(asked, noise=clip_noise(asked.seed, video.bundle, 1))
+    assert torch.equal(video.denoise(ahead), video.denoise(asked))

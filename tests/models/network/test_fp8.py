@@ -9,13 +9,14 @@ from unittest import mock
 
 import pytest
 import torch
-from support.networks import given_qkv
+from support.networks import given_qkv, small_network
 from support.thread_ranks import run_threads
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.network import fp8
+from cosmos_ray.models.network.dit import Grid
 from cosmos_ray.models.parallel import ContextParallel, attend_over_ranks
 
 QKV = tuple[Tensor, Tensor, Tensor]
@@ -169,3 +170,12 @@ def test_a_gpu_without_the_kernel_is_refused_by_what_it_is(
         pytest.raises(UsageError, match=f"sampling.attention fp8: {message}[^;]*$"),
     ):
         fp8.check_fp8(torch.device("cuda", 0), dtype, head_dim)
+
+
+def test_a_block_in_8_bits_stays_so_where_less_is_asked_of_it() -> None:
+    """The last block answers only for frames that are not given, the second parts texts: in 8 bits neither does."""
+    network = small_network(head_dim=16)
+    share = network.share(Grid(2, 3, 2, 2), 30.0, ContextParallel(), given_frames=1)
+    last = len(network.blocks) - 1
+    attends = network._attends(torch.tensor([True, False]), True, {1, last}, share)
+    assert {attends[number].args[0] for number in (1, last)} == {fp8.fp8_attention}  # type: ignore[attr-defined]

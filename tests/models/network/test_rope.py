@@ -126,3 +126,10 @@ def test_rotation_keeps_the_dtype_and_rounds_once() -> None:
     found = rotate(x, angles.cos(), angles.sin())
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, in_float32.bfloat16())
+
+
+def test_the_frame_rate_is_rounded_like_everything_else() -> None:
+    axes = RopeAxes(12, 1.0, 1.0, 1.0)
+    for dtype, same in ((torch.bfloat16, True), (torch.float32, False)):
+        tables = [angle_table(axes, 64, 1, 1, fps, dtype) for fps in (29.97, 30.0)]
+        assert torch.equal(*tables) is same

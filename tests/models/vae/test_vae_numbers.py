@@ -183,3 +183,10 @@ def test_what_is_decoded_whole_is_clamped_too():
     beyond = decode_whole(vae.model, latents / vae.inverse_std + vae.mean)
     assert beyond.abs().max() > 1
     torch.testing.assert_close(vae.decode(latents), beyond.clamp(-1, 1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 12), (1, 12, 16), (4, 16, 16), (0, 16, 16)])
+def test_a_video_that_does_not_divide_is_refused(shape: tuple[int, int, int]) -> None:
+    vae = WanVAE.random(VaeDims(dim=4, dim_mult=(1, 1, 1, 1), num_res_blocks=1), 0)
+    with pytest.raises(ValueError, match="expected 1 \\+ 4k frames and sizes divisible by 8"):
+        vae.encode(torch.zeros(1, 3, *shape))

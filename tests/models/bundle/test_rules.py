@@ -1,0 +1,62 @@
+"""Plain rules of bundles: sizes, names, hashes of folders, what memory is planned, how an adapter is added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.models.bundle.cache import folder_sha256
+from cosmos_ray.models.bundle.lora import _Merged
+from cosmos_ray.models.bundle.memory import activation_bytes, memory_plan, parameters
+from cosmos_ray.models.bundle.names import built_in_name
+from cosmos_ray.models.bundle.shapes import dit_shapes
+
+
+@pytest.mark.parametrize("size", ["0x0", "0x64", "64x0", "8x64", "64x72", "64", "64x64x3"])
+def test_a_size_is_a_multiple_of_a_tokens_pixels_and_more_than_none(size: str) -> None:
+    with pytest.raises(UsageError, match="resolution: found"):
+        load_bundle("tiny").with_size(size)
+
+
+def test_the_hub_takes_names_in_any_case() -> None:
+    for name in ("NVIDIA/cosmos-predict2-2b-multiview/", "hf://nvidia/Cosmos-Predict2-2B-Multiview"):
+        assert built_in_name(name) == "cosmos-predict2-2b-multiview"
+    assert built_in_name("TINY") is None
+
+
+def test_a_folders_hash_is_that_of_what_sha256sum_prints(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c.txt").write_text("two")
+    (tmp_path / "a.txt").write_text("one")
+    expected = "27cf4fabb62b5bc86b6842969f6f46cf934bd67e8038b04a37808abf1bfb0dc3"
+    assert folder_sha256(tmp_path) == expected
+
+
+def test_a_control_branch_and_a_pictures_network_take_memory() -> None:
+    plain, steered = load_bundle("cosmos-predict2.5-2b-multiview"), load_bundle("cosmos-transfer2.5-2b-multiview")
+    assert plain.tokens_per_view == steered.tokens_per_view
+    tokens = plain.n_views * plain.tokens_per_view // 4
+    more = activation_bytes(steered, 4, 2) - activation_bytes(plain, 4, 2)
+    assert more == 2 * 2 * tokens * plain.network.model_channels * 2, (
+        "two numbers of the width, of both texts, of 2 bytes"
+    )
+    world = load_bundle("cosmos-predict2-2b-text2world")
+    assert world.picture is not None
+    both = [parameters(dit_shapes(one)) for one in (world.network, world.picture.network)]
+    assert memory_plan(world, 1).network == 2 * sum(both)
+
+
+def test_an_adapter_is_added_in_float32_and_the_sum_is_rounded_once() -> None:
+    """1 and a little more than half of bfloat16's step there: rounded first, what is added would be the half."""
+    half = 2.0**-8
+    tensors = {
+        "layer.base_layer.weight": torch.ones(1, 1, dtype=torch.bfloat16),
+        "layer.lora_A.default.weight": torch.full((1, 1), half * (1 + 2.0**-10)),
+        "layer.lora_B.default.weight": torch.ones(1, 1),
+    }
+    merged = _Merged(tensors, ("layer.weight",), frozenset({"layer.weight"}), 1.0)["layer.weight"]
+    assert (merged.dtype, merged.item()) == (torch.bfloat16, 1 + 2 * half)

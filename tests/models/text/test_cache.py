@@ -1,0 +1,28 @@
+"""Which texts' embeddings are kept, and how much of a text is surely read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosmos_ray.models.text.cache import TextCache
+from cosmos_ray.models.text.tokens import is_surely_read
+
+
+def test_the_texts_that_were_asked_for_last_are_kept() -> None:
+    made: list[str] = []
+
+    def make(text: str) -> np.ndarray:
+        made.append(text)
+        return np.zeros(1)
+
+    cache = TextCache(2)
+    for text in "abacab":
+        assert not cache.get(text, make).flags.writeable
+    assert made == ["a", "b", "c", "b"], "a was asked for again before c came"
+    assert len(cache) == 2
+
+
+def test_a_short_text_is_surely_read_whatever_its_tokens_are() -> None:
+    assert [is_surely_read("a" * length) for length in (510, 511)] == [True, False]
+    assert [is_surely_read("é" * length) for length in (42, 43)] == [True, False], "of two bytes each, of 85"
+    assert [is_surely_read("a" * length, 100) for length in (410, 411)] == [True, False]
