@@ -45,6 +45,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray manifest vary --in m.parquet --out m2.parquet --seeds 0:5",
         'cosmos-ray manifest vary --in m.parquet --out m2.parquet --set weather=rain --template "{prompt} {weather}."',
     ),
+    "manifest refine": (
+        "cosmos-ray manifest refine --in m.parquet --out m2.parquet --endpoint http://localhost:8000/v1",
+        "cosmos-ray manifest refine --in m.parquet --out m2.parquet --set refiner.backend=local",
+    ),
     "model": ("cosmos-ray model list", "cosmos-ray model check cosmos-predict2-2b-multiview"),
     "model list": ("cosmos-ray model list", "cosmos-ray model list --json"),
     "model check": ("cosmos-ray model check tiny", "cosmos-ray model check s3://bucket/bundle"),
