@@ -30,6 +30,9 @@ os.environ.setdefault("RAY_enable_worker_prestart", "0")
 os.environ.setdefault("RAY_num_workers_soft_limit", "4")
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray turns tokens on for the whole process that starts a Ray of its own: nodes that are added later to a head without
+# them would not be heard. Tests of tokens say so themselves.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 # What a head and a node take for themselves, all the time that they are there.
 os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
 # A node that is gone refuses at once; one that only does not answer yet has a busy machine.
