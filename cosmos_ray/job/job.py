@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
 from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
-from cosmos_ray.job.in_loop import run
+from cosmos_ray.job.in_loop import detached, run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
@@ -296,7 +296,8 @@ def _make_clips(
         finally:
             progress.say_warnings()
             compactor.close()
-            stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
+            with suppress(ValueError):  # it is still waited for: Ray has not answered
+                stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
 
 
 def _shown(display: Display | None, progress: Progress) -> AbstractContextManager[object]:
@@ -322,8 +323,8 @@ def _progress(limit: int | None, plan: Plan, say: Say) -> Progress:
 
 
 async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
-    """Ray Data's iterator blocks; the pool's loop must not."""
-    while (clip := await asyncio.to_thread(lambda: next(clips, None))) is not None:
+    """Ray Data's iterator blocks; the pool's loop must not, nor the end of a job that has failed."""
+    while (clip := await detached(lambda: next(clips, None))) is not None:
         yield clip
 
 

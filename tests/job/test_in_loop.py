@@ -62,3 +62,28 @@ def test_an_interrupt_ends_the_work_and_waits_for_it(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(RuntimeError, match="stopped in order"):
         asyncio.run(cell())
+
+
+def test_a_detached_thread_gives_back_what_its_work_says() -> None:
+    async def work() -> None:
+        assert await in_loop.detached(lambda: 7) == 7
+        with pytest.raises(KeyError):
+            await in_loop.detached(lambda: {}["nothing"])
+
+    in_loop.run(work(), lambda: None)
+
+
+def test_a_thread_that_never_ends_holds_no_loop() -> None:
+    """As asyncio's own do: a job failed, and its process waited for rows that Ray would never send."""
+    never = threading.Event()
+
+    async def work() -> None:
+        asking = asyncio.create_task(in_loop.detached(never.wait))
+        await asyncio.sleep(0)
+        assert not asking.done()
+        raise ValueError("the job failed")
+
+    with pytest.raises(ValueError, match="the job failed"):
+        in_loop.run(work(), lambda: None)
+    assert not never.is_set()
+    never.set()  # its loop is closed: nobody hears of it, and nothing breaks
