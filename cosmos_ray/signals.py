@@ -12,6 +12,7 @@ when its processes got the signal too) or at a store. Therefore a thread hears s
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -136,6 +137,8 @@ def hear() -> None:
     global _signals
     if _signals is None:
         _signals = _Signals()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+            faulthandler.enable()  # where a library's own code has crashed is said, not that it did alone
 
 
 def leave(code: int) -> NoReturn:

@@ -36,10 +36,11 @@ def test_calls_are_those_of_the_familys_passes() -> None:
     assert exact_calls(unguided, EXACT, PREDICT25_2025_10) == 70, "guided without a negative prompt"
 
 
-def test_clips_that_nobody_timed_are_modelled_by_their_arithmetic_and_say_so() -> None:
+def test_clips_of_other_families_are_modelled_and_say_so() -> None:
     two, five, steered = (clip_seconds(GROUP, bundle, "h100", 1) for bundle in (PREDICT2, PREDICT, TRANSFER))
-    assert five / two == pytest.approx(70 / 72 * (45 / 44) ** 2, rel=0.01), "a sixtieth more tokens, two calls fewer"
-    assert steered / five == pytest.approx(1 + 4 / 28, rel=0.01)
+    more_s = 70 / 72 * (45 / 44) ** 2 * 1.05
+    assert five / two == pytest.approx(more_s, rel=0.01), "a fortieth more tokens, two calls fewer, less to save"
+    assert steered / five == pytest.approx((1 + 4 / 28) * 1.04 / 1.05, rel=0.01)
     assert [one.is_measured for one in estimates([GROUP], PREDICT2, "h100")][:2] == [True, True]
     assert not any(one.is_measured for one in estimates([GROUP], PREDICT, "h100"))
 
