@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from cosmos_ray.cli.lines import say, tell
-from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Manifest, Model
+from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Manifest, Model
 from cosmos_ray.config import given_settings
 from cosmos_ray.words import counted
 
@@ -48,15 +48,8 @@ def compare(
         ),
     ] = None,
     model: Model = None,
-    gang_size: Annotated[
-        int | None,
-        typer.Option(
-            help="GPUs that make one clip together.", show_default="the largest that fits every node with GPUs"
-        ),
-    ] = None,
-    gangs: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help="How many gangs at once.", show_default=DEFAULTS["gangs"])
-    ] = None,
+    gang_size: GangSize = None,
+    gangs: Gangs = None,
     limit: Annotated[
         int | None, typer.Option(help="Only the first so many rows of the manifest.", show_default="all", min=1)
     ] = None,

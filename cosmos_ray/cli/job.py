@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from cosmos_ray.cli.lines import say, tell
-from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Json, Manifest, Model
+from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
 from cosmos_ray.words import counted
@@ -183,20 +183,8 @@ def generate(
         typer.Option(help="URI of the output. A job goes on from what is there.", show_default="that of --config"),
     ] = None,
     model: Model = None,
-    gang_size: Annotated[
-        int | None,
-        typer.Option(
-            help="GPUs that make one clip together.", show_default="the largest that fits every node with GPUs"
-        ),
-    ] = None,
-    gangs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MIN:MAX",
-            help="How many gangs at once; more than MIN only if there are clips enough.",
-            show_default=DEFAULTS["gangs"],
-        ),
-    ] = None,
+    gang_size: GangSize = None,
+    gangs: Gangs = None,
     limit: Annotated[
         int | None, typer.Option(help="Make at most so many clips in this run.", show_default="all")
     ] = None,

@@ -29,6 +29,18 @@ Model = Annotated[
         show_default=DEFAULTS["model"],
     ),
 ]
+GangSize = Annotated[
+    int | None,
+    typer.Option(help="GPUs that make one clip together.", show_default="the largest that fits every node with GPUs"),
+]
+Gangs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN:MAX",
+        help="How many gangs at once; more than MIN only if there are clips enough.",
+        show_default=DEFAULTS["gangs"],
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option(help="YAML file of settings, as `cosmos-ray config` prints them: a whole job, or a part.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ def reference_checks(rules: GuardrailRules, of_videos: bool) -> list[Check]:
     return [check for check in wanted if of_videos or hasattr(check, "check_text")]
 
 
-class _Reference:
+class _Reference(ABC):
     """One of them. places: where its files are."""
 
     name = ""
@@ -49,8 +50,8 @@ class _Reference:
         self._rules = rules
 
     @property
-    def places(self) -> Sequence[Place]:
-        raise NotImplementedError
+    @abstractmethod
+    def places(self) -> Sequence[Place]: ...
 
     @cached_property
     def version(self) -> str:
@@ -60,6 +61,7 @@ class _Reference:
         found = [problem for place in self.places for problem in place.problems()]
         return found or _said(self.look)
 
+    @abstractmethod
     def look(self) -> None:
         """What is here of its files is what it has to be. Raises UsageError."""
 
