@@ -33,6 +33,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray turns tokens on for the whole process that starts a Ray of its own: nodes that are added later to a head without
 # them would not be heard. Tests of tokens say so themselves.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# Ray gives way to everybody else on the machine: its workers run at niceness 15, where a thirtieth of a busy core is
+# theirs. A test waits for them as for itself.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # What a head and a node take for themselves, all the time that they are there.
 os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
 # A node that is gone refuses at once; one that only does not answer yet has a busy machine.

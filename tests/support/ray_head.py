@@ -80,6 +80,7 @@ def head_node(working_dir: Path) -> Iterator[Head]:
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",
+        "RAY_worker_niceness": "0",  # as on the clusters that this process starts
     }
     inherited = {
         name: value
