@@ -43,15 +43,24 @@ def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     random = [line.partition(":")[0] for line in answer.out.splitlines() if "weights are random" in line]
     assert random == ["tiny25", "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled", "tiny-text2world"]
     assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
+    assert "also nvidia/Cosmos-Transfer2.5-2B, nvidia/Cosmos-Transfer2.5-2B/auto/multiview" in answer.out
     lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]
     assert {line["name"]: line["here"] for line in lines}.items() >= {"tiny": True, "fake": True}.items()
 
 
 @pytest.mark.parametrize(
-    "alias", ["nvidia/Cosmos-Predict2-2B-Multiview", "https://huggingface.co/nvidia/cosmos-predict2-2b-multiview/"]
+    ("alias", "name"),
+    [
+        ("nvidia/Cosmos-Predict2-2B-Multiview", "cosmos-predict2-2b-multiview"),
+        ("https://huggingface.co/nvidia/cosmos-predict2-2b-multiview/", "cosmos-predict2-2b-multiview"),
+        ("nvidia/Cosmos-Predict2.5-2B", "cosmos-predict2.5-2b-multiview"),
+        ("hf://nvidia/Cosmos-Predict2.5-2B/auto/multiview", "cosmos-predict2.5-2b-multiview"),
+        ("nvidia/cosmos-transfer2.5-2b", "cosmos-transfer2.5-2b-multiview"),
+        ("https://huggingface.co/nvidia/Cosmos-Transfer2.5-2B/auto/multiview/", "cosmos-transfer2.5-2b-multiview"),
+    ],
 )
-def test_a_model_goes_by_the_hubs_name_too(alias: str) -> None:
-    assert load_bundle(alias) == load_bundle("cosmos-predict2-2b-multiview")
+def test_a_model_goes_by_the_hubs_name_too(alias: str, name: str) -> None:
+    assert load_bundle(alias) == load_bundle(name)
 
 
 def test_a_folder_of_ones_own_wins_over_the_hubs_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,21 @@ OF_ONE_VIEW = (
     "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
 )  # fmt: skip
 LISTED = (*BUILT_IN, *OF_ONE_VIEW)
-#: Names of the hub, for those who know a model by where it was published.
+#: Names of the hub, for those who know a model by where it was published. Repositories of the later models hold several,
+#: each in a folder; one of them is known here, which the repository's name alone stands for too.
 ALIASES = {
-    f"nvidia/Cosmos-Predict2-{name}": f"cosmos-predict2-{name.lower()}"
-    for name in (
-        "2B-Multiview", "2B-Video2World", "14B-Video2World", "0.6B-Text2Image", "2B-Text2Image", "14B-Text2Image",
-        "14B-Sample-GR00T-Dreams-GR1", "14B-Sample-GR00T-Dreams-DROID",
-    )
+    **{
+        f"nvidia/Cosmos-Predict2-{name}": f"cosmos-predict2-{name.lower()}"
+        for name in (
+            "2B-Multiview", "2B-Video2World", "14B-Video2World", "0.6B-Text2Image", "2B-Text2Image", "14B-Text2Image",
+            "14B-Sample-GR00T-Dreams-GR1", "14B-Sample-GR00T-Dreams-DROID",
+        )
+    },
+    **{
+        f"nvidia/Cosmos-{name}2.5-2B{folder}": f"cosmos-{name.lower()}2.5-2b-multiview"
+        for name in ("Predict", "Transfer")
+        for folder in ("", "/auto/multiview")
+    },
 }  # fmt: skip
 _HUB = ("https://huggingface.co/", "hf://")
 
