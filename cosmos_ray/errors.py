@@ -18,11 +18,13 @@ FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 @dataclass(frozen=True)
 class Fault:
     """What went wrong with one attempt at a clip, and whose fault it is. is_verdict: the clip was made and checks do
-    not want it: the job is well, and would make the same again."""
+    not want it: the job is well, and would make the same again. is_unclear: of a class that is a row's own, and the job may be
+    to blame all the same: a check that raises may do so of every row."""
 
     failure_class: FailureClass
     message: str
     is_verdict: bool = False
+    is_unclear: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shown(self.message))
@@ -65,6 +67,10 @@ class RowError(CosmosRayError):
     def __reduce__(self) -> tuple[type[RowError], tuple[str, FailureClass]]:
         # Exceptions cross processes; the default reduce would drop the class.
         return type(self), (str(self), self.failure_class)
+
+
+class UncheckedError(RowError):
+    """A check could not say whether a row is fine, so its clip is not made. Whose fault that is, other rows will show."""
 
 
 def column_error(column: str, found: object, expected: str) -> RowError:

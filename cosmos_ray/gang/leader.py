@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.clip.agreement import with_agreement
 from cosmos_ray.clip.check_rules import marks_of
-from cosmos_ray.errors import Fault, LeaseLost, RowError, first_line
+from cosmos_ray.errors import Fault, LeaseLost, RowError, UncheckedError, first_line
 from cosmos_ray.gang.at import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.deadline import Pace, denoise_work
@@ -242,7 +242,8 @@ class GangLeader:
         except NotRefinedError as error:
             return Outcome(fault=Fault(error.failure_class, str(error), error.is_verdict))
         except RowError as error:
-            return Outcome(fault=Fault(error.failure_class, str(error)))
+            is_unclear = isinstance(error, UncheckedError)
+            return Outcome(fault=Fault(error.failure_class, str(error), is_unclear=is_unclear))
         except GangBrokenError as error:
             await self._break(error)
             return Outcome(fault=Fault(error.failure_class, str(error)), broken=True)

@@ -1,9 +1,9 @@
 """The clips that a job has still to settle, and what becomes of one whose attempt failed. Plain data, no Ray.
 
 * A fault of the row's own (`input`, `guardrail`, or what checks say of its clip) fails it at once.
-* Any other may be the job's: a broken model, a store that is out, a node that kills gangs. The clip is tried again, up
-  to `max_attempts` times (a `model` fault once: the same numbers come out again), the last time alone in its gang, so
-  that a row which kills gangs takes no other with it.
+* Any other may be the job's: a broken model, a check that raises, a store that is out, a node that kills gangs. The clip
+  is tried again, up to `max_attempts` times (not after a `model` fault, or a check that raised: the same comes out again),
+  the last time alone in its gang, so that a row which kills gangs takes no other with it.
 * A clip that is out of attempts fails if another clip was finished since its first fault: the job is well, so the row
   is to blame. Else it is parked, until a clip is finished or nothing else is left to try. If the job is ill, the
   breaker (`health.py`) stops it before that, and no row is failed.
@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from cosmos_ray.errors import FailureClass, Fault
 from cosmos_ray.manifest.rows import Clip
 
-#: Faults that nothing but the row can have caused.
+#: Faults that nothing but the row can have caused, where nothing else is said of them.
 OWN_FAULTS: frozenset[FailureClass] = frozenset({"input", "guardrail"})
+#: Faults that the same clip would have again.
+_SAME_AGAIN: frozenset[FailureClass] = frozenset({"model", "guardrail"})
 
 
 def is_rows_own(fault: Fault) -> bool:
-    return fault.is_verdict or fault.failure_class in OWN_FAULTS
+    return not fault.is_unclear and (fault.is_verdict or fault.failure_class in OWN_FAULTS)
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Workload:
             self.outstanding -= 1
             return True
         work.first_fault_at = work.first_fault_at or time.monotonic()
-        if work.attempts < self._max_attempts and fault.failure_class != "model":
+        if work.attempts < self._max_attempts and fault.failure_class not in _SAME_AGAIN:
             self._queue.appendleft(work)
             return False
         if self._last_ok > work.first_fault_at:

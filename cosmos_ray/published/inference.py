@@ -14,6 +14,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import UsageError
@@ -21,23 +22,27 @@ from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, TransferSpec, read_specs, write_specs
 from cosmos_ray.manifest.builders.writing import absolute
+from cosmos_ray.models.bundle.names import built_in_name
 from cosmos_ray.published.command import Say
 from cosmos_ray.published.layouts import write_views
-from cosmos_ray.published.options import GUARDRAILS_OFF
+from cosmos_ray.published.options import refused
+from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
+OFF = GuardrailRules()
 #: Flags of the published programs that change nothing here, and why.
 NO_EFFECT = {
-    "disable-guardrails": GUARDRAILS_OFF,
-    "offload-guardrail-models": GUARDRAILS_OFF,
     "keep-going": "a clip that fails does not stop the others",
     "profile": "the sidecar has the seconds of each phase",
     "offload-diffusion-model": "the published program ignores it too",
     "offload-tokenizer": "the published program ignores it too",
     "offload-text-encoder": "`--set text_encoder.device=cpu` of `cosmos-ray generate` does that",
 }
+#: Flags of the published programs that say what a configuration of theirs would, which nothing here reads.
+REFUSED = ("experiment", "config-file", "use-config-dataloader")
+GUARDED = GuardFlags("disable-guardrails", "offload-guardrail-models", "guardrail-weights", "llama-guard")
 #: What the command line may say instead of a spec: key and type.
 COMMON: Mapping[str, type] = {
     "prompt": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
@@ -58,8 +63,15 @@ def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, 
     for key, kind in overrides.items():
         how: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
         add(f"--{key.replace('_', '-')}", dest=f"said_{key}", default=None, help="instead of each spec's own", **how)
+    both = argparse.BooleanOptionalAction
+    add(f"--{GUARDED.disable}", action=both, default=False, help="prompts and videos are not checked")
+    add(f"--{GUARDED.offload}", action=both, default=True, help="their networks are on a GPU only while needed")
+    GUARDED.add_places(parser.add_argument_group("not in the published command"))
     for flag, reason in NO_EFFECT.items():
         add(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
+    why = "no training configuration is read here: --model and --checkpoint-path say which network it is"
+    for flag in REFUSED:
+        add(f"--{flag}", nargs="?", const="", type=refused(why), help=f"refused: {why}")
     parser.set_defaults(aliases={published: model})
     return parser
 
@@ -73,7 +85,8 @@ def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace
     if ignored := [f"--{flag}: {why}" for flag, why in NO_EFFECT.items() if getattr(flags, flag.replace("-", "_"))]:
         say("flags without effect here: " + "; ".join(ignored))
     found = read_specs(flags.input_files, kind, overrides_of(flags))
-    work = work_folder(flags, found)
+    guardrails = GUARDED.rules(flags, is_published(flags), say)
+    work = work_folder(flags, found, guardrails)
     storage = Storage(work)
     check_lasts(storage.uri, "the output")
     manifest = storage.uri_of("manifest.parquet")
@@ -87,8 +100,10 @@ def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace
         max_failed="0",
         device=flags.device,
         inputs=InputsConfig(rate="as_is"),
+        guardrails=guardrails,
     )
-    code = generate(config, say).exit_code
+    with GUARDED.named():
+        code = generate(config, say).exit_code
     records = {record.id: record for record in Ledger(storage).records()}
     for one in found:
         record = records.get(one.spec.name)
@@ -112,14 +127,21 @@ def overrides_of(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def work_folder(flags: argparse.Namespace, found: Sequence[Found]) -> str:
-    """Its name is the hash of the specs and of the files that they name."""
+def is_published(flags: argparse.Namespace) -> bool:
+    """Whether --model names one of NVIDIA's."""
+    return (built_in_name(flags.aliases.get(flags.model, flags.model)) or "").startswith("cosmos-")
+
+
+def work_folder(flags: argparse.Namespace, found: Sequence[Found], guardrails: GuardrailRules = OFF) -> str:
+    """Its name is the hash of the specs, of the files that they name, and of what checks them."""
     facts: list[Any] = [flags.model, flags.checkpoint_path, os.getcwd()]
     for one in found:
         row = one.spec.row()
         paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
         versions = [_version(absolute(path, one.folder, one.where)) for path in paths]
         facts.append([one.folder, one.spec.model_dump(mode="json"), versions])
+    if guardrails.enabled:
+        facts.append(guardrails.model_dump())
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{normalise_uri(flags.output_dir)}/.work/{key}"
 

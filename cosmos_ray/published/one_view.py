@@ -33,6 +33,7 @@ from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.published.command import Say
+from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
     prompts_text,
@@ -50,6 +51,7 @@ from cosmos_ray.store.uris import normalise_uri
 NO_EFFECT = {
     "use_cuda_graphs": "it never changed a clip, and steps are launched ahead here",
 }
+GUARDED = GuardFlags("disable_guardrail", "offload_guardrail", "guardrail_weights", "llama_guard")
 #: As the published pipeline writes its pictures, whatever the file is called.
 _JPEG_QUALITY = 85
 
@@ -122,23 +124,13 @@ def add_guardrails(parser: argparse.ArgumentParser, ours: Any) -> None:
     """As published, and in the group `ours` where their files are."""
     parser.add_argument("--disable_guardrail", action="store_true", help="prompts and videos are not checked")
     parser.add_argument("--offload_guardrail", action="store_true", help="its networks are on a GPU only while needed")
-    ours.add_argument(
-        "--guardrail_weights", default=None, help="place of Cosmos-Guardrail1's files; the hub's if not given"
-    )
-    ours.add_argument("--llama_guard", default=None, help="place of Llama-Guard-3-8B's files; the hub's if not given")
+    GUARDED.add_places(ours)
 
 
 def guardrails_of(flags: argparse.Namespace, say: Say) -> GuardrailRules:
     """On, as published; off with --disable_guardrail, and for a --model of ours or one's own, for which nobody has said
     where their files are."""
-    places = {"weights": flags.guardrail_weights, "llama_guard": flags.llama_guard}
-    given = {name: place for name, place in places.items() if place is not None}
-    if flags.disable_guardrail:
-        return GuardrailRules()
-    if flags.model is not None and not given:
-        say("guardrails are off: --guardrail_weights and --llama_guard turn them on with --model")
-        return GuardrailRules()
-    return GuardrailRules(enabled=True, offload=flags.offload_guardrail, **given)
+    return GUARDED.rules(flags, flags.model is None, say)
 
 
 def make(
@@ -181,14 +173,8 @@ def make(
     check_lasts(storage.uri, "the output")
     manifest = storage.uri_of("manifest.parquet")
     storage.write("manifest.parquet", _as_parquet(rows))
-    try:
+    with GUARDED.named():
         code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
-    except UsageError as error:
-        if str(error).startswith("guardrails:"):
-            raise UsageError(
-                f"{error}. Here: --guardrail_weights PLACE and --llama_guard PLACE, or --disable_guardrail"
-            ) from error
-        raise
     records = {record.id: record for record in Ledger(storage).records()}
     for number, item in enumerate(items):
         record = records.get(_id(number))

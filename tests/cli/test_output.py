@@ -13,6 +13,7 @@ from support.command_line import assert_one_line
 from cosmos_ray.cli import output as cli_output
 from cosmos_ray.ledger.lease import Owner
 from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.output import export
 from cosmos_ray.store.storage import Storage
 
@@ -51,6 +52,16 @@ def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> No
     answer = cosmos_ray("retry", output, "--class", "oom", "--class", "input")
     assert (answer.code, answer.out) == (0, "1 clip will be made again\n  b\n")
     assert json.loads(cosmos_ray("status", output, "--json").out)["left"] == 3
+
+
+def test_retry_of_what_guardrails_have_blocked(cosmos_ray: Any, output: Path) -> None:
+    blocked = Record("c.s000", 0, "failed", "guardrail", 1, "blocked by the check `blocklist`: word list", "row", 1)
+    Ledger(Storage(str(output))).commit(blocked)
+    assert json.loads(cosmos_ray("status", output, "--json").out)["failed_by_class"] == {"input": 1, "guardrail": 1}
+    answer = cosmos_ray("retry", output, "--class", "guardrail")
+    assert (answer.code, answer.out) == (0, "1 clip will be made again\n  c.s000\n")
+    state = Ledger(Storage(str(output))).state()
+    assert (state.is_settled("b"), state.is_settled("c.s000")) == (True, False)
 
 
 def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, output: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, CheckFacts, GuardrailRules, Guardrails
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.config import GangConfig
-from cosmos_ray.errors import RowError
+from cosmos_ray.errors import RowError, UncheckedError
 from cosmos_ray.gang import rank as rank_module
 from cosmos_ray.gang.commit import Made, record_of, sidecar_of
+from cosmos_ray.gang.leader import GangLeader
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.rank import Rank
 from cosmos_ray.gang.ready import Preparation
@@ -31,6 +33,7 @@ from cosmos_ray.ledger.record import Record, records_of, table_of
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.guardrails.checks import guardrails_of
+from cosmos_ray.pool.workload import is_rows_own
 from cosmos_ray.store.storage import Storage
 
 FAKE = load_bundle("fake")
@@ -127,6 +130,18 @@ def test_without_guardrails_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch
     published = rank.publish("one", str(tmp_path), "clips/one/1", 10)
     assert published.blurred == {}
     assert "guardrails" not in published.seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "own"),
+    [(RowError("blocked by the check `x`: dragons", "guardrail"), True), (UncheckedError("raised", "guardrail"), False)],
+)
+def test_only_an_objection_is_surely_the_rows_own(error: RowError, own: bool) -> None:
+    leader: Any = object.__new__(GangLeader)
+    found, make = AsyncMock(return_value=None), AsyncMock(side_effect=error)
+    leader._delivery, leader._make = SimpleNamespace(found=found), make
+    fault = asyncio.run(leader._run(clip_of("one"), 1, "")).fault
+    assert (fault.failure_class, fault.message, is_rows_own(fault)) == ("guardrail", str(error), own)
 
 
 def made_of(spec: GangSpec, tmp_path: Path, blurred: dict[str, int]) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,14 +12,15 @@ from support.cluster import Cluster
 from support.guardrail_weights import write_blocklist
 from support.job_runs import SMALL, check_files, records, run_job, write_manifest
 
-from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.store.storage import Storage
+from cosmos_ray.cli.main import app
+from cosmos_ray.cli.main import run as command
+from cosmos_ray.pool.health import JobFailedError
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 def test_blocked_rows_fail_in_their_class_and_their_words_are_nowhere(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (site := tmp_path / "site").mkdir()
     monkeypatch.syspath_prepend(own_checks.install(site))
@@ -54,6 +56,28 @@ def test_blocked_rows_fail_in_their_class_and_their_words_are_nowhere(
     index = pq.read_table(out / "index.parquet").to_pylist()[0]
     assert [one.split()[0] for one in index["guardrails"]] == ["blocklist", "no-dragons", "no-red"]
 
-    Ledger(Storage(str(out))).retry(["guardrail"])
+    monkeypatch.setattr(sys, "argv", ["cosmos-ray", "retry", str(out), "--class", "guardrail"])
+    assert command(app) == 0
+    assert capsys.readouterr().out == "3 clips will be made again\n  looks\n  raises\n  words\n"
     summary, _ = run_job(manifest, out, guardrails={**settings, "own": []})
     assert (summary.ok, summary.failed) == (3, 1), "what no check objects to any more is made"
+
+
+def test_a_check_that_raises_on_every_row_stops_the_job_and_fails_none(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site := tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(own_checks.install(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))  # of the node's processes
+    cluster.add_node(num_cpus=4)
+    out = tmp_path / "out"
+    rows = [{"id": f"row-{number}", "prompt": f"raise {number}", "seed": number, **SMALL} for number in range(6)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    settings = {"enabled": True, "provider": "none", "own": ["no-dragons"]}
+    breaker = {"max_consecutive_faults": 4, "max_pause_s": 0.2}
+    with pytest.raises(JobFailedError, match="4 faults in a row .* the check `no-dragons` raised RuntimeError"):
+        run_job(manifest, out, guardrails=settings, breaker=breaker)
+    assert records(out) == {}
+    assert not list(out.glob("clips/*/*/*.mp4"))
+    summary, _ = run_job(manifest, out, guardrails={**settings, "own": ["corner"], "enabled": False}, breaker=breaker)
+    assert (summary.ok, summary.failed) == (6, 0), "the same command goes on, once the check is mended"

@@ -7,7 +7,7 @@ import pytest
 from cosmos_ray.errors import FailureClass, Fault
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool import workload as workload_module
-from cosmos_ray.pool.workload import Work, Workload
+from cosmos_ray.pool.workload import Work, Workload, is_rows_own
 
 
 def load_of(*ids: str, exhausted: bool = True, max_attempts: int = 3) -> Workload:
@@ -58,6 +58,17 @@ def test_a_model_fault_is_not_tried_again_but_waits_for_evidence_too() -> None:
     assert work.attempts == 1
     take(load)
     assert [(one.clip.id, why.failure_class) for one, why in load.finished()] == [("nan", "model")]
+    assert load.is_done
+
+
+def test_a_check_that_raised_is_unclear_until_another_clip_shows_that_the_job_is_well() -> None:
+    load = load_of("raises", "good")
+    raised = Fault("guardrail", "the check `x` raised ValueError", is_unclear=True)
+    assert not is_rows_own(raised)
+    assert not load.failed(take(load), raised)
+    assert (load.queued, load.parked) == (1, 1), "it is not tried again, and waits for evidence"
+    take(load)
+    assert [(one.clip.id, why) for one, why in load.finished()] == [("raises", raised)]
     assert load.is_done
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cosmos_ray.clip.guardrail_rules import Guardrails
-from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.errors import RowError, UncheckedError, UsageError
 from cosmos_ray.models.guardrails.check import Check, VideoAnswer, facts_of, load
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _looked(check: Check, frames_THWC: np.ndarray) -> VideoAnswer:
 
 
 def _closed(check: Check, ask: Callable[[], T]) -> T:
-    """What the check says. A RowError if it raises, without the words of what it raised: they may hold the prompt."""
+    """What the check says. UncheckedError if it raises, without the words of what it raised: they may hold the prompt."""
     try:
         return ask()
     except Exception as error:
@@ -98,7 +98,7 @@ def _closed(check: Check, ask: Callable[[], T]) -> T:
             raise  # the gang's fault, not the row's: it is tried elsewhere
         where = [f"{one.filename}:{one.lineno} {one.name}" for one in traceback.extract_tb(error.__traceback__)]
         log.error("the check %s raised %s at %s", check.name, type(error).__name__, " > ".join(where[-4:]))
-        raise RowError(
+        raise UncheckedError(
             f"the check `{check.name}` raised {type(error).__name__}: what it could not check is not published",
             "guardrail",
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from cosmos_ray.clip.guardrail_rules import Guardrails
-from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.errors import RowError, UncheckedError, UsageError
 from cosmos_ray.models.guardrails.check import facts_of
 from cosmos_ray.models.guardrails.guard import Guard, load_guard
 
@@ -92,6 +93,15 @@ def test_a_check_that_raises_blocks_and_its_words_are_nowhere(caplog: pytest.Log
     assert said == "the check `words` raised ValueError: what it could not check is not published"
     assert "gronk" not in caplog.text
     assert "raised ValueError at" in caplog.text
+
+
+def test_a_check_that_raises_is_told_from_one_that_objects_in_another_process_too() -> None:
+    with pytest.raises(RowError) as raised:
+        Guard([Text(ValueError())], ()).check_captions(["a street"])
+    with pytest.raises(RowError) as objected:
+        Guard([Text("bad")], ()).check_captions(["a street"])
+    kinds = [type(pickle.loads(pickle.dumps(caught.value))) for caught in (raised, objected)]
+    assert kinds == [UncheckedError, RowError]
 
 
 def test_memory_that_runs_out_is_the_gangs_fault() -> None:
