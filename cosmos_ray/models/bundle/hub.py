@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,33 @@ def ask(hub: HubFile, kind: FileKind) -> HubAnswer:
         return _with_answers(probe, hub)
     except _Unusable as error:
         return error.answer
+
+
+def ask_parts(hub: HubFile, parts: Sequence[str]) -> HubAnswer:
+    """The same of files and folders of a repository, all of them."""
+
+    def probe() -> HubAnswer:
+        info = HfApi().model_info(hub.repo, revision=hub.revision, timeout=_TIMEOUT_S)
+        names = [sibling.rfilename for sibling in info.siblings or ()]
+        found = {part: [name for name in names if name == part or name.startswith(f"{part}/")] for part in parts}
+        if missing := [part for part, of_part in found.items() if not of_part]:
+            words = f"{hub.url} has no {', '.join(missing)} at revision {hub.revision}"
+            raise _Unusable(HubAnswer("problem", words))
+        get_hf_file_metadata(hf_hub_url(hub.repo, found[parts[0]][0], revision=hub.revision), timeout=_TIMEOUT_S)
+        words = f"on the hub, to be fetched: {', '.join(parts)} of {hub.url}, revision {hub.revision}"
+        return HubAnswer("ok", words)
+
+    try:
+        return _with_answers(probe, hub)
+    except _Unusable as error:
+        return error.answer
+
+
+def snapshot(hub: HubFile) -> Path | None:
+    """The repository's folder in the client's cache, with whatever of it is there; None if nothing is."""
+    name = repo_folder_name(repo_id=hub.repo, repo_type="model")
+    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", hub.revision)
+    return folder if folder.is_dir() else None
 
 
 def cached(hub: HubFile, kind: FileKind) -> Path | None:

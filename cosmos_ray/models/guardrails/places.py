@@ -24,12 +24,12 @@ _NEVER = ("original/*",)
 
 @dataclass(frozen=True)
 class Place:
-    """location: as a setting says it. parts: files and folders of it that are used, () for all; the first is asked for
-    where it is to be told whether the place is within reach."""
+    """location: as a setting says it. parts: files and folders of it that are used, () for all, of which `asked` tells
+    whether they are there."""
 
     location: str
     parts: tuple[str, ...]
-    asked: str
+    asked: str = ""
 
     @property
     def hub(self) -> HubFile | None:
@@ -50,14 +50,23 @@ class Place:
         return "://" in self.location and self.hub is None
 
     def here(self) -> Path | None:
-        """The folder, if it is on this machine already. Asks no network."""
+        """The folder, if it is on this machine already, of the hub's perhaps not whole. Asks no network."""
         if (of_hub := self.hub) is not None:
-            asked = hub.cached(of_hub.model_copy(update={"path": self.asked}), "dit")
-            return None if asked is None else asked.parents[self.asked.count("/")]
+            found = hub.snapshot(of_hub)
+            return found if found and all((found / part).exists() for part in self._told_by) else None
         if self.is_store:
             return None
         folder = Path(self.location).expanduser()
         return folder if folder.is_dir() else None
+
+    @property
+    def _told_by(self) -> tuple[str, ...]:
+        return self.parts or (self.asked,)
+
+    def can_be_fetched(self) -> bool:
+        """Whether the hub would give what is not here: a download may have been cut off."""
+        of_hub = self.hub
+        return of_hub is not None and hub.ask_parts(of_hub, self._told_by).level == "ok"
 
     def folder(self) -> Path:
         """The same, brought here first if need be. Raises UsageError."""
@@ -94,7 +103,7 @@ class Place:
             if (of_hub := self.hub) is not None:
                 if self.here() is not None:
                     return []
-                answer = hub.ask(of_hub.model_copy(update={"path": self.asked}), "dit")
+                answer = hub.ask_parts(of_hub, self._told_by)
                 return [] if answer.level == "ok" else [answer.message]
             if self.is_store:
                 found = listed(self.location, self.parts)

@@ -58,8 +58,10 @@ class _Reference(ABC):
         return " ".join(["reference", *(place.version() for place in self.places)])
 
     def problems(self) -> list[str]:
-        found = [problem for place in self.places for problem in place.problems()]
-        return found or _said(self.look)
+        if found := [problem for place in self.places for problem in place.problems()]:
+            return found
+        found = _said(self.look)
+        return [] if found and any(place.can_be_fetched() for place in self.places) else found
 
     @abstractmethod
     def look(self) -> None:
@@ -81,7 +83,7 @@ class BlocklistCheck(_Reference):
 
     @property
     def places(self) -> Sequence[Place]:
-        return (Place(self._rules.weights, (_BLOCKLIST,), f"{_BLOCKLIST}/nltk_data/tokenizers/punkt_tab/README"),)
+        return (Place(self._rules.weights, (_BLOCKLIST,)),)
 
     @cached_property
     def version(self) -> str:
@@ -169,7 +171,7 @@ class ContentFilter(_Reference):
 
     @property
     def places(self) -> Sequence[Place]:
-        head = Place(self._rules.weights, (_HEAD,), _HEAD)
+        head = Place(self._rules.weights, (_HEAD,))
         return head, self._siglip
 
     @cached_property
@@ -177,7 +179,7 @@ class ContentFilter(_Reference):
         """Where the setting says; else in the weights' folder, where the published program keeps it; else the hub's."""
         if self._rules.siglip is not None:
             return Place(self._rules.siglip, (), "config.json")
-        here = Place(self._rules.weights, (_HEAD,), _HEAD).here()
+        here = Place(self._rules.weights, (_HEAD,)).here()
         inside = sorted((here / _FILTER).rglob("config.json")) if here else []
         return Place(str(inside[0].parent) if inside else SIGLIP, (), "config.json")
 
@@ -218,7 +220,7 @@ class FaceBlur(_Reference):
 
     @property
     def places(self) -> Sequence[Place]:
-        return (Place(self._rules.weights, (_FACES,), _FACES),)
+        return (Place(self._rules.weights, (_FACES,)),)
 
     def look(self) -> None:
         from cosmos_ray.models.guardrails.face_blur import read_retinaface
