@@ -22,4 +22,19 @@ def bundle_of(config: GenerateConfig) -> Bundle:
     bundle = bundle.with_numerics(config.sampling.numerics)
     bundle = bundle.with_text_encoder(config.text_encoder.device, config.text_encoder.dtype)
     bundle = bundle.with_camera_prefix(config.sampling.camera_prefix)
-    return bundle.solved_by(config.sampling.approximations)
+    bundle = bundle.solved_by(config.sampling.approximations)
+    check_steps(bundle, config.sampling.num_steps, "sampling.num_steps")
+    if bundle.recipe.no_negative and config.sampling.negative_prompt:
+        raise UsageError(
+            f"sampling.negative_prompt: found a text, expected null or an empty one: model `{bundle.name}` weighs the "
+            "caption against no text at all"
+        )
+    return bundle
+
+
+def check_steps(bundle: Bundle, num_steps: int | None, name: str) -> None:
+    """UsageError for more steps than the model knows, which would fail every row that does not say its own. name: of
+    the setting or the flag; num_steps: None for the model's own."""
+    most = bundle.recipe.max_steps
+    if num_steps is not None and most is not None and num_steps > most:
+        raise UsageError(f"{name}: found {num_steps}, expected 1 to {most}, as model `{bundle.name}` is distilled for")

@@ -29,7 +29,7 @@ from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
-from cosmos_ray.job.model import bundle_of
+from cosmos_ray.job.model import bundle_of, check_steps
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.published.command import Say
@@ -168,6 +168,7 @@ def make(
         **config,
     }
     bundle = bundle_of(GenerateConfig(manifest="none", output="none", **said))
+    check_steps(bundle, flags.num_steps, "--num_steps")
     work = _work_folder(flags, rows, bundle, said)
     storage = Storage(work)
     check_lasts(storage.uri, "the output")

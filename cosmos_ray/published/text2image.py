@@ -64,6 +64,8 @@ def model_of(flags: argparse.Namespace) -> str:
 def make(flags: argparse.Namespace, say: Say) -> int:
     if flags.use_fast_tokenizer:
         raise UsageError(_FAST_TOKENIZER)
+    if flags.distill_steps and flags.num_steps is not None:
+        raise UsageError("found both --num_steps and --distill_steps, expected one: the latter is the steps, too")
     say_without_effect(flags, one_view.NO_EFFECT, say)
     check_distilled(flags, load_bundle(model_of(flags)))
     settings = {"guidance": GUIDANCE, **({"num_steps": flags.distill_steps} if flags.distill_steps else {})}

@@ -32,6 +32,7 @@ from cosmos_ray.ledger.record import Record
         (["--gang-size", "0"], ["gang_size: Input should be greater than or equal to 1"]),
         (["--gangs", "3:1"], ["gangs", "MIN <= MAX", "'3:1'"]),
         (["--limit", "0"], ["limit: "]),
+        (["--model", "tiny-text2image-distilled", "--set", "sampling.num_steps=7"], ["found 7, expected 1 to 4"]),
         (["--config", "/nowhere/job.yaml"], ["--config /nowhere/job.yaml", "No such file"]),
     ],
     ids=lambda value: "".join(value[:2]) if isinstance(value, list) and value[0].startswith("--") else "",

@@ -117,6 +117,21 @@ def test_what_cannot_be_done_is_refused_before_any_gang(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model", "tiny-text2image-distilled", "--num_steps", "7"], "--num_steps: found 7, expected 1 to 4"),
+        (["--model", "tiny", "--num_steps", "2", "--distill_steps", "4"], "found both --num_steps and --distill_steps"),
+    ],
+)
+def test_steps_that_a_picture_cannot_have_are_refused_before_any_gang(
+    flags: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_ray.job.job.generate", None)
+    assert text2image.main([*flags, "--prompt", "x", "--device", "cpu"]) == 2
+    assert words in capsys.readouterr().err
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Settings of the jobs that commands begin, none of which makes anything."""
