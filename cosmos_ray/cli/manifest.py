@@ -21,7 +21,8 @@ Cameras = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET|NAME=VIEW,...",
-        help="Whose camera names: nuscenes, waymo, argoverse2, physicalai-av, rds-hq, or your own.",
+        help="Whose camera names: nuscenes, waymo, argoverse2, physicalai-av, rds-hq, or your own; `video`: for models "
+        "of one view.",
     ),
 ]
 Views = Annotated[

@@ -2,6 +2,9 @@
 
 NVIDIA's own names are understood without a word, for they contain the views' (`camera_cross_left_120fov`). Others are
 told: a preset for a data set, or `NAME=VIEW` pairs for a fleet. A name counts in any case and punctuation.
+
+Models of one view have a view of their own, `video`, which is no camera's in particular: as a preset it is whatever a clip
+has one of, and `NAME=video` is one camera, beside which no other is used.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.request import VIDEO, VIEWS
 from cosmos_ray.errors import ManifestError
 
 #: {data set: {its camera: our view, None for a camera that no view is like}}. What is not obvious: Argoverse 2 looks
@@ -52,7 +56,7 @@ _DATA_SETS: dict[str, dict[str, str | None]] = {
         "pinhole_front_left": "cross_left",
     },
 }
-PRESETS = tuple(sorted(_DATA_SETS))
+PRESETS = (*sorted(_DATA_SETS), VIDEO)
 #: Data sets of which every clip has every camera. Of the others people download the cameras that they need.
 _WHOLE_RIGS = ("waymo", "nuscenes", "argoverse2")
 
@@ -60,10 +64,12 @@ _WHOLE_RIGS = ("waymo", "nuscenes", "argoverse2")
 @dataclass(frozen=True)
 class CameraNames:
     """views: by a camera's name in words (lower case, joined by `_`), None where it is known and not used. rig: the
-    views that every clip has a camera for, in rig order; None where each clip says so itself."""
+    views that every clip has a camera for, in rig order; None where each clip says so itself. one: of a model of one
+    view, which names are that view: `any`, or just the `told` ones, and no other is used."""
 
     views: Mapping[str, str | None] = field(default_factory=dict)
     rig: tuple[str, ...] | None = None
+    one: Literal["any", "told"] | None = None
 
     def view_of(self, name: str) -> str | None:
         """The view of a camera, folder or file of this name; None for one that is known and not used.
@@ -72,8 +78,12 @@ class CameraNames:
         it stands in it. Of names inside each other the longer one counts: `camera_rear_left_70fov` is no `rear`.
         Raises ManifestError for none or several.
         """
+        if self.one == "any":
+            return VIDEO
         found = f"_{_words(name)}_"
         fitting = {told: view for told, view in self.views.items() if found.endswith(f"_{told}_")}
+        if self.one == "told":
+            return max(fitting.items(), key=lambda one: len(one[0]), default=("", None))[1]
         fitting |= {view: view for view in VIEWS if f"_{view}_" in found and view not in fitting}
         longest = [
             told for told in fitting if not any(told != other and f"_{told}_" in f"_{other}_" for other in fitting)
@@ -85,6 +95,8 @@ class CameraNames:
 
     def ends_with_one(self, name: str) -> bool:
         """Whether a file of this name is likely one camera's: `drive-1_front_wide`, `camera_rear_tele_30fov`."""
+        if self.one == "any":
+            return False
         known = "|".join((*self.views, *VIEWS))
         return re.search(rf"(?:^|_)(?:{known})(?:(?:_tele)?_\d+fov)?$", _words(name)) is not None
 
@@ -95,14 +107,18 @@ class CameraNames:
     def split(self, name: str) -> tuple[str, str | None] | None:
         """(clip, view) of a file's name that ends with a camera's, `drive-1_front_wide` or `drive-1.front_wide`; None
         for any other. A view of None is not used. Of names inside each other the longest is the camera's."""
+        if self.one == "any":
+            return None
         known = "|".join("[^a-z0-9]+".join(one.split("_")) for one in (*self.views, *VIEWS))
         nvidias = rf"(?:(?:(?:ftheta|pinhole)_)?camera_)?(?:{known})(?:(?:_tele)?_\d+fov)?"
         places = [re.fullmatch(rf"(.+?)[^a-z0-9]+({nvidias})", name, re.IGNORECASE), re.fullmatch(r"(.+)\.(.+)", name)]
         for found in filter(None, places):
             try:
-                return found.group(1), self.view_of(found.group(2))
+                clip, view = found.group(1), self.view_of(found.group(2))
             except ManifestError:
                 continue
+            if view is not None or found is not places[1] or self.is_told(found.group(2)):
+                return clip, view
         return None
 
     def views_named(self, found: object, where: str) -> tuple[str, ...]:
@@ -110,6 +126,8 @@ class CameraNames:
         names = _listed(found)
         if isinstance(names, list | tuple):
             names = [self.views.get(_words(name), name) or name if isinstance(name, str) else name for name in names]
+        if names == [VIDEO]:
+            return (VIDEO,)
         return _checked(names, found, where)
 
     def is_told(self, name: str) -> bool:
@@ -118,12 +136,14 @@ class CameraNames:
 
 
 def camera_names(text: str | None) -> CameraNames:
-    """What `--cameras` says: nothing, a data set of PRESETS, or `NAME=VIEW,...`, with `NAME=` for one not to be used.
+    """What `--cameras` says: nothing, one of PRESETS, or `NAME=VIEW,...`, with `NAME=` for one not to be used.
 
     Raises ManifestError for anything else.
     """
     if not text:
         return CameraNames()
+    if text == VIDEO:
+        return CameraNames(rig=(VIDEO,), one="any")
     if "=" not in text:
         if text not in _DATA_SETS:
             raise ManifestError(f"--cameras: found {text!r}, expected one of {', '.join(PRESETS)}, or NAME=VIEW,...")
@@ -133,13 +153,16 @@ def camera_names(text: str | None) -> CameraNames:
     names = {}
     for pair in text.split(","):
         name, equals, view = (part.strip() for part in pair.partition("="))
-        if not equals or not _words(name) or (view and view not in VIEWS):
-            raise ManifestError(f"--cameras: found {pair!r}, expected NAME=VIEW with a view of {', '.join(VIEWS)}")
+        if not equals or not _words(name) or (view and view not in (*VIEWS, VIDEO)):
+            known = f"{', '.join(VIEWS)}, or `{VIDEO}` of a model of one view"
+            raise ManifestError(f"--cameras: found {pair!r}, expected NAME=VIEW with a view of {known}")
         if _words(name) in names:
             raise ManifestError(f"--cameras: found {name!r} twice, expected each camera once")
         names[_words(name)] = view or None
     rig = in_rig_order(names.values())
-    return CameraNames(names, rig or None)
+    if VIDEO in rig and (len(rig) > 1 or list(names.values()).count(VIDEO) > 1):
+        raise ManifestError(f"--cameras: found {text!r}, expected one camera of `{VIDEO}`, for a model of one view")
+    return CameraNames(names, rig or None, "told" if rig == (VIDEO,) else None)
 
 
 def view_of(name: str) -> str | None:
@@ -148,9 +171,9 @@ def view_of(name: str) -> str | None:
 
 
 def in_rig_order(views: Iterable[str | None]) -> tuple[str, ...]:
-    """Those of VIEWS that are among `views`."""
+    """Those of VIEWS that are among `views`, or the view of a model of one."""
     found = set(views)
-    return tuple(view for view in VIEWS if view in found)
+    return tuple(view for view in (*VIEWS, VIDEO) if view in found)
 
 
 def check_views(found: object, where: str) -> tuple[str, ...]:

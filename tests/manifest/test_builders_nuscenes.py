@@ -15,11 +15,13 @@ import pytest
 from support.manifests import clips, put, read
 
 from cosmos_ray.clip.encode import encode_jpeg
+from cosmos_ray.clip.family import VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.caption_files import captions_of
 from cosmos_ray.manifest.builders.nuscenes import from_nuscenes
 from cosmos_ray.manifest.builders.rig import rig_of
+from cosmos_ray.manifest.rows import RowDefaults, clips_of_row
 
 #: In the views' order, and how long after the key frame's instant each looks, in microseconds.
 CHANNELS = {
@@ -88,6 +90,16 @@ def data(tmp_path: Path) -> DataSet:
     found = DataSet(root, tables)
     found.write()
     return found
+
+
+def test_one_camera_is_the_input_of_a_model_of_one_view(data: DataSet) -> None:
+    data.build(rig=rig_of("CAM_FRONT=video"), frames=1)
+    rows = data.rows()
+    assert [list(row["input_frames"]) for row in rows] == [["video"]] * len(rows)
+    assert {"views", "n_views"}.isdisjoint(rows[0])
+    assert "/CAM_FRONT/" in rows[0]["input_frames"]["video"][0]
+    defaults = RowDefaults(1, 35, 7.0, "", family=VIDEO2WORLD.name)
+    assert {clip.error for row in rows for clip in clips_of_row(row, defaults, str(data.root.parent))} == {None}
 
 
 def test_clips_start_from_the_pictures_nearest_to_each_instant(data: DataSet, tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def from_rds_hq(
             notes.warn("clips with a caption for other views than the first only", where)
         row["prompt"] = given.of(clip, by_view(own, views) if own else None, views, rig, where)
         chosen = in_order(found, views, where, notes)
-        row["input_videos"] = {view: named(uri, where) for view, uri in chosen.items()}
+        videos_of_clip = {view: named(uri, where) for view, uri in chosen.items()}
+        row |= rig.as_inputs(videos_of_clip)
         if f"{clip}.json" in carried:
             row |= _carried(f"{top.uri_of(_COLUMNS)}/{clip}.json")
         drafts.append(Draft(where, row))
@@ -87,11 +88,13 @@ def from_rds_hq(
         if clip not in videos:
             notes.warn("captions without a clip", clip)
     given.warn_unused(notes)
-    return write(drafts, out, notes)
+    return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
 def is_by_camera(top: Folder, rig: Rig) -> bool:
     """Whether a folder is laid out so, and not a folder a clip."""
+    if rig.names.one == "any":
+        return False
     if any(name in top.folders for name in _HOMES) and _is_cameras(
         list_folder(top.uri_of(next(name for name in _HOMES if name in top.folders))), rig
     ):

@@ -4,6 +4,8 @@
 chance (`car_front.mp4`), and would be taken for all views, that the latter needs a sign: another camera of the same
 clip, a caption `NAME.txt`, or `--cameras` with that name. Without one it is refused; and `NAME_CAMERA.txt` beside one
 alone says that it has all views.
+
+For models of one view a clip is one file, a video or a picture, or a caption alone.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.clip_files import ClipFiles
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import Rig
-from cosmos_ray.manifest.builders.sources import VIDEOS, Folder, stem_of
+from cosmos_ray.manifest.builders.sources import PICTURES, VIDEOS, Folder, stem_of
 from cosmos_ray.store.uris import normalise_uri
 
 
@@ -27,7 +29,8 @@ def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes)
             f"{top.uri} holds a caption.txt, as one clip's folder does: give the folder that it lies in"
         )
     texts = {stem_of(name): name for name in top.of_kind((".txt",))}
-    names = top.of_kind(VIDEOS)
+    is_one_file = rig.names.one == "any"
+    names = top.of_kind((*VIDEOS, *PICTURES) if is_one_file else VIDEOS)
     cameras = _cameras([stem_of(name) for name in names], texts, rig, given)
     clips: dict[str, ClipFiles] = {}
     for name in names:
@@ -45,6 +48,8 @@ def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes)
                 clip.captions_by_view[view] = top.uri_of(texts[stem])
         else:
             clip.video = top.uri_of(name)
+    if is_one_file:
+        clips |= {stem: ClipFiles(stem, f"{top.uri}/{name}") for stem, name in texts.items() if stem not in clips}
     _give_captions(top, texts, cameras, clips)
     for clip in clips.values():
         _check(clip, rig, given)

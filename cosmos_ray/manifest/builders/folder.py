@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cosmos_ray.clip.family import PREDICT2, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
@@ -29,7 +30,8 @@ from cosmos_ray.store.uris import normalise_uri
 
 #: Where the cameras of a clip may lie in its folder: Argoverse 2, PhysicalAI-AV's own tool, many fleets.
 _INSIDE = ("sensors/cameras", "camera", "cameras")
-_FPS = 10
+#: Of pictures that are named by time, where nothing else is said.
+_FPS, _FPS_OF_ONE_VIEW = PREDICT2.fps, VIDEO2WORLD.fps
 
 
 def from_folder(
@@ -52,12 +54,17 @@ def from_folder(
       `NAME.txt`, as `flat` reads them;
     * a folder a camera, as `by_camera` reads it.
 
+    Of a rig of one view, `NAME.mp4` or a picture, beside `NAME.txt` or that alone, is a clip, and so is a sub-folder with
+    one video or with pictures of any name, and a `caption.txt`.
+
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
     every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the
     pictures that are taken. windows: a clip's one video is one camera's, of which seven are cut. base: where the folder
     lies for the job, if not here: its files are named there.
     """
     rig, notes, given = rig or rig_of(), Notes(), captions or Captions()
+    if windows is not None and rig.is_one_view:
+        raise ManifestError("--windows: it cuts seven cameras out of a video, and a model of one view has none")
     top = list_folder(normalise_uri(folder))
     if is_by_camera(top, rig):
         return from_rds_hq(folder, out, rig=rig, captions=captions, base=base)
@@ -77,7 +84,7 @@ def from_folder(
     named = references(top.uri, base, out)
     drafts = [_draft(clip, out, named, rig, given, fps, windows, notes) for clip in clips]
     given.warn_unused(notes)
-    return write(drafts, out, notes)
+    return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
 def _draft(
@@ -105,9 +112,9 @@ def _draft(
         row["input_video"] = named(clip.video, clip.where)
     elif clip.videos:
         chosen = in_order(clip.videos, views, clip.where, notes)
-        row["input_videos"] = {view: named(uri, clip.where) for view, uri in chosen.items()}
+        row |= rig.as_inputs({view: named(uri, clip.where) for view, uri in chosen.items()})
     elif clip.pictures:
-        pictures = _pictures(clip, views, row.get("fps", _FPS), notes)
+        pictures = _pictures(clip, views, row.get("fps", _FPS_OF_ONE_VIEW if rig.is_one_view else _FPS), notes)
         row["input_frames"] = {view: [named(uri, clip.where) for uri in uris] for view, uris in pictures.items()}
     return Draft(clip.where, row)
 

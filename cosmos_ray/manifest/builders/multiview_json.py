@@ -48,7 +48,7 @@ def from_multiview_json(sources: Sequence[str], out: str, *, rig: Rig | None = N
             row = renamed(item, where)
             row.setdefault("id", f"{stem_of(source)}_{index}" if len(items) > 1 else stem_of(source))
             drafts.append(Draft(where, _row(row, folder, out, rig, where, notes)))
-    return write(drafts, out, notes)
+    return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
 def is_camera_object(found: Any) -> bool:
@@ -80,7 +80,7 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
     views = rig.views_of(row, {view for view in named.values() if view} if is_used else (), where)
     if used:
         chosen = in_order(videos, views or VIEWS, where, notes)
-        row["input_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}
+        row |= rig.as_inputs({view: reference(path, folder, out, where) for view, path in chosen.items()})
     if controls:
         chosen = in_order(controls, views or VIEWS, where, notes)
         row["control_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}

@@ -88,7 +88,7 @@ def from_nuscenes(
         f"the mean, {milliseconds.max():.0f} ms at most"
     )
     given.warn_unused(notes)
-    return write(drafts, out, notes)
+    return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
 def _clips(

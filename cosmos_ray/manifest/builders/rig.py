@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.clip.request import VIDEO, VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.cameras import CameraNames, camera_names, in_rig_order
@@ -21,6 +21,11 @@ class Rig:
     asked: tuple[str, ...] | None = None
     as_number: bool = False
 
+    @property
+    def is_one_view(self) -> bool:
+        """Rows are for models of one view."""
+        return self.asked == (VIDEO,)
+
     def views_of(self, row: dict[str, Any], found: Iterable[str], where: str) -> tuple[str, ...] | None:
         """The views that the row is made with; None for the model's own. They are written into the row, as `views`
         or `n_views`, where it does not say them itself.
@@ -28,8 +33,12 @@ class Rig:
         found: views that there are inputs for. Raises ManifestError for words of the row that make no sense.
         """
         number = _number(row.get("n_views"), where)
+        if self.is_one_view:
+            return self._one_view(row, number, where)
         if row.get("views") is not None:
             views = self.names.views_named(row["views"], f"{where}: `views`")
+            if views == (VIDEO,):
+                raise ManifestError(f"{where}: `views` is that of a model of one view: `--cameras {VIDEO}` is for those")
             if number not in (None, len(views)):
                 raise ManifestError(f"{where}: `n_views` is {number}, expected {len(views)}, as many as its `views`")
             row["views"] = list(views)
@@ -44,11 +53,30 @@ class Rig:
         return views or None
 
 
+    def as_inputs(self, videos: Mapping[str, str]) -> dict[str, Any]:
+        """Columns of a row that has these videos, by view."""
+        return {"input_video": videos[VIDEO]} if self.is_one_view else {"input_videos": dict(videos)}
+
+    def _one_view(self, row: dict[str, Any], number: int | None, where: str) -> tuple[str, ...]:
+        """A row for a model of one view need not say so: the model has no other, whatever it calls it."""
+        said = row.pop("views", None)
+        if number not in (None, 1) or (
+            said is not None and self.names.views_named(said, f"{where}: `views`") != (VIDEO,)
+        ):
+            asked = f"`views` {said!r}" if said is not None else f"`n_views` {number}"
+            raise ManifestError(f"{where}: found {asked}, expected one, `{VIDEO}`, as `--cameras` says")
+        return (VIDEO,)
+
+
 def rig_of(cameras: str | None = None, views: str | None = None, n_views: int | None = None) -> Rig:
     """What `--cameras`, `--views` and `--n-views` say together. Raises ManifestError."""
-    names = camera_names(cameras)
     if views is not None and n_views is not None:
         raise ManifestError("--views and --n-views: found both, expected one of them")
+    names = camera_names(cameras or (VIDEO if views == VIDEO else None))
+    if names.one is not None:
+        if views not in (None, VIDEO) or n_views not in (None, 1):
+            raise ManifestError(f"--views, --n-views: found others than `{VIDEO}`, the one view that --cameras tells of")
+        return Rig(names, names.rig)
     if n_views is not None:
         return Rig(names, VIEWS[: _number(n_views, "--n-views")], as_number=True)
     return Rig(names, names.rig if views is None else names.views_named(views, "--views"))

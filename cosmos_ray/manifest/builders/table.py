@@ -26,6 +26,10 @@ from cosmos_ray.manifest.names import near_column
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 _ALIASES = ("name", "input_path", "prompt_path", "output_video")
+#: Columns that name a row; `output_image` does where none of them is there.
+_IDS = ("id", "name", "output_video")
+#: Columns that are a clip's input where it has no cameras.
+_OF_ONE = ("video", "picture", "image")
 #: Columns that may be split into one a camera: `input_videos.front_wide`, as pandas' json_normalize names them.
 _SPLIT = {"input_videos": "videos", "input_video": "videos", "input_frames": "frames", "prompt": "prompts",
           "control_videos": "controls"}  # fmt: skip
@@ -50,6 +54,8 @@ def from_table(
     base = normalise_uri(base) if base else parent_uri(source)
     split = {name: place for name in table.columns if (place := _camera_column(name, rig, table)) is not None}
     ours = [name for name in table.columns if name in COLUMNS or name in _ALIASES]
+    if "output_image" in table.columns and not {*_IDS} & {*ours}:
+        ours.append("output_image")
     others = [name for name in table.columns if name not in split and name not in ours]
     for name in others:
         if (near := near_column(name, table.columns)) is not None and near not in table.columns:
@@ -62,7 +68,7 @@ def from_table(
     for name in others:
         if any(isinstance(value, str) and suffix_of(value) in _MEDIA for value in table.columns[name]):
             notes.warn("columns of videos or pictures that are only carried along", f"`{name}`")
-    if not {"id", "name", "output_video"} & set(ours):
+    if not {*_IDS, "output_image"} & {*ours}:
         raise ManifestError(f"{source} has no column `id`: found {', '.join(table.columns)}")
     drafts, undecided = [], []
     for number, where in enumerate(map(table.where, range(len(table.places)))):
@@ -76,6 +82,8 @@ def from_table(
             undecided.append((where, found))
         if found:
             row[column] = in_order(found, views or VIEWS, where, notes)
+        if found and column == "input_videos":
+            row |= rig.as_inputs(row.pop(column))
         if controls:
             row["control_videos"] = in_order(controls, views or VIEWS, where, notes, "control videos")
         if cameras["prompts"]:
@@ -87,7 +95,7 @@ def from_table(
     check_alike(undecided)
     if others:
         notes.remarks.append(f"columns that are carried into the index as they are: {', '.join(others)}")
-    return write(drafts, out, notes, table.carried(others))
+    return write(drafts, out, notes, table.carried(others), rig.is_one_view)
 
 
 def _row(table: Source, ours: list[str], number: int, where: str) -> dict[str, Any]:
@@ -109,7 +117,8 @@ def _camera_column(name: str, rig: Rig, table: Source) -> tuple[str, str | None]
     prefix, dot, camera = name.partition(".")
     if dot and prefix in _SPLIT:
         return _SPLIT[prefix], rig.names.view_of(camera)
-    if rig.names.is_told(name) or name in VIEWS or _NVIDIA.fullmatch(name):
+    is_one = rig.names.one == "any" and name in _OF_ONE
+    if is_one or rig.names.is_told(name) or name in VIEWS or _NVIDIA.fullmatch(name):
         values = [value for value in table.columns[name] if value is not None]
         are_pictures = any(isinstance(value, list) or suffix_of(str(value).rstrip("]'\" ")) in PICTURES
                            for value in values)  # fmt: skip

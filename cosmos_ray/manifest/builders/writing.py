@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cosmos_ray.clip.family import TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Built, Notes
@@ -44,6 +45,11 @@ COLUMNS = ("id", "prompt", "prompt_embedding", *INPUTS, "control_videos", *PARAM
 _ALIASES = {"name": "id", "input_path": "input_video", "prompt_path": "prompt"}
 #: The most that any model takes; whether a row fits one model is for `plan` to say.
 _DEFAULTS = RowDefaults(n_views=len(VIEWS), num_steps=1, guidance=0.0, negative_prompt="")
+#: The same of models of one view, by whether a row has an input.
+_OF_ONE_VIEW = {
+    has_input: RowDefaults(n_views=1, num_steps=1, guidance=0.0, negative_prompt="", family=family.name)
+    for has_input, family in ((True, VIDEO2WORLD), (False, TEXT2WORLD))
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Draft:
 
 
 def renamed(item: Any, where: str) -> dict[str, Any]:
-    """The item with our names for its keys. `output_video`, if there is one, names the id of an item without."""
+    """The item with our names for its keys. `output_video`, or else `output_image`, names the id of an item without."""
     if not isinstance(item, dict):
         raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
     row = {key: value for key, value in item.items() if key not in _ALIASES}
@@ -67,7 +73,7 @@ def renamed(item: Any, where: str) -> dict[str, Any]:
     output = row.pop("output_video", None)
     if row.get("id") is None:
         row.pop("id", None)
-        if output:
+        if output := output or row.pop("output_image", None):
             row["id"] = stem_of(str(output))
     return row
 
@@ -137,10 +143,12 @@ def with_prompt(row: dict[str, Any], base: str, out: str, count: int, where: str
     return row
 
 
-def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | None = None) -> Built:
+def write(
+    drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | None = None, is_one_view: bool = False
+) -> Built:
     """Write the rows as Parquet; columns in the order of the manifest's documentation, then all others.
 
-    carried: more columns of the same rows, as they are. Raises ManifestError, and writes nothing, for ids that are
+    carried: more columns of the same rows, as they are. is_one_view: they are for models of one view. Raises ManifestError, and writes nothing, for ids that are
     illegal or repeated, values of different types in a column, and rows that no model would take.
     """
     _check_ids(drafts)
@@ -163,7 +171,8 @@ def write(drafts: Sequence[Draft], out: str, notes: Notes, carried: pa.Table | N
     if carried is not None:
         for name in carried.column_names:
             table = table.append_column(name, carried.column(name))
-    _check_rows(table, [draft.where for draft in drafts], parent_uri(out))
+    look = _check_rows_of_one_view if is_one_view else _check_rows
+    look(table, [draft.where for draft in drafts], parent_uri(out))
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     name = posixpath.basename(normalise_uri(out))
@@ -204,3 +213,13 @@ def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:
                 if clip.error is not None:
                     raise ManifestError(f"{places[first + number]}: {clip.error}")
         first += batch.num_rows
+
+
+def _check_rows_of_one_view(table: pa.Table, places: Sequence[str], base: str) -> None:
+    """The same of rows for models of one view: those that go on with an input, or those that have none."""
+    check_schema(table.schema)
+    for where, row in zip(places, rows_of(table), strict=True):
+        defaults = _OF_ONE_VIEW[any(row.get(name) is not None for name in INPUTS)]
+        for clip in clips_of_row(row, defaults, base)[:1]:
+            if clip.error is not None:
+                raise ManifestError(f"{where}: {clip.error}")
