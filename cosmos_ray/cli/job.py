@@ -78,7 +78,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
-    from cosmos_ray.job.cost import estimates, lines, sampling_line
+    from cosmos_ray.job.cost import estimates, lines, neighbours_line, sampling_line
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.plan import clip_line, plan_for
@@ -129,6 +129,8 @@ def plan(
         tell(chosen)
     if words is not None:
         tell(words.line())
+    if costs and (told := neighbours_line(bundle)):
+        tell(told)
     for line in lines(costs, gpu, gangs, price):
         tell(line)
     if not costs and found.left:

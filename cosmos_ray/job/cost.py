@@ -27,8 +27,9 @@ from cosmos_ray.clip.family import (
     Family,
 )
 from cosmos_ray.clip.sampling import SamplingConfig
-from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
+from cosmos_ray.models.bundle.bundle import PIXELS_PER_TOKEN, Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import memory_plan
+from cosmos_ray.models.network.windows import keys_of
 from cosmos_ray.words import counted
 
 
@@ -171,8 +172,8 @@ def clip_seconds(
     views_a_rank = math.ceil(group.n_views / gang_size)
     encoded = _ENCODE_SHARE[group.num_conditional_frames] + bundle.recipe.has_control  # of control videos, every frame
     tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + encoded)
-    network = bundle.network
-    asked = _arithmetic(group.n_views * bundle.tokens_per_view, network.model_channels, network.num_blocks)
+    network, tokens = bundle.network, group.n_views * bundle.tokens_per_view
+    asked = _arithmetic(tokens, network.model_channels, network.num_blocks, _neighbours(bundle))
     scale = asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
     scale *= 1 + bundle.network.num_control_blocks / bundle.network.num_blocks
     scale *= _OVER_ARITHMETIC.get(bundle.recipe.name, 1.0)
@@ -238,6 +239,30 @@ def exchange_seconds(gang_size: int) -> float:
     return 4 * _BLOCKS * share_bytes * (gang_size - 1) / gang_size * _EXCHANGE_S_A_BYTE
 
 
-def _arithmetic(tokens: int, channels: int, blocks: int) -> float:
-    """Of a network call, up to a factor: 4 L^2 D + 28 L D^2 a block."""
-    return float(blocks) * channels * tokens * (tokens + 7.0 * channels)
+def _arithmetic(tokens: int, channels: int, blocks: int, neighbours: float | None = None) -> float:
+    """Of a network call, up to a factor: 4 L K D + 28 L D^2 a block, K being the tokens that each attends to. neighbours:
+    K, in the mean of the blocks; None: all."""
+    keys = tokens if neighbours is None else neighbours
+    return float(blocks) * channels * tokens * (keys + 7.0 * channels)
+
+
+def _neighbours(bundle: Bundle) -> float | None:
+    """How many tokens each attends to, in the mean of the blocks; None where that is all of them."""
+    letters = bundle.network.natten
+    if letters is None:
+        return None
+    grid = bundle.state_t, bundle.height // PIXELS_PER_TOKEN, bundle.width // PIXELS_PER_TOKEN
+    return sum(keys_of(letters, grid)) / len(letters)
+
+
+def neighbours_line(bundle: Bundle) -> str | None:
+    """What attention to neighbourhoods leaves of a network call; None where tokens attend to all."""
+    if (neighbours := _neighbours(bundle)) is None or not is_known(bundle):
+        return None
+    network, tokens = bundle.network, bundle.tokens_per_view
+    dense = _arithmetic(tokens, network.model_channels, network.num_blocks)
+    share = _arithmetic(tokens, network.model_channels, network.num_blocks, neighbours) / dense
+    return (
+        f"attention to neighbourhoods: {neighbours / tokens:.2f} of all tokens, {share:.2f} of a dense call's arithmetic; "
+        "natten itself was not timed"
+    )

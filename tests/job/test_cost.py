@@ -22,6 +22,7 @@ from cosmos_ray.job.cost import (
     exchange_seconds,
     is_known,
     lines,
+    neighbours_line,
 )
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.memory import memory_plan
@@ -135,6 +136,24 @@ def test_whatever_is_asked_for_more_costs_more(group: ClipGroup, gpu: str, gang_
     assert one == seconds(clips=group.clips + 1)
     cheaper = Approximations(attention="fp8", guidance_interval=(0.2, 0.6))
     assert clip_seconds(group, bundle, gpu, gang_size, cheaper) <= one
+
+
+@pytest.mark.parametrize(("size", "neighbours"), [("2b", 0.1653), ("14b", 0.1712)])
+def test_attention_to_neighbourhoods_costs_what_its_windows_hold(size: str, neighbours: float) -> None:
+    """By the table of facts: windows of 64, 192, 288, 800 and 1568 of 3520 places, or all."""
+    dense, windowed = (load_bundle(f"cosmos-predict2-{size}-video2world{end}") for end in ("", "-natten"))
+    channels, tokens = dense.network.model_channels, 24 * 44 * 80
+    share = (neighbours * tokens + 7 * channels) / (tokens + 7 * channels)
+    group = replace(GROUP, n_views=1, num_conditional_frames=1)
+    decoding = 0.93 * (93 / 29) * (1 + 6.3 / 225)
+    seconds = [clip_seconds(group, one, "h100", 1) - decoding for one in (dense, windowed)]
+    assert seconds[1] / seconds[0] == pytest.approx(share, rel=2e-3)
+    said = neighbours_line(windowed)
+    assert said is not None
+    assert f"{neighbours:.2f} of all tokens, {share:.2f} of a dense call's" in said
+    assert neighbours_line(dense) is None
+    (one, *_) = estimates([group], windowed, "h100")
+    assert not one.is_measured
 
 
 def test_approximations_save_what_they_leave_out(bundle: Bundle) -> None:

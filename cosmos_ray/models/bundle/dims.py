@@ -25,7 +25,7 @@ class Strict(BaseModel):
 class NetworkDims(Strict):
     """Dimensions of the DiT under the names of its published configuration. n_cameras_emb and view_condition_dim: 0 for
     a network of one view. has_condition_mask: a token says whether its frame is given. natten: a letter a block, for
-    what it attends to (`network/neighbourhood.py`); None: all attend to everything."""
+    what it attends to (`network/windows.py`); None: all attend to everything."""
 
     model_channels: Width
     num_blocks: Count

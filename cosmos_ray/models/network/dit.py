@@ -32,9 +32,10 @@ from cosmos_ray.models.network.control import control_hints, control_modules
 from cosmos_ray.models.network.fp8 import fp8_attention
 from cosmos_ray.models.network.launches import LaunchedAhead
 from cosmos_ray.models.network.layers import RMSNorm, Sinusoid, TimestepMLP, linear
-from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, window_of
+from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood
 from cosmos_ray.models.network.rope import RopeAxes, angle_table
 from cosmos_ray.models.network.shortcuts import attend_for_wanted, attend_under_texts
+from cosmos_ray.models.network.windows import window_of
 from cosmos_ray.models.parallel import (
     Attention,
     ContextParallel,

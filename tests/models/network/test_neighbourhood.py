@@ -22,14 +22,8 @@ from cosmos_ray.models.bundle.single import NATTEN
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network import neighbourhood
 from cosmos_ray.models.network.dit import MultiviewDiT
-from cosmos_ray.models.network.neighbourhood import (
-    WINDOWS,
-    Window,
-    attend_to_neighbourhood,
-    natten,
-    window_mask,
-    window_of,
-)
+from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, natten, window_mask
+from cosmos_ray.models.network.windows import WINDOWS, Window, keys_of, window_of
 from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.parts import load_network
 
@@ -50,6 +44,15 @@ def masked(q: Tensor, k: Tensor, v: Tensor, kernel_size: Any, stride: Any, dilat
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbourhood, "natten", lambda: masked)
     monkeypatch.setattr("cosmos_ray.models.generator.natten", lambda: masked)
+
+
+@pytest.mark.parametrize("grid", [(3, 11, 20), (1, 11, 20)])
+def test_as_many_tokens_are_attended_to_as_the_mask_lets_through(grid: tuple[int, int, int]) -> None:
+    found = keys_of("ABCEFG", grid)
+    tokens = grid[0] * grid[1] * grid[2]
+    windows = [window_of(letter, grid) for letter in "ABCEFG"]
+    masks = [torch.ones(tokens, tokens) if window is None else window_mask(grid, window) for window in windows]
+    assert [mask.sum(dim=1).unique().tolist() for mask in masks] == [[count] for count in found]
 
 
 def test_the_published_blocks_have_the_published_windows() -> None:
