@@ -179,7 +179,7 @@ def weight_files(folder: Path) -> list[Path]:
 def wanted_files(names: Iterable[str], kind: FileKind) -> list[str]:
     """Of a repository's files, those that an encoder or a tokenizer loads from; weights last, in one format only."""
     top = sorted(name for name in names if "/" not in name)
-    small = [name for name in top if name.endswith((".json", ".model")) and not name.endswith(".index.json")]
+    small = [name for name in top if name.endswith((".json", ".jinja", ".model")) and not name.endswith(".index.json")]
     # What `cached` looks for comes last: a download that was cut off must not be taken for a whole one.
     small.sort(key=lambda name: TOKENIZER_FILES.index(name) if name in TOKENIZER_FILES else -1)
     if kind == "tokenizer":

@@ -21,13 +21,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, LogitsProcessor, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.text.conversation import Conversation
 
 #: As a folder's config.json has it.
 KIND = "qwen2_5_vl"
 #: Pixels that a picture is seen with, as published: it is made smaller or larger, sides multiples of 28.
 _MIN_PIXELS, _MAX_PIXELS = 256 * 28 * 28, 1280 * 28 * 28
-_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
-_PAD = "<|image_pad|>"
 #: Numbers that choose words begin with this: the same question has the same answer.
 _SEED = 0
 
@@ -66,9 +65,11 @@ class QwenVL:
         tokenizer: PreTrainedTokenizerBase,
         home: str = "cpu",
         works_on: str = "cpu",
+        conversation: Conversation | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False).to(home)
         self.tokenizer = tokenizer
+        self._conversation = conversation or Conversation(tokenizer, None)
         self._home, self._works_on = home, works_on
         self._marks = sorted((str(mark) for mark in tokenizer.get_added_vocab()), key=len, reverse=True)
         self._pictures = _picture_processor(model.config.vision_config)
@@ -91,7 +92,7 @@ class QwenVL:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UsageError(f"refiner {folder}: cannot be loaded: {type(error).__name__}: {error}") from error
-        return cls(model, tokenizer, home, works_on)
+        return cls(model, tokenizer, home, works_on, Conversation.of(folder, tokenizer))
 
     def answer(
         self,
@@ -149,21 +150,18 @@ class QwenVL:
         """The conversation as tokens, each picture as many as it has patches, and the pictures' patches."""
         device = self.model.device
         found: dict[str, Any] = {}
-        pictures = []
+        patches: list[int] = []
         if frames_nHWC is not None and len(frames_nHWC):
             seen = self._pictures(images=list(frames_nHWC), return_tensors="pt")
             merged = self.model.config.vision_config.spatial_merge_size**2
-            pictures = [_PICTURE.replace(_PAD, _PAD * int(grid.prod() // merged)) for grid in seen["image_grid_thw"]]
+            patches = [int(grid.prod() // merged) for grid in seen["image_grid_thw"]]
             found["pixel_values"] = seen["pixel_values"].to(device, self.model.dtype)
             found["image_grid_thw"] = seen["image_grid_thw"].to(device)
-        text = (
-            f"<|im_start|>system\n{instructions}<|im_end|>\n"
-            f"<|im_start|>user\n{self._unmarked(words)}{''.join(pictures)}<|im_end|>\n<|im_start|>assistant\n"
-        )
+        text = self._conversation.text(instructions, self._unmarked(words), patches)
         tokens = self.tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False)
         found["input_ids"] = tokens.input_ids.to(device)
         found["attention_mask"] = tokens.attention_mask.to(device)
-        if pictures and "mm_token_type_ids" in inspect.signature(self.model.forward).parameters:
+        if patches and "mm_token_type_ids" in inspect.signature(self.model.forward).parameters:
             is_picture = found["input_ids"] == self.model.config.image_token_id
             found["mm_token_type_ids"] = is_picture.to(torch.int32)
         return found

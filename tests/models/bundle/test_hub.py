@@ -224,9 +224,15 @@ def test_of_a_repository_one_format_of_the_weights_is_fetched():
         "spiece.model",
         "tf_model.h5",
         "a/b.json",
+        "chat_template.jinja",
     ]
-    assert wanted_files(names, "text_encoder") == ["config.json", "spiece.model", "model.safetensors"]
-    assert wanted_files(names, "tokenizer") == ["config.json", "spiece.model"]
+    assert wanted_files(names, "text_encoder") == [
+        "chat_template.jinja",
+        "config.json",
+        "spiece.model",
+        "model.safetensors",
+    ]
+    assert wanted_files(names, "tokenizer") == ["chat_template.jinja", "config.json", "spiece.model"]
     shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
     indexed = ["config.json", "model.safetensors.index.json", *shards, "pytorch_model.bin"]
     assert wanted_files(indexed, "text_encoder") == ["config.json", "model.safetensors.index.json", *shards]

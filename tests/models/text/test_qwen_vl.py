@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ def test_each_picture_stands_for_as_many_tokens_as_it_has_patches(refiner: QwenV
     assert 256 <= int(grid[0].prod()) // 4 <= 300
     large = refiner._inputs("", "a bus", np.zeros((1, 704, 1280, 3), np.uint8))["image_grid_thw"]
     assert 1000 <= int(large[0].prod()) // 4 <= 1280
+
+
+def test_a_folders_own_template_makes_the_conversation(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder, tmp_path / "vl")
+    template = (
+        "{{ messages[0].content }}{% for part in messages[1].content %}"
+        "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}({{ part.text }}){% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}"
+    )
+    (tmp_path / "vl" / "chat_template.jinja").write_text(template)
+    found = QwenVL.load(tmp_path / "vl", dtype="float32")
+    assert "".join(asked(found)) == "Rewrite it.(a bus)<|im_start|>"
+    grid = found._inputs("", "a bus", FRAMES)["image_grid_thw"]
+    assert asked(found, frames=FRAMES).count("<|image_pad|>") == int(grid.prod(dim=1).sum()) // 4
+    assert found.answer("Rewrite it.", "a bus", FRAMES, 4).tokens >= 1
 
 
 def test_words_bring_no_marks_into_the_conversation(refiner: QwenVL) -> None:
