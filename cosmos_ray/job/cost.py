@@ -27,7 +27,8 @@ from cosmos_ray.clip.family import (
     Family,
 )
 from cosmos_ray.clip.sampling import SamplingConfig
-from cosmos_ray.models.bundle.bundle import PIXELS_PER_TOKEN, Bundle, fitting_world_sizes
+from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
+from cosmos_ray.models.bundle.dims import PIXELS_PER_TOKEN
 from cosmos_ray.models.bundle.memory import memory_plan
 from cosmos_ray.models.network.windows import keys_of
 from cosmos_ray.words import counted

@@ -41,7 +41,14 @@ def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     assert [line.partition(":")[0] for line in answer.out.splitlines()] == list(LISTED)
     assert "7 views x 29 frames, 1280x704" in answer.out
     random = [line.partition(":")[0] for line in answer.out.splitlines() if "weights are random" in line]
-    assert random == ["tiny25", "tiny-video2world", "tiny-text2image", "tiny-text2image-distilled", "tiny-text2world"]
+    assert random == [
+        "tiny25",
+        "tiny-transfer25",
+        "tiny-video2world",
+        "tiny-text2image",
+        "tiny-text2image-distilled",
+        "tiny-text2world",
+    ]
     assert "also nvidia/Cosmos-Predict2-2B-Multiview" in answer.out
     assert "also nvidia/Cosmos-Transfer2.5-2B, nvidia/Cosmos-Transfer2.5-2B/auto/multiview" in answer.out
     lines = [json.loads(line) for line in cosmos_ray("model", "list", "--json").out.splitlines()]

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.checkout import copy_checkout
 from support.job_runs import SMALL, check_files, records, write_manifest
 from support.paths import ROOT
 from support.ray_head import Head, head_node, processes_of
@@ -59,9 +60,7 @@ LEASE_LIFE_S = PATIENCE_S
 @pytest.fixture(scope="module")
 def working_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository, told apart from the installed package by its version, with what a used checkout has in it."""
-    folder = tmp_path_factory.mktemp("checkout") / "cosmos-ray"
-    ignored = shutil.ignore_patterns(".git", ".venv", "demo", "__pycache__", ".*_cache", "*.egg-info", "build", "dist")
-    shutil.copytree(ROOT, folder, ignore=ignored)
+    folder = copy_checkout(tmp_path_factory.mktemp("checkout") / "cosmos-ray")
     package = folder / "cosmos_ray" / "version.py"
     text = package.read_text()
     package.write_text(text.replace('VERSION = "', f'VERSION = "{VERSION}"  # "', 1))

@@ -19,6 +19,7 @@ from cosmos_ray.clip.family import FAMILIES, PREDICT2, TEXT2IMAGE, Family
 from cosmos_ray.clip.request import PICTURE, VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.dims import (
+    PIXELS_PER_TOKEN,
     Count,
     NetworkDims,
     Qwen2Dims,
@@ -28,11 +29,12 @@ from cosmos_ray.models.bundle.dims import (
     T5Dims,
     VaeDims,
     family_problems,
+    picture_problems,
 )
 from cosmos_ray.models.bundle.fetch import read_small
 from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name
 from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
-from cosmos_ray.models.bundle.single import published, tiny
+from cosmos_ray.models.bundle.single import TINY_TRANSFER, published, tiny, tiny_transfer
 from cosmos_ray.models.bundle.words import faults_in_words
 from cosmos_ray.store.uris import normalise_uri
 
@@ -48,9 +50,8 @@ BUNDLE_FILE = "bundle.json"
 DIT_PREFIXES: tuple[DitPrefix, ...] = ("net.", "net_ema.")
 BUILT_IN_FOLDER = Path(__file__).parent / "built_in"
 
-#: Pixels a latent cell spans, and pixels a patch token spans, in height and width.
+#: Pixels a latent cell spans in height and width.
 PIXELS_PER_LATENT = 8
-PIXELS_PER_TOKEN = 16
 
 #: Largest `bundle.json`, bytes.
 _MAX_BYTES = 2**20
@@ -151,7 +152,8 @@ class Bundle(Strict):
         elif self.files and (self.picture is None) != (self.files.picture_dit is None):
             problems.append("files.picture_dit: expected just where there is a `picture`")
         elif self.picture is not None and self.files is not None:
-            problems += _picture_problems(self.picture, self.text_encoder)
+            sides = self.picture.height, self.picture.width
+            problems += picture_problems(self.picture.family, self.picture.network, sides, self.text_encoder)
         if self.sampling.camera_prefix and self.recipe.text_encoder != "reason1":
             problems.append(f"sampling.camera_prefix: family {self.family} was not trained with it")
         if problems:
@@ -319,26 +321,14 @@ class Bundle(Strict):
         return getattr(self.files, kind)
 
 
-def _picture_problems(picture: Picture, text_encoder: T5Dims | Qwen2Dims | None) -> list[str]:
-    family = FAMILIES.get(picture.family)
-    if family is None or family.has_condition_mask or family.has_cameras:
-        makers = [name for name, one in FAMILIES.items() if not (one.has_condition_mask or one.has_cameras)]
-        return [f"picture.family: found {picture.family!r}, expected one of {', '.join(makers)}"]
-    problems = family_problems(family, 1, picture.network, text_encoder)
-    if picture.height % PIXELS_PER_TOKEN or picture.width % PIXELS_PER_TOKEN:
-        sides = f"{picture.height}x{picture.width}"
-        problems.append(f"height x width {sides}: expected multiples of {PIXELS_PER_TOKEN}")
-    return [f"picture: {problem}" for problem in problems]
-
-
 def load_bundle(name_or_uri: str) -> Bundle:
     """A built-in bundle by name (also the hub's), or that of a folder (path or URI) that holds a `bundle.json`.
 
     Raises UsageError that says what is wrong with it.
     """
     built_in = built_in_name(name_or_uri)
-    if (of_one_view := _of_one_view(built_in or name_or_uri)) is not None:
-        return of_one_view
+    if (by_name := _by_name(built_in or name_or_uri)) is not None:
+        return by_name
     if built_in and (name_or_uri in BUILT_IN or not Path(name_or_uri, BUNDLE_FILE).exists()):
         return parse_bundle((BUILT_IN_FOLDER / built_in / BUNDLE_FILE).read_bytes(), "")
     root = name_or_uri.removesuffix("/").removesuffix("/" + BUNDLE_FILE)
@@ -358,18 +348,22 @@ def load_bundle(name_or_uri: str) -> Bundle:
 
 def comes_with_us(name: str) -> bool:
     """Whether a model of this name is known, without a folder."""
-    return name in BUILT_IN or _of_one_view(name) is not None
+    return name in BUILT_IN or _by_name(name) is not None
 
 
-def _of_one_view(name: str) -> Bundle | None:
+def _by_name(name: str) -> Bundle | None:
+    """Of the models whose bundles no file says: the published ones of one view, and small ones beside tiny ones."""
     if (said := published(name)) is not None:
         return parse_bundle(json.dumps(said), "")
-    known = json.loads((BUILT_IN_FOLDER / "tiny" / BUNDLE_FILE).read_bytes()) if name.startswith("tiny-") else {}
-    if known and (said := tiny(name, known)) is not None:
-        bundle = parse_bundle(json.dumps(said), "")
-        bundle._built_in = "tiny"
-        return bundle
-    return None
+    if not name.startswith("tiny-"):
+        return None
+    beside = "tiny25" if name == TINY_TRANSFER else "tiny"
+    known = json.loads((BUILT_IN_FOLDER / beside / BUNDLE_FILE).read_bytes())
+    if (said := tiny_transfer(known) if name == TINY_TRANSFER else tiny(name, known)) is None:
+        return None
+    bundle = parse_bundle(json.dumps(said), "")
+    bundle._built_in = beside
+    return bundle
 
 
 def parse_bundle(data: bytes | str, root: str) -> Bundle:

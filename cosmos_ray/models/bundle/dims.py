@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cosmos_ray.clip.family import Family
+from cosmos_ray.clip.family import FAMILIES, Family
 
+#: Pixels a patch token spans in height and width.
+PIXELS_PER_TOKEN = 16
 #: Channels that each kind of control video has in a control token: 16 of its latents, 7 that are not used.
 _CONTROL_CHANNELS = 23
 #: Dimensions have bounds, far above any model's, so that nothing computed from them takes long or makes no sense.
@@ -137,3 +139,17 @@ def family_problems(
         expected = "a number" if family.has_control else "nothing"
         problems.append(f"network.vace_block_every_n {network.vace_block_every_n}: expected {expected}, {its}")
     return problems
+
+
+def picture_problems(
+    name: str, network: NetworkDims, sides: tuple[int, int], text_encoder: T5Dims | Qwen2Dims | None
+) -> list[str]:
+    """The same of the model of the picture that clips begin with. name: of its family; sides: height and width."""
+    family = FAMILIES.get(name)
+    if family is None or family.has_condition_mask or family.has_cameras:
+        makers = [name for name, one in FAMILIES.items() if not (one.has_condition_mask or one.has_cameras)]
+        return [f"picture.family: found {name!r}, expected one of {', '.join(makers)}"]
+    problems = family_problems(family, 1, network, text_encoder)
+    if any(side % PIXELS_PER_TOKEN for side in sides):
+        problems.append(f"height x width {sides[0]}x{sides[1]}: expected multiples of {PIXELS_PER_TOKEN}")
+    return [f"picture: {problem}" for problem in problems]

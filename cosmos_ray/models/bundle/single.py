@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, TEXT2WORLD, VIDEO2WORLD
+from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, TEXT2WORLD, TRANSFER25, VIDEO2WORLD
 from cosmos_ray.models.bundle.prompts import NEGATIVE_PROMPT
 
 #: (width, height) by aspect ratio.
@@ -82,6 +82,8 @@ _TINY = {
     "tiny-text2image-distilled": TEXT2IMAGE_DISTILLED,
     "tiny-text2world": TEXT2WORLD,
 }
+#: Not of one view: the small model under Transfer2.5's recipe.
+TINY_TRANSFER = "tiny-transfer25"
 _T5 = "hf://google-t5/t5-11b@90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3"
 
 _RATIO = r"(?:-(?P<ratio>1x1|4x3|3x4|16x9|9x16))?"
@@ -180,6 +182,12 @@ def tiny(name: str, known: Mapping[str, Any]) -> dict[str, Any] | None:
         "network": network,
         "files": files,
     }
+
+
+def tiny_transfer(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bundle TINY_TRANSFER says: `known`, what `tiny25` says, with a control branch."""
+    network = {**known["network"], "vace_block_every_n": 3}
+    return {**known, "name": TINY_TRANSFER, "family": TRANSFER25.name, "network": network}
 
 
 def _in_name(ratio: str) -> str:
