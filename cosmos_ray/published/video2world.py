@@ -15,10 +15,27 @@ from cosmos_ray.published import one_view
 from cosmos_ray.published.adapters import add_lora, merged_dit
 from cosmos_ray.published.command import Say, run
 from cosmos_ray.published.one_view import Kind, named_model
-from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
+from cosmos_ray.published.options import (
+    add_without_effect,
+    between,
+    check_natten,
+    refused,
+    say_without_effect,
+    text_encoder_of,
+)
 from cosmos_ray.published.refining import add_endpoint, add_refiner, refiner_of
 
 KIND = Kind(output="output_video", suffix=".mp4", takes_input=True, result=VIDEO)
+_BEST = "best of several is left out; num_samples of a manifest makes several, with scores to choose by"
+_EDIT = "editing a video (SDEdit) is left out"
+_ACTION = "the action-conditioned sample is left out"
+#: Flags of other published examples of this model, which are left out: `video2world_bestofn`, `video2video_sdedit` and
+#: `video2world_action`.
+REFUSED = {
+    **dict.fromkeys(("num_generations", "num_critic_trials", "skip_generation", "checkpoint_dir"), _BEST),
+    **dict.fromkeys(("text2image_edit_strength", "video2world_edit_strength"), _EDIT),
+    **dict.fromkeys(("input_annotation", "chunk_size", "autoregressive"), _ACTION),
+}
 _PREFIX = "The robot arm is performing a task. "
 
 
@@ -61,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lora_target_modules", default="", help="accepted, without effect: the file says which layers have adapters")
     add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
     add_refiner(parser)
+    for flag, reason in REFUSED.items():
+        add(f"--{flag}", nargs="?", const="", type=refused(reason), default=None, help=f"refused: {reason}")
     add_without_effect(parser, one_view.NO_EFFECT)
     ours = parser.add_argument_group("not in the guide")
     one_view.add_guardrails(parser, ours)

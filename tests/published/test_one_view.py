@@ -120,6 +120,24 @@ def test_what_cannot_be_done_is_refused_before_any_gang(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--num_generations", "4"], "argument --num_generations: best of several is left out"),
+        (["--skip_generation"], "argument --skip_generation: best of several is left out"),
+        (["--video2world_edit_strength", "0.8"], "editing a video (SDEdit) is left out"),
+        (["--autoregressive"], "the action-conditioned sample is left out"),
+    ],
+)
+def test_flags_of_examples_that_are_left_out_are_refused_with_the_reason(
+    flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        video2world.main([*TINY, "--prompt", "x", *flags])
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
         (["--model", "tiny-text2image-distilled", "--num_steps", "7"], "--num_steps: found 7, expected 1 to 4"),
         (["--model", "tiny", "--num_steps", "2", "--distill_steps", "4"], "found both --num_steps and --distill_steps"),
     ],
