@@ -30,6 +30,7 @@ from cosmos_ray.clip.taken import (
     first_frames,
     first_warnings,
     how_taken,
+    numbered_frames,
     take_first,
     take_frames,
     timing_warnings,
@@ -175,6 +176,13 @@ def _taken(
         return take_frames(seconds, views, num_frames, None if rules.rate == "as_is" else fps)
     if rules.rate == "resample":
         return take_first(seconds, views, num_frames, fps)
+    if rules.numbered is not None:
+        return np.stack(
+            [
+                numbered_frames(len(times), name, num_frames, *rules.numbered)
+                for times, name in zip(seconds, views, strict=True)
+            ]
+        )
     named = zip(seconds, views, rates, strict=True)
     return np.stack([first_frames(len(times), name, num_frames, rate, fps) for times, name, rate in named])
 
@@ -187,6 +195,8 @@ def _timing_warnings(
     fps: float,
     rules: InputRules,
 ) -> list[tuple[str, str]]:
+    if rules.numbered is not None:
+        return []
     if rules.takes_first:
         return first_warnings(rates, views, fps) if taken.shape[1] > 1 else []
     return timing_warnings(seconds, taken, rates, views, None if rules.rate == "as_is" else fps)
@@ -197,7 +207,10 @@ def _converted(info: VideoInfo, fps: float, taken: np.ndarray, total: int, rules
     done = list(info.conversions)
     views = np.atleast_2d(taken)
     are_as_is = all(are_first(of) if rules.takes_first else are_last(of, total) for of in views)
-    if (rules.rate == "resample" or rules.takes_first) and not are_as_is:
+    if rules.numbered is not None:
+        first, every = rules.numbered
+        done.append(f"{info.fps:.4g} frames a second, of which frames {first}, {first + every} and so on are taken")
+    elif (rules.rate == "resample" or rules.takes_first) and not are_as_is:
         done.append(how_taken(info.fps, fps))
     if rules.fit in ("pad", "stretch"):
         done.append({"pad": "padded", "stretch": "stretched"}[rules.fit])

@@ -37,7 +37,9 @@ class Family:
     guidance: how the evaluations under the caption and under the negative prompt are weighed.
     state: names of the tensors that a run between two steps consists of, beside its step.
     makes_picture: a clip begins with a picture that another network makes of its caption.
-    takes: which frames of an input a clip starts from, at the row's rate. fit: what is done to pictures of another
+    takes: which frames of an input a clip starts from, at the row's rate. as_is: of these as they were published,
+    whatever the rate, the number of the first and how many are from one to the next; None: from the first, at the row's
+    rate. fit: what is done to pictures of another
     shape, where a job does not say. fps: of the files written, where a row does not say.
     truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
     has_control: each camera has a second video, which steers it.
@@ -61,6 +63,7 @@ class Family:
     guidance: GuidanceForm = "beyond_caption"
     state: tuple[str, ...] = ("sample", "previous_x0")
     takes: Literal["last", "first"] = "last"
+    as_is: tuple[int, int] | None = None
     fit: Literal["crop", "stretch"] = "crop"
     fps: int = 10
     truncates: bool = False
@@ -165,7 +168,13 @@ PREDICT25 = Family(
     network={"rope_enable_fps_modulation": False, "use_wan_fp32_strategy": True},
 )
 #: As its code and its checkpoint were in October 2025.
-PREDICT25_2025_10 = replace(PREDICT25, name="predict2.5-multiview-2025-10", guidance="beyond_caption", no_negative=True)
+PREDICT25_2025_10 = replace(
+    PREDICT25,
+    name="predict2.5-multiview-2025-10",
+    guidance="beyond_caption",
+    no_negative=True,
+    as_is=(3, 3),
+)
 TRANSFER25 = replace(
     PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True, chunk_seed="next"
 )

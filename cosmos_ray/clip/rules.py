@@ -41,6 +41,12 @@ class InputRules(BaseModel):
         return self._family.takes == "first"
 
     @property
+    def numbered(self) -> tuple[int, int] | None:
+        """The number of the first frame and how many are from one to the next, where these are taken whatever the rate
+        of a video is."""
+        return self._family.as_is if self.rate == "as_is" else None
+
+    @property
     def chosen(self) -> dict[str, Any]:
         """What decides a clip and is not what the family does anyway, as JSON has it."""
         found = {"rate": self.rate, "fit": self.fitted}

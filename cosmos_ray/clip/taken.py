@@ -77,6 +77,17 @@ def first_frames(total: int, name: str, num_frames: int, rate: float, fps: float
     return taken
 
 
+def numbered_frames(total: int, name: str, num_frames: int, first: int, every: int) -> np.ndarray:
+    """Indices int64 [num_frames], whatever the rate. Raises RowError if there are too few frames."""
+    taken = first + every * np.arange(num_frames)
+    if taken[-1] >= total:
+        raise RowError(
+            f"view {name}: found {counted(total, 'frame')}, expected at least {taken[-1] + 1}: every {every}. frame is "
+            f"taken from frame {first} on, counted from 0, as published (inputs.rate: resample goes by the row's `fps`)"
+        )
+    return taken
+
+
 def are_first(taken: np.ndarray) -> bool:
     """Whether indices [n] are the first ones as they are."""
     return bool((taken == np.arange(len(taken))).all())

@@ -126,11 +126,12 @@ def _fetched(
     return [result for result in fetched if not isinstance(result, Exception)]
 
 
-def check_size(column: str, uri: str, max_bytes: int, source: Source = NO_SOURCE) -> None:
-    """Before anything is read: is it a file, and no larger than it can be? Raises like `fetch_inputs`."""
+def check_size(column: str, uri: str, max_bytes: int, source: Source = NO_SOURCE, perhaps: str = "") -> None:
+    """Before anything is read: is it a file, and no larger than it can be? perhaps: what a larger one may be. Raises
+    like `fetch_inputs`."""
     size = input_size(column, uri, source)
     if size > max_bytes:
-        raise _too_large(column, uri, size, max_bytes)
+        raise _too_large(column, uri, size, max_bytes, perhaps)
 
 
 def input_size(column: str, uri: str, source: Source = NO_SOURCE) -> int:
@@ -163,8 +164,9 @@ def inputs_answer(clip: Clip, source: Source, timeout_s: float) -> bool:
         return all(pool.map(answers, remote))
 
 
-def _too_large(column: str, uri: str, size: int, max_bytes: int) -> RowError:
-    return RowError(f"column `{column}`: {shown_uri(uri)}: found a file of {size} bytes, expected at most {max_bytes}")
+def _too_large(column: str, uri: str, size: int, max_bytes: int, perhaps: str = "") -> RowError:
+    found = f"found a file of {size} bytes, expected at most {max_bytes}{perhaps}"
+    return RowError(f"column `{column}`: {shown_uri(uri)}: {found}")
 
 
 def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:

@@ -230,16 +230,18 @@ def _embedding(clip: Clip, bundle: Bundle, source: Source) -> tuple[ClipText | N
     if uri is None:
         return None, ()
     # Imports torch, which most clips' leaders never need.
-    from cosmos_ray.models.text.embedding import check_suffix, load_embedding
+    from cosmos_ray.models.text.embedding import check_suffix, load_embedding, raw_text_words
 
     suffix = os.path.splitext(uri)[1]
     check_suffix(suffix, uri)
     most = 8 * clip.n_views * TEXT_TOKENS * bundle.text_width + _ROOM
-    check_size("prompt_embedding", uri, most, source)
+    raw_width = bundle.network.crossattn_proj_in_channels
+    perhaps = raw_text_words(raw_width, bundle.text_width) if raw_width else ""
+    check_size("prompt_embedding", uri, most, source, perhaps)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), source, most)
         data = read_regular(path, most)
-    positive = load_embedding(data, suffix, clip.n_views, bundle.text_width)
+    positive = load_embedding(data, suffix, clip.n_views, bundle.text_width, raw_width)
     # The negative prompt is text even then; whoever has the text encoder fills it in.
     version = hashlib.sha256(data).hexdigest()
     return ClipText(positive=positive, negative=None), (InputFile(uri, len(data), version),)

@@ -9,6 +9,7 @@ from cosmos_ray.clip.taken import (
     are_first,
     are_last,
     first_frames,
+    numbered_frames,
     first_warnings,
     how_taken,
     take_first,
@@ -54,6 +55,13 @@ def test_frames_as_they_are_are_the_last_ones() -> None:
     assert take_frames([every(30, 5), every(7, 3)], ["a", "b"], 3, None).tolist() == [[2, 3, 4], [0, 1, 2]]
     with pytest.raises(RowError, match=r"^view b: found 3 frames, expected at least 4$"):
         take_frames([every(30, 5), every(7, 3)], ["a", "b"], 4, None)
+
+
+def test_numbered_frames_are_taken_whatever_the_rate() -> None:
+    assert numbered_frames(16, "a", 5, 3, 3).tolist() == [3, 6, 9, 12, 15]
+    assert numbered_frames(88, "a", 29, 3, 3).tolist() == list(range(3, 88, 3))
+    with pytest.raises(RowError, match="view a: found 15 frames, expected at least 16"):
+        numbered_frames(15, "a", 5, 3, 3)
 
 
 def test_first_frames_are_taken_from_the_first_on_up_to_half_a_frame_beyond_the_last() -> None:

@@ -49,6 +49,20 @@ def test_frames_are_the_first_ones_at_the_rows_rate(videos: tuple[str, ...]) -> 
         assert found.warnings == ()
 
 
+def test_october_took_frames_by_their_number_whatever_the_rate(videos: tuple[str, ...], tmp_path: Path) -> None:
+    model = bundle("predict2.5-multiview-2025-10")
+    slow = tuple(str(write(tmp_path / f"s{n}.mp4", numbered(30, first=n), fps=25)) for n in range(2))
+    for inputs in (videos, slow):
+        found = prepare(with_input(inputs, negative_prompt=""), model, 1, AS_IS)
+        assert found.request.frames is not None
+        assert numbers(found.request.frames) == [3, 6, 9, 12, 15, 4, 7, 10, 13, 16]
+        assert found.inputs[0].taken == (3, 6, 9, 12, 15)
+        assert found.warnings == ()
+        assert any("frames 3, 6 and so on" in done for done in found.inputs[0].facts.conversions)
+    by_rate = prepare(with_input(videos, negative_prompt=""), model, 1)
+    assert by_rate.inputs[0].taken == (0, 3, 6, 9, 12)
+
+
 def test_predict2_takes_the_last_ones_of_the_same_files(videos: tuple[str, ...]) -> None:
     tiny = load_bundle("tiny").model_copy(update={"height": 32, "width": 32})
     found = prepare(with_input(videos), tiny, 1, AS_IS).request.frames
@@ -114,6 +128,14 @@ def test_inputs_are_told_before_controls_and_what_is_doubtful_in_either_is_said(
     assert [file.uri for file in found.inputs] == [*videos, *wide, embedding]
     stretched = "all views: stretched to 32x32, 2.00 times taller than it was (inputs.fit)"
     assert found.warnings == ("of the row", stretched)
+
+
+def test_raw_text_that_is_too_large_to_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    network = PREDICT.network.model_copy(update={"crossattn_proj_in_channels": 100_352})
+    np.save(tmp_path / "raw.npy", np.zeros((1, 2 * 512, 20 * PREDICT.text_width), np.float32))
+    clip = replace(CLIP, prompts=(), prompt_embedding=str(tmp_path / "raw.npy"))
+    with pytest.raises(RowError, match="100352 numbers a token are the text encoder's own, .*crossattn_proj"):
+        prepare(clip, PREDICT.model_copy(update={"network": network}), 1)
 
 
 def test_a_family_without_a_negative_prompt_takes_rows_that_have_none() -> None:

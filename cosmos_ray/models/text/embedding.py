@@ -25,12 +25,15 @@ from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 COLUMN = "prompt_embedding"
 
 
-def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[np.ndarray, ...]:
+def load_embedding(
+    data: bytes, suffix: str, n_views: int, width: int, raw_width: int | None = None
+) -> tuple[np.ndarray, ...]:
     """Embeddings of V views, float32 [M, D] each, zero padding cut off, from the bytes of a file.
 
     suffix: `.pt`, `.safetensors` (one tensor), `.npy` or `.pkl`. Accepted: one array [1, V*512, D] or [V*512, D], or
     (.pt, .pkl) a list of V arrays [M <= 512, D]. Anything else, and any pickle that holds more than arrays, lists and
-    tuples, is a RowError that names what was found; no code in it is run.
+    tuples, is a RowError that names what was found; no code in it is run. raw_width: of what an encoder gives before the
+    network's own layer, which is refused by name.
     """
     expected = (
         f"one array [1, {n_views * TEXT_TOKENS}, {width}] or [{n_views * TEXT_TOKENS}, {width}], or a list of "
@@ -44,10 +47,24 @@ def load_embedding(data: bytes, suffix: str, n_views: int, width: int) -> tuple[
         raise column_error(COLUMN, found, expected) from error
     views = _split_views(value, n_views, width)
     if views is None:
-        raise column_error(COLUMN, _describe(value), expected)
+        why = raw_text_words(raw_width, width) if raw_width and _is_raw(value, raw_width) else ""
+        raise column_error(COLUMN, _describe(value), f"{expected}{why}")
     if not all(np.isfinite(view).all() for view in views):
         raise column_error(COLUMN, f"{_describe(value)} with NaN or infinity", expected)
     return tuple(_without_padding(view) for view in views)
+
+
+def raw_text_words(raw_width: int, width: int) -> str:
+    """Why the encoder's own numbers are not taken, and the way out: for messages."""
+    return (
+        f": {raw_width} numbers a token are the text encoder's own, which take a hundred times the room; give the {width} "
+        "that the network's layer crossattn_proj makes of them (docs/models.md), or the caption in `prompt`"
+    )
+
+
+def _is_raw(value: object, raw_width: int) -> bool:
+    parts = value if isinstance(value, list | tuple) else [value]
+    return any(_is_floats(one) and tuple(one.shape[-1:]) == (raw_width,) for one in parts)
 
 
 def check_suffix(suffix: str, found: str = "") -> None:

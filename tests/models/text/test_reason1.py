@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from support.pages import shown_to
 from support.published_weights import SMALL_QWEN2, write_reason1_folder
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.text.embedding import load_embedding
 from cosmos_ray.models.text.reason1 import Reason1Encoder, build_encoder, load_tower, random_tower, raw_states
 from cosmos_ray.models.text.text import load_tokenizer
 from cosmos_ray.models.text.tokens import SYSTEM, chat_text, token_counter
@@ -89,3 +91,18 @@ def test_a_text_of_more_than_512_tokens_is_cut_and_counted(encoder: Reason1Encod
     assert count is not None
     assert local_path(load_bundle("tiny25"), "tokenizer") == TOKENIZER
     assert count("A street.") == encoder.tokens_of("A street.") > 20, "the conversation counts"
+
+
+def test_raw_text_becomes_an_embedding_as_shown(
+    encoder: Reason1Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's way gives what the encoder gives of the same caption, and files of it are read."""
+    monkeypatch.chdir(tmp_path)
+    layer = {"net.crossattn_proj.0.weight": encoder._weight_DW, "net.crossattn_proj.0.bias": encoder._bias_D}
+    torch.save(layer, "network.pt")
+    raw_MW = raw_states(encoder.encoder, encoder.ids_of("A street."), encoder._pad_id)
+    torch.save(raw_MW[None], "raw.pt")
+    (block,) = shown_to(__file__, "test_raw_text_becomes_an_embedding_as_shown")
+    exec(block, {})  # noqa: S102 - the page's own words
+    (view,) = load_embedding(Path("prompt.pt").read_bytes(), ".pt", 1, encoder.width)
+    assert np.allclose(view, encoder.encode(["A street."])[0], atol=1e-5)
