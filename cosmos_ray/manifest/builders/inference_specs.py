@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,7 +30,6 @@ from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
 _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
-_ONE_FRAME = "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
 
 
 #: Values that a spec in YAML may stand for, with each alias written out.
@@ -90,12 +89,15 @@ class Spec(_Strict):
     num_chunks: int = Field(2, ge=1)
     chunk_overlap: int = 1
 
+    #: Why chunks overlap by one frame.
+    _one_frame: ClassVar[str] = "chunks overlap by one frame here"
+
     @model_validator(mode="after")
     def _check(self) -> Spec:
         if (self.prompt is None) == (self.prompt_path is None):
             raise ValueError("expected one of `prompt` and `prompt_path`")
         if self.enable_autoregressive and self.chunk_overlap != 1:
-            raise ValueError(f"chunk_overlap: found {self.chunk_overlap}, expected 1: {_ONE_FRAME}")
+            raise ValueError(f"chunk_overlap: found {self.chunk_overlap}, expected 1: {self._one_frame}")
         return self
 
     @property
@@ -110,6 +112,10 @@ class Spec(_Strict):
 
 class PredictSpec(Spec):
     """Of Predict2.5: all seven cameras, also where none of their frames is used."""
+
+    _one_frame: ClassVar[str] = (
+        "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
+    )
 
     inference_type: Literal["text2world", "image2world", "video2world"]
     fps: int = Field(30, ge=1)
@@ -131,6 +137,10 @@ class PredictSpec(Spec):
 
 class TransferSpec(Spec):
     """Of Transfer2.5: any cameras, at least one."""
+
+    _one_frame: ClassVar[str] = (
+        "chunks overlap by one frame here: longer overlaps, which that model could have, are left out"
+    )
 
     fps: int = Field(10, ge=1)
     num_conditional_frames: Literal[0, 1, 5] = 1

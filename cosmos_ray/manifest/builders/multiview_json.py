@@ -95,7 +95,7 @@ def _chunks(item: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {"num_chunks": None}
     if item.get("chunk_overlap", 1) != 1:
         raise ManifestError(
-            f"{where}: `chunk_overlap` is {item['chunk_overlap']!r}, expected 1: chunks overlap by a frame"
+            f"{where}: `chunk_overlap` is {item['chunk_overlap']!r}, expected 1: chunks overlap by one frame here"
         )
     return {"num_chunks": item.get("num_chunks", 2)}
 
