@@ -18,8 +18,8 @@ FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 @dataclass(frozen=True)
 class Fault:
     """What went wrong with one attempt at a clip, and whose fault it is. is_verdict: the clip was made and checks do
-    not want it: the job is well, and would make the same again. is_unclear: of a class that is a row's own, and the job may be
-    to blame all the same: a check that raises may do so of every row."""
+    not want it: the job is well, and would make the same again. is_unclear: of a class that is a row's own, and the job
+    may be to blame all the same: a check that raises may do so of every row."""
 
     failure_class: FailureClass
     message: str
@@ -70,7 +70,7 @@ class RowError(CosmosRayError):
 
 
 class UncheckedError(RowError):
-    """A check could not say whether a row is fine, so its clip is not made. Whose fault that is, other rows will show."""
+    """A check could not say whether a row is fine, so its clip is not made. Whose fault it is, other rows will show."""
 
 
 def column_error(column: str, found: object, expected: str) -> RowError:

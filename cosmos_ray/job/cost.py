@@ -241,8 +241,10 @@ def exchange_seconds(gang_size: int) -> float:
 
 
 def _arithmetic(tokens: int, channels: int, blocks: int, neighbours: float | None = None) -> float:
-    """Of a network call, up to a factor: 4 L K D + 28 L D^2 a block, K being the tokens that each attends to. neighbours:
-    K, in the mean of the blocks; None: all."""
+    """Of a network call, up to a factor: 4 L K D + 28 L D^2 a block, K being the tokens that each attends to.
+
+    neighbours: K, in the mean of the blocks; None: all.
+    """
     keys = tokens if neighbours is None else neighbours
     return float(blocks) * channels * tokens * (keys + 7.0 * channels)
 
@@ -264,6 +266,6 @@ def neighbours_line(bundle: Bundle) -> str | None:
     dense = _arithmetic(tokens, network.model_channels, network.num_blocks)
     share = _arithmetic(tokens, network.model_channels, network.num_blocks, neighbours) / dense
     return (
-        f"attention to neighbourhoods: {neighbours / tokens:.2f} of all tokens, {share:.2f} of a dense call's arithmetic; "
-        "natten itself was not timed"
+        f"attention to neighbourhoods: {neighbours / tokens:.2f} of all tokens, {share:.2f} of a dense call's "
+        "arithmetic; natten itself was not timed"
     )

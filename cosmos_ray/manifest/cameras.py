@@ -3,8 +3,8 @@
 NVIDIA's own names are understood without a word, for they contain the views' (`camera_cross_left_120fov`). Others are
 told: a preset for a data set, or `NAME=VIEW` pairs for a fleet. A name counts in any case and punctuation.
 
-Models of one view have a view of their own, `video`, which is no camera's in particular: as a preset it is whatever a clip
-has one of, and `NAME=video` is one camera, beside which no other is used.
+Models of one view have a view of their own, `video`, which is no camera's in particular: as a preset it is whatever a
+clip has one of, and `NAME=video` is one camera, beside which no other is used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The clips that a job has still to settle, and what becomes of one whose attempt failed. Plain data, no Ray.
 
 * A fault of the row's own (`input`, `guardrail`, or what checks say of its clip) fails it at once.
-* Any other may be the job's: a broken model, a check that raises, a store that is out, a node that kills gangs. The clip
-  is tried again, up to `max_attempts` times (not after a `model` fault, or a check that raised: the same comes out again),
-  the last time alone in its gang, so that a row which kills gangs takes no other with it.
+* Any other may be the job's: a broken model, a check that raises, a store that is out, a node that kills gangs. The
+  clip is tried again, up to `max_attempts` times (not after a `model` fault, or a check that raised: the same comes out
+  again), the last time alone in its gang, so that a row which kills gangs takes no other with it.
 * A clip that is out of attempts fails if another clip was finished since its first fault: the job is well, so the row
   is to blame. Else it is parked, until a clip is finished or nothing else is left to try. If the job is ill, the
   breaker (`health.py`) stops it before that, and no row is failed.

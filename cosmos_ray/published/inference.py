@@ -24,9 +24,9 @@ from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, Tra
 from cosmos_ray.manifest.builders.writing import absolute
 from cosmos_ray.models.bundle.names import built_in_name
 from cosmos_ray.published.command import Say
+from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.layouts import write_views
 from cosmos_ray.published.options import refused
-from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri

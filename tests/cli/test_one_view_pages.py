@@ -31,7 +31,12 @@ def test_manifests_for_models_of_one_view_are_built_as_shown(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     video, picture = encode_mp4(np.zeros((6, 32, 48, 3), np.uint8), 16), encode_jpeg(np.zeros((32, 48, 3), np.uint8))
-    for name, content in (("cup.jpg", picture), ("arm.mp4", video), ("one/0001.jpg", picture), ("one/0002.jpg", picture)):
+    for name, content in (
+        ("cup.jpg", picture),
+        ("arm.mp4", video),
+        ("one/0001.jpg", picture),
+        ("one/0002.jpg", picture),
+    ):
         put(tmp_path / "clips" / name, content)
     put(tmp_path / "clips" / "cup.txt", "A cup.")
     for word in ("bus", "tram"):

@@ -134,7 +134,10 @@ def test_without_guardrails_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("error", "own"),
-    [(RowError("blocked by the check `x`: dragons", "guardrail"), True), (UncheckedError("raised", "guardrail"), False)],
+    [
+        (RowError("blocked by the check `x`: dragons", "guardrail"), True),
+        (UncheckedError("raised", "guardrail"), False),
+    ],
 )
 def test_only_an_objection_is_surely_the_rows_own(error: RowError, own: bool) -> None:
     leader: Any = object.__new__(GangLeader)

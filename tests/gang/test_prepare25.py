@@ -134,7 +134,7 @@ def test_raw_text_that_is_too_large_to_be_read_is_refused_by_name(tmp_path: Path
     network = PREDICT.network.model_copy(update={"crossattn_proj_in_channels": 100_352})
     np.save(tmp_path / "raw.npy", np.zeros((1, 2 * 512, 20 * PREDICT.text_width), np.float32))
     clip = replace(CLIP, prompts=(), prompt_embedding=str(tmp_path / "raw.npy"))
-    with pytest.raises(RowError, match="100352 numbers a token are the text encoder's own, .*crossattn_proj"):
+    with pytest.raises(RowError, match=r"100352 numbers a token are the text encoder's own, .*crossattn_proj"):
         prepare(clip, PREDICT.model_copy(update={"network": network}), 1)
 
 

@@ -75,7 +75,7 @@ def test_a_check_that_raises_on_every_row_stops_the_job_and_fails_none(
     manifest = write_manifest(tmp_path / "m.parquet", rows)
     settings = {"enabled": True, "provider": "none", "own": ["no-dragons"]}
     breaker = {"max_consecutive_faults": 4, "max_pause_s": 0.2}
-    with pytest.raises(JobFailedError, match="4 faults in a row .* the check `no-dragons` raised RuntimeError"):
+    with pytest.raises(JobFailedError, match=r"4 faults in a row .* the check `no-dragons` raised RuntimeError"):
         run_job(manifest, out, guardrails=settings, breaker=breaker)
     assert records(out) == {}
     assert not list(out.glob("clips/*/*/*.mp4"))

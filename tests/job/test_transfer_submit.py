@@ -1,7 +1,7 @@
 """`ray job submit` of Transfer2.5's recipe, by the small model: control videos of a manifest, a gang of two, a kill.
 
-Its siblings without Ray: `tests/models/test_predict25.py`, `tests/gang/test_prepare25.py`; a submitted job of the fake model:
-`test_job_submit.py`.
+Its siblings without Ray: `tests/models/test_predict25.py`, `tests/gang/test_prepare25.py`; a submitted job of the fake
+model: `test_job_submit.py`.
 """
 
 from __future__ import annotations

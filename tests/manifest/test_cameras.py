@@ -86,7 +86,10 @@ def test_a_fleet_names_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("kitti", "found 'kitti', expected one of argoverse2, nuscenes, physicalai-av, rds-hq, waymo, video, or NAME=VIEW"),
+        (
+            "kitti",
+            "found 'kitti', expected one of argoverse2, nuscenes, physicalai-av, rds-hq, waymo, video, or NAME=VIEW",
+        ),
         ("a=front", "found 'a=front', expected NAME=VIEW with a view of front_wide, "),
         ("a=front_wide,b", "found 'b', expected NAME=VIEW"),
         ("=front_wide", "found '=front_wide'"),

@@ -30,9 +30,9 @@ def from_batch_json(source: str, out: str, *, rig: Rig | None = None, base: str 
     `prompt` is a caption, a list of captions, the path of a `.txt` (one line that is not empty captions view 0; as many
     as there are views caption a view each) or of an embedding (`.pt`, `.safetensors`, `.npy`, `.pkl`). The id is `id`
     or `name`, else the stem of `output_video`, else `output_{index}`. `input_path` and `prompt_path` stand for
-    `input_video` and `prompt`; `input_videos` or `input_frames` may stand in the place of `input_video`. Of a rig of one
-    view items may have no input, as those of Text2Image ({prompt, output_image}) and Text2World. All other keys become
-    columns.
+    `input_video` and `prompt`; `input_videos` or `input_frames` may stand in the place of `input_video`. Of a rig of
+    one view items may have no input, as those of Text2Image ({prompt, output_image}) and Text2World. All other keys
+    become columns.
 
     source, out: path or URI. base: folder that relative paths in the file start from (the file's own by default).
     """
@@ -51,9 +51,7 @@ def from_batch_json(source: str, out: str, *, rig: Rig | None = None, base: str 
                 row[column] = by_camera(row[column], rig, f"{where}: `{column}`") or None
         if not any(row.get(name) for name in INPUTS) and not rig.is_one_view:
             words = " (`--cameras video` is for models of one view, which may start from words alone)"
-            raise ManifestError(
-                f"{where} has no `input_video`{words if row.get('prompt') else ' and no `prompt`'}"
-            )
+            raise ManifestError(f"{where} has no `input_video`{words if row.get('prompt') else ' and no `prompt`'}")
         if not row.get("prompt") and not row.get("prompt_embedding"):
             raise ManifestError(f"{where} has no `prompt`")
         row.setdefault("id", f"output_{index}")

@@ -54,8 +54,8 @@ def from_folder(
       `NAME.txt`, as `flat` reads them;
     * a folder a camera, as `by_camera` reads it.
 
-    Of a rig of one view, `NAME.mp4` or a picture, beside `NAME.txt` or that alone, is a clip, and so is a sub-folder with
-    one video or with pictures of any name, and a `caption.txt`.
+    Of a rig of one view, `NAME.mp4` or a picture, beside `NAME.txt` or that alone, is a clip, and so is a sub-folder
+    with one video or with pictures of any name, and a `caption.txt`.
 
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
     every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the

@@ -38,7 +38,9 @@ class Rig:
         if row.get("views") is not None:
             views = self.names.views_named(row["views"], f"{where}: `views`")
             if views == (VIDEO,):
-                raise ManifestError(f"{where}: `views` is that of a model of one view: `--cameras {VIDEO}` is for those")
+                raise ManifestError(
+                    f"{where}: `views` is that of a model of one view: `--cameras {VIDEO}` is for those"
+                )
             if number not in (None, len(views)):
                 raise ManifestError(f"{where}: `n_views` is {number}, expected {len(views)}, as many as its `views`")
             row["views"] = list(views)
@@ -51,7 +53,6 @@ class Rig:
         elif views and views != VIEWS:
             row["views"] = list(views)
         return views or None
-
 
     def as_inputs(self, videos: Mapping[str, str]) -> dict[str, Any]:
         """Columns of a row that has these videos, by view."""
@@ -75,7 +76,9 @@ def rig_of(cameras: str | None = None, views: str | None = None, n_views: int | 
     names = camera_names(cameras or (VIDEO if views == VIDEO else None))
     if names.one is not None:
         if views not in (None, VIDEO) or n_views not in (None, 1):
-            raise ManifestError(f"--views, --n-views: found others than `{VIDEO}`, the one view that --cameras tells of")
+            raise ManifestError(
+                f"--views, --n-views: found others than `{VIDEO}`, the one view that --cameras tells of"
+            )
         return Rig(names, names.rig)
     if n_views is not None:
         return Rig(names, VIEWS[: _number(n_views, "--n-views")], as_number=True)

@@ -15,8 +15,8 @@ OF_ONE_VIEW = (
     "cosmos-predict2-14b-sample-gr00t-dreams-gr1", "cosmos-predict2-14b-sample-gr00t-dreams-droid",
 )  # fmt: skip
 LISTED = (*BUILT_IN, "tiny-transfer25", *OF_ONE_VIEW)
-#: Names of the hub, for those who know a model by where it was published. Repositories of the later models hold several,
-#: each in a folder; one of them is known here, which the repository's name alone stands for too.
+#: Names of the hub, for those who know a model by where it was published. Repositories of the later models hold
+#: several, each in a folder; one of them is known here, which the repository's name alone stands for too.
 ALIASES = {
     **{
         f"nvidia/Cosmos-Predict2-{name}": f"cosmos-predict2-{name.lower()}"

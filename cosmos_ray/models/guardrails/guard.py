@@ -90,7 +90,7 @@ def _looked(check: Check, frames_THWC: np.ndarray) -> VideoAnswer:
 
 
 def _closed(check: Check, ask: Callable[[], T]) -> T:
-    """What the check says. UncheckedError if it raises, without the words of what it raised: they may hold the prompt."""
+    """What the check says. UncheckedError if it raises, without the words of what it raised: it may tell the prompt."""
     try:
         return ask()
     except Exception as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.network.windows import Window
 
+
 def attend_to_neighbourhood(
     q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor, grid: tuple[int, int, int], window: Window
 ) -> Tensor:

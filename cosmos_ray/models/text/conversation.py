@@ -1,4 +1,4 @@
-"""What a Qwen2.5-VL is asked, as the text of a conversation: by the template of its folder, as all who use it have it."""
+"""What a Qwen2.5-VL is asked, as the text of a conversation: by its folder's template, as all who use it have it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class Conversation:
         """patches: of each picture, how many there are. ValueError where the template has no place for each."""
         pieces = self._with_one_pad_each(instructions, words, len(patches)).split(PAD)
         if len(pieces) != len(patches) + 1:
-            raise ValueError(f"found places for {len(pieces) - 1} pictures in the conversation, expected {len(patches)}")
+            raise ValueError(
+                f"found places for {len(pieces) - 1} pictures in the conversation, expected {len(patches)}"
+            )
         pads = (PAD * count for count in patches)
         return pieces[0] + "".join(pad + piece for pad, piece in zip(pads, pieces[1:], strict=True))
 

@@ -32,8 +32,8 @@ def load_embedding(
 
     suffix: `.pt`, `.safetensors` (one tensor), `.npy` or `.pkl`. Accepted: one array [1, V*512, D] or [V*512, D], or
     (.pt, .pkl) a list of V arrays [M <= 512, D]. Anything else, and any pickle that holds more than arrays, lists and
-    tuples, is a RowError that names what was found; no code in it is run. raw_width: of what an encoder gives before the
-    network's own layer, which is refused by name.
+    tuples, is a RowError that names what was found; no code in it is run. raw_width: of what an encoder gives before
+    the network's own layer, which is refused by name.
     """
     expected = (
         f"one array [1, {n_views * TEXT_TOKENS}, {width}] or [{n_views * TEXT_TOKENS}, {width}], or a list of "
@@ -57,8 +57,8 @@ def load_embedding(
 def raw_text_words(raw_width: int, width: int) -> str:
     """Why the encoder's own numbers are not taken, and the way out: for messages."""
     return (
-        f": {raw_width} numbers a token are the text encoder's own, which take a hundred times the room; give the {width} "
-        "that the network's layer crossattn_proj makes of them (docs/models.md), or the caption in `prompt`"
+        f": {raw_width} numbers a token are the text encoder's own, a hundred times as many; give the {width} that the "
+        "network's layer crossattn_proj makes of them (docs/models.md), or the caption in `prompt`"
     )
 
 

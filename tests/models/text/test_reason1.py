@@ -103,6 +103,6 @@ def test_raw_text_becomes_an_embedding_as_shown(
     raw_MW = raw_states(encoder.encoder, encoder.ids_of("A street."), encoder._pad_id)
     torch.save(raw_MW[None], "raw.pt")
     (block,) = shown_to(__file__, "test_raw_text_becomes_an_embedding_as_shown")
-    exec(block, {})  # noqa: S102 - the page's own words
+    exec(block, {})
     (view,) = load_embedding(Path("prompt.pt").read_bytes(), ".pt", 1, encoder.width)
     assert np.allclose(view, encoder.encode(["A street."])[0], atol=1e-5)

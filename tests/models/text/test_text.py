@@ -31,7 +31,7 @@ def encoder() -> TextEncoder:
 
 def test_the_encoders_own_numbers_are_refused_by_name_with_the_way_out() -> None:
     for value in (torch.zeros(1, V * 512, 56), torch.zeros(V * 512, 56), [torch.zeros(3, 56)] * V):
-        with pytest.raises(RowError, match="56 numbers a token are the text encoder's own, .*crossattn_proj"):
+        with pytest.raises(RowError, match=r"56 numbers a token are the text encoder's own, .*crossattn_proj"):
             load_embedding(torch_bytes(value), ".pt", V, D, raw_width=56)
     with pytest.raises(RowError) as other:
         load_embedding(torch_bytes(torch.zeros(1, V * 512, 57)), ".pt", V, D, raw_width=56)
