@@ -45,7 +45,7 @@ REFUSED = ("experiment", "config-file", "use-config-dataloader")
 GUARDED = GuardFlags("disable-guardrails", "offload-guardrail-models", "guardrail-weights", "llama-guard")
 #: What the command line may say instead of a spec: key and type.
 COMMON: Mapping[str, type] = {
-    "prompt": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
+    "prompt": str, "prompt_path": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
     "enable_autoregressive": bool, "num_chunks": int, "chunk_overlap": int,
 }  # fmt: skip
 
@@ -124,6 +124,8 @@ def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace
 def overrides_of(flags: argparse.Namespace) -> dict[str, Any]:
     """What the command line says instead of the specs."""
     said = {name.removeprefix("said_"): value for name, value in vars(flags).items() if name.startswith("said_")}
+    if said.get("prompt_path") is not None:
+        said["prompt_path"] = normalise_uri(said["prompt_path"])  # of a command line, from where it is given
     return {name: value for name, value in said.items() if value is not None}
 
 

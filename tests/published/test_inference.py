@@ -124,6 +124,19 @@ def test_the_command_line_wins_over_the_specs(tmp_path: Path) -> None:
     assert work_folder(flags, found[0]) != work_folder(plain, found[1]), "another clip, another work folder"
 
 
+def test_a_file_of_the_command_line_has_the_prompt_of_all_specs(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    source = put(tmp_path / "specs" / "s.json", PREDICT)
+    (tmp_path / "rain.txt").write_text("Rain.\n")
+    flags = ["-i", source, "-o", str(tmp_path / "out"), "--prompt-path", str(tmp_path / "rain.txt")]
+    said = overrides_of(multiview25.parser().parse_args(flags))
+    (row,) = rows(source, PredictSpec, tmp_path / "m.parquet", **said)
+    assert row["prompt"] == "Rain."
+    both = overrides_of(multiview25.parser().parse_args([*flags, "--prompt", "Snow."]))
+    with pytest.raises(ManifestError, match="expected one of `prompt` and `prompt_path`"):
+        read_specs([source], PredictSpec, both)
+
+
 def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = put(tmp_path / "s.json", TRANSFER | {"sead": 1})
     assert transfer_multiview.main(["-i", source, "-o", str(tmp_path / "out")]) == 2

@@ -201,8 +201,9 @@ def read_specs(
             if not isinstance(item, dict):
                 raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
             said = {**item, **overrides}
-            if "prompt" in overrides:
-                said.pop("prompt_path", None)
+            for name, other in (("prompt", "prompt_path"), ("prompt_path", "prompt")):
+                if name in overrides and other not in overrides:
+                    said.pop(other, None)
             try:
                 found.append(Found(where, parent_uri(source), kind.model_validate(said)))
             except ValidationError as error:

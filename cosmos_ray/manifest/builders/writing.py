@@ -150,8 +150,8 @@ def write(
 
     carried: more columns of the same rows, as they are. is_one_view: they are for models of one view.
 
-    Raises ManifestError, and writes nothing, for ids that are illegal or repeated, values of different types in a column,
-    and rows that no model would take.
+    Raises ManifestError, and writes nothing, for ids that are illegal or repeated, values of different types in a
+    column, and rows that no model would take.
     """
     _check_ids(drafts)
     _check_numbers(drafts)
