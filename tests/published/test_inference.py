@@ -127,8 +127,8 @@ def test_the_command_line_wins_over_the_specs(tmp_path: Path) -> None:
 def test_a_file_of_the_command_line_has_the_prompt_of_all_specs(tmp_path: Path) -> None:
     (tmp_path / "specs").mkdir()
     source = put(tmp_path / "specs" / "s.json", PREDICT)
-    (tmp_path / "rain.txt").write_text("Rain.\n")
-    flags = ["-i", source, "-o", str(tmp_path / "out"), "--prompt-path", str(tmp_path / "rain.txt")]
+    (tmp_path / "rain.prompt").write_text("Rain.\n")
+    flags = ["-i", source, "-o", str(tmp_path / "out"), "--prompt-path", str(tmp_path / "rain.prompt")]
     said = overrides_of(multiview25.parser().parse_args(flags))
     (row,) = rows(source, PredictSpec, tmp_path / "m.parquet", **said)
     assert row["prompt"] == "Rain."

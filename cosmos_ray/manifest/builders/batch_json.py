@@ -50,8 +50,10 @@ def from_batch_json(source: str, out: str, *, rig: Rig | None = None, base: str 
             if isinstance(row.get(column), Mapping):
                 row[column] = by_camera(row[column], rig, f"{where}: `{column}`") or None
         if not any(row.get(name) for name in INPUTS) and not rig.is_one_view:
-            words = " (`--cameras video` is for models of one view, which may start from words alone)"
-            raise ManifestError(f"{where} has no `input_video`{words if row.get('prompt') else ' and no `prompt`'}")
+            if row.get("prompt"):
+                alone = "words alone are for models of one view (`--cameras video`)"
+                raise ManifestError(f"{where}: {alone}, and this one has no `input_video`")
+            raise ManifestError(f"{where} has no `input_video` and no `prompt`")
         if not row.get("prompt") and not row.get("prompt_embedding"):
             raise ManifestError(f"{where} has no `prompt`")
         row.setdefault("id", f"output_{index}")

@@ -23,9 +23,10 @@ from cosmos_ray.manifest.builders.sources import (
     check_each_once,
     check_values,
     from_json,
+    read_captions,
     suffix_of,
 )
-from cosmos_ray.manifest.builders.writing import Draft, reference, with_prompt, write
+from cosmos_ray.manifest.builders.writing import Draft, absolute, reference, with_prompt, write
 from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
@@ -107,7 +108,7 @@ class Spec(_Strict):
     def common(self) -> dict[str, Any]:
         """Columns of a manifest."""
         said = {name: getattr(self, name) for name in ("seed", "guidance", "num_steps", "fps")}
-        return {"id": self.name, "prompt": self.prompt or self.prompt_path, **said, "num_chunks": self.chunks}
+        return {"id": self.name, "prompt": self.prompt, **said, "num_chunks": self.chunks}
 
 
 class PredictSpec(Spec):
@@ -222,6 +223,8 @@ def write_specs(found: Sequence[Found], out: str) -> None:
     drafts = []
     for one in found:
         row = one.spec.row()
+        if (path := one.spec.prompt_path) is not None:
+            row["prompt"] = read_captions(absolute(path, one.folder, one.where), 1)
         for column in ("input_videos", "control_videos"):
             if column in row:
                 row[column] = {v: reference(path, one.folder, out, one.where) for v, path in row[column].items()}
