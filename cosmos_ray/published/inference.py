@@ -45,7 +45,8 @@ REFUSED = ("experiment", "config-file", "use-config-dataloader")
 GUARDED = GuardFlags("disable-guardrails", "offload-guardrail-models", "guardrail-weights", "llama-guard")
 #: What the command line may say instead of a spec: key and type.
 COMMON: Mapping[str, type] = {
-    "prompt": str, "prompt_path": str, "seed": int, "guidance": int, "num_steps": int, "fps": int, "control_weight": float,
+    "prompt": str, "prompt_path": str, "seed": int, "guidance": int, "num_steps": int, "fps": int,
+    "control_weight": float,
     "enable_autoregressive": bool, "num_chunks": int, "chunk_overlap": int,
 }  # fmt: skip
 

@@ -157,7 +157,9 @@ def test_the_published_lists_of_items_with_and_without_an_input(tmp_path: Path, 
     put(source, [{"prompt": "a cup", "output_image": "made/cup.jpg"}, {"prompt": "a bus"}])
     from_batch_json(str(source), str(out), rig=ONE)
     assert [clip.id for clip in made(out, TEXT2IMAGE)] == ["cup", "output_1"]
-    with pytest.raises(ManifestError, match=r"models of one view .`--cameras video`., and this one has no `input_video`$"):
+    with pytest.raises(
+        ManifestError, match=r"models of one view .`--cameras video`., and this one has no `input_video`$"
+    ):
         from_batch_json(str(source), str(out))
 
 

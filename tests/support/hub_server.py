@@ -45,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if match := re.fullmatch(r"/api/models/([\w-]+/[\w.-]+)/revision/(\w+)", path):
             return self._answer_about(match[1], match[2])
+        if match := re.fullmatch(r"/api/models/([\w-]+/[\w.-]+)/tree/(\w+)", path):
+            return self._list(match[1])
         match = re.fullmatch(r"/([\w-]+/[\w.-]+)/resolve/(\w+)/(.+)", path)
         assert match is not None, path
         return self._serve(*match.groups())
@@ -56,6 +58,19 @@ class Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
         siblings = [{"rfilename": name} for name in self.hub.repositories[repo].files]
         return self._reply(json.dumps({"id": repo, "sha": revision, "siblings": siblings}).encode(), {})
+
+    def _list(self, repo: str) -> None:
+        files = self.hub.repositories[repo].files
+        entries = [
+            {
+                "type": "file",
+                "path": name,
+                "size": len(data),
+                "oid": hashlib.sha1(data, usedforsecurity=False).hexdigest(),
+            }
+            for name, data in files.items()
+        ]
+        self._reply(json.dumps(entries).encode(), {})
 
     def _serve(self, repo: str, revision: str, name: str) -> None:
         repository = self.hub.repositories.get(repo)

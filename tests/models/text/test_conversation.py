@@ -19,7 +19,7 @@ TEMPLATE = (
     "{% if one.content is string %}{{ one.content }}{% else %}"
     f"{{% for part in one.content if part.type == 'image' %}}{PICTURE}{{% endfor %}}"
     "{% for part in one.content if part.type == 'text' %}{{ part.text }}{% endfor %}"
-    "{% endif %}\n{% endfor %}{% if add_generation_prompt %}[answer]{% endif %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}[answer]{% endif %}"
 )
 
 
@@ -44,9 +44,9 @@ def test_without_a_template_it_has_the_published_form(tmp_path: Path) -> None:
 
 def test_the_tokenizers_template_says_what_stands_where(tmp_path: Path) -> None:
     found = conversation_of(folder_with(tmp_path, TEMPLATE))
-    assert found.text("Rewrite it.", "a {{ bus }}", []) == "[1 system]Rewrite it.\n[2 user]a {{ bus }}\n[answer]"
+    assert found.text("Rewrite it.", "a {{ bus }}", []) == "[1 system]Rewrite it.[2 user]a {{ bus }}[answer]"
     assert found.text("Rewrite it.", "a bus", [1, 3]) == (
-        f"[1 system]Rewrite it.\n[2 user]{PICTURE}<|vision_start|>{PAD * 3}<|vision_end|>a bus\n[answer]"
+        f"[1 system]Rewrite it.[2 user]{PICTURE}<|vision_start|>{PAD * 3}<|vision_end|>a bus[answer]"
     )
 
 
