@@ -23,7 +23,7 @@ from cosmos_ray.manifest.pages import MAX_ROWS
 from cosmos_ray.manifest.parquet import batches_of, footer_of
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
-from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.faults import explain, explain_store, retrying
 from cosmos_ray.store.storage import filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
@@ -211,7 +211,8 @@ def unreadable(uri: str, error: Exception) -> ManifestError:
         return ManifestError(
             f"the manifest {uri} is no Parquet file; `cosmos-ray manifest {builder} {uri} --out m.parquet` makes one"
         )
-    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {explain_store(error)}")
+    said = explain_store(error) if isinstance(error, OSError) else explain(error)
+    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {said}")
 
 
 def row_group_batches(

@@ -47,7 +47,7 @@ class CheckedFile:
     """A Parquet file for pyarrow, which raises ManifestError for what unpacks to more than MAX_HELD bytes at once.
 
     keeps_dictionaries: texts that have one are read as one; else they are written out, and TextsRepeat is raised where
-    that is too much.
+    that is too much. store_failed: a read has failed; any other fault is of what was read.
     """
 
     closed = False
@@ -56,6 +56,7 @@ class CheckedFile:
         self._file, self._uri, self._keeps_dictionaries = file, uri, keeps_dictionaries
         self._columns: dict[int, list[_Column]] | None = None
         self._held = self._pages = 0
+        self.store_failed = False
 
     def expect(self, metadata: pq.FileMetaData, group: int) -> None:
         """From now on nothing but the columns of this row group is read, each at once."""
@@ -73,7 +74,11 @@ class CheckedFile:
 
     def read(self, size: int = -1) -> bytes:
         place = self._file.tell()
-        data: bytes = self._file.read(size)
+        try:
+            data: bytes = self._file.read(size)
+        except OSError:
+            self.store_failed = True
+            raise
         if self._columns is not None and data:
             if place not in self._columns:
                 raise ValueError(f"its reader asks for byte {place}, where no column begins")

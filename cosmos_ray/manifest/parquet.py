@@ -24,13 +24,16 @@ from cosmos_ray.words import counted
 MAX_COLUMNS, MAX_FOOTER, MAX_BATCH = 10_000, 2**28, 2**30
 #: Bytes of a table that is read whole.
 MAX_TABLE = 2**31
+#: Bytes behind a footer: its length, and four letters.
+_TAIL = 8
 #: Bytes of one row group as it is in the file, and of a footer, times how often it is read.
 _MAX_GROUP, _MAX_FOOTERS = 2**32, 2**33
 
 
 def footer_of(uri: str) -> pq.FileMetaData:
-    """Raises FileNotFoundError, ManifestError for what is too large, OSError and pa.ArrowException for no Parquet."""
-    return retrying(lambda: _footer(_open(uri), uri), f"reading {uri}")
+    """Raises FileNotFoundError, ManifestError for what is too large, OSError for its store, pa.ArrowException for no
+    Parquet."""
+    return _parsed(retrying(lambda: _end_of(_open(uri), uri), f"reading {uri}"), uri)
 
 
 def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
@@ -44,7 +47,7 @@ def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.Record
 
 def batches_in(file: Any, uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
     """`batches_of` an open file. uri: for messages."""
-    metadata = retrying(lambda: _footer(file, uri), f"reading {uri}")
+    metadata = _parsed(retrying(lambda: _end_of(file, uri), f"reading {uri}"), uri)
     _check_packed(metadata, group, uri)
     given, rows = 0, min(rows, MAX_ROWS)
     try:
@@ -79,10 +82,15 @@ def _read(
     checked = CheckedFile(file, uri, keeps_dictionaries=dictionaries is not None)
     source = pq.ParquetFile(checked, metadata=metadata, read_dictionary=dictionaries, pre_buffer=False)
     checked.expect(metadata, group)
-    for batch in source.iter_batches(rows, row_groups=[group]):
-        batch.validate(full=True)  # text that is not UTF-8
-        _check_size(batch, uri)
-        yield batch
+    try:
+        for batch in source.iter_batches(rows, row_groups=[group]):
+            batch.validate(full=True)  # text that is not UTF-8
+            _check_size(batch, uri)
+            yield batch
+    except OSError as error:  # pyarrow's own, too, for what is wrong with a file's content
+        if checked.store_failed:
+            raise
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _open(uri: str) -> Any:
@@ -92,17 +100,26 @@ def _open(uri: str) -> Any:
     return fs.open(path, "rb")
 
 
-def _footer(file: Any, uri: str) -> pq.FileMetaData:
-    """What Parquet says of itself is read whole: a footer of gigabytes is refused, unread."""
+def _end_of(file: Any, uri: str) -> bytes:
+    """What Parquet says of itself, which is read whole: a footer of gigabytes is refused, unread."""
     size = file.seek(0, 2)
-    file.seek(max(size - 8, 0))
-    length = int.from_bytes(file.read(8)[:4], "little")
+    file.seek(max(size - _TAIL, 0))
+    length = int.from_bytes(file.read(4), "little")
     if MAX_FOOTER < length < size:
         raise ManifestError(f"the manifest {uri} has a footer of {length} bytes, expected at most {MAX_FOOTER}")
-    file.seek(0)
-    found = pq.read_metadata(file)
+    file.seek(max(size - _TAIL - (length if length < size else 0), 0))
+    return bytes(file.read())
+
+
+def _parsed(end: bytes, uri: str) -> pq.FileMetaData:
+    """Of bytes that are here: whatever is wrong with them is the file's fault, and no store is asked again."""
+    try:
+        found = pq.read_metadata(pa.BufferReader(end))
+    except OSError as error:
+        raise pa.ArrowInvalid(str(error)) from error
     if found.num_columns > MAX_COLUMNS:
         raise ManifestError(f"the manifest {uri} has {found.num_columns} columns, expected at most {MAX_COLUMNS}")
+    length = len(end) - _TAIL
     if found.num_row_groups * length > _MAX_FOOTERS:
         raise ManifestError(
             f"the manifest {uri} has {found.num_row_groups} row groups and {length} bytes that say where they are, "

@@ -5,6 +5,7 @@ Every message names the column, what was found and what was expected.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import Plan, make_plan, manifest_clips
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.manifest.parquet import batches_in
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.storage import Storage
 
@@ -40,6 +42,60 @@ def test_a_file_that_is_not_parquet(tmp_path: Path, content: bytes) -> None:
         open_manifest(str(tmp_path / "m.parquet"))
 
 
+def nested(depth: int) -> pa.DataType:
+    return pa.int8() if not depth else pa.struct([("a", nested(depth - 1))])
+
+
+def with_a_footer_of_garbage() -> bytes:
+    written = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["a street"]}), written)
+    data = bytearray(written.getvalue().to_pybytes())
+    length = int.from_bytes(data[-8:-4], "little")
+    data[-8 - length : -8] = b"\xff" * length
+    return bytes(data)
+
+
+def with_columns_too_deep() -> bytes:
+    written = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["a street"], "deep": pa.nulls(1, nested(120))}), written)
+    return bytes(written.getvalue().to_pybytes())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (with_a_footer_of_garbage(), "Couldn't deserialize thrift"),
+        (with_columns_too_deep(), "too deeply nested"),
+        (b"PAR1" + bytes(9) + b"\xff\xff\xff\x7fPAR1", ""),
+    ],
+    ids=["garbage", "nested", "length"],
+)
+def test_what_is_wrong_with_the_content_is_asked_of_no_store_again(
+    tmp_path: Path, content: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "m.parquet").write_bytes(content)
+    with pytest.raises(ManifestError, match=f"cannot be read as Parquet: ArrowInvalid: .*{said}") as caught:
+        open_manifest(str(tmp_path / "m.parquet"))
+    assert "again in about" not in caplog.text
+    assert "the variables that stores read" not in str(caught.value)
+
+
+def test_a_store_that_fails_while_rows_are_read_is_the_stores_fault(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["a street"]}), path)
+
+    class Cut(io.FileIO):
+        """A line that is cut once the footer is read."""
+
+        def read(self, size: int = -1) -> bytes:
+            if size > 0 and self.tell() < 10:
+                raise ConnectionResetError("the line is cut")
+            return super().read(size)
+
+    with pytest.raises(ConnectionResetError, match="the line is cut"):
+        list(batches_in(Cut(str(path)), str(path), 0))
+
+
 def test_a_parquet_file_with_a_damaged_page(tmp_path: Path) -> None:
     """The footer is right, so the damage shows when the rows are read."""
     path = tmp_path / "m.parquet"
@@ -47,8 +103,9 @@ def test_a_parquet_file_with_a_damaged_page(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4:2000] = b"\xff" * 1996
     path.write_bytes(data)
-    with pytest.raises(ManifestError, match="cannot be read as Parquet"):
+    with pytest.raises(ManifestError, match="cannot be read as Parquet") as caught:
         plan_of(str(path))
+    assert "the variables that stores read" not in str(caught.value)
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
