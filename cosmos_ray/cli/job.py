@@ -80,8 +80,9 @@ def plan(
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
     from cosmos_ray.job.cost import estimates, lines, neighbours_line, sampling_line
     from cosmos_ray.job.inputs import look_at_inputs
+    from cosmos_ray.job.listed import clip_line
     from cosmos_ray.job.model import bundle_of
-    from cosmos_ray.job.plan import clip_line, plan_for
+    from cosmos_ray.job.plan import plan_for
     from cosmos_ray.job.refiner_cost import refiner_cost
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
@@ -104,7 +105,8 @@ def plan(
     look = None
     if inputs is not None:
         home = open_manifest(settings.manifest).home
-        look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, _how_many(inputs), home)
+        many, rare = _how_many(inputs), found.rare_stores
+        look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, many, home, rare)
     costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)

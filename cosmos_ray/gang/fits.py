@@ -41,11 +41,7 @@ def fault_of(clip: Clip, bundle: Bundle, reach: Reach | None = None) -> str | No
 
 def _check_stores(clip: Clip, reach: Reach) -> None:
     """Raises RowError for an input in a store that the row may not name."""
-    pictures = [uri for uris in clip.frames for uri in uris]
-    named = [(clip.input_column, uri) for uri in (*clip.inputs, *pictures)]
-    named += [("control_videos", uri) for uri in clip.controls]
-    named += [("prompt_embedding", clip.prompt_embedding)] if clip.prompt_embedding else []
-    for column, uri in named:
+    for column, uri in clip.references:
         if scheme_of(uri) != "file":
             try:
                 reach.check(uri)

@@ -4,7 +4,8 @@ A store that does not answer is no row's fault: the clip is tried again later. A
 row that names one must end as a failed row, not as a job that never ends. Most answers tell (no such file, a folder, a
 name too long, an archived object). "Forbidden" and "bad request" do not: they are the object's own fault only if the
 same store gives another one at the same moment, one that this process has read before, or the job's manifest. Nor does
-a bucket that is missing: it is the row's fault if the same service gives an object of another one.
+a bucket that is missing: it is the row's fault if the same service gives an object of another one, or if the job needs
+nothing else of that service: then the rest is made, whatever is the matter with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import errno
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from cosmos_ray.limits import in_this_limit, time_left
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store import probe, storage
 from cosmos_ray.store.faults import BucketMissingError, explain
+from cosmos_ray.store.places import place_of, service_of
 from cosmos_ray.store.reach import ANYWHERE, PlaceError, Reach
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import Stat, beside, fetch_to_file, read_bytes, stat_of
@@ -59,10 +61,11 @@ _UNCLEAR = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM})
 @dataclass(frozen=True)
 class Source:
     """Whose inputs these are. witness: URI of something else that can be read, the manifest. reach: where they may
-    lie."""
+    lie. rare: services (`places.service_of`) that fewer than half of the job's rows name something of."""
 
     witness: str = ""
     reach: Reach = ANYWHERE
+    rare: tuple[str, ...] = ()
 
 
 NO_SOURCE = Source()
@@ -118,7 +121,7 @@ def _fetched(
     with ThreadPoolExecutor(max(1, min(len(named), _AT_ONCE))) as pool:
         fetched = list(pool.map(in_this_limit(fetch_one), named))
     for (_, uri), result in zip(named, fetched, strict=True):
-        if isinstance(result, OSError) and (expected := own_fault(result, uri, source.witness)):
+        if isinstance(result, OSError) and (expected := own_fault(result, uri, source.witness, source.rare)):
             raise column_error(column, uri, expected) from None
     for result in fetched:
         if isinstance(result, Exception):
@@ -137,7 +140,7 @@ def check_size(column: str, uri: str, max_bytes: int, source: Source = NO_SOURCE
 def input_size(column: str, uri: str, source: Source = NO_SOURCE) -> int:
     """Bytes of an input, asked without reading it. Raises like `fetch_inputs`."""
     size = _try(lambda: _size(column, uri, source.reach))
-    if isinstance(size, OSError) and (expected := own_fault(size, uri, source.witness)):
+    if isinstance(size, OSError) and (expected := own_fault(size, uri, source.witness, source.rare)):
         raise column_error(column, uri, expected) from None
     if isinstance(size, Exception):
         raise size
@@ -149,8 +152,7 @@ def inputs_answer(clip: Clip, source: Source, timeout_s: float) -> bool:
 
     What lies on a disk is not asked for: it may be another machine's.
     """
-    pictures = (uri for view in clip.frames for uri in view)
-    named = dict.fromkeys((*clip.inputs, *pictures, *clip.controls, clip.prompt_embedding or ""))
+    named = dict.fromkeys(uri for _, uri in clip.references)
     remote = [uri for uri in named if scheme_of(uri) != "file"][:_AT_ONCE]
 
     def answers(uri: str) -> bool:
@@ -169,11 +171,14 @@ def _too_large(column: str, uri: str, size: int, max_bytes: int, perhaps: str = 
     return RowError(f"column `{column}`: {shown_uri(uri)}: {found}")
 
 
-def own_fault(error: OSError, uri: str, witness: str = "") -> str | None:
-    """What was expected instead, if the object itself is to blame for `error`; None if its store may be."""
+def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str] = ()) -> str | None:
+    """What was expected instead, if the object itself is to blame for `error`; None if its store may be. witness, rare:
+    as in `Source`."""
     if isinstance(error, BucketMissingError):
-        is_well = _store(uri) not in _read_before and any(_answers(other) for other in _elsewhere(uri, witness))
-        return "an object of a bucket that exists" if is_well else None
+        others = _elsewhere(uri, witness)
+        # Where none was ever read, nobody can tell a wrong bucket from a wrong service. The job is well without either.
+        is_well = any(map(_answers, others)) if others else service_of(uri) in rare
+        return "an object of a bucket that exists" if is_well and _store(uri) not in _read_before else None
     kinds = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, NotADirectoryError: errno.ENOTDIR}
     number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
     if number in _OWN:
@@ -252,8 +257,7 @@ def _try(operation: Callable[[], T]) -> T | OSError | RowError:
 
 def _store(uri: str) -> str:
     """Bucket or account and container; one for all local files."""
-    scheme = scheme_of(uri)
-    return scheme if scheme == "file" else f"{scheme}://{uri.partition('://')[2].partition('/')[0]}"
+    return "file" if scheme_of(uri) == "file" else "/".join(place_of(uri).split("/")[:3])
 
 
 def _others(uri: str, witness: str) -> list[str]:
@@ -265,7 +269,7 @@ def _others(uri: str, witness: str) -> list[str]:
 def _elsewhere(uri: str, witness: str) -> list[str]:
     """Objects in other buckets of the same service, some."""
     known = [*list(_read_before.values())[-_BUCKETS:], witness]
-    return [other for other in known if other and scheme_of(other) == scheme_of(uri) and _store(other) != _store(uri)]
+    return [other for other in known if other and service_of(other) == service_of(uri) and _store(other) != _store(uri)]
 
 
 def _beside(uri: str) -> Iterator[str]:

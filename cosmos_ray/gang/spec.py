@@ -22,7 +22,7 @@ class GangSpec:
 
     manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
     in which all of it lies. patience_s: how long a store may be out. refining: of prompts. words: by clip, where it is
-    to be made of other ones than its row's, whatever refines them.
+    to be made of other ones than its row's, whatever refines them. rare_stores: see `Source`.
     """
 
     bundle: Bundle
@@ -41,11 +41,12 @@ class GangSpec:
     refining: Refining = NOTHING_REFINED
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     guardrails: Guardrails = NO_GUARDRAILS
+    rare_stores: tuple[str, ...] = ()
 
     @property
     def source(self) -> Source:
         """Of the rows' inputs."""
-        return Source(self.manifest, self.inputs.reach(self.home))
+        return Source(self.manifest, self.inputs.reach(self.home), self.rare_stores)
 
     @property
     def loaded(self) -> tuple[str, str, int, str, Refining]:

@@ -30,6 +30,7 @@ from cosmos_ray.ledger.lease import check_epoch
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.cache import cache_folder, short_key
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.probe import await_answer
 from cosmos_ray.store.storage import Storage
 
@@ -60,7 +61,7 @@ class WaitingRoom:
     """Of one output on this node."""
 
     def __init__(self, output: str) -> None:
-        self._folder = cache_folder(f"waiting/{short_key(output)}")
+        self._folder = cache_folder(f"waiting/{short_key(place_of(output))}")
 
     def place(self, clip: Clip, attempt: int) -> Path:
         """An empty folder for one attempt's videos."""

@@ -65,15 +65,21 @@ class InputsLook:
 
 
 def look_at_inputs(
-    clips: Iterable[Clip], bundle: Bundle, config: InputsConfig, manifest: str, taken: int | None, home: str = ""
+    clips: Iterable[Clip],
+    bundle: Bundle,
+    config: InputsConfig,
+    manifest: str,
+    taken: int | None,
+    home: str = "",
+    rare: tuple[str, ...] = (),
 ) -> InputsLook:
     """clips: in the manifest's order, those of one row together; of each row the first is looked at.
 
     home: URI of the folder that all of the manifest lies in. taken: of how many rows the inputs are read as a gang
-    reads them; None for all. Which ones follows from their ids.
+    reads them; None for all. Which ones follows from their ids. rare: the plan's `rare_stores`.
     Captions are counted where the model's tokenizer is on this machine. OSError: stores do not answer, again and again.
     """
-    look = _Look(bundle, config, Source(manifest, config.reach(home)), sys.maxsize if taken is None else taken)
+    look = _Look(bundle, config, Source(manifest, config.reach(home), rare), sys.maxsize if taken is None else taken)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for batch in _batches(_first_of_each_row(clips)):
             look.ask(batch, pool)

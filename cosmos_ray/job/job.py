@@ -256,7 +256,7 @@ def _make_clips(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
             job.manifest.home, config.breaker.patience_s, config.checks.of_model(job.bundle.name), job.refining,
-            job.words, job.guardrails,
+            job.words, job.guardrails, plan.rare_stores,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,

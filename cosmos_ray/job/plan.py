@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,10 @@ from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.foreign import MOST, shown_uri
 from cosmos_ray.gang.fits import fault_of
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
+from cosmos_ray.job.stores import RowsByService
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
@@ -44,6 +43,7 @@ class Plan:
     carried: columns of the manifest that decide no video and go into the index as they are. unread: files in its
     folder that may have been meant for rows, and are no Parquet.
     warnings: what is doubtful in the rows, each with how often it is. (What is in the inputs: `inputs.py`.)
+    rare_stores: services that fewer than half of the rows name something of.
     """
 
     rows: int
@@ -60,6 +60,7 @@ class Plan:
     carried: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
+    rare_stores: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         return f"{counted(self.clips, 'clip')}: {self.done} done, {self.failed} failed, {self.left} left"
@@ -119,26 +120,6 @@ def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
             for batch in row_group_batches(file, number, opened.schema):
                 for row in rows_of(batch):
                     yield from clips_of_row(row, defaults, file.base)
-
-
-def clip_line(clip: Clip, bundle: Bundle, reach: Reach | None = None) -> dict[str, Any]:
-    """A clip as it would be made, as JSON has it.
-
-    row: the row's id. inputs: URIs of videos, or of pictures, a list a view, without what may be secret in them.
-    error: why it cannot be made.
-    """
-    plain = ("seed", "guidance", "num_steps", "num_conditional_frames")
-    return {
-        "id": clip.id,
-        "row": clip.row_id,
-        **{name: getattr(clip, name) for name in plain},
-        "views": list(clip.cameras),
-        "prompts": list(clip.prompts),
-        "inputs": [[shown_uri(uri, MOST) for uri in uris] for uris in clip.frames]
-        or [shown_uri(uri, MOST) for uri in clip.inputs],
-        "warnings": list(clip.warnings),
-        "error": fault_of(clip, bundle, reach),
-    }
 
 
 def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:
@@ -214,7 +195,7 @@ class _Counts:
     ) -> None:
         self._state, self._family, self._bundle, self._reach = state, family, bundle, reach
         self._clips, self._max_clips = 0, max_clips
-        self._captions = captions
+        self._captions, self._services = captions, RowsByService()
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
         self._doubted: dict[str, str] = {}  # the first row of each
         self._places: list[_Place] = []
@@ -243,6 +224,7 @@ class _Counts:
         self._fans.append((batch.column("id").cast(pa.string()), fan))
         self._rows += batch.num_rows
         doubtful = self._doubtful(batch, checked, defaults, file.base)
+        self._services.add(checked, doubtful.values())
         self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
         self._find_warnings(fan, checked, [clip for clips in doubtful.values() for clip in clips])
         places = self._state.records.places(fan.ids.to_pylist()) if len(self._known) else np.full(len(fan.rows), -1)
@@ -394,4 +376,5 @@ class _Counts:
             0 if self._family.is_guided("") else self._unguided,
             counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
             tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
+            rare_stores=self._services.rare,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import RUN, TABLE
 from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage
 
 
@@ -67,7 +68,7 @@ def open_run(storage: Storage, run: Run) -> None:
 
 def check_same(storage: Storage, known: Run, run: Run) -> None:
     fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations", "inputs", "refiner", "guardrails"]
-    if known.manifest != run.manifest and known.manifest_sha256 != run.manifest_sha256:
+    if known.manifest_sha256 != run.manifest_sha256 and place_of(known.manifest) != place_of(run.manifest):
         fixed.append("manifest")
     differences = [
         f"{name}: it has {getattr(known, name)!r}, this job {getattr(run, name)!r}"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -102,6 +102,15 @@ class Clip:
             return "input_frames"
         # Clips of 0.1.0 do not say which; theirs is the one that fits.
         return "input_video" if self.is_stacked or len(self.inputs) == 1 < self.n_views else "input_videos"
+
+    @property
+    def references(self) -> Iterator[tuple[str, str]]:
+        """(column, URI) of everything that the row names, also of what is not read."""
+        pictures = (uri for uris in self.frames for uri in uris)
+        yield from ((self.input_column, uri) for uri in (*self.inputs, *pictures))
+        yield from (("control_videos", uri) for uri in self.controls)
+        if self.prompt_embedding is not None:
+            yield "prompt_embedding", self.prompt_embedding
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ from cosmos_ray.output.report.build import write_report
 from cosmos_ray.output.report.files import has_rows
 from cosmos_ray.output.report.page import mark_in
 from cosmos_ray.output.status import Status
+from cosmos_ray.store.places import service_of
 from cosmos_ray.store.storage import Storage, read_bytes
-from cosmos_ray.store.uris import parent_uri, scheme_of
+from cosmos_ray.store.uris import parent_uri
 
 DERIVED = (INDEX, FAILURES, REPORT)
 #: Of the page, in which its mark is.
@@ -61,7 +62,7 @@ def stale(storage: Storage, run: Run, state: LedgerState) -> list[str]:
 def with_stale(status: Status, run: Run, state: LedgerState) -> Status:
     """Also: which files are stale. Of the manifest only one that is on a disk, or in the output's own kind of store."""
     storage = Storage(status.output)
-    is_near = scheme_of(run.manifest) in ("file", scheme_of(storage.uri))
+    is_near = service_of(run.manifest) in ("file", service_of(storage.uri))
     changed = is_near and _look_at_manifest(run) == "changed"
     return replace(status, stale=tuple(stale(storage, run, state)), manifest_changed=changed)
 

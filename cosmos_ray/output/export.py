@@ -35,7 +35,7 @@ from cosmos_ray.ledger.record import FileEntry, records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
 from cosmos_ray.output.columns import Columns
 from cosmos_ray.output.lerobot import Episode, video_path, write_tables
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_lasts, is_within
 from cosmos_ray.store.storage import Storage, fetch_to_file
 from cosmos_ray.words import counted
 
@@ -120,7 +120,7 @@ def export(
     without (such) clips, for a condition that cannot be read, and for a `to` inside the output.
     """
     source, target = Storage(output), Storage(to)
-    if f"{target.uri}/".startswith(f"{source.uri}/"):
+    if is_within(target.uri, source.uri):
         raise UsageError(f"--to: found {target.uri}, expected a folder outside the output")
     check_lasts(target.uri, "--to:")
     state = Ledger(source).state()

@@ -50,7 +50,7 @@ from cosmos_ray.published.options import (
     version_of,
     write_file,
 )
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_lasts, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
@@ -246,8 +246,8 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
             items.append(_item(found, number, flags.batch_input_json))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
-    taken = [normalise_uri(path) for item in items for path in (item.save_path, text_path(item.save_path))]
-    inputs = {normalise_uri(path) for item in items for path in _paths(item.input_video, item.prompt)}
+    taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
+    inputs = {place_of(path) for item in items for path in _paths(item.input_video, item.prompt)}
     if len(set(taken)) < len(taken):
         raise UsageError("two clips would be written to the same file: give them different output_video")
     if clash := sorted(inputs & set(taken)):

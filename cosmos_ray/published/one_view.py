@@ -43,7 +43,7 @@ from cosmos_ray.published.options import (
     version_of,
     write_file,
 )
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_lasts, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
@@ -112,10 +112,10 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     for item in items:
         if kind.takes_input and version_of(item.input_path) is None and flags.batch_input_json is None:
             raise UsageError(f"--input_path: there is no file {item.input_path}")
-    taken = [normalise_uri(path) for item in items for path in (item.save_path, text_path(item.save_path))]
+    taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
     if len(set(taken)) < len(taken):
         raise UsageError(f"two clips would be written to the same file: give them different {kind.output}")
-    if clash := sorted({normalise_uri(item.input_path) for item in items if item.input_path} & set(taken)):
+    if clash := sorted({place_of(item.input_path) for item in items if item.input_path} & set(taken)):
         raise UsageError(f"{clash[0]} is an input, and would be written over")
     return items
 

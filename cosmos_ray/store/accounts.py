@@ -75,6 +75,50 @@ def account_of(uri: str) -> str | None:
     return known.group(1) if known else host if host in _own_hosts() else None
 
 
+def in_one_form(uri: str) -> str:
+    """An Azure URI with its account only where that is not the environment's: `az://CONTAINER/PATH`, or
+    `az://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH`."""
+    found = _PARTS.fullmatch(uri)
+    if found is None or is_whole_account(uri):
+        return uri
+    container, at, host = found.group(2).rpartition("@")
+    path = found.group(3)
+    if not at and _known_host(host):
+        container, _, key = path.lstrip("/").partition("/")
+        path = f"/{key}" if key else ""
+    account = account_of(uri)
+    if account is None:
+        return f"az://{found.group(2)}{path}"
+    return f"az://{container}{path}" if _is_own(account) else f"az://{container}@{account}.dfs.core.windows.net{path}"
+
+
+def is_whole_account(uri: str) -> bool:
+    """Whether an Azure URI names an account, and no container of it."""
+    found = _PARTS.fullmatch(uri)
+    return (
+        found is not None
+        and account_of(uri) is not None
+        and "@" not in found.group(2)
+        and not found.group(3).strip("/")
+    )
+
+
+def are_of_one_account(uri: str, other: str) -> bool:
+    """Of Azure's URIs: one that names no account is of the environment's."""
+    if not all(_scheme(one) in AZURE for one in (uri, other)):
+        return False
+    accounts = (account_of(uri), account_of(other))
+    return accounts[0] == accounts[1] or all(one is None or _is_own(one) for one in accounts)
+
+
+def _is_own(account: str) -> bool:
+    return account in _own_hosts() or {account} == own_accounts()
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0].lower()
+
+
 def foreign_account(uri: str, own: Iterable[str] = ()) -> str | None:
     """The account that `uri` names, if neither the environment nor one of the URIs `own` does."""
     account = account_of(uri)

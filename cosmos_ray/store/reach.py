@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cosmos_ray.foreign import shown_uri
 from cosmos_ray.store.accounts import foreign_account, wrong_form
+from cosmos_ray.store.places import is_within
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 
 _SYSTEM = ("/proc", "/sys", "/dev")
@@ -43,7 +44,7 @@ class Reach:
                 f"an account of the job's own: {account} is neither the environment's (AZURE_STORAGE_ACCOUNT_NAME or "
                 "AZURE_STORAGE_CONNECTION_STRING) nor the manifest's, and credentials are sent to no other"
             )
-        if self.allow is not None and not _is_below(uri, self.home) and not self._allowed(uri):
+        if self.allow is not None and not self._allowed(uri):
             raise PlaceError("a file below the manifest's folder or a place that inputs.allow names")
         return uri
 
@@ -70,12 +71,11 @@ class Reach:
         return real
 
     def _allowed(self, uri: str) -> bool:
-        local = scheme_of(uri) == "file"
-        return any(
-            _is_below(uri, os.path.realpath(place) if local else place)
-            for place in self.allow or ()
-            if (scheme_of(place) == "file") == local
-        )
+        """uri: of a file of this machine, without links."""
+        if scheme_of(uri) != "file":
+            places = (self.home, *(self.allow or ()))
+            return any(is_within(uri, place) for place in places if place and scheme_of(place) != "file")
+        return any(_is_below(uri, os.path.realpath(place)) for place in self.allow or () if scheme_of(place) == "file")
 
 
 class PlaceError(ValueError):

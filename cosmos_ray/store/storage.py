@@ -29,10 +29,11 @@ import fsspec
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store import traffic
 from cosmos_ray.store.accounts import check_connection
+from cosmos_ray.store.buckets import check_bucket
 from cosmos_ray.store.content import typed
 from cosmos_ray.store.download import download, second_name
-from cosmos_ray.store.faults import BucketMissingError, explain_store, retrying
 from cosmos_ray.store.faults import explain as explain
+from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.probe import answers
 from cosmos_ray.store.regular import TooLargeError, read_regular
@@ -106,7 +107,7 @@ def fetch_to_file(uri: str, target: Path, max_bytes: int | None = None) -> Stat:
             else:
                 download(fs, path, target, f"fetching {uri}")
         except FileNotFoundError:
-            _check_bucket(fs, uri)
+            check_bucket(fs, path, uri)
             raise
         return found
 
@@ -166,19 +167,10 @@ def _asked(uri: str, ask: Callable[[Any, str], Any], doing: str) -> Any:
         try:
             return ask(fs, path)
         except FileNotFoundError:
-            _check_bucket(fs, uri)
+            check_bucket(fs, path, uri)
             raise
 
     return retrying(once, f"{doing} {uri}")
-
-
-def _check_bucket(fs: Any, uri: str) -> None:
-    """Raises BucketMissingError if not only the object is missing."""
-    if scheme_of(uri) == "file":
-        return
-    bucket = uri.partition("://")[2].partition("/")[0]
-    if not fs.exists(bucket):
-        raise BucketMissingError(f"the bucket {bucket!r} of {uri} is not there")
 
 
 def _stat(info: dict[str, Any]) -> Stat:

@@ -136,6 +136,36 @@ def test_a_missing_bucket_is_the_rows_fault_only_if_its_service_gives_objects_of
     assert own_fault(error, "s3://b/a.mp4", witness="s3://other/m.parquet") is None, "it was there a moment ago"
 
 
+def test_a_missing_bucket_is_the_rows_fault_where_the_job_needs_little_else_of_its_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of the service was read: nobody knows whether the bucket is wrong or the service; the rest is made."""
+    monkeypatch.setattr(inputs, "_answers", lambda uri: False)
+    error, local = BucketMissingError("no bucket"), "/data/m.parquet"
+    for uri in ("s3://b/a.mp4", "s3a://b/a.mp4"):
+        assert own_fault(error, uri, local, ("s3",)) == "an object of a bucket that exists"
+        assert own_fault(error, uri, local, ("gs", "az")) is None
+    assert own_fault(error, "s3://b/a.mp4", "s3://ill/m.parquet", ("s3",)) is None, "the service is out"
+    inputs._read_before["s3://b"] = "s3://b/x.mp4"
+    assert own_fault(error, "s3a://b/a.mp4", local, ("s3",)) is None, "it was there a moment ago"
+    inputs._read_before.clear()
+    assert own_fault(OSError("no answer"), "s3://b/a.mp4", local, ("s3",)) is None, "it may come back"
+    assert own_fault(PermissionError("Forbidden"), "s3://b/a.mp4", local, ("s3",)) is None
+
+
+def test_one_container_is_one_store_however_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsspec.config.conf", {})
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    monkeypatch.setattr(inputs, "_answers", lambda uri: True)
+    same, other = "abfs://c@mine.dfs.core.windows.net/m.parquet", "abfs://d@mine.dfs.core.windows.net/m.parquet"
+    forbidden, missing = PermissionError("Forbidden"), BucketMissingError("no container")
+    assert "its store gives others" in str(own_fault(forbidden, "az://c/a.mp4", same))
+    assert own_fault(forbidden, "az://c/a.mp4", other) is None
+    assert own_fault(missing, "az://c/a.mp4", other) == "an object of a bucket that exists"
+    assert own_fault(missing, "az://c/a.mp4", same) is None
+
+
 def test_what_was_read_before_shows_that_the_store_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is read beside it, of the same clip."""
     (tmp_path / "good.mp4").write_bytes(b"good")

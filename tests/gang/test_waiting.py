@@ -96,6 +96,14 @@ async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip 
     return await delivery.made(place, made, mark)
 
 
+def test_an_output_that_is_written_in_another_way_has_the_same_room(tmp_path: Path, node: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    place = waiting_module.WaitingRoom(str(tmp_path / "out")).place(CLIP, 1)
+    assert waiting_module.WaitingRoom(f"{tmp_path}/link/out").place(CLIP, 1) == place
+    far = [waiting_module.WaitingRoom(f"{scheme}://b/out").place(CLIP, 1) for scheme in ("s3", "s3a")]
+    assert far[0] == far[1] != place
+
+
 @pytest.mark.parametrize("step", [*STEPS, "verify"])
 def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Path, step: str) -> None:
     storage = Outage(str(tmp_path / "out"), step)

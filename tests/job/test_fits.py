@@ -13,7 +13,8 @@ from cosmos_ray.config import GenerateConfig, InputsConfig, SamplingConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.prepare import prepare
 from cosmos_ray.job.inputs import look_at_inputs
-from cosmos_ray.job.plan import clip_line, manifest_clips, plan_for, row_defaults
+from cosmos_ray.job.listed import clip_line
+from cosmos_ray.job.plan import manifest_clips, plan_for, row_defaults
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 

@@ -63,6 +63,19 @@ def test_a_manifest_may_move_or_grow(manifest: str, output: Storage, change: dic
     assert read_run(output) == run_of(manifest, **change)
 
 
+def test_a_manifest_that_has_grown_may_be_written_in_another_way(
+    manifest: str, output: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    grown = {"manifest_sha256": "0" * 64, "rows": 6, "clips": 9}
+    for manifests in ((manifest, f"{tmp_path}/link/m.parquet"), ("s3://b/m.parquet", "s3a://b/m.parquet")):
+        other = Storage(output.uri_of(manifests[1][:2].strip("/")))
+        open_run(other, run_of(manifests[0]))
+        open_run(other, run_of(manifests[1], **grown))
+        with pytest.raises(UsageError, match="manifest: it has"):
+            open_run(other, run_of("s3://other/m.parquet"))
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"rows": 3, "unknown": 4}', b"\xff"])
 def test_a_run_file_that_is_not_ours(output: Storage, content: bytes) -> None:
     output.write("_cosmos_ray/run.json", content)

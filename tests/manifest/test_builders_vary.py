@@ -152,6 +152,9 @@ def test_captions_that_are_embeddings_cannot_be_templated(source: Path, vary: Ca
     vary(seeds="0:2")
     with pytest.raises(ManifestError, match="which is read, expected another place"):
         vary_manifest(str(source), str(source), variations_of(seeds="0:2"))
+    (source.parent / "link.parquet").symlink_to(source)
+    with pytest.raises(ManifestError, match="which is read, expected another place"):
+        vary_manifest(str(source), str(source.parent / "link.parquet"), variations_of(seeds="0:2"))
 
 
 def test_a_template_counts_beside_seeds_alone(tmp_path: Path, vary: Callable[..., Built]) -> None:

@@ -173,6 +173,9 @@ def test_nothing_is_written_into_the_output(output: Storage, tmp_path: Path) -> 
     for inside in (output.uri, f"{output.uri}/", f"{output.uri}/export"):
         with pytest.raises(UsageError, match="expected a folder outside the output"):
             export(output.uri, "webdataset", inside, print)
+    (tmp_path / "link").symlink_to(output.uri)
+    with pytest.raises(UsageError, match="expected a folder outside the output"):
+        export(output.uri, "webdataset", str(tmp_path / "link/export"), print)
     beside = f"{output.uri}-export"
     assert export(output.uri, "webdataset", beside, print).clips == 5
     with pytest.raises(UsageError, match="has no clip that was made"):

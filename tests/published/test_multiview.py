@@ -265,6 +265,11 @@ def test_whatever_decides_a_clip_names_its_work_folder(tmp_path: Path, drive: st
             ' {"input_video": "b.mp4", "prompt": "x", "output_video": "o.mp4"}]',
             "same file",
         ),
+        (
+            '[{"input_video": "a.mp4", "prompt": "x", "output_video": "s3://b/o.mp4"},'
+            ' {"input_video": "b.mp4", "prompt": "x", "output_video": "s3a://b/o.mp4"}]',
+            "same file",
+        ),
     ],
 )
 def test_a_bad_batch_file_says_what_is_wrong(tmp_path: Path, content: str, reason: str) -> None:

@@ -1,13 +1,14 @@
-"""A relative path of a submitted job means a folder that Ray removes: it is refused before anything is made."""
+"""Which place a URI is; and a relative path of a submitted job, a folder that Ray removes: it is refused at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_lasts, is_within, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
@@ -50,3 +51,75 @@ def test_every_other_place_is_all_right(working_dir: Path, tmp_path: Path) -> No
     ):
         check_lasts(normalise_uri(uri), "the output")
     Storage(str(tmp_path / "out")).check_writable()
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's is `mine`."""
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("/data/a", "/data/./a/", "/data/b/../a", "file:///data/a", "file:/data/a", "FILE://localhost/data/%61"),
+        ("s3://b/a", "s3a://b/a", "S3://b/a/"),
+        ("gs://b/a", "gcs://b/a"),
+        (
+            "az://c/a", "abfs://c/a", "abfss://c/a/", "abfs://c@mine.dfs.core.windows.net/a",
+            "abfss://c@MINE.blob.core.windows.net/a", "abfs://mine.dfs.core.windows.net/c/a",
+        ),
+        (
+            "az://c@other.dfs.core.windows.net/a", "abfs://c@other.blob.core.windows.net/a",
+            "abfss://other.dfs.core.windows.net/c/a",
+        ),
+        ("az://c", "abfs://c@mine.dfs.core.windows.net", "abfs://mine.dfs.core.windows.net/c/"),
+    ],
+    ids=lambda spellings: spellings[0],
+)  # fmt: skip
+def test_a_place_is_one_however_it_is_written(spellings: tuple[str, ...], account: None) -> None:
+    assert {place_of(uri) for uri in spellings} == {place_of(spellings[0])}
+    assert place_of(place_of(spellings[0])) == place_of(spellings[0]), "itself one of its URIs"
+    for uri in spellings:
+        assert is_within(f"{uri.rstrip('/')}/x", spellings[0])
+        assert is_within(uri, spellings[0])
+        assert not is_within(f"{uri.rstrip('/')}b/x", spellings[0])
+
+
+def test_other_places_stay_other_ones(account: None) -> None:
+    uris = (
+        "/c/a", "s3://c/a", "gs://c/a", "az://c/a", "az://c@other.dfs.core.windows.net/a", "az://c/a/b", "s3://C/a",
+        "az://d@other.dfs.core.windows.net/a",
+    )  # fmt: skip
+    assert len({place_of(uri) for uri in uris}) == len(uris)
+
+
+def test_a_link_is_the_place_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    assert place_of(str(tmp_path / "link/a")) == place_of(str(tmp_path / "data/a"))
+    assert is_within(str(tmp_path / "link/a"), str(tmp_path / "data"))
+
+
+def test_two_accounts_of_the_environment_are_two_places(account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of the two a URI without one means is its client's to say."""
+    monkeypatch.setattr(fsspec.config, "conf", {"abfs": {"account_name": "other"}})
+    assert place_of("az://c/a") != place_of("az://c@mine.dfs.core.windows.net/a")
+
+
+def test_an_emulators_host_is_the_environments_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = "AccountName=dev;AccountKey=a==;BlobEndpoint=http://127.0.0.1:10000/dev"
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+    assert place_of("az://c@127.0.0.1/a") == place_of("abfs://c@dev.dfs.core.windows.net/a") == "az://c/a"
+
+
+def test_a_whole_account_holds_all_of_its_containers(account: None) -> None:
+    for folder in ("abfs://mine.dfs.core.windows.net", "az://mine.blob.core.windows.net/"):
+        assert is_within("az://c/a", folder)
+        assert is_within("abfs://c@mine.dfs.core.windows.net/a", folder)
+        assert not is_within("abfs://c@other.dfs.core.windows.net/a", folder)
+        assert not is_within("s3://c/a", folder)
+    assert not is_within("az://c/a", "abfs://other.dfs.core.windows.net")

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from cosmos_ray.store.reach import ANYWHERE, PlaceError, Reach
@@ -90,6 +91,20 @@ def test_a_link_to_the_systems_own_is_no_way_round(home: Path) -> None:
     for name in ("a.pt", "b.pt"):
         with pytest.raises(PlaceError, match=r"the system's own|not a regular file"):
             Reach(str(home)).check(str(home / name))
+
+
+def test_what_is_allowed_may_be_written_in_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    written = ("az://c/in/a.mp4", "abfs://c@mine.dfs.core.windows.net/in/a.mp4")
+    for home, allow in (("az://c/in", ()), ("abfs://c@mine.dfs.core.windows.net/in", ()), ("", ("abfss://c/in",))):
+        for uri in written:
+            assert Reach(home, allow).check(uri) == uri
+            with pytest.raises(PlaceError, match=r"a place that inputs\.allow names"):
+                Reach(home, allow).check(uri.replace("/in/", "/out/"))
+    assert Reach("", ("s3a://b",)).check("s3://b/a.mp4") == "s3://b/a.mp4"
+    assert Reach("", ("abfs://mine.dfs.core.windows.net",)).check(written[0]) == written[0]
 
 
 def test_pipes_sockets_and_devices_are_no_files(home: Path) -> None:

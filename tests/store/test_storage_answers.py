@@ -189,6 +189,12 @@ def test_whatever_keeps_an_output_from_being_written_is_said(far: Storage, error
 
 
 def test_a_missing_bucket_is_not_a_missing_object(told: Told) -> None:
+    def head_bucket(method: str, Bucket: str) -> None:
+        assert (method, Bucket) == ("head_bucket", "bucket")
+        if not told.exists("bucket"):
+            raise FileNotFoundError("no such bucket")
+
+    told.instead["call_s3"] = head_bucket
     with pytest.raises(BucketMissingError, match="the bucket 'bucket' of s3://bucket/out/x is not there"):
         read_bytes("s3://bucket/out/x")
     told.pipe_file("bucket/other", b"")
@@ -196,6 +202,38 @@ def test_a_missing_bucket_is_not_a_missing_object(told: Told) -> None:
         read_bytes("s3://bucket/out/x")
     with pytest.raises(FileNotFoundError):
         read_bytes("/nowhere/out/x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (None, FileNotFoundError),
+        (FileNotFoundError("no such bucket"), BucketMissingError),
+        (PermissionError("forbidden"), FileNotFoundError),
+        (OSError(errno.EINVAL, "bad request"), FileNotFoundError),
+        (OSError("slow down"), OSError),
+    ],
+)
+def test_a_store_that_goes_out_is_not_taken_for_a_missing_bucket(
+    told: Told, answer: Exception | None, kind: type[Exception]
+) -> None:
+    """The object is missing, and its bucket is asked for."""
+
+    def head_bucket(method: str, **arguments: Any) -> None:
+        if answer is not None:
+            raise answer
+
+    told.instead["call_s3"] = head_bucket
+    with pytest.raises(OSError) as caught:
+        read_bytes("s3://bucket/out/x")
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_other_stores_are_asked_for_the_bucket_itself(told: Told, there: bool) -> None:
+    told.exists = lambda path: there  # type: ignore[method-assign]
+    with pytest.raises(FileNotFoundError if there else BucketMissingError):
+        read_bytes("az://bucket/out/x")
 
 
 def test_schemes_are_those_of_the_uri_whatever_their_case() -> None:

@@ -18,7 +18,7 @@ from cosmos_ray.manifest.builders.clip_files import ClipFiles
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import Rig
 from cosmos_ray.manifest.builders.sources import PICTURES, VIDEOS, Folder, stem_of
-from cosmos_ray.store.uris import normalise_uri
+from cosmos_ray.store.places import place_of
 
 
 def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> list[ClipFiles]:
@@ -55,7 +55,7 @@ def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes)
         _check(clip, rig, given)
     media = {*names, *texts.values()}
     for name in top.files:
-        if name not in media and top.uri_of(name) != normalise_uri(out):
+        if name not in media and place_of(top.uri_of(name)) != place_of(out):
             notes.warn("files and folders that no clip uses", name)
     return [clips[clip_id] for clip_id in sorted(clips)]
 

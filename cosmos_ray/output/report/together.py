@@ -18,6 +18,7 @@ from cosmos_ray.output.report.page import OutputLine, ReportPage, mark_in
 from cosmos_ray.output.report.part import Part
 from cosmos_ray.output.report.values import Value
 from cosmos_ray.output.status import Status, read_status
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import scheme_of
 from cosmos_ray.words import counted
@@ -36,12 +37,13 @@ class _One:
 def write_together(outputs: Sequence[str], part: Part) -> str:
     """URI of the page. Raises UsageError for outputs that no folder holds, or whose folder has another's page."""
     found = [read_status(output) for output in outputs]
-    folder = _folder_of([status.output for status, _, _ in found])
+    places = [_in_one_form(status.output) for status, _, _ in found]
+    folder = _folder_of(places)
     if folder.exists(REPORT) and mark_in(folder.read(REPORT)[:2048]) is None:
         raise UsageError(f"{folder.uri_of(REPORT)} is there and no page of ours: move it, or the outputs")
     parts = []
-    for status, run, state in found:
-        storage, place = Storage(status.output), posixpath.relpath(status.output, folder.uri)
+    for (status, run, state), uri in zip(found, places, strict=True):
+        storage, place = Storage(status.output), posixpath.relpath(uri, folder.uri)
         made = clips_of(storage, run, state, part.of_clips(read_index(storage, state)))
         failed = failures_of(part.of_failures(read_failures(storage, state)))
         parts.append(_One(status, place, made, failed))
@@ -51,8 +53,13 @@ def write_together(outputs: Sequence[str], part: Part) -> str:
     return folder.uri_of(REPORT)
 
 
+def _in_one_form(uri: str) -> str:
+    """Of a store's folder the same text, however it is written; a disk's as it was given, links and all."""
+    return uri if scheme_of(uri) == "file" else place_of(uri)
+
+
 def _folder_of(uris: Sequence[str]) -> Storage:
-    if len(set(uris)) < len(uris):
+    if len({place_of(uri) for uri in uris}) < len(uris):
         raise UsageError(f"found an output twice among {', '.join(uris)}, expected each once")
     heads = {scheme_of(uri) if scheme_of(uri) == "file" else "/".join(uri.split("/")[:3]) for uri in uris}
     common = os.path.commonpath([posixpath.dirname(uri) for uri in uris]) if len(heads) == 1 else "/"

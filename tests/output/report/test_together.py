@@ -79,6 +79,9 @@ def test_what_cannot_be_told_together_is_refused(tmp_path: Path) -> None:
     outputs = [part_of(tmp_path, "x", "weather"), part_of(tmp_path, "y", "place")]
     with pytest.raises(UsageError, match="an output twice"):
         write_together([outputs[0], outputs[0]], WHOLE)
+    (tmp_path / "link").symlink_to(outputs[0])
+    with pytest.raises(UsageError, match="an output twice"):
+        write_together([outputs[0], str(tmp_path / "link")], WHOLE)
     (tmp_path / "parts" / "report.html").write_text("<p>mine</p>")
     with pytest.raises(UsageError, match="no page of ours"):
         write_together(outputs, WHOLE)

@@ -1,0 +1,50 @@
+"""Which services a manifest's rows name something of, and how many of them do."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.manifest.table import CheckedRows
+from cosmos_ray.store.places import service_of
+from cosmos_ray.store.uris import SCHEMES
+
+_REMOTE = sorted(SCHEMES - {"file"})
+
+
+class RowsByService:
+    """Counts rows: each once for every service that it names."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._named = collections.Counter[str]()
+
+    def add(self, checked: CheckedRows, doubtful: Iterable[Sequence[Clip]]) -> None:
+        """A batch. doubtful: the clips of each row that is not surely right."""
+        self._rows += len(checked.right)
+        columns = [one for one in (*checked.inputs, checked.embeddings) if _any(pc.match_substring(one, "://"))]
+        found = collections.defaultdict[str, np.ndarray](lambda: np.zeros(len(checked.right), bool))
+        for scheme in _REMOTE if columns else ():
+            service = service_of(f"{scheme}://")
+            for column in columns:
+                hits = pc.fill_null(pc.starts_with(column, f"{scheme}://"), False)
+                found[service] = found[service] | hits.to_numpy(zero_copy_only=False)
+        for service, rows in found.items():
+            self._named[service] += int(np.count_nonzero(rows & checked.right))
+        for clips in doubtful:
+            self._named.update({service_of(uri) for _, uri in clips[0].references} if clips else ())
+
+    @property
+    def rare(self) -> tuple[str, ...]:
+        """Services, disks aside, that fewer than half of the rows name."""
+        named = self._named.items()
+        return tuple(sorted(one for one, rows in named if one != "file" and 0 < 2 * rows < self._rows))
+
+
+def _any(found: pa.BooleanArray) -> bool:
+    return bool(pc.any(found).as_py())
