@@ -33,7 +33,6 @@ from support.chaos_scene import (
     both_nodes_have_committed,
     cluster_of,
     every_clip_is_committed,
-    files_without_a_record,
     kill_cluster_and_run_on_another,
     kill_driver_and_run_again,
     kill_leader,
@@ -105,7 +104,6 @@ CASES = (
     Case("rank killed in mid-step", a_clip_is_committed, kill_rank),
     Case("rank killed while decoding", at_once, nothing, prompts=_within("die at=decode attempt=1")),
     Case("rank killed while encoding", a_video_is_being_encoded, kill_rank),
-    Case("rank killed while publishing", files_without_a_record, kill_rank),
     Case("rank hangs (SIGSTOP)", a_clip_is_committed, stop_rank, deadline_s=12),
     Case("rank out of memory", at_once, nothing, prompts=_within("oom rank=1 attempt=1")),
     Case("rank out of memory each time", at_once, nothing, prompts=_within("oom rank=1"), bad="r1", outcome="oom",
@@ -134,6 +132,7 @@ OUTAGES = (
     *(Outage(step, seconds) for seconds in (5, 20) for step in ("video", "verify", "sidecar", "record", "everything")),
     Outage("everything", 20, "drop"),
     Outage("video", 20, then="driver"),
+    Outage("record", 20, then="rank"),
     *(Outage(step, 300) for step in ("video", "record", "everything")),
     Outage("everything", 1e6, "late"),
 )

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import Outcome, main, run_case, run_cases
+from parity import Outcome, main, network_cases, run_case, run_cases
 from safetensors.torch import load_file, save_file
 from support.parity_case import Check
 from support.parity_cases import KINDS, NETWORK_KINDS
 from support.paths import GOLDEN
+from support.thread_ranks import run_threads
 
 from cosmos_ray.models.parallel import ContextParallel
 
@@ -90,6 +91,39 @@ def test_ranks_that_do_not_fit_are_skipped_with_the_reason() -> None:
     assert (outcome.verdict, outcome.note) == ("SKIP", "2 heads and 8 tokens a view fit ranks [1, 2]")
 
 
+#: A network call, a whole loop, and what each family does in its own way; each of ten milliseconds and some.
+REPEATED = {
+    4: ["loop_7v_cond1_4steps", "dit_v2w_fpsmod_b2", "loop_t2i_noneg_4steps", "dit25_7v_cond1_bf16"],
+    8: ["loop_cp2_3v_cond1", "loop_7v_cond1_4steps"],
+}
+
+
+@pytest.mark.parametrize(("ranks", "name"), [(ranks, name) for ranks, names in REPEATED.items() for name in names])
+def test_gangs_that_two_heads_do_not_fit_agree_where_heads_are_repeated(ranks: int, name: str) -> None:
+    def compared(parallel: ContextParallel) -> Outcome:
+        with torch.no_grad():
+            return run_case(GOLDEN / f"{name}.json", parallel, repeats_heads=True)
+
+    for outcome in run_threads(ranks, compared):
+        assert outcome.verdict == "ok", str(outcome)
+
+
+def test_repeated_heads_do_not_make_tokens_fit() -> None:
+    outcome = run_case(GOLDEN / "dit_t2i_b2.json", ContextParallel(0, 8), repeats_heads=True)
+    assert (outcome.verdict, outcome.note) == (
+        "SKIP", "1 heads (each 8 times over) and 20 tokens a view fit ranks [1, 2, 4]",
+    )  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [4, 8])
+def test_real_gangs_of_four_and_eight_agree_where_tokens_fit(ranks: int) -> None:
+    outcomes = list(run_cases(GOLDEN, ranks, repeats_heads=True))
+    left = {outcome.case: str(outcome) for outcome in outcomes if outcome.verdict != "ok"}
+    assert all("SKIP" in line and "tokens a view fit" in line for line in left.values()), left
+    assert len(network_cases(GOLDEN)) - len(left) >= (10 if ranks == 4 else 4)
+
+
 @pytest.mark.long
 def test_how_many_cases_a_gang_compared_is_told_where_it_skips_some(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -98,7 +132,8 @@ def test_how_many_cases_a_gang_compared_is_told_where_it_skips_some(
     copy_case(tmp_path, "loop_7v_cond1_4steps")
     copy_case(tmp_path, "rope")
     assert main([str(tmp_path), "--context-parallel", "3"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "0 of 1 network cases compared"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "0 of 1 network cases compared; --repeat-heads compares all whose tokens fit"
 
 
 def test_a_line_has_case_error_tolerance_and_verdict() -> None:

@@ -101,12 +101,6 @@ def both_nodes_have_committed(scene: Scene) -> object:
     return scene.output.exists() and len({one.node for one in records(scene.output).values()}) == 2
 
 
-def files_without_a_record(scene: Scene) -> object:
-    """A clip is being published: some of its videos are stored."""
-    recorded = {one.id for one in records(scene.output).values()} if scene.output.exists() else set()
-    return any(path.parts[-3] not in recorded for path in scene.output.glob("clips/*/*/*.mp4"))
-
-
 def a_video_is_being_encoded(scene: Scene) -> object:
     return any("libx264" in title for title in our_processes())
 

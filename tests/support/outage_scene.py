@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import ray
 
 from cosmos_ray.ledger.layout import CLIPS as CLIPS_FOLDER
 from cosmos_ray.ledger.ledger import Ledger
@@ -25,7 +27,7 @@ from cosmos_ray.store.storage import Storage
 from support import s3 as s3_server
 from support.cluster import head_of_its_own
 from support.fault_proxy import UNAVAILABLE, FaultProxy, Meets, fault_proxy
-from support.job_runs import SMALL, check_files, records, write_manifest
+from support.job_runs import SMALL, actor_pids, check_files, records, write_manifest
 from support.waiting import PATIENCE_S, wait_for
 
 STEPS = {
@@ -44,8 +46,8 @@ LOST_S = 1.0
 
 @dataclass(frozen=True)
 class Outage:
-    """Of one step (`STEPS`), for so many seconds. meets: what its requests do. then: "", or what happens meanwhile: the
-    "driver" is killed once clips wait, and its command is run again at once."""
+    """Of one step (`STEPS`), for so many seconds. meets: what its requests do. then: "", or what is killed meanwhile,
+    once clips wait: the "driver", whose command is run again at once, or a "rank"."""
 
     step: str
     seconds: float
@@ -57,8 +59,8 @@ class Outage:
         if self.meets == "late":
             return f"store answers {self.step} a second late"
         how = "" if self.meets == UNAVAILABLE else f", {self.meets}"
-        meanwhile = f", {self.then} killed" if self.then else ""
-        return f"store out at {self.step}, {self.seconds:g} s{how}{meanwhile}"
+        outage = f"store out at {self.step}, {self.seconds:g} s{how}"
+        return f"{self.then} killed while publishing: {outage}" if self.then else outage
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,16 @@ def run_outage(outage: Outage, folder: Path) -> Cost:
             with environment_of(proxy, folder) as environment:
                 job = _start(manifest, output, environment, log)
                 try:
-                    if outage.then == "driver":
+                    if outage.then:
                         wait_for(lambda: len(_waiting(folder)) >= 2 or job.poll() is not None, "clips that wait")
                         assert job.poll() is None, log.read_text()
                         waiting = _waiting(folder)
+                    if outage.then == "driver":
                         job.kill()
                         job.wait()
                         job = _start(manifest, output, environment, log)
+                    elif outage.then == "rank":
+                        _kill_a_rank(environment["RAY_ADDRESS"])
                     code = job.wait(PATIENCE_S + outage.seconds)
                 finally:
                     job.kill()
@@ -129,8 +134,9 @@ def run_outage(outage: Outage, folder: Path) -> Cost:
     assert {one.status for one in found.values()} == {"ok"}, log.read_text()[-6000:]
     assert len(found) == CLIPS
     redone = {one.id for one in found.values() if one.attempt > 1}
-    if outage.then == "driver":
+    if outage.then:
         assert not redone & waiting, "a clip that waited was denoised again"
+        assert outage.then == "driver" or " broke: " in log.read_text(), "no gang broke"
         return Cost(fault.first_record_after - fault.began - outage.seconds, len(redone), 0.0)
     assert not redone, "a clip was denoised again"
     others = sorted(found.values(), key=lambda one: str(one.started))[1:]  # the first one's waiting is the gang's start
@@ -181,6 +187,11 @@ def _start(manifest: str, output: str, environment: dict[str, str], log: Path) -
     command = [sys.executable, "-m", "cosmos_ray", "generate", *names, *flags]
     with log.open("ab") as file:
         return subprocess.Popen(command, env=environment, stderr=file, stdout=file)
+
+
+def _kill_a_rank(address: str) -> None:
+    ray.init(address=address, log_to_driver=False, logging_level="WARNING")  # which `head_of_its_own` ends
+    os.kill(actor_pids("Rank")[-1], signal.SIGKILL)
 
 
 def _waiting(folder: Path) -> set[str]:

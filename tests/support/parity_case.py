@@ -24,15 +24,18 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One golden case: its JSON and its tensors."""
+    """One golden case: its JSON and its tensors. repeats_heads: where its heads do not divide over a gang's ranks, it
+    is computed by a network that has them several times over (`parity_repeated`)."""
 
     name: str
     info: dict[str, Any]
     tensors: dict[str, Tensor]
+    repeats_heads: bool = False
 
     @classmethod
-    def read(cls, path: Path) -> Case:
-        return cls(path.stem, json.loads(path.read_text()), load_file(path.with_suffix(".safetensors")))
+    def read(cls, path: Path, repeats_heads: bool = False) -> Case:
+        info, tensors = json.loads(path.read_text()), load_file(path.with_suffix(".safetensors"))
+        return cls(path.stem, info, tensors, repeats_heads)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]

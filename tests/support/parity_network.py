@@ -13,6 +13,7 @@ from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT, Share
 from cosmos_ray.models.parallel import ContextParallel
 from support.parity_case import Case, Skip
+from support.parity_repeated import repeat_sinusoid, repeated_config, repeated_weights, times_to_fit
 
 
 def network_of(case: Case, parallel: ContextParallel, grid: Grid, **more: Any) -> MultiviewDiT:
@@ -25,17 +26,20 @@ def network_of(case: Case, parallel: ContextParallel, grid: Grid, **more: Any) -
         # Predict2's configuration says this too, and its code does not obey.
         known.pop("rope_enable_fps_modulation", None)
     config = DiTConfig(**{**known, **more})
-    fitting = fitting_world_sizes(config.num_heads, grid.tokens_per_view)
+    times = times_to_fit(config.num_heads, parallel.world_size) if case.repeats_heads else 1
+    fitting = fitting_world_sizes(config.num_heads * times, grid.tokens_per_view)
     if parallel.world_size not in fitting:
-        raise Skip(f"{config.num_heads} heads and {grid.tokens_per_view} tokens a view fit ranks {fitting}")
-    network = MultiviewDiT(config)
+        there = f" (each {times} times over)" if times > 1 else ""
+        raise Skip(f"{config.num_heads} heads{there} and {grid.tokens_per_view} tokens a view fit ranks {fitting}")
+    network = MultiviewDiT(repeated_config(config, times))
+    repeat_sinusoid(network, times)
     weights = case.under("weights.")
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     selection = select_dit(found, (), dit_shapes(config), "net.")
     if selection.faults:
         raise ValueError("; ".join(selection.faults))
     names = {name: entry for name, entry in selection.names.items() if not name.startswith("crossattn_proj.")}
-    network.load({name: weights[entry] for name, entry in names.items()})
+    network.load(repeated_weights(config, {name: weights[entry] for name, entry in names.items()}, times))
     return network
 
 
