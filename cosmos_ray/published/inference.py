@@ -25,9 +25,9 @@ from cosmos_ray.manifest.builders.writing import absolute
 from cosmos_ray.models.bundle.names import built_in_name
 from cosmos_ray.published.command import Say
 from cosmos_ray.published.guarding import GuardFlags
-from cosmos_ray.published.layouts import write_views
+from cosmos_ray.published.layouts import names_of, write_views
 from cosmos_ray.published.options import refused
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_lasts, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
@@ -86,6 +86,7 @@ def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace
     if ignored := [f"--{flag}: {why}" for flag, why in NO_EFFECT.items() if getattr(flags, flag.replace("-", "_"))]:
         say("flags without effect here: " + "; ".join(ignored))
     found = read_specs(flags.input_files, kind, overrides_of(flags))
+    check_results(flags, found)
     guardrails = GUARDED.rules(flags, is_published(flags), say)
     work = work_folder(flags, found, guardrails)
     storage = Storage(work)
@@ -133,6 +134,24 @@ def overrides_of(flags: argparse.Namespace) -> dict[str, Any]:
 def is_published(flags: argparse.Namespace) -> bool:
     """Whether --model names one of NVIDIA's."""
     return (built_in_name(flags.aliases.get(flags.model, flags.model)) or "").startswith("cosmos-")
+
+
+def check_results(flags: argparse.Namespace, found: Sequence[Found]) -> None:
+    """Raises UsageError for two results in one file, and for one that is written over what it is made from."""
+    folder = normalise_uri(flags.output_dir)
+    written = [f"{folder}/{name}" for one in found for name in (*names_of(one.spec), f"{one.spec.name}.json")]
+    taken = [place_of(uri) for uri in written]
+    if len(set(taken)) < len(taken):
+        twice = next(uri for number, uri in enumerate(written) if taken[number] in taken[:number])
+        raise UsageError(f"two results would be written to {twice}: give their specs other names")
+    read = {place_of(path) for path in flags.input_files}
+    for one in found:
+        row = one.spec.row()
+        paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
+        paths += [one.spec.prompt_path] if one.spec.prompt_path else []
+        read |= {place_of(absolute(path, one.folder, one.where)) for path in paths}
+    if clash := sorted(read & set(taken)):
+        raise UsageError(f"{clash[0]} is an input, and would be written over: give another --output-dir")
 
 
 def work_folder(flags: argparse.Namespace, found: Sequence[Found], guardrails: GuardrailRules = OFF) -> str:

@@ -13,6 +13,13 @@ from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSp
 _GRID = 3
 
 
+def names_of(spec: PredictSpec | TransferSpec) -> list[str]:
+    """Of the files that `write_views` gives."""
+    if isinstance(spec, PredictSpec) or spec.save_combined_views:
+        return [f"{spec.name}.mp4"]
+    return [*(f"{spec.name}_{view}.mp4" for view in spec.cameras), f"{spec.name}_grid.mp4"]
+
+
 def write_views(spec: PredictSpec | TransferSpec, videos: Mapping[str, bytes]) -> dict[str, bytes]:
     """Files by name. videos: an mp4 a view, in the order of the cameras."""
     name = spec.name

@@ -19,12 +19,12 @@ from support.videos import numbered, numbers
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.errors import ManifestError
+from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSpec, read_specs, write_specs
 from cosmos_ray.manifest.builders.multiview_json import from_multiview_json
 from cosmos_ray.published import multiview25, transfer_multiview
-from cosmos_ray.published.inference import overrides_of, work_folder
-from cosmos_ray.published.layouts import write_views
+from cosmos_ray.published.inference import check_results, overrides_of, work_folder
+from cosmos_ray.published.layouts import names_of, write_views
 
 PREDICT = {"name": "a", "inference_type": "video2world", "prompt": "A street."} | {
     view: {"video_path": f"in/{view}.mp4"} for view in VIEWS
@@ -142,6 +142,47 @@ def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.C
     assert transfer_multiview.main(["-i", source, "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith(f"transfer_multiview.py: {source}: sead")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        ([PREDICT | {"name": "spec"}], r"out/spec\.json is an input, and would be written over"),
+        ([PREDICT | {"rear": {"video_path": "a.mp4"}}], r"out/a\.mp4 is an input"),
+        ([PREDICT | {"prompt": None, "prompt_path": "a.mp4"}], r"out/a\.mp4 is an input"),
+        ([TRANSFER | {"rear": {"input_path": "r.mp4", "control_path": "a.mp4"}}], r"out/a\.mp4 is an input"),
+        (
+            [TRANSFER | {"save_combined_views": False}, TRANSFER | {"name": "a_grid"}],
+            r"two results would be written to .*/link/a_grid\.mp4",
+        ),
+        ([TRANSFER | {"save_combined_views": False}, TRANSFER | {"name": "a_front"}], ""),
+    ],
+)
+def test_no_result_is_written_over_an_input_or_another_result(
+    tmp_path: Path, specs: list[dict[str, Any]], words: str
+) -> None:
+    """Links and all: the output is named by one, the inputs lie where it leads."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    source = put(tmp_path / f"out/spec.json{'l' if len(specs) > 1 else ''}", *specs)
+    program = multiview25 if "inference_type" in specs[0] else transfer_multiview
+    flags = program.parser().parse_args(["-i", source, "-o", str(tmp_path / "link")])
+    found = read_specs([source], PredictSpec if program is multiview25 else TransferSpec, {})
+    if not words:
+        check_results(flags, found)
+        return
+    with pytest.raises(UsageError, match=words):
+        check_results(flags, found)
+    assert program.main(["-i", source, "-o", str(tmp_path / "link")]) == 2, "before anything is made"
+
+
+def test_names_are_those_of_what_is_written() -> None:
+    videos = {view: encode_mp4(numbered(2), 30) for view in ("front_wide", "rear")}
+    for spec in (
+        PredictSpec.model_validate(PREDICT), TransferSpec.model_validate(TRANSFER),
+        TransferSpec.model_validate(TRANSFER | {"save_combined_views": False}),
+    ):  # fmt: skip
+        assert names_of(spec) == list(write_views(spec, videos))
 
 
 def test_views_are_laid_out_as_published() -> None:
