@@ -40,6 +40,7 @@ def inspect(
     """
     from cosmos_ray.clip.request import LATENT_FRAMES
     from cosmos_ray.config import build_config
+    from cosmos_ray.foreign import MOST, shown_uri
     from cosmos_ray.job.inspect import in_words, inspect_video
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.store.uris import normalise_uri
@@ -69,7 +70,7 @@ def inspect(
     for video in videos:
         line = inspect_video(
             normalise_uri(video), bundle, settings.inputs, n_views, num_conditional_frames, fps, to
-        ) | {"file": video}
+        ) | {"file": shown_uri(video, MOST)}
         refused |= not line["ok"]
         if as_json:
             print(json.dumps(line), flush=True)

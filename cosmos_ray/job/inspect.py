@@ -58,7 +58,7 @@ def inspect_video(
     except RowError as error:
         return {"file": uri, "ok": False, "error": str(error), **nothing}
     except OSError as error:
-        return {"file": uri, "ok": False, "error": f"{uri} cannot be read: {explain(error)}", **nothing}
+        return {"file": uri, "ok": False, "error": f"{shown_uri(uri)} cannot be read: {explain(error)}", **nothing}
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
         for view, frames in zip(clip.cameras, found.frames, strict=True):

@@ -86,11 +86,11 @@ class Endpoint:
             return words
 
     async def models(self) -> list[str]:
-        """Names of what the server has. Raises NoWordsError."""
+        """Names of what the server has; none with the key in it, which an output would keep. Raises NoWordsError."""
         found = await self._asked("GET", "/models", b"", time.monotonic() + _SHORT_S, _SHORT_S)
         listed = found.get("data") if isinstance(found, dict) else None
         names = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        return [name for name in names if isinstance(name, str)]
+        return [name for name in names if isinstance(name, str) and not (self._secret and self._secret in name)]
 
     async def _once(self, body: bytes, ends: float, answer_s: float) -> str:
         found = await self._asked("POST", "/chat/completions", body, ends, answer_s)

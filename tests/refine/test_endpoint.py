@@ -263,6 +263,14 @@ def test_a_server_says_which_models_it_has() -> None:
             ask_once(refining(server.url), Endpoint.models)
 
 
+def test_a_model_that_is_named_after_the_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name would be in messages, and in what an output says of itself."""
+    monkeypatch.setenv(KEY, SECRET)
+    with chat_server() as server:
+        server.models = (f"for-{SECRET}", MODEL)
+        assert ask_once(refining(server.url), Endpoint.models) == [MODEL]
+
+
 def test_it_is_asked_within_a_loop_that_runs_too() -> None:
     async def in_a_notebook() -> str:
         with chat_server() as server:
