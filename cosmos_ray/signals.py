@@ -68,11 +68,11 @@ class _Signals:
 
     @contextlib.contextmanager
     def job(self, job: _Job) -> Iterator[None]:
-        self._job = job
+        before, self._job = self._job, job
         try:
             yield
         finally:
-            self._job = None
+            self._job = before
 
     def complain(self, message: str) -> None:
         """The last word, once."""
@@ -169,7 +169,7 @@ def take_again() -> None:
 def job(heard: Callable[[str], bool], at_last: Callable[[], None], sweep: Callable[[], None]) -> Iterator[None]:
     """While this lasts, a signal is the job's: `heard` is told why, and says whether it ends itself in good order. If
     it does not, `at_last` is done, for a second at most; `sweep` is done before any end that is not in good order.
-    Nothing of this where signals are the caller's own."""
+    One within another goes before it. Nothing of this where signals are the caller's own."""
     with _signals.job(_Job(heard, at_last, sweep)) if _signals else contextlib.nullcontext():
         yield
 

@@ -8,7 +8,7 @@ case of `CASES` ends with the same checks: each clip has ended once, with the ex
 committed before the fault was touched; no more clips were begun again than were in flight on what died; files are what
 records say; index, failures and report are of what the ledger holds; no actor, process, placement group or unreferenced
 object is left. Stores that are out and signals at every moment have their own (`support/outage_scene.py`,
-`support/signal_scene.py`).
+`support/signal_scene.py`), and so have comparisons (`support/compare_scene.py`).
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ from support.chaos_scene import (
     spoil_a_record_and_a_video_between_two_jobs,
     stop_rank,
 )
+from support.compare_scene import FAULTS, Broken, run_broken
+from support.compare_scene import MOMENTS as MOMENTS_OF_COMPARISONS
 from support.job_runs import actor_pids, identity, records, write_manifest
 from support.outage_scene import Outage, kill_again_and_again, run_outage
 from support.signal_scene import MOMENTS, Stop, run_stop
@@ -137,6 +139,7 @@ OUTAGES = (
     Outage("everything", 1e6, "late"),
 )
 STOPS = tuple(Stop(moment, stop) for moment in MOMENTS for stop in SIGNALS)
+COMPARISONS = tuple(Broken(moment, fault) for moment in MOMENTS_OF_COMPARISONS for fault in FAULTS)
 
 # --- running and checking --------------------------------------------------------------------------------------------
 
@@ -270,6 +273,10 @@ def _loop(folder: Path) -> Result:
     return Result(0.0, cost.recovery_s, cost.redone, ", recovery: of the last run, whole")
 
 
+def _comparison(broken: Broken, folder: Path) -> Result:
+    return Result(0.0, run_broken(broken, folder), 0, ", recovery: its end; the same command made the rest")
+
+
 def _stop(stop: Stop, folder: Path) -> Result:
     took = run_stop(stop, folder)
     return Result(0.0, took, 0, "" if took < STOPS_WITHIN_S else f", but only after {STOPS_WITHIN_S:.0f} s")
@@ -280,6 +287,7 @@ def table() -> dict[str, Callable[[Path], Result]]:
     cases = {case.name: partial(run_case, case) for case in CASES}
     outages = {outage.name: partial(_outage, outage) for outage in OUTAGES}
     loop = {"driver killed four times, output in a bucket": _loop}
+    loop |= {broken.name: partial(_comparison, broken) for broken in COMPARISONS}
     return {**cases, **outages, **loop, **{stop.name: partial(_stop, stop) for stop in STOPS}}
 
 

@@ -179,6 +179,16 @@ def test_what_a_job_has_to_do_is_done_though_it_hangs(start: Start) -> None:
     assert said[-2:] == ["at last", "swept"]
 
 
+def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> None:
+    """A comparison has a Ray to end between its jobs."""
+    within = "with signals.job(lambda why: True, lambda: None, lambda: None):\n    pass\n"
+    program = start(within + _SWALLOWS, _JOB.format(in_order=True))
+    program.send_signal(signal.SIGTERM)
+    code, said, _ = end(program)
+    assert code == 1
+    assert said == ["heard stopped by SIGTERM", "at last", "swept"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_library_that_takes_the_handlers_is_no_way_out(start: Start, number: signal.Signals) -> None:
     program = start(f"import signal\nsignal.signal({int(number)}, lambda *_: print('taken', flush=True))\n{_SWALLOWS}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cosmos_ray import signals
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import saying
 from cosmos_ray.job.compared import Setting
@@ -26,6 +27,8 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.table import fan_out
 from cosmos_ray.output.compare.build import Compared, write_comparison
+from cosmos_ray.pool.health import JobFailedError
+from cosmos_ray.pool.stop import Stop
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
@@ -69,16 +72,24 @@ def compare(settings: Sequence[Setting], folder: str, say: Say, price: float | N
     clips = [clip_id for ids in _ids(works[0].job.manifest, limit) for clip_id in ids]
     for line in _loads(works, len(clips)):
         loud(line)
-    summaries = {}
-    with _resident() as resident:
-        for work in sorted(works, key=lambda one: _first_like(works, one)):
-            loud(f"setting {work.setting.name}:")
-            display = display_for(say)
-            to = loud if display is None else saying(display.say)
-            summaries[work.setting.name] = carry_out(work.job, work.plan, (to, to), display, resident)
-    compared = [Compared(one.setting.name, summaries[one.setting.name].output, one.setting.given) for one in works]
-    page = write_comparison(home, compared, clips, loud, price)
+    with Stop().heeds_signals(lambda: None):  # also between jobs, when there is a Ray to be ended
+        with _resident() as resident:
+            summaries = dict(_carried_out(works, say, resident))
+        compared = [Compared(one.setting.name, summaries[one.setting.name].output, one.setting.given) for one in works]
+        page = write_comparison(home, compared, clips, loud, price)
     return Comparison(tuple(summaries[one.name] for one in compared), page)
+
+
+def _carried_out(works: Sequence[_Work], say: Say, resident: Resident) -> Iterator[tuple[str, Summary]]:
+    """One job after the other, those with the same model together."""
+    loud = saying(say)
+    for work in sorted(works, key=lambda one: _first_like(works, one)):
+        if why := signals.reason():  # it came when the job before had nothing left to stop
+            raise JobFailedError(f"{why}; the same command goes on from here")
+        loud(f"setting {work.setting.name}:")
+        display = display_for(say)
+        to = loud if display is None else saying(display.say)
+        yield work.setting.name, carry_out(work.job, work.plan, (to, to), display, resident)
 
 
 def _resident() -> contextlib.closing[Resident]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Container, Iterator
@@ -14,6 +15,9 @@ from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.pool.cluster import connect
 from cosmos_ray.pool.watched import WatchedGang
+
+#: A leader that has nothing to do answers at once; one that takes longer is stopped, or cut off.
+ANSWERS_S = 60.0
 
 
 class Resident:
@@ -45,13 +49,15 @@ class Resident:
 
     async def take_up(self, name: str, spec: GangSpec, avoided: Container[str]) -> WatchedGang | None:
         """A gang that was kept, for a job of this spec; None if there is none. Those that hold another model, are on
-        an `avoided` node or broke meanwhile are given up.
+        an `avoided` node, broke meanwhile or do not answer are given up.
         """
         while self._gangs:
             gang, before = self._gangs.pop()
             if before.loaded == spec.loaded and gang.info.node not in avoided:
-                with contextlib.suppress(RayError):
-                    info = await gang.leader.take_up.remote(name, spec)
+                with contextlib.suppress(RayError, TimeoutError):
+                    await asyncio.wait_for(gang.leader.stages.remote(), ANSWERS_S)
+                    limit_s = spec.settings.load_timeout_s + ANSWERS_S  # the leader's own comes first
+                    info = await asyncio.wait_for(gang.leader.take_up.remote(name, spec), limit_s)
                     return WatchedGang(name, gang.leader, info, time.monotonic())
             ray.kill(gang.leader)
         return None

@@ -71,10 +71,10 @@ def _run(case: Stop, folder: Path) -> float:
         code = job.wait(PATIENCE_S)
         took = time.monotonic() - began
         _check(case, code, log.read_text(), output)
-        wait_for(lambda: not _session(job.pid), "the processes of its Ray to be gone")
+        wait_for(lambda: not session(job.pid), "the processes of its Ray to be gone")
         return took
     finally:
-        for pid in _session(job.pid):
+        for pid in session(job.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         job.wait()
@@ -120,7 +120,7 @@ def _has_come(moment: str, pid: int, output: Path, log: Path) -> bool:
     if what == "heard":
         return _hears(pid)
     if what == "a rank":
-        return any(b"Rank" in _title(one) for one in _session(pid))
+        return any(b"Rank" in title(one) for one in session(pid))
     return bool(list(output.glob(f"{what}/**/r0.*"))) if "/" in what else what in log.read_text()
 
 
@@ -133,13 +133,13 @@ def _hears(pid: int) -> bool:
     return False
 
 
-def _title(pid: int) -> bytes:
+def title(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
 
 
-def _session(leader: int) -> list[int]:
+def session(leader: int) -> list[int]:
     """Living processes of a session."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

@@ -77,19 +77,19 @@ def write_comparison(
 
 
 def _known(home: Storage) -> dict[str, Distance]:
-    """Distances of an earlier table, by what they are of."""
+    """Distances of an earlier table, by what they are of; none if that is damaged, or somebody else's."""
     try:
         rows = pq.read_table(io.BytesIO(home.read(TABLE)), columns=["files", "psnr_db", "ssim", "views"]).to_pylist()
-    except (FileNotFoundError, pa.ArrowException, OSError, KeyError):
+        return {
+            row["files"]: Distance(
+                row["psnr_db"], row["ssim"], None,
+                {one["view"]: (one["psnr_db"], one["ssim"]) for one in row["views"]}, row["files"],
+            )
+            for row in rows
+            if row["files"] and row["psnr_db"] is not None
+        }  # fmt: skip
+    except (OSError, pa.ArrowException, KeyError, TypeError):
         return {}
-    return {
-        row["files"]: Distance(
-            row["psnr_db"], row["ssim"], None,
-            {one["view"]: (one["psnr_db"], one["ssim"]) for one in row["views"]}, row["files"],
-        )
-        for row in rows
-        if row["files"] and row["psnr_db"] is not None
-    }  # fmt: skip
 
 
 def _distances(first: Taken, other: Taken, known: dict[str, Distance]) -> dict[str, Distance]:

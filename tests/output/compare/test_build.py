@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.compared import FAILED, HOSTILE, LEFT, SETTINGS, write_outputs
@@ -103,6 +104,10 @@ def test_a_distance_that_is_known_is_not_measured_again(
     (copy / "compare.parquet").write_bytes(b"no table")
     write_comparison(Storage(str(copy)), moved, ids, lambda _: None)
     assert len(asked) == 2 * (5 + 3)
+    strange = [row | {"views": None} for row in pq.read_table(copy / "compare.parquet").to_pylist()]
+    pq.write_table(pa.Table.from_pylist(strange), copy / "compare.parquet")
+    write_comparison(Storage(str(copy)), moved, ids, lambda _: None)
+    assert len(asked) == 4 * (5 + 3)
 
 
 def test_a_file_that_is_gone_is_said_and_ends_nothing(
