@@ -175,9 +175,9 @@ def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str]
     """What was expected instead, if the object itself is to blame for `error`; None if its store may be. witness, rare:
     as in `Source`."""
     if isinstance(error, BucketMissingError):
-        others = _elsewhere(uri, witness)
+        elsewhere = _elsewhere(uri, witness)
         # Where none was ever read, nobody can tell a wrong bucket from a wrong service. The job is well without either.
-        is_well = any(map(_answers, others)) if others else service_of(uri) in rare
+        is_well = any(map(_answers, elsewhere)) if elsewhere else service_of(uri) in rare
         return "an object of a bucket that exists" if is_well and _store(uri) not in _read_before else None
     kinds = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, NotADirectoryError: errno.ENOTDIR}
     number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
