@@ -28,7 +28,7 @@ from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.table import fan_out
 from cosmos_ray.output.compare.build import Compared, write_comparison
 from cosmos_ray.pool.health import JobFailedError
-from cosmos_ray.pool.stop import Stop
+from cosmos_ray.pool.stop import Stop, goes_on
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
@@ -85,7 +85,7 @@ def _carried_out(works: Sequence[_Work], say: Say, resident: Resident) -> Iterat
     loud = saying(say)
     for work in sorted(works, key=lambda one: _first_like(works, one)):
         if why := signals.reason():  # it came when the job before had nothing left to stop
-            raise JobFailedError(f"{why}; the same command goes on from here")
+            raise JobFailedError(goes_on(why))
         loud(f"setting {work.setting.name}:")
         display = display_for(say)
         to = loud if display is None else saying(display.say)

@@ -47,10 +47,10 @@ class Stop:
             with signals.job(self._heard, last, end_what_is_left):
                 yield
         except signals.Interrupted as error:
-            raise JobFailedError(_goes_on(str(error))) from None
+            raise JobFailedError(goes_on(str(error))) from None
 
     def _heard(self, reason: str) -> bool:
-        return self._stop(JobFailedError(_goes_on(reason)))
+        return self._stop(JobFailedError(goes_on(reason)))
 
     def _stop(self, why: BaseException) -> bool:
         """True if work is under way that ends now."""
@@ -92,5 +92,6 @@ class Stop:
                 self._loop = None
 
 
-def _goes_on(reason: str) -> str:
+def goes_on(reason: str) -> str:
+    """What the last word of a job says that is told to stop."""
     return f"{reason}; the same command goes on from here"
