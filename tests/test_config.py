@@ -50,6 +50,25 @@ def test_an_empty_file_is_no_settings(tmp_path: Path) -> None:
     assert build_config(FLAGS, tmp_path / "job.yaml") == build_config(FLAGS)
 
 
+def test_null_in_a_file_is_nothing_for_what_is_required_alone(tmp_path: Path) -> None:
+    """`cosmos-ray config` prints those two so; anywhere else it is a value, and may be a wrong one."""
+    file = tmp_path / "job.yaml"
+    file.write_text("manifest: null\noutput: null\nlimit: null\n")
+    assert build_config(FLAGS, file) == build_config(FLAGS)
+    file.write_text("model: null\n")
+    with pytest.raises(UsageError, match="model: Input should be a valid string"):
+        build_config(FLAGS, file)
+
+
+def test_what_a_command_can_do_without_is_the_weakest(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("output: from-file\n")
+    defaults = {"manifest": "any", "output": "any"}
+    config = build_config({}, file, defaults=defaults)
+    assert (config.manifest, config.output) == ("any", "from-file")
+    assert build_config({"output": "flag"}, file, defaults=defaults).output == "flag"
+
+
 def test_set_takes_values_as_yaml_has_them() -> None:
     config = build_config(FLAGS, None, ["max_failed=3", "gangs=0:4", "redo_changed=true", "sampling.guidance=null"])
     assert (config.max_failed, config.gangs, config.redo_changed, config.sampling.guidance) == ("3", "0:4", True, None)
@@ -83,6 +102,7 @@ def test_set_takes_values_as_yaml_has_them() -> None:
         ("gang.deadline_factor=1", "gang.deadline_factor: Input should be greater than 1"),
         ("lease.beat_s=0", "lease.beat_s: Input should be greater than 0"),
         ("lease.life_s=5", "lease: Value error, expected life_s of more than 2 beats"),
+        ("lease.life_s=10", "expected life_s of more than 2 beats (10 s), found 10 s"),
         ("gangs=4:2", "gangs: Value error, expected MIN:MAX with 0 <= MIN <= MAX"),
         ("gangs='0:0'", "gangs: Value error, expected MIN:MAX"),
         ("gangs=few", "gangs: Value error, expected MIN:MAX or a number, found 'few'"),
@@ -184,6 +204,11 @@ def test_a_wrong_value_from_python_is_one_error_that_names_the_setting(field: st
     with pytest.raises(UsageError, match=f"^bad settings: {field}") as caught:
         GenerateConfig(**{"manifest": "m.parquet", "output": "out", field: value})
     assert str(caught.value).isprintable()
+
+
+def test_half_a_character_is_told_by_all_of_its_settings_name() -> None:
+    with pytest.raises(UsageError, match=r"bad settings: inputs.more.deep: found '\\udc80', expected a text of whole"):
+        GenerateConfig(manifest="m", output="o", inputs={"more": {"deep": ["fine", "\udc80"]}})
 
 
 def test_a_page_of_names_for_names_is_not_unfolded(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-from cosmos_ray.words import counted, node_name
+from cosmos_ray.words import Kinds, counted, duration, node_name
 
 PACKAGE = ROOT / "cosmos_ray"
 #: Plurals that follow a number in a message, which may be 1.
@@ -35,6 +35,34 @@ def test_two_nodes_whose_ids_begin_alike_have_two_names() -> None:
     ids = [f"{'04f7' * 12}{number:08x}" for number in range(3)]
     assert len({node_name(one) for one in ids}) == 3
     assert node_name("bad") == "bad", "tests and records of old may have short ones"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0s"),
+        (12, "12s"),
+        (59.6, "1m00s"),
+        (187, "3m07s"),
+        (3599.6, "1h00m"),
+        (7500, "2h05m"),
+        (360_000, "100h00m"),
+    ],
+)
+def test_a_time_is_said_in_two_units_to_the_nearest(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_messages_that_differ_in_names_and_numbers_are_of_one_kind() -> None:
+    """The most frequent first, whatever came first; of each the first three."""
+    kinds = Kinds()
+    kinds.add("a", "found no file")
+    for number in range(5):
+        kinds.add(f"row{number}", f"/data/{number}.mp4: found {number}.5 frames, expected 'x{number}' or \"y\"")
+    often, once = kinds.found()
+    assert (often.count, [of for of, _ in often.examples]) == (5, ["row0", "row1", "row2"])
+    assert often.examples[1][1].startswith("/data/1.mp4: found 1.5 frames")
+    assert (once.count, once.examples) == (1, (("a", "found no file"),))
 
 
 def _bare_counts(path: Path) -> Iterator[str]:

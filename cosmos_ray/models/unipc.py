@@ -102,7 +102,7 @@ class UniPC:
         base_VlP = float(self.sigmas[number] / self.sigmas[number - 1]) * state["corrected"]
         base_VlP = base_VlP - alpha * grown * before_VlP
         change_VlP = x0_VlP - before_VlP
-        if self._order(number - 1) == 1:
+        if number == 1:  # the pass before had none before it
             return base_VlP - alpha * grown * 0.5 * change_VlP
         r = (self._half_log(number - 2) - self._half_log(number - 1)) / h
         slope_VlP = (state["earlier_x0"] - before_VlP) / r
@@ -118,14 +118,10 @@ class UniPC:
         h = self._half_log(number + 1) - self._half_log(number)
         grown = math.expm1(-h)
         next_VlP = (after / sigma) * sample_VlP - (1 - after) * grown * x0_VlP
-        if self._order(number) == 1 or before_VlP is None:
+        if before_VlP is None:
             return next_VlP
         r = (self._half_log(number - 1) - self._half_log(number)) / h
         return next_VlP - (1 - after) * grown * (before_VlP - x0_VlP) / (2 * r)
-
-    def _order(self, number: int) -> int:
-        """Of the predictor of a pass: lower at both ends."""
-        return min(2, number + 1, self.passes - number)
 
     def _half_log(self, number: int) -> float:
         """Half the logarithm of the ratio of signal to noise."""

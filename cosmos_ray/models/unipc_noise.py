@@ -54,7 +54,3 @@ class NoiseUniPC(UniPC):
         h = self._half_log(number + 1) - self._half_log(number)
         r = (self._half_log(number - 1) - self._half_log(number)) / h
         return x0_VlP - math.expm1(-h) * (state["previous_x0"] - x0_VlP) / (2 * r)
-
-    def _order(self, number: int) -> int:
-        """The last step is not lowered: it ends where there is noise."""
-        return min(2, number + 1)

@@ -9,7 +9,7 @@ import torch
 from support.paths import ROOT
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.clip.family import FAMILIES, PREDICT2
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, PREDICT25, TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
 from cosmos_ray.models.sampler import solver_of
@@ -43,6 +43,14 @@ def test_a_recipe_agrees_with_its_solver(family) -> None:  # type: ignore[no-unt
     for one in solved:
         for num_steps in (1, 4) if family.solver == "distilled" else (1, 4, 35):
             assert solver_of(one, num_steps, lambda _: torch.zeros(())).passes == one.passes(num_steps)
+
+
+def test_chunks_of_a_longer_video_have_frames_in_common() -> None:
+    """As many as it is conditioned on, or one; also where it begins with a picture and with no frame of a file."""
+    assert [VIDEO2WORLD.overlap(given) for given in (1, 5)] == [1, 5]
+    assert TEXT2WORLD.overlap(0) == 1
+    assert [PREDICT25.overlap(given) for given in (0, 1, 5)] == [1, 1, 1]
+    assert [VIDEO2WORLD.frames(93, chunks, overlap) for chunks, overlap in ((1, 5), (3, 1), (3, 5))] == [93, 277, 269]
 
 
 def test_nobody_else_asks_which_family_it_is() -> None:

@@ -36,6 +36,7 @@ def test_a_preset_is_the_settings_that_it_stands_for() -> None:
     assert sampling("sampling.preset=exact").approximations == Approximations()
     steps = {name: sampling(f"sampling.preset={name}").steps_of(35) for name in PRESETS}
     assert steps == {"exact": 35, "balanced": 21, "fast": 12}
+    assert [sampling(f"sampling.preset={name}").steps_of(36) for name in ("balanced", "fast")] == [22, 13], "rounded up"
 
 
 def test_what_is_set_beside_it_wins() -> None:

@@ -45,6 +45,25 @@ def test_clips_of_other_families_are_modelled_and_say_so() -> None:
     assert not any(one.is_measured for one in estimates([GROUP], PREDICT, "h100"))
 
 
+def test_a_picture_that_comes_first_costs_its_own_passes_and_texts() -> None:
+    """36 under two texts, also without a negative prompt; of a distilled model four under the caption alone."""
+    names = ("video2world", "text2world", "text2world-distilled4")
+    video, plain, distilled = (load_bundle(f"cosmos-predict2-2b-{name}") for name in names)
+    for group in (replace(GROUP, n_views=1), replace(GROUP, n_views=1, guided=False)):
+        video_s, plain_s, distilled_s = (clip_seconds(group, one, "h100", 1) for one in (video, plain, distilled))
+        assert 0 < plain_s - video_s < video_s / 20
+        assert (distilled_s - video_s) / (plain_s - video_s) == pytest.approx(4 / 72)
+
+
+@pytest.mark.parametrize("gang_size", [1, 4])
+def test_every_frame_of_a_control_video_is_encoded(gang_size: int) -> None:
+    """As much as is decoded; of a clip of n steps the rest is n times a step."""
+    for bundle, encoded in ((PREDICT, 0), (TRANSFER, 1)):
+        one_s, two_s = (clip_seconds(replace(GROUP, num_steps=n), bundle, "h100", gang_size) for n in (1, 2))
+        views = -(-7 // gang_size)
+        assert 2 * one_s - two_s == pytest.approx(0.93 * 720 / 704 * views * (1 + encoded))
+
+
 def test_rows_get_the_familys_rate_and_guidance() -> None:
     found = [row_defaults(bundle, SamplingConfig()) for bundle in (PREDICT2, PREDICT, TRANSFER)]
     assert [(one.fps, one.guidance) for one in found] == [(10, 7.0), (30, 3.0), (10, 3.0)]

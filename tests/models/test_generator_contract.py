@@ -14,7 +14,7 @@ from cosmos_ray.clip.request import VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.models import fake as fake_module
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
-from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
+from cosmos_ray.models.fake import Alone, FakeGenerator, FakeState, parse_directives
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.load import load_generator
 from cosmos_ray.models.noise import clip_noise
@@ -244,6 +244,12 @@ def test_fake_frames_do_not_depend_on_the_gang():
     assert same_frames({view: next(p[view] for p in parts if view in p) for view in whole}, whole)
 
 
+def test_fake_views_differ_and_seeds_do():
+    """Also beside the block in a view's colour: cameras that were mixed up would look alike."""
+    corners = [view[0, 0, 0, 0] for clip in (request(7), request(7, seed=8)) for view in fake().generate(clip).values()]
+    assert len(set(corners)) > 8
+
+
 def test_fake_frames_move():
     view = fake().generate(request())["front_wide"]
     assert all((view[t] != view[t + 1]).mean() > 0.5 for t in range(4))
@@ -319,6 +325,8 @@ def test_the_fake_fails_after_the_step_it_is_told_also_when_it_goes_on_from_ther
     with pytest.raises(RowError):
         fake().denoise(clip, resume=states[-1])
     fake().denoise(replace(clip, attempt=2), resume=states[-1])
+    with pytest.raises(RowError):  # also from further on: a gang that only ever goes on would never fail
+        fake().denoise(clip, resume=FakeState(4))
 
 
 @pytest.mark.parametrize(

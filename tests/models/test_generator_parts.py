@@ -153,6 +153,37 @@ def test_a_state_is_the_same_after_it_was_packed(tiny: Generator) -> None:
             assert not torch.equal(state.tensors["sample"], state.tensors.get("previous_x0"))
 
 
+# --- text and frames -------------------------------------------------------------------------------------------------
+
+
+def test_a_caption_that_is_cut_is_said_and_one_that_nobody_reads_is_not(tiny: Generator) -> None:
+    """500 signs of a token each: with what Cosmos-Reason1 is told before them, too many; for T5, not."""
+    for generator, is_cut in ((tiny, False), (Generator.load(short("tiny25")), True)):
+        text = generator.embed(request(prompts=("~" * 500,), negative_prompt="")).text
+        assert text is not None
+        assert text.warnings == (("front_wide: caption cut: 544 tokens, of which the text encoder reads the first 512",)
+                                 if is_cut else ())  # fmt: skip
+    given = ClipText((np.ones((2, tiny.bundle.text_width), np.float32),), None)
+    again = tiny.embed(request(prompts=("~ " * 600,), text=given)).text
+    assert again is not None
+    assert again.warnings == ()
+
+
+def test_frames_of_a_clip_that_begins_with_none_are_not_looked_at(tiny: Generator) -> None:
+    frames = np.full((1, 1, tiny.bundle.height, tiny.bundle.width, 3), 9, np.uint8)
+    assert torch.equal(tiny.denoise(request(frames=frames)), tiny.denoise(request()))
+
+
+def test_frames_are_rounded_as_the_autoencoder_computes() -> None:
+    """In bfloat16 as published, not before: 201 of 255 lies between two of its numbers."""
+    generator = Generator.load(short(numerics="reference"))
+    asked: list[torch.Tensor] = []
+    encode = generator.vae.encode
+    generator.vae.encode = lambda video: (asked.append(video), encode(video))[1]  # type: ignore[method-assign]
+    generator._encode(np.full((1, 1, generator.bundle.height, generator.bundle.width, 3), 201, np.uint8), 1)
+    assert {one.dtype for one in asked} == {torch.bfloat16}
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +226,12 @@ def test_the_fake_spreads_the_time_it_is_told_over_its_steps(
     monkeypatch.setattr(time, "sleep", slept.append)
     FakeGenerator(short("fake"), step_seconds=2.0).denoise(request(prompts=(prompt,), num_steps=3))
     assert slept == pauses
+
+
+def test_the_fake_takes_up_other_settings_where_it_is_and_as_slow_as_it_is() -> None:
+    other = short("fake", numerics="reference")
+    again = FakeGenerator(short("fake"), Alone(1, 2), step_seconds=2.0).sampled_by(other, Approximations())
+    assert (again.bundle, again.parallel, again.step_seconds) == (other, Alone(1, 2), 2.0)
 
 
 def test_the_fakes_state_is_the_first_ranks_to_store() -> None:

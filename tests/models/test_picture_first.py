@@ -48,6 +48,9 @@ def test_a_gang_makes_the_picture_together_only_where_its_tokens_divide() -> Non
     gang = ContextParallel(1, 2)
     assert parallel_for(small().picture_bundle(), gang) is gang
     assert parallel_for(small(48).picture_bundle(), gang) == ContextParallel()
+    loaded = Generator.load(small(48), parallel=gang).picture
+    assert loaded is not None
+    assert loaded.parallel == ContextParallel()
 
 
 def test_the_picture_has_its_own_steps_guidance_and_noise_and_is_one_chunk() -> None:

@@ -79,6 +79,20 @@ def test_the_published_models_are_as_published(
     assert (bundle.network.num_heads, bundle.tokens_per_view) == (heads, tokens)
 
 
+def test_positions_are_stretched_as_published() -> None:
+    """In height, width and time."""
+    expected = {
+        "2b-video2world": (3.0, 3.0, 1.0), "14b-video2world": (2.0, 2.0, 20 / 24), "2b-text2image": (4.0, 4.0, 1.0),
+        "14b-text2image": (4.0, 4.0, 1.0),
+    }  # fmt: skip
+    found = {name: load_bundle(f"cosmos-predict2-{name}").network for name in expected}
+    ratios = {
+        name: (one.rope_h_extrapolation_ratio, one.rope_w_extrapolation_ratio, one.rope_t_extrapolation_ratio)
+        for name, one in found.items()
+    }
+    assert ratios == expected
+
+
 def test_a_name_that_says_what_is_usual_anyway_is_the_same_model() -> None:
     usual = load_bundle("cosmos-predict2-2b-video2world")
     for name in ("cosmos-predict2-2b-video2world-720p-16fps-16x9", "nvidia/Cosmos-Predict2-2B-Video2World"):
@@ -151,6 +165,18 @@ def test_without_a_negative_prompt_a_video_is_not_guided_and_a_picture_is(video:
     assert text.negative is not None
     assert not np.any(text.negative[0]), "no text at all"
     assert not torch.equal(picture.denoise(asked), picture.denoise(replace(asked, guidance=0.0)))
+    told = picture.embed(picture_request(negative_prompt="ugly")).text
+    assert told is not None
+    assert told.negative is not None
+    assert np.any(told.negative[0]), "that of the row, where there is one"
+
+
+def test_embeddings_of_a_row_lack_only_what_a_picture_is_weighed_against(picture: Generator) -> None:
+    asked = picture_request(negative_prompt="")
+    text = picture.embed(asked).text
+    assert text is not None
+    alone = replace(asked, prompts=(), text=replace(text, negative=None))
+    assert torch.equal(picture.denoise(alone), picture.denoise(asked))
 
 
 def test_a_picture_is_one_frame(picture: Generator) -> None:
@@ -170,6 +196,8 @@ def test_a_distilled_picture_takes_as_many_evaluations_as_steps_and_no_negative_
     assert torch.equal(made, generator.denoise(replace(asked, negative_prompt="other", guidance=1.0)))
     again = generator.denoise(asked, resume=generator.unpack_state(generator.pack_state(states[1])))
     assert torch.equal(again, made), "later noise is the seed's too"
+    ahead = replace(asked, noise=clip_noise(asked.seed, generator.bundle, 1))
+    assert torch.equal(generator.denoise(ahead), made), "also where the first was drawn ahead"
     with pytest.raises(RowError, match=r"column `num_steps`: found 5, expected 1 to 4"):
         generator.denoise(picture_request(num_steps=5))
 

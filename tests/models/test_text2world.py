@@ -89,6 +89,13 @@ def test_names_say_the_sizes_of_both_and_the_pictures_steps() -> None:
     assert load_bundle("tiny").kinds == ("dit", "vae", "text_encoder", "tokenizer")
 
 
+def test_each_file_of_a_clip_has_its_own_shape() -> None:
+    _, other = map(load_bundle, NAMES)
+    assert other.shape_of(PICTURE) == (1, 1360, 768, 3)
+    assert other.shape_of(VIDEO) == (61, 768, 432, 3)
+    assert other.shape_of(VIDEO, 3, 5) == (61 + 2 * 56, 768, 432, 3)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -89,6 +89,14 @@ def test_samples_are_those_of_diffusers(exponent: float) -> None:
         torch.testing.assert_close(state["sample"], theirs, rtol=1e-6, atol=1e-9)
 
 
+def test_a_model_keeps_its_own_noise_levels() -> None:
+    """Those of one view begin at 80 and end at 0.002; the last step leads to there."""
+    levels = FAMILIES["predict2-video2world"].noise_levels
+    solver = NoiseUniPC(4, levels, 9.0)
+    assert solver.sigmas == pytest.approx([level / (1 + level) for level in sigma_schedule(4, 80.0, 0.002, 9.0)])
+    assert solver.start(torch.ones(1))["sample"].item() == pytest.approx(80 / 81)
+
+
 def run(family: Family = UNIPC, **changes: Any) -> Tensor:
     return short_run(GRID, family=family, **changes)
 

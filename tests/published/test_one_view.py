@@ -191,6 +191,37 @@ def test_items_of_a_json_and_runs_of_a_benchmark(
     assert ids == ["clip-00000", "clip-00000.run1", "clip-00000.run2", "clip-00000.run3"]
 
 
+def test_the_run_that_warms_up_is_not_timed(
+    picture: Path, tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ["clip-00000", *(f"clip-00000.run{run}" for run in (1, 2, 3))]
+    records = [SimpleNamespace(id=one, status="ok") for one in ids]
+    timed: list[str] = []
+    monkeypatch.setattr(one_view, "Ledger", lambda _: SimpleNamespace(records=lambda: records))
+    monkeypatch.setattr(one_view, "_write_result", lambda *_: None)
+    monkeypatch.setattr(one_view, "say_times", lambda found, _: timed.extend(one.id for one in found))
+    flags = ["--prompt", "x", "--input_path", str(picture), "--save_path", str(tmp_path / "a.mp4"), "--benchmark"]
+    assert video2world.main([*TINY, *flags]) == 3
+    assert timed == ids[1:]
+
+
+@pytest.mark.parametrize(
+    ("flags", "prefix"),
+    [
+        ([], ""),
+        (["--gr00t_variant", "gr1"], "The robot arm is performing a task. "),
+        (["--gr00t_variant", "gr1", "--prompt_prefix", ""], ""),
+        (["--prompt_prefix", "A robot: "], "A robot: "),
+    ],
+)
+def test_what_stands_before_a_prompt(flags: list[str], prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant's own words, unless others are given, of which nothing is one."""
+    given: list[Any] = []
+    monkeypatch.setattr(one_view, "make", lambda *arguments: given.append(arguments[-1]) or 0)
+    assert video2world.make(video2world.build_parser().parse_args(flags), print) == 0
+    assert given == [prefix]
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.long

@@ -12,6 +12,7 @@ from support.chat_server import MODEL, Answer, ChatServer, chat_server, refused
 from cosmos_ray.cli.main import app, run
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plan, memory_plans, stays_beside
 from cosmos_ray.refine import check
@@ -81,6 +82,16 @@ def test_a_local_model_is_a_folder_of_the_right_kind_with_its_weights(tmp_path: 
     ]
     with pytest.raises(UsageError, match="expected a whole repository"):
         check_refiner(Refining(RefinerRules(backend="local", model=f"hf://a/b@{'0' * 40}/x.safetensors")), print)
+
+
+def test_a_local_model_that_is_out_of_reach_ends_the_job_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint may come back; what is not on this machine and cannot be fetched will fail every clip."""
+    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    monkeypatch.setattr(hub, "ask", lambda *_: hub.HubAnswer("unavailable", "no answer from the hub"))
+    told: list[str] = []
+    with pytest.raises(UsageError, match="refiner: no answer from the hub"):
+        check_refiner(Refining(RefinerRules(backend="local")), told.append)
+    assert told == []
 
 
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ def test_what_was_kept_is_asked_for_once_and_never_again(tmp_path: Path) -> None
     assert (again.prompts, again.how) == (first.prompts, "kept")
     assert run(["a car"], tmp_path, model.answer).prompts == ("a car, in detail 1",)
     assert len(model.asked) == 2
+    assert run(["a car", "a dog"], tmp_path, model.answer).how == "asked", "one of them was"
+    assert run(["a car", "a dog"], tmp_path, model.answer).how == "kept"
     assert run(["a car"], tmp_path, model.answer, Refining(REFINING.rules, "other", "do it")).how == "asked"
 
 

@@ -96,6 +96,20 @@ def test_a_file_that_is_written_to_while_it_is_hashed_is_not_remembered(
     assert remembered_sha256(file) == hashlib.sha256(b"b" * (2**20 + 1)).hexdigest()
 
 
+def test_a_file_of_the_same_size_and_time_is_still_another(tmp_path: Path) -> None:
+    """Whoever copies a file with its times can set those, but not the moment at which that was done."""
+    file = tmp_path / "weights"
+    file.write_bytes(b"a" * 2**20)
+    before = file.stat()
+    assert remembered_sha256(file) == hashlib.sha256(b"a" * 2**20).hexdigest()
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the disk's clock ticks every few milliseconds
+        with file.open("r+b") as opened:
+            opened.write(b"b" * 2**20)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert remembered_sha256(file) == hashlib.sha256(b"b" * 2**20).hexdigest()
+
+
 def test_a_link_is_remembered_as_the_file_that_it_names(tmp_path: Path, own_cache: Path) -> None:
     """The hub's client lays files down as links into a store of blobs: a link that names another is another file."""
     for letter in "ab":

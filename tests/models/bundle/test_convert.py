@@ -50,6 +50,15 @@ def test_a_file_of_two_dtypes_is_rounded_to_one(tmp_path: Path) -> None:
     assert equal(load_dit_state(path, "source", SHAPES, "net.", None), mixed)
 
 
+def test_one_file_is_converted_to_each_dtype_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "dit.pt"
+    torch.save(state(), path)
+    rounded = {name: tensor.bfloat16() for name, tensor in state().items()}
+    for _ in range(2):
+        assert equal(load_dit_state(path, "source", SHAPES, "net.", torch.bfloat16), rounded)
+        assert equal(load_dit_state(path, "source", SHAPES, "net.", None), state())
+
+
 @pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: b"", lambda data: data[:4]])
 def test_a_conversion_that_was_cut_off_is_made_again(tmp_path: Path, own_cache: Path, spoil) -> None:
     path = tmp_path / "dit.pt"

@@ -108,6 +108,35 @@ def test_published_parts_stay_on_the_hub(tmp_path: Path) -> None:
     assert load_bundle(str(tmp_path / "bundle")).file("vae") == published.file("vae")
 
 
+def test_a_checkpoint_of_the_picture_takes_its_networks_place_alone(tmp_path: Path) -> None:
+    """Where a clip begins with a picture: another network, with its own prefix and folder; the video's stays."""
+    world = load_bundle("tiny-text2world")
+    assert world.picture is not None
+    for folder, network in (("pictures", world.picture.network), ("videos", world.network)):
+        (tmp_path / folder).mkdir()
+        shapes = dit_shapes(network)
+        torch.save({f"net_ema.{name}": torch.ones(shape) for name, shape in shapes.items()}, tmp_path / folder / "a.pt")
+    of_picture, of_video = (str(tmp_path / folder / "a.pt") for folder in ("pictures", "videos"))
+    mine = with_dit(world, of_picture, ema=True, of_picture=True)
+    both = with_dit(mine, of_video, ema=True)
+    assert (mine.dit_prefix, both.dit_prefix) == ("net.", "net_ema.")
+    for bundle in (mine, both):
+        picture = bundle.picture_bundle()
+        assert str(local_path(bundle, "picture_dit")) == str(local_path(picture, "dit")) == of_picture
+        assert (picture.dit_prefix, picture.files.vae) == ("net_ema.", world.files.vae)  # type: ignore[union-attr]
+        assert {finding.level for finding in check_bundle(bundle)} == {"ok"}
+    assert str(local_path(both, "dit")) == of_video
+    assert len({one.fingerprint for one in (world, mine, both)}) == 3
+    settings = [f"picture_dit={of_picture}", f"dit={of_video}", "ema=true"]
+    config = build_config({"manifest": "m", "output": "o", "model": "tiny-text2world"}, None, settings)
+    assert bundle_of(config).picture == both.picture
+    for wrong, picture_too in ((of_video, True), (of_picture, False)):
+        with pytest.raises(UsageError, match="of another shape"):
+            with_dit(world, wrong, ema=True, of_picture=picture_too)
+    with pytest.raises(UsageError, match="`tiny` makes no picture first"):
+        with_dit(TINY, of_picture, ema=True, of_picture=True)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

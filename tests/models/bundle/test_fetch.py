@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import fetch as fetch_module
 from cosmos_ray.models.bundle.cache import folder_sha256
-from cosmos_ray.models.bundle.fetch import fetch, open_store, size_of
+from cosmos_ray.models.bundle.fetch import fetch, fetch_parts, listed, open_store, size_of
 
 DATA = bytes(range(256)) * 4
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -162,6 +162,15 @@ def test_the_size_of_a_folder_is_that_of_all_its_files(store: Store) -> None:
     assert size_of("teststore://m/folder/b/c") == 5
     with pytest.raises(FileNotFoundError):
         size_of("teststore://m/none")
+
+
+def test_parts_of_a_folder_are_files_and_folders_of_it_and_none_that_begins_alike(store: Store, tmp_path: Path) -> None:
+    for name in ("a", "ab", "b/c", "bc/d", "e"):
+        store.pipe(f"/m/folder/{name}", name.encode())
+    assert sorted(listed("teststore://m/folder", ("a", "b"))) == ["/m/folder/a", "/m/folder/b/c"]
+    assert len(listed("teststore://m/folder", ())) == 5
+    fetch_parts("teststore://m/folder", ("a", "b"), tmp_path / "into")
+    assert below(tmp_path / "into") == {"a": b"a", "b/c": b"b/c"}
 
 
 def test_a_scheme_that_nobody_knows_is_refused() -> None:

@@ -63,6 +63,16 @@ def test_an_index_names_files_of_its_own_folder_only(tmp_path: Path) -> None:
     assert weight_files(folder) == []
 
 
+def test_parts_of_a_repository_are_those_of_its_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path))
+    asked: list[Any] = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda repo, **more: (asked.append((repo, more)), str(tmp_path))[1])
+    repository = HubFile(repo="owner/repo", revision="1" * 40, path=None)
+    assert hub.fetch_parts(repository, ["a", "a/*"], ["original/*"]) == tmp_path
+    expected = {"revision": "1" * 40, "allow_patterns": ["a", "a/*"], "ignore_patterns": ["original/*"]}
+    assert asked == [("owner/repo", expected)]
+
+
 def test_what_tells_that_a_download_is_whole_comes_last() -> None:
     """`cached` looks for a tokenizer's file, and for weights by their index: neither before what belongs to them."""
     names = ["tokenizer.json", "special_tokens_map.json", "tokenizer_config.json", "config.json", "added_tokens.json"]

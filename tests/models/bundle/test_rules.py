@@ -22,6 +22,26 @@ def test_a_size_is_a_multiple_of_a_tokens_pixels_and_more_than_none(size: str) -
         load_bundle("tiny").with_size(size)
 
 
+def test_a_size_is_width_by_height_and_each_has_its_own_limit() -> None:
+    """Of a network that knows 16 rows and 32 columns of latents."""
+    tiny = load_bundle("tiny")
+    network = tiny.network.model_copy(update={"max_img_h": 16, "max_img_w": 32})
+    wide = tiny.model_copy(update={"network": network})
+    largest = wide.with_size("256x128")
+    assert (largest.width, largest.height) == (256, 128)
+    for size in ("272x128", "256x144", "128x256"):
+        with pytest.raises(UsageError, match=f"resolution: found {size}, expected at most 256x128"):
+            wide.with_size(size)
+
+
+@pytest.mark.parametrize(("blocks", "every"), [(4, 1), (4, 2), (5, 2), (28, 4), (7, 7), (3, 5)])
+def test_each_block_that_is_steered_has_a_control_block(blocks: int, every: int) -> None:
+    network = load_bundle("tiny").network.model_copy(update={"num_blocks": blocks, "vace_block_every_n": every})
+    steered = [block for block in range(blocks) if network.is_steered(block)]
+    assert steered == list(range(0, blocks, every))
+    assert network.num_control_blocks == len(steered)
+
+
 def test_the_hub_takes_names_in_any_case() -> None:
     for name in ("NVIDIA/cosmos-predict2-2b-multiview/", "hf://nvidia/Cosmos-Predict2-2B-Multiview"):
         assert built_in_name(name) == "cosmos-predict2-2b-multiview"
@@ -34,6 +54,7 @@ def test_a_folders_hash_is_that_of_what_sha256sum_prints(tmp_path: Path) -> None
     (tmp_path / "a.txt").write_text("one")
     expected = "27cf4fabb62b5bc86b6842969f6f46cf934bd67e8038b04a37808abf1bfb0dc3"
     assert folder_sha256(tmp_path) == expected
+    assert folder_sha256(tmp_path, ["b/c.txt", "a.txt"]) == expected, "whatever order they are named in"
 
 
 def test_a_control_branch_and_a_pictures_network_take_memory() -> None:

@@ -51,6 +51,7 @@ def words_of(text: str) -> str:
         (lambda spec: spec["files"]["dit"].update(sha256="zz"), 'files.dit.sha256: found "zz", expected a text like'),
         (lambda spec: spec["files"]["dit"].update(url="x"), "there is no key files.dit.url; `uri` is near"),
         (lambda spec: spec["files"].update(vae={"random_seed": -1}), "vae.random_seed: found -1, expected"),
+        (lambda spec: spec["files"]["vae"].update(random_seed=1), "there is no key files.vae.random_seed"),
         (lambda spec: spec["files"].update(tokenizer={"random_seed": 1}), "no key files.tokenizer.random_seed"),
     ],
 )  # fmt: skip

@@ -66,4 +66,6 @@ def test_blank_lines_of_a_list_are_no_entries(tmp_path: Path) -> None:
 
 def test_a_phrase_is_matched_whatever_blanks_are_in_it() -> None:
     assert matched("a purple   monkey\tdishwasher", ["Purple monkey  dishwasher"]) == "exact"
+    for text in ("wombat++", "wombat++ walks", "here is a wombat++"):
+        assert matched(text, ["wombat++"]) == "partial", "its last word too"
     assert matched("a purple monkey dishwashers", ["purple monkey dishwasher"]) == ""

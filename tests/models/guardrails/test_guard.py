@@ -82,6 +82,15 @@ def test_a_blocked_caption_is_not_remembered_as_fine() -> None:
     assert len(check.asked) == 2
 
 
+def test_the_verdicts_that_were_asked_for_first_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosmos_ray.models.guardrails.guard._REMEMBERED", 2)
+    check = Text()
+    guard = Guard([check], ())
+    for caption in ("one", "two", "three", "three", "two", "one"):
+        guard.check_captions([caption])
+    assert check.asked == ["one", "two", "three", "one"]
+
+
 def test_numbers_instead_of_words_are_blocked_where_words_are_checked() -> None:
     assert blocked(Guard([Text()], ()), has_embedding=True) == "blocked by the check `words`: prompt embedding"
     Guard((), [Video()]).check_captions((), has_embedding=True)  # nobody asks about words

@@ -64,6 +64,18 @@ def test_the_filter_says_the_class_of_the_first_frame_that_is_not_safe(
     assert checks["content_filter"].check_video(FRAMES) == "Violence"
 
 
+def test_of_several_classes_the_first_frames_is_said(checks: dict[str, Any]) -> None:
+    """Not the one with the largest number, nor the one that is there most often."""
+    siglip, _ = checks["content_filter"]._networks
+    answers = torch.tensor([0, 0, 4, 6, 6])
+
+    def classifier(embedded: torch.Tensor) -> torch.Tensor:
+        torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(len(embedded)))
+        return torch.nn.functional.one_hot(answers[: len(embedded)], 7)
+
+    assert content_filter.seen(FRAMES, siglip, classifier, "cpu") == 4  # type: ignore[arg-type]
+
+
 def test_every_frame_is_looked_at(checks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     siglip, classifier = checks["content_filter"]._networks

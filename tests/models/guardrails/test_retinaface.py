@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cosmos_ray.models.guardrails.boxes import anchors
-from cosmos_ray.models.guardrails.retinaface import RetinaFace
+from cosmos_ray.models.guardrails.retinaface import Context, Pyramid, RetinaFace
 
 
 def test_names_and_shapes_are_the_published_ones() -> None:
@@ -37,6 +37,13 @@ def test_an_answer_an_anchor(height: int, width: int) -> None:
     assert offsets_BN4.shape == (2, len(places), 4)
     assert faces_BN.shape == (2, len(places))
     assert bool(((faces_BN >= 0) & (faces_BN <= 1)).all())
+
+
+@pytest.mark.parametrize(("width", "below_zero"), [(32, -0.1), (64, -0.1), (128, 0.0), (256, 0.0)])
+def test_narrow_pyramids_leak(width: int, below_zero: float) -> None:
+    """Up to 64 channels, as published: the detector that is loaded has 256, and does not."""
+    assert Pyramid(4, width)._lit(torch.tensor(-1.0)).item() == pytest.approx(below_zero)
+    assert Context(width).leak == pytest.approx(-below_zero)
 
 
 def test_its_size_is_that_of_its_weights() -> None:

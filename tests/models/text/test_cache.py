@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+from tokenizers import Tokenizer
+
+from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER
 from cosmos_ray.models.text.cache import TextCache
-from cosmos_ray.models.text.tokens import is_surely_read
+from cosmos_ray.models.text.tokens import _counter, is_surely_read
 
 
 def test_the_texts_that_were_asked_for_last_are_kept() -> None:
@@ -20,6 +24,16 @@ def test_the_texts_that_were_asked_for_last_are_kept() -> None:
         assert not cache.get(text, make).flags.writeable
     assert made == ["a", "b", "c", "b"], "a was asked for again before c came"
     assert len(cache) == 2
+
+
+def test_tokens_of_a_whole_text_are_counted_whatever_its_file_says_of_cutting(tmp_path: Path) -> None:
+    """Published tokenizers are set to cut and to fill up."""
+    tokenizer = Tokenizer.from_file(str(BUILT_IN_FOLDER / "tiny" / "tokenizer.json"))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=600)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    count = _counter(tmp_path / "tokenizer.json", is_chat=False)
+    assert [count("car"), count("car " * 599)] == [2, 600]
 
 
 def test_a_short_text_is_surely_read_whatever_its_tokens_are() -> None:

@@ -16,6 +16,7 @@ from support.published_weights import SMALL_QWEN2, write_reason1_folder
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.bundle.qwen2_files import read_dims
 from cosmos_ray.models.text.embedding import load_embedding
 from cosmos_ray.models.text.reason1 import Reason1Encoder, build_encoder, load_tower, random_tower, raw_states
 from cosmos_ray.models.text.text import load_tokenizer
@@ -69,6 +70,15 @@ def test_files_of_another_width_or_model_are_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "t5"}))
     with pytest.raises(UsageError, match=r"no readable config.json of a Qwen2"):
         load_tower(folder, None, RAW, torch.float32, "x")
+
+
+def test_dimensions_are_those_of_the_text_also_beside_others(tmp_path: Path) -> None:
+    """As newer files have them: a model of language and pictures says its own, and those of its text below."""
+    own = SMALL_QWEN2.model_dump()
+    theta = {"rope_parameters": {"rope_theta": own.pop("rope_theta")}}
+    config = {"model_type": "qwen2_5_vl", "hidden_size": 9, "vocab_size": 7, "text_config": own | theta}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_dims(tmp_path) == SMALL_QWEN2
 
 
 def test_every_position_is_read_and_a_text_is_encoded_once(
