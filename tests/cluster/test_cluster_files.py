@@ -5,7 +5,6 @@
 * a queue of Kueue holds exactly its job
 * `ray up`'s file: Ray's validator, and instances of the right kinds at an EC2 server
 * the image: the repository's own pins, sources that exist, one version of CUDA
-* what AWS says of spot instances is understood
 * docs/cluster.md: its commands are ones that the job's command line takes, its files are there
 
 What runs of them is in `test_local_cluster.py`.
@@ -14,17 +13,13 @@ What runs of them is in `test_local_cluster.py`.
 from __future__ import annotations
 
 import fnmatch
-import http.server
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +42,8 @@ PINS = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", (ROOT / "constraints.txt")
 DOCKERFILE = (CLUSTER / "Dockerfile").read_text()
 RAY_FILES = ("rayjob.yaml", "raycluster.yaml", "kueue.yaml")
 GIBI = 2**30
+#: What Pod Security `restricted` asks of each container, beside a user that is not root.
+LEAST = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -132,7 +129,11 @@ def test_pods_run_the_pinned_image_with_a_token_and_secrets_by_name(name: str) -
         assert container["image"] == f"REGISTRY/cosmos-ray:{VERSION}"
         assert container["envFrom"] == [{"secretRef": {"name": "cosmos-ray"}}]
         assert "env" not in container, "a value written here is no secret"
+        assert container["securityContext"] == LEAST
         assert container["resources"]["requests"] == container["resources"]["limits"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert spec.get("autoscalerOptions", {"securityContext": LEAST})["securityContext"] == LEAST
     assert {"num-cpus": "0", "num-gpus": "0"}.items() <= spec["headGroupSpec"]["rayStartParams"].items()
 
 
@@ -335,46 +336,9 @@ def test_the_image_has_the_repositorys_pins() -> None:
     cuda = re.fullmatch(r"nvidia/cuda:(\d+)\.(\d+)\.\d+-base-ubuntu24\.04", base)
     assert cuda
     assert f"https://download.pytorch.org/whl/cu{cuda[1]}{cuda[2]}" in DOCKERFILE
-    extras = re.findall(r"'\.\[([a-z0-9,]+)\]'", DOCKERFILE)[0].split(",")
+    extras = re.findall(r"^ARG EXTRAS=([a-z0-9,]+)$", DOCKERFILE, flags=re.MULTILINE)[0].split(",")
+    assert '".[$EXTRAS]"' in DOCKERFILE
     assert set(extras) <= set(PYPROJECT["project"]["optional-dependencies"])
-
-
-class _Metadata(http.server.BaseHTTPRequestHandler):
-    """EC2's instance metadata service, version 2, as far as spot notices go: none at first, then one, in two hours."""
-
-    asked: list[str]
-
-    def do_PUT(self) -> None:
-        self._answer(200, "a-token")
-
-    def do_GET(self) -> None:
-        authorised = self.headers["X-aws-ec2-metadata-token"] == "a-token"
-        self.asked.append(self.path if authorised else "unauthorised")
-        ends = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        found = len(self.asked) > 2
-        self._answer(200 if found else 404, json.dumps({"action": "terminate", "time": ends}) if found else "")
-
-    def _answer(self, status: int, body: str) -> None:
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-def test_a_spot_notice_is_waited_for_and_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    handler = type("Metadata", (_Metadata,), {"asked": asked})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.syspath_prepend(CLUSTER)
-    import aws_spot_notice
-
-    monkeypatch.setattr(aws_spot_notice, "_SERVICE", f"http://127.0.0.1:{server.server_port}")
-    assert 6000 < aws_spot_notice.wait_for_notice(poll_s=0.01) <= 7200
-    assert asked == ["/latest/meta-data/spot/instance-action"] * 3
-    server.shutdown()
 
 
 def test_the_docs_commands_are_understood() -> None:
