@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,14 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import s3fs
+from support import s3 as s3_server
 from support.cluster import head_of_its_own
 from support.fault_proxy import fault_proxy
 from support.job_runs import SMALL, check_files, fake_config, records, write_manifest
+from support.paths import ROOT
 
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.job.job import generate
+from cosmos_ray.job.report import report
 from cosmos_ray.job.reproduce import reproduce
 from cosmos_ray.ledger.layout import REPRODUCED
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.output.export import export
 from cosmos_ray.output.status import read_status
 from cosmos_ray.store.storage import Storage, read_bytes
 
@@ -27,13 +33,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_a_job_from_bucket_to_bucket_and_again(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no process of it lists the clips, however many there are."""
+    """With no more rights than the page says; and no process of it lists the clips, however many there are."""
     with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         requests: list[str] = []
         proxy.fault = lambda method, path: requests.append(f"{method} {path}")
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         s3fs.S3FileSystem.clear_instance_cache()
-        _from_bucket_to_bucket(s3, tmp_path)
+        _from_bucket_to_bucket(f"{s3_server.server().make_bucket()}/job", tmp_path)
     s3fs.S3FileSystem.clear_instance_cache()
     listings = [unquote(request) for request in requests if "list-type=2" in request and "max-keys=1&" not in request]
     assert [one for one in listings if "/out/_cosmos_ray/ledger" in one]
@@ -50,6 +56,9 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
         {**SMALL, "id": "local", "prompt": "a road", "input_video": "/etc/hostname"},
     ]
     bucket.write("in/m.parquet", Path(write_manifest(tmp_path / "m.parquet", rows)).read_bytes())
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    (policy,) = re.findall(r"```json\n(\{\"Version\".*?)```", page, re.DOTALL)
+    s3_server.allow_only(s3, policy, "job/in")
     # Ray's workers take the bucket's address and keys from the environment that Ray is started in.
     with head_of_its_own(2, {}) as address:
         ray.init(address=address, log_to_driver=False)
@@ -71,3 +80,6 @@ def _from_bucket_to_bucket(s3: str, tmp_path: Path) -> None:
     assert index["id"].to_pylist() == ["image", "two.s000", "two.s001"]
     assert index["video_cross_right"][0].as_py() == "clips/image/1/cross_right.mp4"
     assert read_status(f"{s3}/out")[0].left == 0
+    assert report(f"{s3}/out", said.append) == 3
+    assert export(f"{s3}/out", "webdataset", f"{s3}/shards", said.append).clips == 3
+    assert len(Ledger(Storage(f"{s3}/out")).retry(["input"])) == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from support.paths import TOOLS
 from support.waiting import PATIENCE_S
@@ -25,6 +27,18 @@ TOOL = TOOLS / "s3-server"
 _TRIES = 3
 #: Stops the server and clears its folder ($1) when standard input ends: however this process does.
 _WATCHDOG = 'cat >/dev/null; "$0" stop "$1" 2>/dev/null; rm -rf "$1"'
+
+
+#: What clients of S3 ask for, of a bucket and of its objects.
+_ACTIONS = {
+    f"s3:{name}"
+    for name in (
+        "ListBucket", "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListBucketMultipartUploads",
+        "ListMultipartUploadParts", "GetObjectAcl", "PutObjectAcl", "GetObjectVersion", "DeleteObjectVersion",
+        "ListBucketVersions", "GetBucketLocation", "GetBucketAcl", "PutBucketAcl", "GetBucketVersioning",
+        "GetObjectTagging", "PutObjectTagging", "CreateBucket", "DeleteBucket", "GetBucketPolicy",
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,29 @@ class S3Server:
         name = f"test-{uuid.uuid4().hex[:16]}"
         s3fs.S3FileSystem().mkdir(name)
         return f"s3://{name}"
+
+
+def allow_only(uri: str, policy: str, inputs: str) -> None:
+    """Nobody, its owner neither, may do more with a URI's bucket from now on than a policy says. policy: a JSON of
+    statements that allow, of a bucket INPUTS, which is here the folder `inputs`, and of a bucket OUTPUTS, which is the
+    whole bucket. moto takes what is denied here and does not heed it."""
+    import s3fs
+
+    name = uri.removeprefix("s3://").partition("/")[0]
+    told = json.loads(policy)["Statement"]
+    of_inputs = {one for each in told if "arn:aws:s3:::INPUTS/*" in each["Resource"] for one in each["Action"]}
+    of_all = {one for each in told for one in each["Action"]}
+    denied = [
+        _denied(_ACTIONS - of_all, [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]),
+        _denied(_ACTIONS - of_inputs - {"s3:ListBucket"}, [f"arn:aws:s3:::{name}/{inputs}/*"]),
+    ]
+    text = json.dumps({"Version": "2012-10-17", "Statement": denied})
+    s3fs.S3FileSystem().call_s3("put_bucket_policy", Bucket=name, Policy=text)
+
+
+def _denied(actions: set[str], resources: list[str]) -> dict[str, Any]:
+    """Ceph of 2021 does not heed NotAction."""
+    return {"Effect": "Deny", "Principal": "*", "Action": sorted(actions), "Resource": resources}
 
 
 def expected_kind() -> str:
