@@ -19,6 +19,7 @@ from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
+from cosmos_ray.schema_words import value_fault
 from cosmos_ray.store.plain_yaml import load_yaml
 from cosmos_ray.store.reach import Reach
 from cosmos_ray.store.regular import read_regular
@@ -322,14 +323,17 @@ def _bad_settings(error: ValidationError) -> UsageError:
 
 
 def _problem(error: ErrorDetails) -> str:
-    """What is wrong with one setting, in our words where pydantic's say what its classes are made of."""
+    """What is wrong with one setting."""
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         near = nearest_setting(name)
         return f"{name}: there is no such setting" + (f"; the nearest is `{near}`" if near else "")
     if error["type"] == "missing":
-        return f"{name}: not given; give --{name} URI, or `{name}:` in the --config file"
-    return f"{name}: {error['msg']}"
+        return f"{name}: not given; give --{name} URI, `{name}:` in the --config file, or {name}=URI in Python"
+    words = value_fault(error)
+    if error["type"].startswith("model_"):
+        return f"{name}: {words.replace('an object', 'a group of settings')}"
+    return f"{name}: {words}" if name else words
 
 
 def setting_names(settings: type[BaseModel] = GenerateConfig) -> list[str]:

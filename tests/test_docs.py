@@ -269,6 +269,19 @@ def test_every_block_of_shell_or_python_is_run_or_says_why_not(block: Block) -> 
     assert f'shown_to(__file__, "{test}")' in file.read_text(), f"{block.place}: {match[1]} does not ask for it"
 
 
+@each_page
+def test_a_command_stands_in_a_block_that_a_test_looks_at(page: Path) -> None:
+    """Not in an indented one, which has no line above it that could name the test."""
+    assert not re.findall(r"^ {4}(?:cosmos-ray|python jobs|pip|ray) .*", page.read_text(), re.MULTILINE)
+
+
+@each_page
+def test_brackets_of_a_command_are_quoted(page: Path) -> None:
+    """zsh takes them for a pattern of files, and refuses the line."""
+    unquoted = re.sub(r"'[^'\n]*'", "", page.read_text())
+    assert not re.findall(r"--set [\w.]+=\[.*|pip install [^`\n]*\[.*", unquoted)
+
+
 def test_the_sites_navigation_has_every_page_for_readers() -> None:
     named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted({*named}) == sorted(named)

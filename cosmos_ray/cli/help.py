@@ -6,7 +6,8 @@ import typer
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad arguments, manifest or model; 3 more failed than allowed."
 
-#: Two a command and a group; a test parses each with the command itself.
+#: Two a command and a group, each no longer than a line of a narrow terminal, where a break would be copied with it. A
+#: test parses each with the command itself.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "": (
         "cosmos-ray doctor",
@@ -19,46 +20,46 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "manifest from-folder": (
         "cosmos-ray manifest from-folder clips/ --out m.parquet",
-        "cosmos-ray manifest from-folder clips/ --out m.parquet --cameras waymo --prompts captions.csv",
+        "cosmos-ray manifest from-folder waymo/ --out m.parquet --cameras waymo",
     ),
     "manifest from-table": (
         "cosmos-ray manifest from-table clips.csv --out m.parquet",
-        "cosmos-ray manifest from-table s3://bucket/rows.jsonl --out s3://bucket/m.parquet --base s3://bucket/videos",
+        "cosmos-ray manifest from-table clips.jsonl --out m.parquet --base s3://b/in",
     ),
     "manifest from-nuscenes": (
         "cosmos-ray manifest from-nuscenes /data/nuscenes --out m.parquet",
-        'cosmos-ray manifest from-nuscenes /data/nuscenes --out m.parquet --prompt "{description} In heavy rain."',
+        'cosmos-ray manifest from-nuscenes n --out m.parquet --prompt "{scene}: rain"',
     ),
     "manifest from-rds-hq": (
         "cosmos-ray manifest from-rds-hq /data/rds --out m.parquet",
-        "cosmos-ray manifest from-rds-hq s3://bucket/rds --out m.parquet --views front_wide,rear",
+        "cosmos-ray manifest from-rds-hq rds --out m.parquet --views front_wide,rear",
     ),
     "manifest from-batch-json": (
         "cosmos-ray manifest from-batch-json batch.json --out m.parquet",
-        "cosmos-ray manifest from-batch-json batch.json --out m.parquet --base /data --n-views 7",
+        "cosmos-ray manifest from-batch-json batch.json --out m.parquet --base /data",
     ),
     "manifest from-multiview-json": (
         "cosmos-ray manifest from-multiview-json spec.json --out m.parquet",
-        "cosmos-ray manifest from-multiview-json a.json b.json --out m.parquet --base /data",
+        "cosmos-ray manifest from-multiview-json a.json b.json --out m.parquet",
     ),
     "manifest vary": (
         "cosmos-ray manifest vary --in m.parquet --out m2.parquet --seeds 0:5",
-        'cosmos-ray manifest vary --in m.parquet --out m2.parquet --set weather=rain --template "{prompt} {weather}."',
+        'cosmos-ray manifest vary --in m --out n --set x=a,b --template "{prompt}{x}"',
     ),
     "manifest refine": (
-        "cosmos-ray manifest refine --in m.parquet --out m2.parquet --endpoint http://localhost:8000/v1",
-        "cosmos-ray manifest refine --in m.parquet --out m2.parquet --set refiner.backend=local",
+        "cosmos-ray manifest refine --in m --out n --endpoint http://host:8000/v1",
+        "cosmos-ray manifest refine --in m --out n --set refiner.backend=local",
     ),
     "model": ("cosmos-ray model list", "cosmos-ray model check cosmos-predict2-2b-multiview"),
     "model list": ("cosmos-ray model list", "cosmos-ray model list --json"),
     "model check": ("cosmos-ray model check tiny", "cosmos-ray model check s3://bucket/bundle"),
     "model fetch": (
         "cosmos-ray model fetch cosmos-predict2-2b-multiview",
-        "cosmos-ray model fetch nvidia/Cosmos-Predict2-2B-Multiview --to s3://bucket/models/predict2",
+        "cosmos-ray model fetch cosmos-predict2-2b-multiview --to s3://bucket/models",
     ),
     "model derive": (
-        "cosmos-ray model derive --from cosmos-predict2-2b-multiview --dit iter_000001000.pt --ema --to mine",
-        "cosmos-ray model derive --from tiny --dit s3://bucket/dit.safetensors --to s3://bucket/mine",
+        "cosmos-ray model derive --from tiny --dit iter_000001000.pt --ema --to mine",
+        "cosmos-ray model derive --from tiny --lora lora.pt --rank 8 --to s3://b/mine",
     ),
     "config": ("cosmos-ray config > job.yaml", "cosmos-ray config | grep deadline"),
     "inspect": (
@@ -70,12 +71,12 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray plan --config job.yaml --gpu h100 --gangs 4 --price 3",
     ),
     "generate": (
-        "cosmos-ray generate --manifest m.parquet --output s3://bucket/out --gang-size 8 --gangs 1:4",
-        "cosmos-ray generate --config job.yaml --limit 10 --set sampling.num_steps=20",
+        "cosmos-ray generate --manifest m.parquet --output o --gang-size 8 --gangs 4",
+        "cosmos-ray generate --config job.yaml --limit 10 --set sampling.preset=fast",
     ),
     "compare": (
-        "cosmos-ray compare --manifest m.parquet --output judged --settings exact.yaml balanced.yaml --limit 20",
-        "cosmos-ray compare --config job.yaml --output s3://bucket/judged --settings exact.yaml fp8.yaml --price 3",
+        "cosmos-ray compare --manifest m.parquet --output o --settings a.yaml b.yaml",
+        "cosmos-ray compare --config job.yaml --settings a.yaml b.yaml --limit 20",
     ),
     "status": ("cosmos-ray status s3://bucket/out --watch", "cosmos-ray status out --failed"),
     "retry": ("cosmos-ray retry out --class storage", "cosmos-ray retry out --id drive-0001"),

@@ -62,7 +62,15 @@ def plan(
     ] = None,
     model: Model = None,
     gpu: Annotated[Gpu, typer.Option(help="GPUs to estimate for.")] = Gpu.h100,
-    gangs: Annotated[int, typer.Option(help="How many gangs work at once.", min=1)] = 1,
+    gang_size: Annotated[
+        int | None, typer.Option(help="Estimate for gangs of this size alone.", show_default="each that fits")
+    ] = None,
+    gangs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIN:MAX", help="How many gangs at once; MAX of them work.", show_default=DEFAULTS["gangs"]
+        ),
+    ] = None,
     price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -87,14 +95,26 @@ def plan(
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.manifest.files import open_manifest
+    from cosmos_ray.models.bundle.bundle import check_world_size
     from cosmos_ray.store.storage import Storage
 
     if as_list and (inputs is not None or as_json):
         raise UsageError("--list prints clips and nothing else: found it beside --inputs or --json, leave one out")
-    settings = _settings(config, assignments, output_optional=True, manifest=manifest, output=output, model=model)
+    settings = _settings(
+        config,
+        assignments,
+        output_optional=True,
+        manifest=manifest,
+        output=output,
+        model=model,
+        gang_size=gang_size,
+        gangs=gangs,
+    )
     storage = None if settings.output == NO_OUTPUT else Storage(settings.output)
     state = Ledger(storage).state() if storage else LedgerState.empty()
     bundle = bundle_of(settings)
+    if settings.gang_size is not None:
+        check_world_size(bundle, settings.gang_size)
     clips = _clips_left(settings, bundle, state)
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
     if as_list:
@@ -107,7 +127,7 @@ def plan(
         home = open_manifest(settings.manifest).home
         many, rare = _how_many(inputs), found.rare_stores
         look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, many, home, rare)
-    costs = estimates(found.work, bundle, gpu, settings.sampling.approximations)
+    costs = estimates(found.work, bundle, gpu, settings.sampling.approximations, gang_size=settings.gang_size)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
     words = refiner_cost(found.work, settings.refiner)
@@ -133,7 +153,7 @@ def plan(
         tell(words.line())
     if costs and (told := neighbours_line(bundle)):
         tell(told)
-    for line in lines(costs, gpu, gangs, price):
+    for line in lines(costs, gpu, settings.max_gangs, price):
         tell(line)
     if not costs and found.left:
         tell(f"GPU time: nothing like the network of {bundle.name} was measured")

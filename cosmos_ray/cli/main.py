@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from cosmos_ray import signals
 from cosmos_ray.cli import compare, inputs, job, machine, manifest, model, output, settings
@@ -15,6 +16,7 @@ from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import log_shown_only
+from cosmos_ray.schema_words import value_fault
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.version import VERSION
 
@@ -65,7 +67,7 @@ def main() -> None:
 def run(command: Callable[..., Any]) -> int:
     """A Typer app's exit code; our own errors become one line on standard error."""
     try:
-        return int(command(standalone_mode=False) or 0)
+        return int(command(standalone_mode=False, prog_name="cosmos-ray") or 0)
     except UsageError as error:
         return _complain(str(error), 2)
     except CosmosRayError as error:
@@ -80,10 +82,17 @@ def run(command: Callable[..., Any]) -> int:
         # Typer's own errors (an unknown flag, a missing argument) know how to show themselves, with exit code 2.
         if not hasattr(error, "show"):
             raise
+        _say_value_fault(error)
         error.show()
         if hint := _setting_hint(error):
             print(hint, file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
+
+
+def _say_value_fault(error: Any) -> None:
+    """Typer looks at values by pydantic, and shows its words."""
+    if isinstance(error.__cause__, ValidationError):
+        error.message = "; ".join(value_fault(one) for one in error.__cause__.errors())
 
 
 def _setting_hint(error: Exception) -> str:

@@ -42,6 +42,10 @@ def status(
     clean: Annotated[bool, typer.Option("--clean", help="Remove files that interrupted attempts have left.")] = False,
 ) -> None:
     """Show how far a job is, from its output alone: counts, rate, gangs, and the first clips that failed."""
+    if sum((records, failed, live, clean)) > 1:
+        raise UsageError("found several of --records, --failed, --watch and --clean, expected one of them")
+    if live and as_json:
+        raise UsageError("--watch shows lines as they change: found it beside --json, leave one out")
     from cosmos_ray.job.report import bring_up_to_date
     from cosmos_ray.output.derived import with_stale
     from cosmos_ray.output.status import read_status, record_lines
@@ -133,7 +137,12 @@ def _clean(output: str) -> None:
 def retry(
     output: Output,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Only clips that failed in this class; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help=f"Only clips that failed in this class: {', '.join(FAILURE_CLASSES)}; may be repeated.",
+        ),
     ] = None,
     ids: Annotated[
         list[str] | None,
@@ -217,9 +226,11 @@ def reproduce(
     output: Output,
     clip_id: Annotated[str, typer.Argument(metavar="ID", help="Of a clip that was made.")],
     model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, for a model of your own.")] = None,
-    gang_size: Annotated[int | None, typer.Option(help="Default: as when it was made.")] = None,
+    gang_size: Annotated[
+        int | None, typer.Option(help="GPUs that make it together.", show_default="as when it was made")
+    ] = None,
     to: Annotated[
-        str | None, typer.Option(metavar="URI", help="Folder to keep the new clip in. Default: it is not kept.")
+        str | None, typer.Option(metavar="URI", help="Folder to keep the new clip in.", show_default="it is not kept")
     ] = None,
     assignments: Assignments = None,
     as_json: Json = False,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from cosmos_ray.config import GenerateConfig
@@ -34,9 +36,23 @@ def _lines(settings: type[BaseModel], indent: str = "") -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _lines(group, indent + "  ")
             continue
-        yield from _comment(field.description or "", indent)
+        yield from _comment(_words(field), indent)
         default = None if field.default is PydanticUndefined else field.default
         yield f"{indent}{name}: {json.dumps(default)}"
+
+
+def _words(field: FieldInfo) -> str:
+    """With all values that it can have, where they are few and the words leave one out."""
+    words = field.description or ""
+    choices = [str(one) for one in _choices(field.annotation)]
+    of = "Any of" if isinstance(field.default, tuple) else "One of"
+    return words if all(one in words for one in choices) else f"{words} {of}: {', '.join(choices)}."
+
+
+def _choices(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [one for inner in get_args(annotation) for one in _choices(inner)]
 
 
 def _comment(words: str, indent: str = "") -> list[str]:

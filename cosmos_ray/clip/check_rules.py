@@ -39,7 +39,7 @@ class CheckRules(BaseModel):
     """Of neighbouring views where their pictures meet, mean of the clip, up to 1. Where it is not set, what was
     measured of the model: 0.66 for `tiny`, none for others. Look at your model's first clips and set it."""
     redo: tuple[Measure, ...] = ()
-    """Marks for which a clip is made again with the next seed: `[black, agreement]`, …"""
+    """Marks for which a clip is made again with another seed: `[black, agreement]`, …"""
     redo_at_most: int = Field(2, ge=1, le=100)
     """How often that is done with one clip; what is marked then stays, marked."""
     fail: tuple[Measure, ...] = ()

@@ -95,6 +95,11 @@ class Estimate:
     gpu_hours: float
     memory_bytes: int
 
+    def seconds_of_all(self, gangs: int) -> float:
+        """Until so many gangs have made all of them, each one clip after the other."""
+        clips = round(3600 * self.gpu_hours / self.gang_size / self.clip_seconds)
+        return math.ceil(clips / gangs) * self.clip_seconds
+
 
 def is_known(bundle: Bundle) -> bool:
     """Whether times of this network were measured, or follow from those that were. Its resolution and number of views
@@ -104,14 +109,21 @@ def is_known(bundle: Bundle) -> bool:
 
 
 def estimates(
-    groups: Sequence[ClipGroup], bundle: Bundle, gpu: str, approximations: Approximations = EXACT, limit: int = 8
+    groups: Sequence[ClipGroup],
+    bundle: Bundle,
+    gpu: str,
+    approximations: Approximations = EXACT,
+    limit: int = 8,
+    gang_size: int | None = None,
 ) -> list[Estimate]:
-    """One for each gang size up to `limit` that the bundle fits. [] without clips, or if nothing `is_known`."""
+    """Of gangs of this size, or of each up to `limit` that the bundle fits. [] without clips, or if nothing
+    `is_known`."""
     clips = sum(group.clips for group in groups)
     if not clips or not is_known(bundle):
         return []
     found = []
-    for size in fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit):
+    fitting = fitting_world_sizes(bundle.network.num_heads, bundle.tokens_per_view, limit)
+    for size in fitting if gang_size is None else [gang_size]:
         seconds = [clip_seconds(group, bundle, gpu, size, approximations) for group in groups]
         total_s = sum(each * group.clips for each, group in zip(seconds, groups, strict=True))
         found.append(
@@ -135,7 +147,7 @@ def planned_gpu_seconds(
     groups: Sequence[ClipGroup], bundle: Bundle, gang_size: int, approximations: Approximations
 ) -> float | None:
     """Of these clips in gangs of this size, as on H100s; None if times of the model are not known."""
-    found = [one for one in estimates(groups, bundle, "h100", approximations) if one.gang_size == gang_size]
+    found = estimates(groups, bundle, "h100", approximations, gang_size=gang_size)
     return found[0].gpu_hours * 3600 if found else None
 
 
@@ -149,7 +161,7 @@ def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) 
         told.append(
             f"  gang of {one.gang_size}: {_in_words(one.clip_seconds)} a clip, "
             f"{one.clips_a_gpu_hour:.2f} clips a GPU-hour, {one.gpu_hours:,.1f} GPU-hours{cost}, "
-            f"done in {_in_words(3600 * one.gpu_hours / one.gang_size / gangs)}, "
+            f"done in {_in_words(one.seconds_of_all(gangs))}, "
             f"{one.memory_bytes / 1e9:.0f} GB a GPU ({'measured' if one.is_measured else 'modelled'})"
         )
     how = "measured" if any(one.is_measured for one in found) else "modelled from"
@@ -218,7 +230,7 @@ def sampling_line(groups: Sequence[ClipGroup], bundle: Bundle, sampling: Samplin
         as_published = replace(group, num_steps=own) if group.num_steps == sampling.steps_of(own) else group
         published += size * exact_calls(as_published, EXACT, FAMILIES[bundle.family])
     share = f", {made / published:.2f} of the exact clips' network calls" if published else ""
-    return f"sampling: {', '.join(told)}{share}; judge it on rows of your own"
+    return f"sampling: {', '.join(told)}{share}; `cosmos-ray compare` judges it on your own rows"
 
 
 def call_seconds(gpu: str, gang_size: int) -> float:

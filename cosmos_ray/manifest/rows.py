@@ -148,8 +148,13 @@ def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
 def check_id(found: object) -> str:
     """Raises ManifestError for an id that cannot name a folder and an object."""
     if not isinstance(found, str) or not ID_PATTERN.fullmatch(found):
-        raise ManifestError(f"column `id`: found {found!r}, expected {ID_PATTERN.pattern}")
+        raise ManifestError(f"column `id`: found {found!r}, expected {ID_PATTERN.pattern}{_such_as(found)}")
     return found
+
+
+def _such_as(found: object) -> str:
+    near = re.sub(r"[^A-Za-z0-9._-]+", "_", found[:128]).lstrip("._-") if isinstance(found, str) else ""
+    return f", such as {near!r}" if near else ""
 
 
 def sample_id(row_id: str, sample: int) -> str:

@@ -62,7 +62,9 @@ def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, 
     add("--context-parallel-size", type=int, default=None, help="GPUs that share a clip (no torchrun: Ray starts them)")
     add("--device", choices=["auto", "cuda", "cpu"], default="auto", help="ours: what --context-parallel-size counts")
     for key, kind in overrides.items():
-        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        how: dict[str, Any] = {"type": kind, "metavar": key.upper()}
+        if kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
         add(f"--{key.replace('_', '-')}", dest=f"said_{key}", default=None, help="instead of each spec's own", **how)
     both = argparse.BooleanOptionalAction
     add(f"--{GUARDED.disable}", action=both, default=False, help="prompts and videos are not checked")

@@ -51,6 +51,16 @@ def test_every_command_has_two_examples_that_it_takes_and_its_exit_codes(
         assert " ".join(shlex.split(example)[1:]).startswith(name)
 
 
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_examples_are_not_broken_on_a_narrow_terminal(
+    cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What is copied from it would be two commands."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in cosmos_ray(*name.split(), "--help").out.splitlines()]
+    assert {*EXAMPLES[name]} <= {*lines}
+
+
 def test_short_help_is_help(cosmos_ray: Any) -> None:
     for words in ([], ["model"], ["generate"]):
         assert cosmos_ray(*words, "-h") == cosmos_ray(*words, "--help")

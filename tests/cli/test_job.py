@@ -29,7 +29,7 @@ from cosmos_ray.ledger.record import Record
         (["--max-failed", "half"], ["max_failed", "expected a count or a fraction, found 'half'"]),
         (["--max-failed", "1.5"], ["max_failed", "found '1.5'"]),
         (["--gang-size", "3"], ["3", "1, 2, 4, 8"]),
-        (["--gang-size", "0"], ["gang_size: Input should be greater than or equal to 1"]),
+        (["--gang-size", "0"], ["gang_size: found 0, expected at least 1"]),
         (["--gangs", "3:1"], ["gangs", "MIN <= MAX", "'3:1'"]),
         (["--limit", "0"], ["limit: "]),
         (["--model", "tiny-text2image-distilled", "--set", "sampling.num_steps=7"], ["found 7, expected 1 to 4"]),
@@ -117,6 +117,18 @@ def test_a_list_of_clips_is_refused_where_the_job_would_be(cosmos_ray: Any, tmp_
 def test_a_list_of_clips_is_nothing_else(cosmos_ray: Any, manifest: str, beside: str) -> None:
     answer = cosmos_ray("plan", "--manifest", manifest, "--model", "fake", "--list", beside)
     assert_one_line(answer, 2, "--list prints clips and nothing else")
+
+
+def test_a_plan_takes_the_words_of_its_job(cosmos_ray: Any, tmp_path: Path) -> None:
+    """`plan` in the place of `generate`: of that gang size alone, with as many gangs as there will be at most."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": name, "prompt": "p"} for name in "abcde"])
+    answer = cosmos_ray("plan", "--manifest", manifest, "--output", "new", "--gang-size", "8", "--gangs", "1:4")
+    assert "(4 gangs at once)" in answer.out
+    assert [line.split(":")[0] for line in answer.out.splitlines() if "a clip," in line] == ["  gang of 8"]
+    assert "done in 4m" in answer.out, "two clips of 2m06s: five clips are two for one of four gangs"
+    (tmp_path / "job.yaml").write_text("gang_size: 3\n")
+    refused = cosmos_ray("plan", "--manifest", manifest, "--config", tmp_path / "job.yaml")
+    assert_one_line(refused, 2, "gang size 3 does not fit", "sizes that fit: 1, 2, 4, 8, 16")
 
 
 def test_a_plan_says_that_it_knows_no_cost(cosmos_ray: Any, manifest: str) -> None:

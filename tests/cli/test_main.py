@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
@@ -33,6 +36,31 @@ def test_arguments_that_make_no_command(cosmos_ray: Any, arguments: list[str]) -
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err
     assert answer.err
+
+
+def options_of_kinds(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Commands with one of their flags, each that takes a number or one of a few words."""
+    for below, one in getattr(command, "commands", {}).items():
+        yield from options_of_kinds(one, (*name, below))
+    if hasattr(command, "commands"):
+        return
+    hints = get_type_hints(inspect.unwrap(command.callback))
+    for option in command.params:
+        kinds = {hints.get(option.name), *get_args(hints.get(option.name))}
+        if any(isinstance(kind, type) and issubclass(kind, int | float | Enum) for kind in kinds - {bool}):
+            yield (*name, option.opts[0])
+
+
+def test_a_value_of_the_wrong_kind_is_told_in_our_words(cosmos_ray: Any) -> None:
+    """Whichever flag of whichever command: what was found, what was expected, and nothing of the library's classes."""
+    found = list(options_of_kinds(typer.main.get_command(app)))
+    assert len(found) > 10
+    for *name, flag in found:
+        answer = cosmos_ray(*name, f"{flag}=no-such-value")
+        assert (answer.code, answer.out) == (2, "")
+        assert f"'{flag}': " in answer.err
+        assert "'no-such-value'" in answer.err
+        assert not any(words in answer.err for words in ("Value error", "Input should", "unable to parse"))
 
 
 def test_help_lists_the_commands_in_the_order_of_a_users_day() -> None:

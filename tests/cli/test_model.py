@@ -27,6 +27,17 @@ def test_a_model_that_is_not_known(cosmos_ray: Any) -> None:
     assert_one_line(cosmos_ray("model", "check", "no-such-model"), 2, "no-such-model")
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("tinny", "tiny"), ("cosmos-predict2-2b-multivew", "cosmos-predict2-2b-multiview"), ("/nowhere/bundle", None)],
+)
+def test_a_model_that_is_misspelt_names_the_nearest(cosmos_ray: Any, name: str, near: str | None) -> None:
+    answer = cosmos_ray("model", "check", name)
+    assert_one_line(answer, 2, f"model `{name}`: ", "found no readable bundle.json there")
+    assert ("the nearest is" in answer.err) == (near is not None)
+    assert near is None or f"the nearest is `{near}`" in answer.err
+
+
 def test_a_model_whose_files_are_not_there(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

@@ -11,6 +11,7 @@ import pytest
 from support.command_line import assert_one_line
 
 from cosmos_ray.cli import output as cli_output
+from cosmos_ray.errors import FAILURE_CLASSES
 from cosmos_ray.ledger.lease import Owner
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record
@@ -77,6 +78,19 @@ def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, outpu
 
 def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:
     assert_one_line(cosmos_ray("retry", output, "--class", "bogus"), 2, "--class bogus: expected one of input, model")
+
+
+def test_help_of_retry_names_the_classes(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    text = cosmos_ray("retry", "--help").out
+    assert all(name in text for name in FAILURE_CLASSES)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--watch", "--json"), ("--failed", "--watch"), ("--records", "--failed"), ("--clean", "--records")]
+)
+def test_flags_of_status_that_say_two_things_are_refused(cosmos_ray: Any, output: Path, flags: tuple[str, ...]) -> None:
+    assert_one_line(cosmos_ray("status", output, *flags), 2, *flags, "found")
 
 
 def test_report_of_a_part_and_as_a_grid(cosmos_ray: Any, output: Path) -> None:

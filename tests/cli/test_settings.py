@@ -37,6 +37,22 @@ def test_every_setting_has_words(cosmos_ray: Any) -> None:
             assert before.lstrip().startswith("# "), f"{line!r} has no words above it: a string under the field"
 
 
+def test_every_value_of_a_setting_that_has_few_is_named(cosmos_ray: Any) -> None:
+    """Whoever reads the file need not guess what else can stand there."""
+    shown, words, named = list[str](), "", dict[str, str]()
+    for line in cosmos_ray("config").out.splitlines():
+        name = line.strip().partition(":")[0]
+        if line.lstrip().startswith("#"):
+            shown.append(line.strip("# "))
+        else:
+            words, shown = " ".join(shown), []
+            named[name] = named.get(name, "") + words
+    for values in ("auto cuda cpu", "published unipc", "published karras9 karras12", "crop pad stretch", "keep fail"):
+        settings = [name for name, words in named.items() if all(value in words for value in values.split())]
+        assert settings, f"no setting names all of {values}"
+    assert "any of: black, frozen" in named["redo"].lower()
+
+
 def test_a_file_holds_a_whole_job(cosmos_ray: Any, tmp_path: Path, manifest: str, output: Path) -> None:
     """Manifest and output too; a flag wins over it. A plan without an output leaves nothing out."""
     job = tmp_path / "job.yaml"

@@ -64,7 +64,8 @@ def test_it_says_what_it_saves(preset: str, most: float) -> None:
 
 def test_rows_with_steps_of_their_own_are_compared_with_as_many() -> None:
     told = line(sampling("sampling.solver=unipc"), group(50))
-    assert told == "sampling: solver unipc, 0.98 of the exact clips' network calls; judge it on rows of your own"
+    own = "`cosmos-ray compare` judges it on your own rows"
+    assert told == f"sampling: solver unipc, 0.98 of the exact clips' network calls; {own}"
 
 
 def test_the_published_sampling_needs_no_words() -> None:

@@ -204,6 +204,7 @@ def test_only_the_network_that_was_timed_is_known(bundle: Bundle) -> None:
 
 def test_nothing_is_said_of_models_that_were_not_measured_or_without_clips(bundle: Bundle) -> None:
     assert estimates([GROUP], load_bundle("tiny"), "h100") == []
+    assert [one.gang_size for one in estimates([GROUP], bundle, "h100", gang_size=4)] == [4]
     assert estimates([], bundle, "h100") == []
     assert lines([], "h100", 1, None) == []
 
@@ -237,9 +238,10 @@ def test_times_are_shown_in_two_units(bundle: Bundle, seconds: float, shown: str
 
 
 def test_gangs_at_once_divide_the_time_and_not_the_cost(bundle: Bundle) -> None:
+    """Thirty clips of twelve minutes; a clip is one gang's, so more gangs than clips are no sooner than one clip."""
     found = estimates([GROUP], bundle, "h100")
-    two = replace(found[1], gang_size=2, gpu_hours=12)
-    for gangs, done in ((1, "6h00m"), (3, "2h00m")):
+    two = replace(found[1], gang_size=2, gpu_hours=12, clip_seconds=720)
+    for gangs, done in ((1, "6h00m"), (3, "2h00m"), (4, "1h36m"), (40, "12m00s")):
         line = lines([two], "h100", gangs, price=2.5)[1]
         assert f"12.0 GPU-hours, 30.00 USD, done in {done}, {two.memory_bytes / 1e9:.0f} GB a GPU" in line
 

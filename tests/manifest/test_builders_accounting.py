@@ -232,6 +232,30 @@ def test_a_file_of_captions_is_read_whole_or_said(tmp_path: Path, out: Path) -> 
     assert "that are not read: 1: `seed`" in built.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("p.csv", "clip,caption\na,x\n", "found no column `id` and no column `prompt` beside `clip`, `caption`"),
+        ("p.csv", "id,text\na,x\n", "found no column `prompt` beside `text`"),
+        ("p.jsonl", '{"id": "a", "prompt": null}', "found rows without one of them"),
+    ],
+)
+def test_what_a_file_of_captions_has_instead_is_told(tmp_path: Path, name: str, content: str, found: str) -> None:
+    with pytest.raises(ManifestError, match=f"{name}: {found}, expected the columns `id` and `prompt`"):
+        captions_of(prompts=str(put(tmp_path / name, content)))
+
+
+@pytest.mark.parametrize("video", ["a/front_wide.mp4", "a.mp4", "front_wide/a.mp4"])
+def test_captions_and_manifest_may_lie_among_the_clips(tmp_path: Path, video: str) -> None:
+    """They are used, however the folder is laid out."""
+    clips_folder = tmp_path / "clips"
+    put(clips_folder / video)
+    put(clips_folder / "m.parquet", "an older one")
+    captions = captions_of(prompts=str(put(clips_folder / "captions.csv", "id,prompt\na,A street.\n")))
+    built = from_folder(str(clips_folder), str(clips_folder / "m.parquet"), captions=captions)
+    assert (built.rows, built.warnings) == (1, ())
+
+
 def test_captions_that_lie_beside_the_cameras_folders_are_said(tmp_path: Path, out: Path) -> None:
     put(tmp_path / "up" / "videos" / "pinhole_front" / "c_0.mp4")
     put(tmp_path / "up" / "captions" / "c_0.json", {"caption": "A street."})

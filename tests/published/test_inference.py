@@ -58,7 +58,7 @@ def test_text2world_names_its_cameras_and_uses_none(tmp_path: Path) -> None:
     (row,) = rows(put(tmp_path / "s.json", spec), PredictSpec, tmp_path / "m.parquet")
     assert "input_videos" not in row
     del spec["rear"]
-    with pytest.raises(ManifestError, match="rear: Field required"):
+    with pytest.raises(ManifestError, match="rear is missing"):
         read_specs([put(tmp_path / "s.json", spec)], PredictSpec, {})
 
 
@@ -76,10 +76,10 @@ def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "spec", "words"),
     [
-        (PredictSpec, PREDICT | {"sead": 1}, "sead: Extra inputs are not permitted"),
-        (PredictSpec, PREDICT | {"negative_prompt": "ugly"}, "negative_prompt"),
-        (PredictSpec, PREDICT | {"guidance": 8}, "guidance: .*less than or equal to 7"),
-        (PredictSpec, PREDICT | {"front": {"video_path": "x"}}, "front: Extra inputs"),
+        (PredictSpec, PREDICT | {"sead": 1}, "there is no key sead; `seed` is near"),
+        (PredictSpec, PREDICT | {"negative_prompt": "ugly"}, 'negative_prompt: found "ugly", expected null'),
+        (PredictSpec, PREDICT | {"guidance": 8}, "guidance: found 8, expected at most 7"),
+        (PredictSpec, PREDICT | {"front": {"video_path": "x"}}, "there is no key front; `front_"),
         (PredictSpec, PREDICT | {"prompt_path": "p.txt"}, "one of `prompt` and `prompt_path`"),
         (
             PredictSpec,
@@ -91,10 +91,10 @@ def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Pat
             TRANSFER | {"enable_autoregressive": True, "chunk_overlap": 5},
             "chunk_overlap: found 5, expected 1: .*longer overlaps, which that model could have, are left out",
         ),
-        (TransferSpec, TRANSFER | {"inference_type": "text2world"}, "inference_type: Extra inputs"),
+        (TransferSpec, TRANSFER | {"inference_type": "text2world"}, "there is no key inference_type"),
         (TransferSpec, {"name": "a", "prompt": "p"}, "at least one of the cameras"),
         (TransferSpec, TRANSFER | {"rear": {"control_path": "r.mp4"}}, "no `input_path` of rear"),
-        (TransferSpec, TRANSFER | {"rear": {"input_path": "r.mp4"}}, "rear.control_path: Field required"),
+        (TransferSpec, TRANSFER | {"rear": {"input_path": "r.mp4"}}, "rear.control_path is missing"),
     ],
 )
 def test_what_the_published_programs_refuse_is_refused_by_name(
@@ -137,10 +137,16 @@ def test_a_file_of_the_command_line_has_the_prompt_of_all_specs(tmp_path: Path) 
         read_specs([source], PredictSpec, both)
 
 
+@pytest.mark.parametrize("program", [multiview25, transfer_multiview])
+def test_help_shows_flags_as_people_know_them(program: Any) -> None:
+    assert "SAID_" not in program.parser().format_help()
+    assert "--num-steps NUM_STEPS" in program.parser().format_help()
+
+
 def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = put(tmp_path / "s.json", TRANSFER | {"sead": 1})
     assert transfer_multiview.main(["-i", source, "-o", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.startswith(f"transfer_multiview.py: {source}: sead")
+    assert capsys.readouterr().err.startswith(f"transfer_multiview.py: {source}: there is no key sead")
     assert not (tmp_path / "out").exists()
 
 

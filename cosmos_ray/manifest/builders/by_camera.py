@@ -28,6 +28,7 @@ from cosmos_ray.manifest.builders.sources import (
 )
 from cosmos_ray.manifest.builders.writing import Draft, references, write
 from cosmos_ray.manifest.columns import COLUMNS
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.uris import normalise_uri
 
 _HOMES = ("videos", "camera")
@@ -48,12 +49,13 @@ def from_rds_hq(
     it as a string; one that has others, as a list, "" for the views without. Control videos, embeddings, poses and maps
     are not used, which is a warning. base: where the folder lies for the job, if not here.
     """
-    rig, notes = rig or rig_of("rds-hq"), Notes()
+    rig, notes, given = rig or rig_of("rds-hq"), Notes(), captions or Captions()
     top = list_folder(normalise_uri(folder))
     home = next((list_folder(top.uri_of(name)) for name in _HOMES if name in top.folders), top)
     cameras = _cameras(home, rig, strict=home is not top)
     for name in (*top.folders, *top.files):
-        if name not in (*_CAPTIONS, _COLUMNS) and top.uri_of(name) not in (home.uri, *cameras.values()):
+        ours = place_of(top.uri_of(name)) == place_of(out) or given.is_file(top.uri_of(name))
+        if name not in (*_CAPTIONS, _COLUMNS) and top.uri_of(name) not in (home.uri, *cameras.values()) and not ours:
             notes.warn("folders and files that no clip uses", name)
     videos = _videos(cameras, notes)
     if not videos:
@@ -66,7 +68,7 @@ def from_rds_hq(
         notes.warn("folders and files that no clip uses", f"{_COLUMNS}/{name}")
     if rig.asked is None:
         check_alike(videos.items(), notes)
-    given, named = captions or Captions(), references(top.uri, base, out)
+    named = references(top.uri, base, out)
     drafts = []
     for clip, found in videos.items():
         where = f"clip {clip} of {top.uri}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import Rig, by_camera
 from cosmos_ray.manifest.builders.sources import read_json, suffix_of
 from cosmos_ray.manifest.builders.table_files import read_records
+from cosmos_ray.store.places import place_of
 from cosmos_ray.words import counted
 
 
@@ -42,6 +43,10 @@ class Captions:
             )
         return self.text if own is None else own
 
+    def is_file(self, uri: str) -> bool:
+        """Whether they come from this file, which may lie among the clips."""
+        return bool(self.source) and place_of(self.source) == place_of(uri)
+
     def warn_unused(self, notes: Notes) -> None:
         for column in self.unused:
             notes.warn(f"columns of {self.source} that are not read", f"`{column}`")
@@ -56,9 +61,13 @@ def captions_of(prompt: str | None = None, prompts: str | None = None) -> Captio
     if prompts is None:
         return Captions(prompt)
     if suffix_of(prompts) != ".json":
-        rows = [{**row, "id": cell("id", row.get("id"), prompts)} for row in read_records(prompts)]
+        records = list(read_records(prompts))
+        rows = [{**row, "id": cell("id", row.get("id"), prompts)} for row in records]
         if not all(isinstance(row.get("id"), str) and row.get("prompt") is not None for row in rows):
-            raise ManifestError(f"--prompts: {prompts}: expected the columns `id` and `prompt`, filled in every row")
+            instead = _columns(records)
+            raise ManifestError(
+                f"--prompts: {prompts}: found {instead}, expected the columns `id` and `prompt`, filled in every row"
+            )
         by_id = {row["id"]: row["prompt"] for row in rows}
         if len(by_id) < len(rows):
             ids = counted(len(by_id), "id")
@@ -69,6 +78,15 @@ def captions_of(prompt: str | None = None, prompts: str | None = None) -> Captio
     if not isinstance(found, dict):
         raise ManifestError(f"--prompts: {prompts}: found {type(found).__name__}, expected an object of captions by id")
     return Captions(prompt, found, prompts)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "no rows"
+    if lacking := [name for name in ("id", "prompt") if name not in rows[0]]:
+        others = ", ".join(f"`{name}`" for name in rows[0] if name not in ("id", "prompt"))
+        return f"no column {' and no column '.join(f'`{name}`' for name in lacking)} beside {others or 'the other'}"
+    return "rows without one of them"
 
 
 def by_view(captions: Mapping[str, str], views: tuple[str, ...]) -> str | list[str]:

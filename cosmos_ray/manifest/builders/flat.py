@@ -55,7 +55,8 @@ def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes)
         _check(clip, rig, given)
     media = {*names, *texts.values()}
     for name in top.files:
-        if name not in media and place_of(top.uri_of(name)) != place_of(out):
+        ours = place_of(top.uri_of(name)) == place_of(out) or given.is_file(top.uri_of(name))
+        if name not in media and not ours:
             notes.warn("files and folders that no clip uses", name)
     return [clips[clip_id] for clip_id in sorted(clips)]
 

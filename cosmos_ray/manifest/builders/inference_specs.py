@@ -27,6 +27,7 @@ from cosmos_ray.manifest.builders.sources import (
     suffix_of,
 )
 from cosmos_ray.manifest.builders.writing import Draft, absolute, reference, with_prompt, write
+from cosmos_ray.schema_words import key_fault
 from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
@@ -208,9 +209,7 @@ def read_specs(
             try:
                 found.append(Found(where, parent_uri(source), kind.model_validate(said)))
             except ValidationError as error:
-                faults = "; ".join(
-                    f"{'.'.join(map(str, one['loc'])) or 'the spec'}: {one['msg']}" for one in error.errors()
-                )
+                faults = "; ".join(key_fault(one, one["loc"], kind) for one in error.errors())
                 raise ManifestError(f"{where}: {faults}") from None
     names = [one.spec.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -32,7 +32,7 @@ from cosmos_ray.models.bundle.dims import (
     picture_problems,
 )
 from cosmos_ray.models.bundle.fetch import read_small
-from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name
+from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name, nearest_name
 from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
 from cosmos_ray.models.bundle.single import TINY_TRANSFER, published, tiny, tiny_transfer
 from cosmos_ray.models.bundle.words import faults_in_words
@@ -339,8 +339,11 @@ def load_bundle(name_or_uri: str) -> Bundle:
     try:
         data = read_small(f"{root}/{BUNDLE_FILE}", _MAX_BYTES)
     except (OSError, ValueError, ImportError) as error:
+        near = nearest_name(name_or_uri)
         raise UsageError(
-            f"model `{name_or_uri}`: found no readable {BUNDLE_FILE} there ({type(error).__name__}); "
+            f"model `{name_or_uri}`: "
+            + (f"there is none of this name, the nearest is `{near}`; " if near else "")
+            + f"found no readable {BUNDLE_FILE} there ({type(error).__name__}); "
             f"expected one of {', '.join(LISTED)}, or a folder or URI that holds one"
         ) from error
     return parse_bundle(data, root)

@@ -1,6 +1,8 @@
-"""Names of the models that come with the package, and what else they are called. No imports: `--help` shows them."""
+"""Names of the models that come with the package, and what else they are called. Light: `--help` shows them."""
 
 from __future__ import annotations
+
+import difflib
 
 BUILT_IN = (
     "tiny", "tiny25", "fake", "cosmos-predict2-2b-multiview", "cosmos-predict2.5-2b-multiview",
@@ -42,6 +44,13 @@ def built_in_name(name: str) -> str | None:
         name = name.removeprefix(prefix)
     wanted = name.rstrip("/").lower()  # the hub takes names in any case
     return next((known for alias, known in ALIASES.items() if alias.lower() == wanted), None)
+
+
+def nearest_name(name: str) -> str | None:
+    """The model that a name which is none may have meant."""
+    names = {known.lower(): known for known in (*LISTED, *ALIASES)}
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.7)
+    return names[near[0]] if near else None
 
 
 def aliases_of(name: str) -> list[str]:
