@@ -266,11 +266,16 @@ def export(
         str | None,
         typer.Option(metavar="EXPR", help="Only clips for which this holds of the index's columns, in SQL's words."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Write nothing: say what is missing, or not as it was made.")
+    ] = False,
 ) -> int:
     """Copy clips that were made into a layout that training code reads."""
     from cosmos_ray.output.export import export as copy_clips
 
-    done = copy_clips(output, layout.value, to, say, clips_a_shard, where)
+    done = copy_clips(output, layout.value, to, say, clips_a_shard, where, verify)
     uncaptioned = f", {done.uncaptioned} of them without a caption" if done.uncaptioned else ""
-    tell(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}, {len(done.left_out)} left out")
-    return 3 if done.left_out else 0
+    there = f", {done.there} of them there already" if done.there and not verify else ""
+    faults = f", {counted(len(done.faults), 'file')} missing or not as it should be" if verify else ""
+    tell(f"{to}: {counted(done.clips, 'clip')}{uncaptioned}{there}{faults}, {len(done.left_out)} left out")
+    return 3 if done.left_out or done.faults else 0

@@ -9,7 +9,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Settings:
     """approximations: `Approximations.in_effect`. size: WIDTHxHEIGHT of its videos, in pixels; frames: of each video,
-    fps of them a second."""
+    fps of them a second. preset: its name; what it sets is in the others. What follows fps is None in records of
+    releases that did not keep it."""
 
     model: str
     guidance: float
@@ -20,6 +21,10 @@ class Settings:
     size: str
     frames: int
     fps: int
+    preset: str | None = None
+    numerics: str | None = None
+    camera_prefix: bool | None = None
+    num_conditional_frames: int | None = None
 
     @staticmethod
     def from_json(facts: dict[str, Any] | None) -> Settings | None:

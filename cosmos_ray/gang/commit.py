@@ -124,7 +124,8 @@ def _settings(spec: GangSpec, clip: Clip) -> Settings:
     frames, height, width, _ = bundle.shape_of(clip.cameras[0], clip.num_chunks, overlap)
     return Settings(
         bundle.name, clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt,
-        spec.approximations.in_effect, f"{width}x{height}", frames, clip.fps,
+        spec.approximations.in_effect, f"{width}x{height}", frames, clip.fps, spec.preset, spec.numerics,
+        bundle.sampling.camera_prefix, clip.num_conditional_frames,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class GangSpec:
 
     manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
     in which all of it lies. patience_s: how long a store may be out. refining: of prompts. words: by clip, where it is
-    to be made of other ones than its row's, whatever refines them. rare_stores: see `Source`.
+    to be made of other ones than its row's, whatever refines them. rare_stores: see `Source`. preset: its name.
     """
 
     bundle: Bundle
@@ -42,6 +42,7 @@ class GangSpec:
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     guardrails: Guardrails = NO_GUARDRAILS
     rare_stores: tuple[str, ...] = ()
+    preset: str | None = None
 
     @property
     def source(self) -> Source:

@@ -1,11 +1,11 @@
-"""Running a coroutine to its end, also where a loop runs already: a notebook's cells are called by one."""
+"""Running a coroutine to its end, also where a loop runs already: a notebook's cells are called by one; and threads."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
@@ -60,3 +60,11 @@ async def detached(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="detached", daemon=True).start()
     return await found
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """What `work` returns or raises, from a thread of its own."""
+    pool = ThreadPoolExecutor(1, "cosmos-ray-background")
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
 from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
-from cosmos_ray.job.in_loop import detached, run
+from cosmos_ray.job.in_loop import detached, in_background, run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
@@ -33,7 +34,7 @@ from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.guardrails.checks import guardrails_of
-from cosmos_ray.output.derived import make, make_if_stale, say_outrun
+from cosmos_ray.output.derived import Made, make, make_if_stale, say_outrun
 from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
@@ -162,11 +163,13 @@ def _run(
             say(carried_line(plan.carried))
         if plan.unread:
             say(unread_line(plan.unread))
-        _make_clips(job, plan, state, lease, stop, loud, display, resident)
-        state = job.ledger.state()
+        written = _make_clips(job, plan, state, lease, stop, loud, display, resident).result()
+        say_outrun(written, say)
+        state = written.state
     else:
         say(f"{plan.in_words()}: nothing to do")
-    return _finish(job, plan, state, say, worked)
+        make_if_stale(job.storage, job.run, state, say)
+    return _finish(job, plan, state, say)
 
 
 def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
@@ -237,8 +240,8 @@ def _make_clips(
     say: Say,
     display: Display | None,
     resident: Resident | None,
-) -> None:
-    """Run the gangs until every clip is settled."""
+) -> Future[Made]:
+    """Run the gangs until every clip is settled. What is written of them then is written while Ray ends."""
     from cosmos_ray.gang.spec import GangSpec
     from cosmos_ray.job.pipeline import work_stream
     from cosmos_ray.pool.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
@@ -256,7 +259,7 @@ def _make_clips(
             job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
             config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
             job.manifest.home, config.breaker.patience_s, config.checks.of_model(job.bundle.name), job.refining,
-            job.words, job.guardrails, plan.rare_stores,
+            job.words, job.guardrails, plan.rare_stores, config.sampling.preset,
         )  # fmt: skip
         pool_config = PoolConfig(
             config.min_gangs,
@@ -298,6 +301,7 @@ def _make_clips(
             compactor.close()
             with suppress(ValueError):  # it is still waited for: Ray has not answered
                 stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
+        return in_background(lambda: make(job.storage, job.run, job.ledger.state()))
 
 
 def _shown(display: Display | None, progress: Progress) -> AbstractContextManager[object]:
@@ -328,12 +332,8 @@ async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
         yield clip
 
 
-def _finish(job: Job, plan: Plan, state: LedgerState, say: Say, worked: bool) -> Summary:
-    """Index, report and the verdict. worked: they are made in any case, and nobody needs to be told why."""
-    if worked:
-        say_outrun(make(job.storage, job.run, state), say)
-    else:
-        make_if_stale(job.storage, job.run, state, say)
+def _finish(job: Job, plan: Plan, state: LedgerState, say: Say) -> Summary:
+    """The verdict."""
     status = summarise(job.storage.uri, job.run, state)
     summary = Summary(
         job.storage.uri, plan.clips, status.ok, status.failed, status.left,

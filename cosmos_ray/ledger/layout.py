@@ -18,6 +18,8 @@ _cosmos_ray/probes/                               storage.PROBES     what a stor
 index.parquet, failures.parquet, report.html      INDEX, FAILURES,   derived from all of the above at any time
                                                   REPORT
 report/<sha256>.js                                REPORT_ROWS        rows of the page, beside it
+
+`compare` has an output like this for each setting, in a folder whose table is compare.json (COMPARISON).
 """
 
 CLIPS = "clips"
@@ -40,6 +42,7 @@ INDEX = "index.parquet"
 FAILURES = "failures.parquet"
 REPORT = "report.html"
 REPORT_ROWS = "report"
+COMPARISON = "compare.json"
 
 
 def kept_path(manifest_sha256: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmos_ray.clip.checks import MEASURES, Scores
 from cosmos_ray.clip.settings import Settings
@@ -136,6 +137,10 @@ SETTINGS = pa.struct(
         ("size", pa.string()),
         ("frames", pa.int64()),
         ("fps", pa.int64()),
+        ("preset", pa.string()),
+        ("numerics", pa.string()),
+        ("camera_prefix", pa.bool_()),
+        ("num_conditional_frames", pa.int64()),
     ]
 )
 #: A record as a row. What every reader wants comes first, so that it lies together in a file.
@@ -190,12 +195,27 @@ def _score_rows(scores: dict[str, Scores]) -> list[dict[str, Any]]:
 
 
 def with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns of `schema` in its order; those that an older release did not write are null."""
+    """The table with the columns of `schema` in its order; those that an older release did not write are null, and so
+    are fields of a column that it did not know."""
     columns = [
-        table[field.name].cast(field.type) if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        _widened(table[field.name], field.type)
+        if field.name in table.schema.names
+        else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _widened(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if not pa.types.is_struct(kind) or column.type == kind:
+        return column.cast(kind)
+    whole = column.combine_chunks()
+    there = {field.name for field in column.type}
+    parts = [
+        pc.struct_field(whole, field.name).cast(field.type) if field.name in there else pa.nulls(len(whole), field.type)
+        for field in kind
+    ]
+    return pa.chunked_array([pa.StructArray.from_arrays(parts, fields=list(kind), mask=whole.is_null())])
 
 
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:

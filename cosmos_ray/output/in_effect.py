@@ -15,6 +15,8 @@ from cosmos_ray.ledger.run import Run
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
 from cosmos_ray.manifest.table import FanOut
 
+_OF_ROWS = ("guidance", "num_steps", "negative_prompt", "fps", "num_conditional_frames")
+
 
 def in_effect(
     batch: pa.RecordBatch,
@@ -27,18 +29,20 @@ def in_effect(
 ) -> tuple[pa.Array, pa.Array]:
     """Seeds, and `SETTINGS`, of these clips of the batch, whose records are `records`.
 
-    A record of an earlier release says less: its row and its run say the rest, but for size and frames, which are null.
+    A record of an earlier release says less: its row and its run say the rest, but for size, frames, preset and
+    camera_prefix, which are null.
     """
     seeds, settings = records["seed"].combine_chunks(), records["settings"].combine_chunks()
-    older = np.flatnonzero(pc.or_(seeds.is_null(), settings.is_null()).to_numpy(zero_copy_only=False))
+    newest = pc.struct_field(settings, "num_conditional_frames")
+    older = np.flatnonzero(pc.or_(seeds.is_null(), newest.is_null()).to_numpy(zero_copy_only=False))
     if not len(older):
         return seeds, settings
     told_seeds, told = seeds.to_pylist(), settings.to_pylist()
     for place, clip in zip(older.tolist(), _asked_for(batch, fan, clips[older], defaults, base), strict=True):
         if told_seeds[place] is None:
             told_seeds[place] = clip.seed
-        if told[place] is None:
-            told[place] = _of_row(clip, run)
+        known = {name: value for name, value in (told[place] or {}).items() if value is not None}
+        told[place] = _of_row(clip, run) | known
     return pa.array(told_seeds, pa.int64()), pa.array(told, SETTINGS)
 
 
@@ -54,9 +58,9 @@ def _asked_for(
 
 
 def _of_row(clip: Clip, run: Run | None) -> dict[str, Any]:
-    facts = {name: getattr(clip, name) for name in ("guidance", "num_steps", "negative_prompt", "fps")}
+    facts = {name: getattr(clip, name) for name in _OF_ROWS}
     facts["views"] = list(clip.cameras)
     if run is not None:
-        facts["model"] = run.model
+        facts["model"], facts["numerics"] = run.model, run.numerics
         facts["approximations"] = Approximations(**run.approximations).in_effect
     return facts

@@ -76,7 +76,7 @@ def added(family: Family) -> pa.Schema:
 
 
 #: Columns of a manifest that are ours in the index: there they say of every clip what a row may leave out.
-IN_EFFECT = ("seed", "guidance", "num_steps", "views", "negative_prompt", "fps")
+IN_EFFECT = ("seed", "guidance", "num_steps", "views", "negative_prompt", "fps", "num_conditional_frames")
 #: Of any family.
 ADDED_NAMES = frozenset(name for family in FAMILIES.values() for name in added(family).names)
 

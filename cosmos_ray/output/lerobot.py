@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.output.columns import Columns, plain
 from cosmos_ray.output.names import beside
-from cosmos_ray.store.storage import Storage
 
+#: The folders of a data set, and the file without which it is none.
+FOLDERS, INFO = ("videos", "data", "meta"), "meta/info.json"
 #: Files in a folder, and episodes in a table.
 _CHUNK = 1000
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
@@ -52,17 +53,20 @@ def video_path(view: str, number: int) -> str:
     return f"videos/{key(view)}/{_PLACE.format(chunk_index=chunk, file_index=file)}.mp4"
 
 
-def write_tables(target: Storage, episodes: Sequence[Episode], columns: Columns) -> None:
-    """All but the videos of `episodes`, one or more, which are alike in views, size and rate."""
+def tables(episodes: Sequence[Episode], columns: Columns) -> Iterator[tuple[str, bytes]]:
+    """Path and content of all but the videos of `episodes`, one or more, which are alike in views, size and rate.
+
+    `INFO` comes last: readers take a folder without it for no data set.
+    """
     tasks = list(dict.fromkeys(episode.task for episode in episodes))
     starts = np.append(0, np.cumsum([episode.frames for episode in episodes])).tolist()
-    _write_table(target, "meta/tasks.parquet", _tasks(tasks))
+    yield "meta/tasks.parquet", _packed(_tasks(tasks))
     for first in range(0, len(episodes), _CHUNK):
         part = range(first, min(first + _CHUNK, len(episodes)))
         place = _PLACE.format(chunk_index=0, file_index=first // _CHUNK)
-        _write_table(target, f"data/{place}.parquet", _frames(episodes, part, starts, tasks))
-        _write_table(target, f"meta/episodes/{place}.parquet", _episodes(episodes, part, starts, columns))
-    target.write("meta/info.json", json.dumps(_info(episodes, starts[-1], len(tasks)), indent=4).encode())
+        yield f"data/{place}.parquet", _packed(_frames(episodes, part, starts, tasks))
+        yield f"meta/episodes/{place}.parquet", _packed(_episodes(episodes, part, starts, columns))
+    yield INFO, json.dumps(_info(episodes, starts[-1], len(tasks)), indent=4).encode()
 
 
 def _tasks(tasks: list[str]) -> pa.Table:
@@ -153,7 +157,7 @@ def _info(episodes: Sequence[Episode], frames: int, tasks: int) -> dict[str, Any
     }
 
 
-def _write_table(target: Storage, path: str, table: pa.Table) -> None:
+def _packed(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    target.write(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -16,7 +16,7 @@ from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run
 
 #: Raised by a release that makes other files from the same state.
-_FORMAT = 2
+_FORMAT = 3
 _AT_ONCE = 65536
 
 

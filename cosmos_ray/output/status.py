@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.layout import RUN
+from cosmos_ray.ledger.layout import COMPARISON, RUN
 from cosmos_ray.ledger.lease import Owner, read_owner
 from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.ledger.run import Run, read_run
@@ -71,8 +72,21 @@ def read_status(output: str) -> tuple[Status, Run, LedgerState]:
 def _run_of(storage: Storage) -> Run:
     run = read_run(storage)
     if run is None:
+        check_no_comparison(storage)
         raise UsageError(f"there is no run at {storage.uri}: expected {storage.uri_of(RUN)}")
     return run
+
+
+def check_no_comparison(storage: Storage) -> None:
+    """Raises UsageError for the folder of a comparison, which is no output, but holds some."""
+    try:
+        names = [setting["name"] for setting in json.loads(storage.read(COMPARISON))["settings"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    raise UsageError(
+        f"{storage.uri} is the folder of a comparison, expected the output of one of its settings: "
+        f"{', '.join(map(storage.uri_of, names))}"
+    )
 
 
 def summarise(output: str, run: Run, state: LedgerState) -> Status:

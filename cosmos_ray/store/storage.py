@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import posixpath
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -336,15 +338,16 @@ class Storage:
             if not posixpath.basename(found).startswith(_TEMPORARY):
                 yield found[len(self._root) :].lstrip("/")
 
-    def list_files(self, folder: str) -> Sequence[str]:
-        """Relative paths of the objects directly in `folder`, not of those below."""
-        fs, full = self._at(folder)
+    def list_files(self, folder: str = "") -> Sequence[str]:
+        """Relative paths of the objects directly in `folder`, or in this one, not of those below."""
+        fs, full = self._at(f"{folder}/any" if folder else "any")
+        full = posixpath.dirname(full)
         try:
             found = retrying(lambda: fs.ls(full, detail=True), f"listing {folder}")
         except FileNotFoundError:
             return []
         names = [posixpath.basename(one["name"]) for one in found if one["type"] == "file"]
-        return [f"{folder}/{name}" for name in names if name and not name.startswith(_TEMPORARY)]
+        return [posixpath.join(folder, name) for name in names if name and not name.startswith(_TEMPORARY)]
 
     def delete(self, path: str) -> None:
         """No error if it is gone already."""
@@ -358,21 +361,23 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             retrying(lambda: fs.rm(full, recursive=True), f"deleting {folder}")
 
-    def remove_unfinished(self) -> Removed:
+    def remove_unfinished(self, older_than_s: float | None = None) -> Removed:
         """What writers that were killed have left half done: temporary files, and on S3 the parts of uploads.
 
-        Azure and Google drop the parts of unfinished uploads themselves, after a week. Only for the folder's owner.
+        Azure and Google drop the parts of unfinished uploads themselves, after a week. Only for the folder's owner, or
+        of what was begun so long ago that nobody is at it.
         """
+        before = math.inf if older_than_s is None else time.time() - older_than_s
         if self.local:
-            return self._remove_temporary_files()
-        return abort_uploads(*self._at("any")) if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
+            return self._remove_temporary_files(before)
+        return abort_uploads(*self._at("any"), before) if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
 
-    def _remove_temporary_files(self) -> Removed:
+    def _remove_temporary_files(self, before: float) -> Removed:
         objects = size = 0
         for folder, _, names in os.walk(self.uri):
             for name in names:
-                if name.startswith(_TEMPORARY):
-                    path = os.path.join(folder, name)
+                path = os.path.join(folder, name)
+                if name.startswith(_TEMPORARY) and os.path.getmtime(path) <= before:
                     size += os.path.getsize(path)
                     os.unlink(path)
                     objects += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,11 @@ class Removed:
     size: int
 
 
-def abort_uploads(fs: Any, below: str) -> Removed:
-    """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted."""
+def abort_uploads(fs: Any, below: str, before: float = math.inf) -> Removed:
+    """S3 keeps (and charges for) the parts of uploads that were neither completed nor aborted.
+
+    before: seconds since 1970; those that were begun later stay.
+    """
     bucket, _, prefix = below.removesuffix("any").partition("/")
     objects = size = 0
     marker: dict[str, str] = {}
@@ -28,6 +32,9 @@ def abort_uploads(fs: Any, below: str) -> Removed:
             "listing unfinished uploads",
         )
         for upload in page.get("Uploads", ()):
+            began = upload.get("Initiated")
+            if before < math.inf and (began is None or began.timestamp() > before):
+                continue
             which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
             parts = retrying(functools.partial(fs.call_s3, "list_parts", **which), "listing parts").get("Parts", ())
             retrying(functools.partial(fs.call_s3, "abort_multipart_upload", **which), "aborting an upload")

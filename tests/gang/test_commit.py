@@ -96,7 +96,7 @@ def records(output: Storage) -> list[Record]:
 
 def test_a_record_says_all_of_its_clip(output: Watched) -> None:
     clip = made(output)
-    spec = spec_of(output)
+    spec = spec_of(output, preset="fast")
     record = commit_clip(output, spec, clip)
     assert record.sidecar is not None
     sidecar = output.read(record.sidecar.path)
@@ -120,7 +120,19 @@ def test_a_record_says_all_of_its_clip(output: Watched) -> None:
         seed=0,
         sidecar=FileEntry("", "clips/a/1/clip.json", len(sidecar), hashlib.sha256(sidecar).hexdigest()),
         settings=Settings(
-            "fake", 0.0, 0, VIEWS[:2], clip.clip.negative_prompt, EXACT.in_effect, "112x64", 29, clip.clip.fps
+            "fake",
+            0.0,
+            0,
+            VIEWS[:2],
+            clip.clip.negative_prompt,
+            EXACT.in_effect,
+            "112x64",
+            29,
+            clip.clip.fps,
+            "fast",
+            "reference",
+            False,
+            0,
         ),
     )
     assert records(output) == [record]

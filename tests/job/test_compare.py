@@ -76,5 +76,5 @@ def test_one_gang_makes_all_settings_and_the_same_call_goes_on(
     assert few["psnr_db"] == 100.0  # the fake model's clips depend on their seeds alone
     assert other["not_compared"] == "of another size (224x128, not 112x64)"
     index = pq.read_table(folder / "few" / "index.parquet").to_pylist()[0]
-    assert (index["num_steps"], index["approximations"]["solver"]) == (2, "unipc")
+    assert (index["num_steps"], index["approximations"]["solver"], index["preset"]) == (2, "unipc", "fast")
     assert (folder / "compare.html").is_file()

@@ -133,7 +133,7 @@ def test_on_a_clips_way_nothing_is_listed(tmp_path: Path) -> None:
         def list(self, prefix: str) -> Iterator[str]:
             raise AssertionError(f"{prefix} was listed")
 
-        def list_files(self, folder: str) -> list[str]:
+        def list_files(self, folder: str = "") -> list[str]:
             raise AssertionError(f"{folder} was listed")
 
     ledger = Ledger(Unlisted(str(tmp_path)))

@@ -146,6 +146,36 @@ def test_what_is_not_as_committed_is_left_out_and_said(
         assert f"{clip_id} front_wide".encode() not in written
 
 
+@pytest.mark.parametrize("layout", ["webdataset", "rds-hq"])
+def test_a_copy_is_verified_without_being_written(
+    output: Storage, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "to"
+    command = ["cosmos-ray", "export", output.uri, "--format", layout, "--to", str(to)]
+
+    def answer(*more: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        code, (out, err) = run(app), capsys.readouterr()
+        return code, out.strip(), err
+
+    code, out, err = answer("--verify")
+    assert (code, to.exists()) == (3, False)
+    assert " missing or not as it should be, 0 left out" in out
+    assert ": missing" in err
+    assert answer()[:2] == (0, f"{to}: 5 clips, 1 of them without a caption, 0 left out")
+    whole = f"{to}: 5 clips, 1 of them without a caption, 0 files missing or not as it should be, 0 left out"
+    assert answer("--verify")[:2] == (0, whole)
+    spoilt = max(path for path in to.rglob("*") if path.suffix in (".tar", ".mp4"))
+    spoilt.write_bytes(spoilt.read_bytes()[:-3] if spoilt.suffix == ".mp4" else spoilt.read_bytes()[:1600])
+    code, out, err = answer("--verify")
+    assert (code, f"{spoilt.relative_to(to)}: other than it should be" in err) == (3, True)
+    assert "1 file missing or not as it should be" in out
+    there = 0 if layout == "webdataset" else 4
+    told = f", {there} of them there already" if there else ""
+    assert answer()[:2] == (0, f"{to}: 5 clips, 1 of them without a caption{told}, 0 left out")
+    assert answer()[1] == f"{to}: 5 clips, 1 of them without a caption, 5 of them there already, 0 left out"
+
+
 def test_a_sidecar_that_says_too_little_leaves_its_clip_out_alone(output: Storage, tmp_path: Path) -> None:
     """Committed as it is, by another's program: its hash is right."""
     record = commit(output, replace(ONE, id="strange"))

@@ -174,6 +174,8 @@ def test_a_grid_is_of_columns_that_clips_have(manifest: str, output: Storage, mo
     settle(output, clips(manifest)["a"])
     page = page_of(output, run_of(manifest), monkeypatch, part=Part(grid=("guidance", "place")))
     assert (page.grid, page.part) == (("guidance", "place"), "")
+    page = page_of(output, run_of(manifest), monkeypatch, part=Part(grid=("num_steps", "seconds")))
+    assert page.grid == ("steps", "denoise_s"), "by its names in the index"
     with pytest.raises(UsageError, match=r"--grid gidance: no clip has such a column, expected one of .*guidance"):
         page_of(output, run_of(manifest), monkeypatch, part=Part(grid=("gidance", "place")))
 

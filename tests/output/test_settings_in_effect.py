@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.job_runs import write_manifest
@@ -19,7 +21,15 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.settings import Settings
 from cosmos_ray.ledger.compaction import compact
 from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import Record, records_of, table_of
+from cosmos_ray.ledger.record import (
+    RECORDS,
+    SETTINGS,
+    Record,
+    record_path,
+    records_of,
+    table_of,
+    with_all_columns,
+)
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.columns import Columns
 from cosmos_ray.output.index import write_index
@@ -38,7 +48,8 @@ HOSTILE = {"model": "a small van", "size": 4, "approximations": {"solver": "mine
 def settings_of(clip: Any, approximations: Approximations = EXACT) -> Settings:
     return Settings(
         "tiny", clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt, approximations.in_effect,
-        "128x64", 29, clip.fps,
+        "128x64", 29, clip.fps, "exact" if approximations is EXACT else "fast", "float32", False,
+        clip.num_conditional_frames,
     )  # fmt: skip
 
 
@@ -57,11 +68,13 @@ def output(tmp_path: Path) -> Storage:
 
 SAYS = {
     "model": "tiny", "seed": 7, "guidance": 3.0, "num_steps": 20, "views": list(VIEWS[:2]), "negative_prompt": "",
-    "approximations": FAST.in_effect, "size": "128x64", "frames": 29, "fps": 5,
+    "approximations": FAST.in_effect, "size": "128x64", "frames": 29, "fps": 5, "preset": "fast", "numerics": "float32",
+    "camera_prefix": False, "num_conditional_frames": 0,
 }  # fmt: skip
 LEFT_OUT = {
     "model": "tiny", "seed": 0, "guidance": 7.0, "num_steps": 35, "views": list(VIEWS), "negative_prompt": "blurry",
-    "approximations": EXACT.in_effect, "size": "128x64", "frames": 29, "fps": 10,
+    "approximations": EXACT.in_effect, "size": "128x64", "frames": 29, "fps": 10, "preset": "exact",
+    "numerics": "float32", "camera_prefix": False, "num_conditional_frames": 0,
 }  # fmt: skip
 
 
@@ -89,6 +102,7 @@ def test_pandas_polars_duckdb_and_where_read_them(output: Storage) -> None:
     found = results(output.uri, where="approximations.attention = 'fp8' AND fps = 5 AND size = '128x64'")
     assert found["id"].tolist() == ["says"]
     assert results(output.uri, where="list_contains(views, 'rear')")["id"].tolist() == ["leaves-out"]
+    assert results(output.uri, where="preset = 'fast' AND numerics = 'float32'")["id"].tolist() == ["says"]
 
 
 def test_what_a_failed_row_says_is_in_the_same_columns(tmp_path: Path) -> None:
@@ -133,7 +147,7 @@ def test_records_keep_them_as_json_as_rows_and_in_parts(output: Storage) -> None
 
 
 def test_clips_of_an_earlier_release_say_what_their_rows_and_their_run_say(tmp_path: Path) -> None:
-    """Size and frames nobody has written down."""
+    """Size, frames, preset and camera_prefix nobody has written down."""
     manifest = write_manifest(tmp_path / "m.parquet", [{**row, "num_samples": 2} for row in ROWS])
     output = Storage(str(tmp_path / "out"))
     begin(output, manifest)
@@ -141,13 +155,48 @@ def test_clips_of_an_earlier_release_say_what_their_rows_and_their_run_say(tmp_p
         settle(output, clip)
     write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
     found = {row["id"]: row for row in pq.read_table(output.uri_of("index.parquet")).to_pylist()}
-    unknown = {"size": None, "frames": None}
+    unknown = {"size": None, "frames": None, "preset": None, "camera_prefix": None, "numerics": "reference"}
     for name, expected in (("says.s001", SAYS), ("leaves-out.s000", LEFT_OUT)):
         known = {**expected, **unknown, "model": "fake", "approximations": EXACT.in_effect}
         assert {key: found[name][key] for key in known if key != "seed"} == {
             k: v for k, v in known.items() if k != "seed"
         }
     assert found["says.s001"]["seed"] == clips(manifest)["says.s001"].seed
+
+
+NEW = ("preset", "numerics", "camera_prefix", "num_conditional_frames")
+
+
+def test_records_and_parts_of_a_release_that_knew_fewer_settings_are_read(tmp_path: Path) -> None:
+    """What is missing in them is what the row and the run say, or null."""
+    rows = [{**ROWS[1], "id": name, "input_video": "in.mp4"} for name in ("object", "part")]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    output = Storage(str(tmp_path / "out"))
+    begin(output, manifest)
+    ledger = Ledger(output)
+    fewer = pa.struct([field for field in SETTINGS if field.name not in NEW])
+    records = [settle(output, clip, seed=3, settings=settings_of(clip)) for clip in clips(manifest).values()]
+    facts = json.loads(output.read(record_path("object", 0)))
+    facts["settings"] = {name: value for name, value in facts["settings"].items() if name not in NEW}
+    output.write(record_path("object", 0), json.dumps(facts).encode())
+    table = table_of(records[1:]).append_column("compacted_by", pa.array([1]))
+    narrow = [pc.struct_field(table["settings"].combine_chunks(), field.name) for field in fewer]
+    place = table.column_names.index("settings")
+    table = table.set_column(place, "settings", pa.StructArray.from_arrays(narrow, fields=list(fewer)))
+    pq.write_table(table, tmp_path / "part.parquet")
+    read = with_all_columns(pq.read_table(tmp_path / "part.parquet"), RECORDS)
+    for record in (*records_of(read), *(one for one in ledger.records() if one.id == "object")):
+        assert record.settings is not None
+        assert (record.settings.preset, record.settings.frames) == (None, 29)
+    write_index(output, open_manifest(manifest), DEFAULTS, ledger.state())
+    told, whole = pq.read_table(output.uri_of("index.parquet")).to_pylist()
+    assert [told[name] for name in NEW] == [None, "reference", None, 1]
+    assert (told["size"], told["negative_prompt"], told["approximations"]["solver"]) == (
+        "128x64",
+        "blurry",
+        "published",
+    )
+    assert [whole[name] for name in NEW] == ["exact", "float32", False, 1]
 
 
 def test_without_a_run_the_model_is_not_known(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ A store in memory says what real ones say once in a while; what they do every da
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 from collections.abc import Callable
@@ -158,6 +159,25 @@ def test_unfinished_uploads_are_aborted_page_by_page(told: Told, far: Storage) -
     assert aborted == [{"Bucket": "bucket", "Key": f"out/{key}", "UploadId": i} for key, i in (("a", "1"), ("b", "2"))]
     assert calls[-1][0] != "list_multipart_uploads"
     assert [arguments.get("UploadIdMarker") for method, arguments in calls if method.endswith("uploads")] == [None, "1"]
+
+
+def test_uploads_that_may_still_be_at_work_are_left(told: Told, far: Storage) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    began = {"old": now - datetime.timedelta(hours=2), "young": now - datetime.timedelta(minutes=2), "unknown": None}
+    uploads = [
+        {"Key": f"out/{name}", "UploadId": name} | ({"Initiated": at} if at else {}) for name, at in began.items()
+    ]
+    aborted = []
+
+    def call_s3(method: str, **arguments: Any) -> Any:
+        if method == "abort_multipart_upload":
+            aborted.append(arguments["UploadId"])
+        return {"Uploads": uploads} if method == "list_multipart_uploads" else {"Parts": [{"Size": 3}]}
+
+    told.instead["call_s3"] = call_s3
+    far._fs, far._root = told, "bucket/out"
+    assert far.remove_unfinished(older_than_s=3600) == Removed(1, 3)
+    assert aborted == ["old"]
 
 
 def test_stores_that_drop_unfinished_uploads_themselves_are_not_asked(told: Told) -> None:

@@ -64,7 +64,7 @@ class WatchedStorage(Storage):
         self._step()
         super().delete(path)
 
-    def list_files(self, folder: str) -> Sequence[str]:
+    def list_files(self, folder: str = "") -> Sequence[str]:
         self._step()
         return super().list_files(folder)
 

@@ -43,8 +43,10 @@ def videos(noise: int) -> tuple[list[bytes], tuple[bytes, bytes]]:
     return [encode_mp4(frames, 10) for frames in views], encode_preview(views, 10)
 
 
-def write_outputs(folder: Path, rows: int = 5) -> tuple[list[Compared], list[str]]:
-    """The outputs below `folder`, and the ids of the clips that they should have."""
+def write_outputs(folder: Path, rows: int = 5, judged: str | None = None) -> tuple[list[Compared], list[str]]:
+    """The outputs below the URI `judged`, if not said otherwise of a folder in `folder`, and the ids of the clips that
+    they should have."""
+    judged = judged or str(folder / "judged")
     asked: list[dict[str, Any]] = [
         {"id": f"drive-{i}", "prompt": HOSTILE if i == 1 else f"street {i}", "seed": i, "n_views": 2}
         for i in range(rows)
@@ -53,7 +55,7 @@ def write_outputs(folder: Path, rows: int = 5) -> tuple[list[Compared], list[str
     known = clips(manifest)
     settings = []
     for place, (name, (noise, seconds)) in enumerate(SETTINGS.items()):
-        output = Storage(str(folder / "judged" / f"s{place}"))
+        output = Storage(f"{judged}/s{place}")
         begin(output, manifest)
         for number, clip in enumerate(known.values()):
             if name.startswith("far") and clip.id == LEFT:

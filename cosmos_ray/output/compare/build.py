@@ -14,6 +14,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cosmos_ray.ledger.layout import COMPARISON
 from cosmos_ray.ledger.record import now
 from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, gather
@@ -22,7 +23,7 @@ from cosmos_ray.output.compare.page import write_page
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
-TABLE, SUMMARY = "compare.parquet", "compare.json"
+TABLE = "compare.parquet"
 #: Clips that are decoded at once.
 _WORKERS = 4
 #: A row a clip and setting. psnr_db, ssim, agreement_change: to the first setting's clip; null for that itself.
@@ -72,7 +73,7 @@ def write_comparison(
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     home.write(TABLE, buffer.getvalue())
-    home.write(SUMMARY, _summary(takens, lines).encode())
+    home.write(COMPARISON, _summary(takens, lines).encode())
     return write_page(home, takens, lines, table)
 
 

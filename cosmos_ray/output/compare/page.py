@@ -20,7 +20,7 @@ from cosmos_ray.output.report.values import Value, kind_of, text
 from cosmos_ray.store.storage import Storage
 
 PAGE, ROWS = "compare.html", "compare"
-_SCRIPTS = ("rows.js", "preview.js", "compare.js")
+_SCRIPTS = ("rows.js", "controls.js", "preview.js", "dialog.js", "compare.js")
 _STYLES = ("report.css", "compare.css")
 
 

@@ -27,11 +27,12 @@ def write_report(storage: Storage, run: Run, state: LedgerState, mark: str = "",
     """
     index = read_index(storage, state)
     clips = clips_of(storage, run, state, part.of_clips(index))
-    part.check_grid(clips)
+    grid = part.grid_of(clips)
     failed = failures_of(part.of_failures(read_failures(storage, state)))
     page = page_of(storage, run, summarise(storage.uri, run, state), mark, part)
     page = replace(
         page,
+        grid=grid,
         summary=facts(state, read_jobs(storage), index, part.price),
         throughput=throughput(state),
     )
@@ -67,7 +68,6 @@ def page_of(storage: Storage, run: Run, status: Status, mark: str = "", part: Pa
         mark=mark,
         part=part.in_words(),
         again=f"cosmos-ray report {shlex.quote(storage.uri)}",
-        grid=part.grid,
     )
 
 

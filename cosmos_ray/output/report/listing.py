@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.clip.request import ALL_VIEWS
+from cosmos_ray.clip.request import ALL_VIEWS, PICTURE
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import APPROXIMATIONS, SETTINGS
@@ -26,8 +26,9 @@ from cosmos_ray.store.storage import Storage
 
 #: Rows of a list: a browser holds and searches so many.
 MOST = 50_000
-#: How a clip begins, by its number of conditioning frames.
-_MODES = {0: "Text2World", 1: "Image2World", 5: "Video2World"}
+#: How a clip begins, by its number of conditioning frames; with more it is as with five.
+_MODES = {0: "Text2World", 1: "Image2World"}
+_MORE = "Video2World"
 _INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
@@ -47,6 +48,8 @@ _TAKEN = (
     ),
 )
 _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
+#: Of the settings in effect, those that are shown as they are.
+_SETTINGS = ("model", "size", "frames", "negative_prompt", "preset", "numerics", "camera_prefix")
 #: Names that the page has columns by itself.
 _PAGES = (
     *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
@@ -57,12 +60,9 @@ _PAGES = (
         "marks",
         "guardrails",
         "blurred",
-        "model",
-        "size",
-        "frames",
-        "negative_prompt",
         "approximations",
         "refined",
+        *_SETTINGS,
     ),
 )
 
@@ -116,14 +116,15 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
     """The clips of the index, in its order."""
     shown = index.slice(0, MOST)
     records = RecordReader(storage, state).table(state.records.places(shown["id"].to_pylist()))
+    views = _views(records)
     columns: dict[str, list[Value]] = {
         ".folder": _folders(records),
-        ".views": list(_views(records)),
+        ".views": views,
         ".preview": _previews(records),
         "id": values_of(shown["id"]),
         "caption": captions(shown),
         "refined": captions(shown, "refined_prompts"),
-        "mode": _modes(shown),
+        "mode": _modes(shown, views),
         "seed": _column(shown, "seed"),
         "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
         "steps": _column(shown, "num_steps", run.sampling.get("num_steps")),
@@ -138,7 +139,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "guardrails": _joined(records["guardrails"]),
         "blurred": [sum(dict(one).values()) if one else None for one in records["blurred"].to_pylist()],
         **_scores(shown),
-        **{name: _column(shown, name) for name in ("model", "size", "frames", "negative_prompt")},
+        **{name: _column(shown, name) for name in _SETTINGS},
         "approximations": _approximations(shown),
     }
     return _listing("clips", columns, index.num_rows)
@@ -218,14 +219,27 @@ def _said(one: Any) -> str:
     return "" if one is None else str(one)
 
 
-def _modes(table: pa.Table) -> list[Value]:
-    has_input = np.zeros(len(table), bool)
-    for name in _INPUTS:
-        if name in table.column_names and not kinds.is_null(table[name].type):
-            has_input |= table[name].is_valid().to_numpy()
+def _modes(table: pa.Table, views: list[Value]) -> list[Value]:
     frames = _column(table, "num_conditional_frames")
+    has_input, has_control = _has(table, _INPUTS), _has(table, ("control_videos",))
     numbers = [int(has) if one is None else one for one, has in zip(frames, has_input.tolist(), strict=True)]
-    return [_MODES.get(one, str(one)) if isinstance(one, int) else str(one) for one in numbers]
+    return [_mode(*clip) for clip in zip(numbers, views, has_control.tolist(), strict=True)]
+
+
+def _mode(frames: Value, views: Value, has_control: bool) -> str:
+    if views == PICTURE:
+        return "Text2Image"
+    name = _MODES.get(frames, _MORE) if isinstance(frames, int) else str(frames)
+    return f"{name} with control" if has_control else name
+
+
+def _has(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """Which rows have a value in any of these columns."""
+    found = np.zeros(len(table), bool)
+    for name in names:
+        if name in table.column_names and not kinds.is_null(table[name].type):
+            found |= table[name].is_valid().to_numpy()
+    return found
 
 
 def _scores(table: pa.Table) -> dict[str, list[Value]]:

@@ -20,7 +20,7 @@ from cosmos_ray.words import counted
 
 _ASSETS = Path(__file__).parent / "assets"
 #: In this order: each uses what stands in those before it.
-_SCRIPTS = ("rows.js", "preview.js", "cards.js", "grid.js", "list.js", "detail.js")
+_SCRIPTS = ("rows.js", "controls.js", "preview.js", "cards.js", "grid.js", "dialog.js", "list.js", "detail.js")
 
 _MARK = re.compile(rb'<meta name="cosmos-ray-mark" content="([0-9a-f]*)">')
 
@@ -41,7 +41,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class OutputLine:
-    """One of several outputs on a page. address: of its own page, from this one."""
+    """One of several outputs on a page. address: of its own page, from this one. hours: of GPUs; usd: None without a
+    price."""
 
     name: str
     address: str
@@ -49,6 +50,8 @@ class OutputLine:
     ok: int
     failed: int
     left: int
+    hours: str = "–"
+    usd: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def render(page: ReportPage) -> str:
         "grid": page.grid,
         "lists": [head_of(rows) for rows in page.lists],
     }
-    return filled("report.html", head, _SCRIPTS, page=page)
+    return filled("report.html", head, _SCRIPTS, title=page.title, page=page)
 
 
 def head_of(rows: Rows) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.history import JobTook, read_jobs
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
 from cosmos_ray.ledger.record import now
 from cosmos_ray.output.report.build import write_page
@@ -32,6 +33,11 @@ class _One:
     place: str
     clips: Listing
     failures: Listing
+    jobs: Sequence[JobTook]
+
+    def hours(self) -> float | None:
+        """Of GPUs, or of ranks without; None where nobody has written them down."""
+        return sum(job.gpu_seconds for job in self.jobs) / 3600 if self.jobs else None
 
 
 def write_together(outputs: Sequence[str], part: Part) -> str:
@@ -41,15 +47,22 @@ def write_together(outputs: Sequence[str], part: Part) -> str:
     folder = _folder_of(places)
     if folder.exists(REPORT) and mark_in(folder.read(REPORT)[:2048]) is None:
         raise UsageError(f"{folder.uri_of(REPORT)} is there and no page of ours: move it, or the outputs")
-    parts = []
+    parts, unread = [], []
     for (status, run, state), uri in zip(found, places, strict=True):
         storage, place = Storage(status.output), posixpath.relpath(uri, folder.uri)
-        made = clips_of(storage, run, state, part.of_clips(read_index(storage, state)))
+        index = read_index(storage, state)
+        try:
+            index = part.of_clips(index)
+        except UsageError as error:  # columns that another output's manifest has
+            unread.append(error)
+            index = index.slice(0, 0)
         failed = failures_of(part.of_failures(read_failures(storage, state)))
-        parts.append(_One(status, place, made, failed))
+        parts.append(_One(status, place, clips_of(storage, run, state, index), failed, read_jobs(storage)))
+    if len(unread) == len(parts):
+        raise unread[0]
     clips = _merged("clips", parts)
-    part.check_grid(clips)
-    write_page(folder, _page(folder, parts, part), [clips, _merged("failures", parts)])
+    page = replace(_page(folder, parts, part), grid=part.grid_of(clips))
+    write_page(folder, page, [clips, _merged("failures", parts)])
     return folder.uri_of(REPORT)
 
 
@@ -109,9 +122,20 @@ def _page(folder: Storage, parts: Sequence[_One], part: Part) -> ReportPage:
         folder=f"{REPORT_ROWS}/",
         lists=(),
         part=part.in_words(),
-        grid=part.grid,
-        outputs=[
-            OutputLine(one.place, f"./{one.place}/{REPORT}", *(getattr(one.status, name) for name in names))
-            for one in parts
-        ],
+        outputs=[_line(one, part.price) for one in parts],
+    )
+
+
+def _line(one: _One, price: float | None) -> OutputLine:
+    hours = one.hours()
+    unit = "" if all(job.device == "cuda" for job in one.jobs) else " of ranks"
+    return OutputLine(
+        one.place,
+        f"./{one.place}/{REPORT}",
+        one.status.clips,
+        one.status.ok,
+        one.status.failed,
+        one.status.left,
+        "–" if hours is None else f"{hours:,.2f}{unit}",
+        None if price is None else "–" if hours is None else f"{hours * price:,.2f}",
     )

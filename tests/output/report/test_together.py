@@ -12,6 +12,7 @@ from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, clips, run_of, settle
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.history import JobTook, write_job
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.manifest.files import open_manifest
@@ -64,6 +65,28 @@ def test_rows_of_all_are_found_from_where_the_page_lies(tmp_path: Path) -> None:
     write_together(outputs, Part("id = 'y1'"))
     assert [one["id"] for one in rows_in(tmp_path / "parts")["clips"]] == ["y1"]
     assert f"cosmos-ray report {outputs[0]} {outputs[1]}" in (tmp_path / "parts" / "report.html").read_text()
+
+
+def test_a_condition_on_columns_that_some_outputs_have_is_of_those(tmp_path: Path) -> None:
+    outputs = [part_of(tmp_path, "x", "weather"), part_of(tmp_path, "y", "place")]
+    write_together(outputs, Part("weather >= 1"))
+    rows = rows_in(tmp_path / "parts")
+    assert [one["id"] for one in rows["clips"]] == ["x1"]
+    assert [one["id"] for one in rows["failures"]] == ["x2"]
+    with pytest.raises(UsageError, match="where 'wether = 1': "):
+        write_together(outputs, Part("wether = 1"))
+
+
+def test_what_each_output_took_and_cost_is_told(tmp_path: Path) -> None:
+    outputs = [part_of(tmp_path, name, "weather") for name in "xyz"]
+    for output, device in zip(outputs, ("cuda", "cpu"), strict=False):
+        write_job(Storage(output), JobTook(1, "2030", "2030", 8, 1, device, 7200.0, None))
+    write_together(outputs, Part(price=2.5))
+    page = (tmp_path / "parts" / "report.html").read_text()
+    cells = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td></tr>", page)
+    assert cells == [("2.00", "5.00"), ("2.00 of ranks", "5.00"), ("–", "–")]
+    write_together(outputs, WHOLE)
+    assert "USD" not in (tmp_path / "parts" / "report.html").read_text()
 
 
 def test_an_output_in_another_has_the_page_above_both(tmp_path: Path) -> None:

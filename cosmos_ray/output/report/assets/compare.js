@@ -33,7 +33,7 @@ function numbers(row) {
   return said.map((words) => element("span", { className: "soft", textContent: words }));
 }
 
-function nameOf(row) {
+function settingOf(row) {
   return SETTINGS[LIST.value(row, "setting")];
 }
 
@@ -65,7 +65,7 @@ class Pair {
   }
 
   side(row) {
-    const caption = element("figcaption", {}, element("b", { textContent: nameOf(row) }), ...numbers(row));
+    const caption = element("figcaption", {}, element("b", { textContent: settingOf(row) }), ...numbers(row));
     if (LIST.value(row, "status") !== "ok") return element("figure", {}, caption, missing(row));
     const preview = new Preview(LIST, row, (view) => openPair(this.rows, view));
     preview.stage.onpointerenter = preview.stage.onpointerleave = null;
@@ -95,7 +95,6 @@ class Pair {
   }
 }
 
-const detail = document.getElementById("detail");
 let goesOn = false;
 
 /** One view of a clip in full size, under all settings, in step. */
@@ -106,10 +105,10 @@ function openPair(rows, view) {
   const chosen = view ?? views[0];
   const screens = [];
   const sides = rows.map((row) => {
-    const caption = element("figcaption", {}, element("b", { textContent: nameOf(row) }), ...numbers(row));
+    const caption = element("figcaption", {}, element("b", { textContent: settingOf(row) }), ...numbers(row));
     if (!made.includes(row) || !viewsOf(LIST, row).includes(chosen)) return element("figure", {}, caption, missing(row));
     const screen = screenOf(chosen, pathOf(LIST, row, fileOf(chosen)));
-    screen.setAttribute("aria-label", `${chosen}, ${nameOf(row)}`);
+    screen.setAttribute("aria-label", `${chosen}, ${settingOf(row)}`);
     if (screen instanceof HTMLVideoElement) screens.push(screen);
     caption.append(element("a", { href: pathOf(LIST, row, fileOf(chosen)), textContent: "the file" }));
     return element("figure", {}, caption, screen);
@@ -119,20 +118,12 @@ function openPair(rows, view) {
     button.setAttribute("aria-pressed", String(name === chosen));
     return button;
   });
-  detail.replaceChildren(
-    element("header", {}, element("h2", { id: "detail-id", textContent: id }),
-      element("button", { type: "button", textContent: "←", "aria-label": "The one before", onclick: () => step(-1) }),
-      element("button", { type: "button", textContent: "→", "aria-label": "The next one", onclick: () => step(1) }),
-      element("button", { type: "button", textContent: "✕", "aria-label": "Close", onclick: () => detail.close() })),
-    element("div", { className: "tabs", role: "group", "aria-label": "Views" }, ...tabs),
-    ...(screens.length ? [controls(screens)] : []),
-    element("div", { className: "sides" }, ...sides),
-  );
   detail.rows = rows;
   detail.view = chosen;
-  if (!detail.open) detail.showModal();
-  const hash = "#" + encodeURIComponent(id);
-  if (location.hash !== hash) history.replaceState(null, "", hash);
+  showDetail(id,
+    element("div", { className: "tabs", role: "group", "aria-label": "Views" }, ...tabs),
+    ...(screens.length ? [controls(screens)] : []),
+    element("div", { className: "sides" }, ...sides));
 }
 
 /** A button and a slider for all of them. */
@@ -193,19 +184,15 @@ function more() {
   parts.cards.append(...next.map((rows) => new Pair(rows).box));
   page.shown += next.length;
   parts.end.hidden = page.shown >= page.found.length;
-  requestAnimationFrame(() => !parts.end.hidden && parts.end.getBoundingClientRect().top < innerHeight + 1200 && more());
+  requestAnimationFrame(() => isNear(parts.end) && more());
   const all = page.clips.length.toLocaleString("en");
   const noun = page.clips.length === 1 ? "clip" : "clips";
   parts.status.textContent = page.found.length === page.clips.length ? `${all} ${noun}` : `${page.found.length} of ${all} ${noun}`;
 }
 
 function openHash() {
-  let id = "";
-  try {
-    id = decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return; // no id of ours
-  }
+  const id = askedFor();
+  if (id === null) return;
   const rows = page.clips.find((one) => LIST.value(one[0], "id") === id);
   if (rows && !(detail.open && detail.rows === rows)) openPair(rows);
   else if (!id) detail.close();
@@ -213,12 +200,11 @@ function openHash() {
 }
 
 async function build() {
-  parts.search = element("input", { type: "search", placeholder: "captions and ids", oninput: search });
+  parts.search = searchField(search);
   parts.order = element("select", { onchange: search }, ...ORDERS.map(([name], value) => element("option", { value, textContent: name })));
   parts.status = element("p", { className: "soft", role: "status" });
   parts.cards = element("div");
-  parts.end = element("p", { className: "end soft", textContent: "…" });
-  const labelled = (words, field) => element("label", {}, element("span", { textContent: words }), field);
+  parts.end = endOfList(() => page.shown && more());
   document.getElementById("browse").append(
     element("h2", { textContent: "Clips" }),
     element("div", { className: "tools" }, labelled("search", parts.search), labelled("order", parts.order)),
@@ -227,20 +213,9 @@ async function build() {
   await LIST.all().catch((error) => (parts.status.textContent = error.message));
   for (let from = 0; from < LIST.rows.length; from += SETTINGS.length) page.clips.push(LIST.rows.slice(from, from + SETTINGS.length));
   search();
-  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && more(), { rootMargin: "1200px" }).observe(parts.end);
   openHash();
 }
 
-detail.addEventListener("close", () => {
-  goesOn = false;
-  detail.replaceChildren();
-  history.replaceState(null, "", location.pathname + location.search);
-});
-detail.addEventListener("click", (event) => event.target === detail && detail.close());
-detail.addEventListener("keydown", (event) => {
-  if (event.target.tagName === "INPUT") return;
-  if (event.key === "ArrowLeft") step(-1);
-  if (event.key === "ArrowRight") step(1);
-});
+detail.addEventListener("close", () => (goesOn = false));
 addEventListener("hashchange", openHash);
 build();

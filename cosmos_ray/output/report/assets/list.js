@@ -164,22 +164,14 @@ function addFilter(event) {
   search();
 }
 
-function labelled(text, field) {
-  return element("label", {}, element("span", { textContent: text }), field);
-}
-
 function build() {
   ui.tabs = [...LISTS.values()].map((list) => {
     const text = `${list.name} ${list.total.toLocaleString("en")}`;
     return element("button", { type: "button", value: list.name, textContent: text, onclick: () => pickList(list.name) });
   });
-  let waiting = 0;
-  const onSearch = () => {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => {
-      wanted.search = ui.search.value.trim();
-      search();
-    });
+  const onSearch = (words) => {
+    wanted.search = words;
+    search();
   };
   const onSort = () => {
     wanted.sort = ui.sort.value;
@@ -196,7 +188,7 @@ function build() {
   };
   ui.down = element("select", { onchange: onGrid });
   ui.across = element("select", { onchange: onGrid });
-  ui.search = element("input", { type: "search", oninput: onSearch, placeholder: "captions and ids" });
+  ui.search = searchField(onSearch);
   ui.sort = element("select", { onchange: onSort });
   ui.descending = element("button", { type: "button", textContent: "↓ last first", onclick: onTurn });
   ui.column = element("select", { onchange: suggest, onfocus: suggest });
@@ -207,7 +199,7 @@ function build() {
   ui.filters = element("ul", { className: "filters", "aria-label": "Filters" });
   ui.status = element("p", { className: "soft", role: "status" });
   ui.cards = element("div");
-  ui.end = element("p", { className: "end soft", textContent: "…" });
+  ui.end = endOfList(fill);
   choices(ui.test, Object.keys(TESTS).map((name) => [name, name]));
   const filter = element(
     "form", { onsubmit: addFilter, "aria-label": "Filter" },
@@ -221,12 +213,6 @@ function build() {
       element("fieldset", {}, labelled("grid: down", ui.down), labelled("across", ui.across))),
     ui.filters, ui.status, ui.grid, ui.cards, ui.end,
   );
-  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && fill(), { rootMargin: "1200px" }).observe(ui.end);
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-    event.preventDefault();
-    ui.search.focus();
-  });
   const first = LISTS.get("clips").total || !LISTS.get("failures").total ? "clips" : "failures";
   return pickList(first);
 }
@@ -238,7 +224,7 @@ async function fill() {
   if (filling) return;
   filling = true;
   try {
-    while (!ui.end.hidden && ui.end.getBoundingClientRect().top < innerHeight + 1200) {
+    while (isNear(ui.end)) {
       const before = found.shown;
       await showMore();
       if (found.shown === before) break;
