@@ -39,7 +39,7 @@ from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.probe import answers
 from cosmos_ray.store.regular import TooLargeError, read_regular
-from cosmos_ray.store.uploads import Removed, abort_uploads
+from cosmos_ray.store.uploads import Removed, abort_uploads, remove_temporary_files
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 
 _TEMPORARY = ".tmp-"
@@ -369,19 +369,8 @@ class Storage:
         """
         before = math.inf if older_than_s is None else time.time() - older_than_s
         if self.local:
-            return self._remove_temporary_files(before)
+            return remove_temporary_files(self.uri, _TEMPORARY, before)
         return abort_uploads(*self._at("any"), before) if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
-
-    def _remove_temporary_files(self, before: float) -> Removed:
-        objects = size = 0
-        for folder, _, names in os.walk(self.uri):
-            for name in names:
-                path = os.path.join(folder, name)
-                if name.startswith(_TEMPORARY) and os.path.getmtime(path) <= before:
-                    size += os.path.getsize(path)
-                    os.unlink(path)
-                    objects += 1
-        return Removed(objects, size)
 
     def check_writable(self) -> None:
         """Raises UsageError (with the store's own words) if this folder cannot be written, or will not last."""

@@ -1,9 +1,10 @@
-"""Uploads to S3 that nobody finished."""
+"""What nobody finished: temporary files of a disk, and uploads to S3."""
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,3 +44,16 @@ def abort_uploads(fs: Any, below: str, before: float = math.inf) -> Removed:
         if not page.get("IsTruncated"):
             return Removed(objects, size)
         marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+
+def remove_temporary_files(root: str, prefix: str, before: float) -> Removed:
+    """Files below `root` whose names begin so, last written until `before`, seconds since 1970."""
+    objects = size = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.startswith(prefix) and os.path.getmtime(path) <= before:
+                size += os.path.getsize(path)
+                os.unlink(path)
+                objects += 1
+    return Removed(objects, size)
