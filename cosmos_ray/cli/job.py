@@ -155,7 +155,7 @@ def plan(
         tell(told)
     for line in lines(costs, gpu, settings.max_gangs, price):
         tell(line)
-    if not costs and found.left:
+    if not costs and any(group.clips for group in found.work):
         tell(f"GPU time: nothing like the network of {bundle.name} was measured")
 
 

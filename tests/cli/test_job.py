@@ -131,6 +131,13 @@ def test_a_plan_takes_the_words_of_its_job(cosmos_ray: Any, tmp_path: Path) -> N
     assert_one_line(refused, 2, "gang size 3 does not fit", "sizes that fit: 1, 2, 4, 8, 16")
 
 
+def test_a_plan_of_rows_that_all_have_faults_says_nothing_of_cost(cosmos_ray: Any, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": None}])
+    told = cosmos_ray("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview").out
+    assert "1 clip will fail for what their rows say" in told
+    assert "GPU time" not in told, "the network is one that was timed, and there is no clip for it"
+
+
 def test_a_plan_says_that_it_knows_no_cost(cosmos_ray: Any, manifest: str) -> None:
     told = cosmos_ray("plan", "--manifest", manifest, "--model", "tiny").out
     assert "GPU time: nothing like the network of tiny was measured" in told

@@ -126,6 +126,15 @@ def test_a_table_names_its_one_input_in_any_of_these_ways(tmp_path: Path, out: P
     assert read(out)[0]["weather"] == "rain"
 
 
+def test_without_the_word_a_table_says_which_it_is(tmp_path: Path, out: Path) -> None:
+    source = put(tmp_path / "rows.csv", "id,prompt,image\na,a bus,a.jpg\n")
+    with pytest.raises(ManifestError, match=r"`--cameras video` takes it, for models of one view"):
+        from_table(str(source), str(out))
+    put(tmp_path / "clips" / "a" / "start.jpg")
+    with pytest.raises(ManifestError, match=r"`--cameras video` is for models of one view"):
+        from_folder(str(tmp_path / "clips"), str(out), captions=captions_of("a bus"))
+
+
 def test_a_table_of_words_alone(tmp_path: Path, out: Path) -> None:
     source = put(tmp_path / "rows.csv", "output_image,prompt\nmade/cup.jpg,a cup\n")
     from_table(str(source), str(out), rig=ONE)

@@ -232,7 +232,7 @@ def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
     except ManifestError as error:
         raise ManifestError(
             f"{home.uri}: {error}; `--cameras {name}=VIEW` says which it is, `--cameras {name}=` that it is none, and "
-            "`video.mp4` is a video of all views, one after the other"
+            "`video.mp4` is a video of all views, one after the other; `--cameras video` is for models of one view"
         ) from None
 
 

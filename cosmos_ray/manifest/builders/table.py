@@ -59,8 +59,9 @@ def from_table(
     others = [name for name in table.columns if name not in split and name not in ours]
     for name in others:
         if (near := near_column(name, table.columns)) is not None and near not in table.columns:
+            one = " (`--cameras video` takes it, for models of one view)" if name in _OF_ONE else ""
             raise ManifestError(
-                f"{source}: column {name!r} is nearly `{near}`: rename it, to that or to something else"
+                f"{source}: column {name!r} is nearly `{near}`: rename it, to that or to something else{one}"
             )
     for name, (kind, view) in split.items():
         if view is None and kind != "prompts":
