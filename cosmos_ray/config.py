@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 
 from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
-from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.schema_words import value_fault

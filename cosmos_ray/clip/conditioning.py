@@ -19,10 +19,10 @@ import numpy as np
 
 from cosmos_ray.clip.frames import each_frame, open_video
 from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.memory import AT_ONCE
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.clip.resize import crop_warning, fit_frame, stretch_frame, stretch_warning
-from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.seams import runs_on, seam_frames, shrink
 from cosmos_ray.clip.taken import (
     are_first,

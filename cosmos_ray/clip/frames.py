@@ -30,9 +30,9 @@ from cosmos_ray.clip.colour import to_bt709
 from cosmos_ray.clip.container import check_container
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
 from cosmos_ray.clip.info import MAX_DECODED, VideoInfo, default_stream, describe, input_arguments, too_slow
+from cosmos_ray.clip.input_rules import DEFAULT_RULES
 from cosmos_ray.clip.packets import Packets, packets_of
 from cosmos_ray.clip.parts import PartFile
-from cosmos_ray.clip.rules import DEFAULT_RULES
 from cosmos_ray.errors import RowError
 from cosmos_ray.words import counted
 

@@ -23,10 +23,10 @@ from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, in_words, 
 from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
+from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.memory import to_decode
 from cosmos_ray.clip.profile import OTHER, primaries_of
 from cosmos_ray.clip.resize import BAND
-from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
 
 #: Largest file of one picture, bytes.
@@ -43,7 +43,7 @@ class Picture:
     """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
 
     end: where the picture ends in the file; phones append videos and more. primaries: of its colour profile, in the
-    words of `primaries_of`.
+    words of `primaries_of`. shown: how many pictures it shows one after the other, as an animation.
     """
 
     codec: str
@@ -54,6 +54,7 @@ class Picture:
     bits: int = 8
     end: int = 0
     primaries: str = ""
+    shown: int = 1
 
 
 def read_pictures(
@@ -141,6 +142,8 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
         raise RowError("damaged: the picture cannot be decoded")
     picture = np.frombuffer(raw, np.uint8).reshape(found.height, found.width, channels)
     conversions, warnings = [], []
+    if found.shown > 1:
+        warnings.append(f"an animation of {found.shown} pictures, of which the first is taken")
     if found.may_be_transparent:
         if picture[..., 3].min() < 255:
             warnings.append("transparent pixels, shown on black")
@@ -203,7 +206,7 @@ def _png(data: mmap.mmap) -> Picture:
         if at + 12 > len(data):
             break
         size, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
-        if kind in (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"IEND"):
+        if kind in (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"acTL", b"IEND"):
             chunks.setdefault(kind, bytes(data[at + 8 : at + 8 + min(size, 2**16)]))
         at += 12 + size
         if kind == b"IEND":
@@ -214,7 +217,9 @@ def _png(data: mmap.mmap) -> Picture:
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     transparent = header[9] in (4, 6) or b"tRNS" in chunks
     primaries = primaries_of(_unpacked(chunks.get(b"iCCP", b"")))
-    return Picture("png", height, width, _orientation(chunks.get(b"eXIf", b"")), transparent, header[8], at, primaries)
+    orientation = _orientation(chunks.get(b"eXIf", b""))
+    shown = int.from_bytes(chunks.get(b"acTL", b"\0\0\0\1")[:4], "big")  # APNG: frames of the animation
+    return Picture("png", height, width, orientation, transparent, header[8], at, primaries, shown)
 
 
 def _unpacked(chunk: bytes) -> bytes:

@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cosmos_ray.clip.agreement import with_agreement
 from cosmos_ray.clip.check_rules import marks_of
 from cosmos_ray.errors import Fault, LeaseLost, RowError, UncheckedError, first_line
-from cosmos_ray.gang.at import At, at_of
+from cosmos_ray.gang.clip_progress import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.delivery import Delivery, StoreOutError

@@ -16,9 +16,9 @@ from typing import Any
 
 from cosmos_ray.clip.conditioning import Conditioning, read_conditioning
 from cosmos_ray.clip.info import VideoInfo
+from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.pictures import MAX_BYTES, read_pictures
 from cosmos_ray.clip.request import TEXT_TOKENS, ClipRequest, ClipText
-from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.fits import check_fits
 from cosmos_ray.gang.inputs import NO_SOURCE, Source, check_size, check_unchanged, fetch_inputs, fetch_videos

@@ -12,9 +12,9 @@ from typing import Any
 
 from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.gang.prepare import Prepared, prepare, refuse_doubtful
+from cosmos_ray.gang.refined_words import GangWords
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, checkpoint_of, read_state
-from cosmos_ray.gang.words import GangWords
 from cosmos_ray.limits import TimeIsUp, time_limit
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage

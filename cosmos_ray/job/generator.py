@@ -16,12 +16,12 @@ import pyarrow as pa
 import torch
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
+from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.request import ClipRequest
-from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
 from cosmos_ray.config import SamplingConfig
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.gang.prepare import prepare
-from cosmos_ray.job.made import MadeClip, in_order
+from cosmos_ray.job.made_clip import MadeClip, in_order
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
 from cosmos_ray.manifest.names import near_column

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cosmos_ray.gang.at import At
+from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool.forecast import Forecast
 from cosmos_ray.words import Kinds, counted, duration

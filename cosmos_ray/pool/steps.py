@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from cosmos_ray.gang.at import At
+from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.pool.watched import WatchedGang
 
 _EVERY_S = 2.0

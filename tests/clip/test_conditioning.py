@@ -13,9 +13,9 @@ from support.videos import blocks, encode, moving_picture, numbered, numbers, wr
 
 from cosmos_ray.clip.conditioning import Conditioning, read_conditioning
 from cosmos_ray.clip.frames import decode_mp4
+from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import conditioning_frames
-from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import RowError
 
 DATA = Path(__file__).parent / "data"

@@ -11,10 +11,10 @@ from PIL import Image, ImageCms
 from support.videos import moving_picture, write
 
 from cosmos_ray.clip import pictures
+from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.pictures import read_pictures
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
-from cosmos_ray.clip.rules import InputRules
 from cosmos_ray.errors import RowError
 
 PICTURE = moving_picture(1, 48, 64)[0]
@@ -141,6 +141,17 @@ def test_palettes_grey_16_bits_and_transparency_become_rgb(tmp_path: Path) -> No
     assert found[:, :32].max() == 0
     assert np.array_equal(found[:, 32:], PICTURE[:, 32:])
     assert warnings == ("front_wide: transparent pixels, shown on black",)
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_it_is_said(tmp_path: Path) -> None:
+    shown = [Image.fromarray(np.full((48, 64, 3), level, np.uint8)) for level in (40, 90, 140)]
+    found, _, warnings = read(save(tmp_path / "a.png", shown[0], save_all=True, append_images=shown[1:]))
+    assert (found == 40).all()
+    assert warnings == ("front_wide: an animation of 3 pictures, of which the first is taken",)
+    assert read(save(tmp_path / "b.png", shown[0], save_all=True))[2] == ()
+    for extension, kind in (("gif", "a GIF picture"), ("webp", "a WebP picture"), ("tif", "a TIFF or BMP picture")):
+        path = save(tmp_path / f"a.{extension}", shown[0], save_all=True, append_images=shown[1:])
+        assert refused(path).startswith(f"not a JPEG or PNG: {kind} (")
 
 
 def refused(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.videos import numbered, numbers, write
 
-from cosmos_ray.clip.rules import InputRules
+from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.deadline import denoise_work
 from cosmos_ray.gang.prepare import prepare

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cosmos_ray.clip.info import VideoInfo
-from cosmos_ray.clip.rules import DEFAULT_RULES, InputRules
+from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.prepare import InputFile, Prepared, prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip

@@ -14,7 +14,7 @@ from cosmos_ray.clip.frames import inspect_video
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.errors import CosmosRayError, RowError, UsageError
 from cosmos_ray.job.generator import clip_of
-from cosmos_ray.job.made import MadeClip
+from cosmos_ray.job.made_clip import MadeClip
 
 TINY = load_bundle("tiny")
 

@@ -1,4 +1,4 @@
-"""Refined prompts in a whole job: each step by itself is in `tests/refine` and `tests/gang/test_words.py`."""
+"""Refined prompts in a whole job: each step by itself is in `tests/refine` and `tests/gang/test_refined_words.py`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cosmos_ray.gang.at import At
+from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.job.say import display_for, say
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool import progress as progress_module

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cosmos_ray.gang.at import At
+from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool import progress as progress_module
 from cosmos_ray.pool.progress import AtWork, Progress

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 from support.waiting import PATIENCE_S
 
-from cosmos_ray.gang.at import At
+from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.pool import steps
 from cosmos_ray.pool.steps import Steps
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cosmos_ray.clip.family import PREDICT2, PREDICT25
-from cosmos_ray.clip.rules import InputRules
+from cosmos_ray.clip.input_rules import InputRules
 
 
 def test_a_family_fills_in_what_a_job_does_not_say() -> None:

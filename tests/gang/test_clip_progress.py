@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosmos_ray.gang.at import At, at_of
+from cosmos_ray.gang.clip_progress import At, at_of
 from cosmos_ray.manifest.rows import Clip
 
 CLIP = Clip("a", "a", num_steps=20)
