@@ -38,6 +38,7 @@ Home = Annotated[
 ]
 Prompt = Annotated[str | None, typer.Option(help="Caption of every clip that has none of its own.")]
 Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="Captions by id: JSON, CSV, JSONL or Parquet.")]
+Frames = Annotated[int | None, typer.Option(help="Frames of each camera that clips start from: 1 or 5; else 1.")]
 Fps = Annotated[int | None, typer.Option(help="Frames a second of the clips; 10 where nothing else is said.")]
 
 
@@ -51,6 +52,7 @@ def from_folder(
     prompt: Prompt = None,
     prompts: Prompts = None,
     fps: Fps = None,
+    frames: Frames = None,
     windows: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +70,8 @@ def from_folder(
 
     captions = captions_of(prompt, prompts)
     rig, cut = rig_of(cameras, views, n_views), Windows(windows, zoom) if windows else None
-    _tell(build(folder, out, rig=rig, captions=captions, fps=fps, windows=cut, base=base), out)
+    built = build(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, windows=cut, base=base)
+    _tell(built, out)
 
 
 @app.command()
@@ -141,6 +144,8 @@ def from_rds_hq(
     n_views: NViews = None,
     prompt: Prompt = None,
     prompts: Prompts = None,
+    fps: Fps = None,
+    frames: Frames = None,
     base: Home = None,
 ) -> None:
     """From RDS-HQ's layout, which `export --format rds-hq` writes too."""
@@ -149,7 +154,7 @@ def from_rds_hq(
     from cosmos_ray.manifest.builders.rig import rig_of
 
     rig, captions = rig_of(cameras, views, n_views), captions_of(prompt, prompts)
-    _tell(build(folder, out, rig=rig, captions=captions, base=base), out)
+    _tell(build(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, base=base), out)
 
 
 @app.command()

@@ -93,6 +93,8 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
     matrix, levels, transfers = _colours(stream)
     if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
         warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
+    if stream.matrix == "bt2020nc" and not stream.transfer:
+        warnings.append("BT.2020's matrix without a transfer: taken for SDR, of BT.709's colours; HDR would look pale")
     if _TRANSPARENT.match(stream.pixel_format):
         warnings.append("transparency (alpha), which is not used: pixels have the colours that lie beneath it")
     info = VideoInfo(

@@ -22,7 +22,10 @@ _BOXES = _FIRST_BOXES | {b"sidx", b"mfra", b"emsg", b"prft", b"ssix", b"meta", b
 _PICTURE_BRANDS = {b"heic", b"heix", b"heim", b"mif1", b"avif", b"avis"}
 #: A sample description (8.5.2) whose first entry says that the samples are encrypted (ISO 23001-7).
 _ENCRYPTED = re.compile(rb"stsd.{12}encv", re.DOTALL)
-_HEAD = 560
+#: Bytes of a file's beginning that tell its kind.
+HEAD = 768
+#: Of files that are no video: a table, and what nobody knows.
+PARQUET, UNKNOWN = "Parquet", "no known kind of file"
 #: Largest index, and so many bytes of it are looked through at a time; most boxes of the top level. A video of 100,000
 #: frames has an index of some megabytes, and twice as many boxes if each frame is a fragment.
 _MAX_INDEX, _PIECE, _MAX_BOXES = 256 * 2**20, 2**20, 250_000
@@ -38,6 +41,11 @@ def _at(offset: int, *magics: bytes) -> Callable[[bytes], bool]:
     return lambda head: any(head.startswith(magic, offset) for magic in magics)
 
 
+def _packets(size: int) -> Callable[[bytes], bool]:
+    """Of a transport stream, each of which begins with a G; a recording may begin within one."""
+    return lambda head: any(set(head[at::size]) == {0x47} for at in range(size)) and len(head) > 3 * size
+
+
 def _is_text(head: bytes, *beginnings: bytes) -> bool:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return text.startswith(beginnings)
@@ -48,8 +56,8 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (_at(0, b"\x1aE\xdf\xa3"), "Matroska or WebM", _REMUX),
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", "AVI", _REMUX),
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", "a WebP picture", _PICTURES + " as JPEG or PNG"),
-    (lambda head: head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G", "MPEG-TS", _REMUX),
-    (lambda head: head[4:5] == b"G" and head[196:197] == b"G" and head[388:389] == b"G", "MPEG-TS (m2ts)", _REMUX),
+    (_packets(188), "MPEG-TS", _REMUX),
+    (_packets(192), "MPEG-TS (m2ts)", _REMUX),
     (_at(0, b"\x00\x00\x01\xba"), "an MPEG program stream", _REMUX),
     (_at(0, b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0"), "a bare MPEG video stream", _REMUX),
     (_at(0, b"\x06\x0e\x2b\x34"), "MXF", _REMUX),
@@ -71,15 +79,20 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
      _PICTURES + " as JPEG or PNG"),
     (_at(0, b"version https://git-lfs"), "a Git LFS pointer, not the file it stands for",
      "`git lfs pull` fetches it"),
+    (_at(0, b"/annex/objects/"), "a pointer of git-annex, not the file it stands for", "`git annex get` fetches it"),
     (_at(0, b"\x1f\x8b"), "gzip", "unpack it first"),
     (_at(0, b"PK\x03\x04", b"(\xb5/\xfd", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf", b"Rar!"), "an archive",
      "unpack it first"),
     (_at(257, b"ustar"), "a tar archive", "unpack it first"),
     (lambda head: _is_text(head, b"<!doctype html", b"<html", b"<head"), "an HTML page",
-     "an error page or a login was stored in the video's place"),
-    (lambda head: _is_text(head, b"<?xml", b"<error"), "XML", "an answer of a store was stored in the video's place?"),
+     "an error page or a login was stored in its place"),
+    (lambda head: _is_text(head, b"<?xml", b"<error"), "XML", "an answer of a store was stored in its place?"),
     (lambda head: _is_text(head, b"#extm3u", b"ffconcat"), "a playlist", "name the videos themselves"),
-    (_at(0, b"PAR1"), "Parquet", "name the videos themselves"),
+    (_at(0, b"PAR1"), PARQUET, "name the videos themselves"),
+    (_at(0, b"ARROW1"), "an Arrow table", ""),
+    (_at(0, b"ORC"), "an ORC table", ""),
+    (_at(0, b"Obj\x01"), "an Avro table", ""),
+    (_at(0, b"SQLite format 3\0"), "a SQLite database", ""),
     (_at(0, b"\x89HDF", b"\x93NUMPY"), "an array", _PICTURES + " as JPEG or PNG"),
     (_at(0, b"%PDF"), "a PDF", ""),
     (_at(0, b"#ROSBAG", b"\x89MCAP"), "a robot's log", "extract its videos or pictures first"),
@@ -91,7 +104,7 @@ def kind_of(head: bytes) -> tuple[str, str]:
     """(name, the way out) of a file that begins with `head`. Never says what stands in it."""
     if not head:
         return "an empty file", ""
-    return next(((name, way) for fits, name, way in _KINDS if fits(head)), ("no known kind of file", ""))
+    return next(((name, way) for fits, name, way in _KINDS if fits(head)), (UNKNOWN, ""))
 
 
 def check_container(path: Path) -> str:
@@ -102,7 +115,7 @@ def check_container(path: Path) -> str:
     check_regular(path)
     total = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(HEAD)
         if head[4:8] not in _FIRST_BOXES or (head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS):
             name, way = kind_of(head)
             raise RowError(f"not an mp4: {name}" + (f" ({way})" if way else ""))

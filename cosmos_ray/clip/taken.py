@@ -155,6 +155,13 @@ def _nearest(times: np.ndarray, name: str, instants: np.ndarray, fps: float) -> 
     taken = _nearest_indices(times, instants, fps)
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
     is_short = instants[0] < times[0] - usual / 2
+    if not is_short and len(np.unique(taken)) < len(taken) and usual <= (1 + _SAME_RATE) / fps:
+        near = times[max(int(taken[0]) - 1, 0) :]
+        widest = int(np.argmax(np.diff(near)))
+        raise RowError(
+            f"view {name}: found no frame between {near[widest]:.3g} and {near[widest + 1]:.3g} s, expected one every "
+            f"{1 / fps:.3g} s, {len(instants)} back from {instants[-1]:.3g} s, none twice (`fps`, inputs.rate)"
+        )
     if is_short or len(np.unique(taken)) < len(taken):
         found = f"found {counted(len(times), 'frame')} ({len(times) * usual:.3g} s at {1 / usual:.4g} a second)"
         expected = f"{len(instants)} at the row's {fps:g} a second, over {instants[-1] - instants[0]:.3g} s"

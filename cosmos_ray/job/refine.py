@@ -37,7 +37,7 @@ from cosmos_ray.refine.endpoint import Endpoint
 from cosmos_ray.refine.kept import KeptWords
 from cosmos_ray.refine.refiner import Answer, NotRefinedError, Words, refined
 from cosmos_ray.refine.settings import refining_of
-from cosmos_ray.store.places import check_lasts, place_of
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import Kinds, counted
@@ -80,8 +80,7 @@ def refine_manifest(config: GenerateConfig, out: str, say: Callable[[str], None]
         raise ManifestError(f"the manifest has a column `{ORIGINAL}` (it was refined already), expected one without")
     if "prompt" not in manifest.schema.names:
         raise ManifestError("the manifest has no column `prompt`, expected one with captions to refine")
-    if place_of(out) in {place_of(file.uri) for file in manifest.files}:
-        raise ManifestError(f"--out: found {out}, which is read, expected another place")
+    manifest.check_not_read(out)
     check_lasts(parent_uri(out), "the manifest")
     check_refiner(refining, say)
     source = Source(manifest.files[0].uri, config.inputs.reach(manifest.home))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import json
 import re
+import tokenize
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +16,10 @@ MAX_PROMPT_CHARS = 20_000
 #: What stands in `prompt` where somebody took it for a reference.
 _FILE_NAME = re.compile(r"\S+\.(txt|pt|pkl|npy|safetensors)", re.IGNORECASE)
 
+#: What begins as the text of a list or an object does that holds texts.
+_LISTED = re.compile(r"\s*[\[{]\s*(['\"]|array\()")
+#: What stands between two values, or for none, in the text of a list.
+_COMMA, _GAPS = ",", ("nan", "None", "null")
 #: What programs write as text for nothing: a video of the caption "nan" is nobody's wish.
 _NOTHING = re.compile(r"\s*(nan|none|null|nat|n/a|#n/a|<na>)\s*", re.IGNORECASE)
 #: What a spreadsheet writes where it could not reckon, in any language: #REF!, #NAME?, #DIV/0!, #WERT!.
@@ -26,6 +34,36 @@ def says_nothing(text: str) -> bool:
 def is_sheets_error(text: object) -> bool:
     """Whether a cell has an error of the spreadsheet that it comes from instead of a value."""
     return isinstance(text, str) and _SHEETS_ERROR.fullmatch(text) is not None
+
+
+def parsed(value: Any) -> Any:
+    """A list or an object from its JSON, or from what Python, pandas and numpy print; anything else as it is."""
+    if not isinstance(value, str) or not value.strip().startswith(("[", "{")):
+        return value
+    for reader in (json.loads, _flat_list, ast.literal_eval):
+        try:
+            found = reader(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+            continue
+        if isinstance(found, list | dict):
+            return found
+    return value
+
+
+def _flat_list(text: str) -> list[Any] | None:
+    """Of a list's text, whose values numpy puts side by side without a comma: Python would join them to one. None for
+    what is no list of texts and gaps."""
+    tokens = [token.string for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
+    tokens = [token for token in tokens if token.strip()]
+    if tokens[0] != "[" or tokens[-1] != "]":
+        return None
+    values = [token for token in tokens[1:-1] if token != _COMMA]
+    return [None if value in _GAPS else ast.literal_eval(value) for value in values]
+
+
+def _is_list(text: str) -> bool:
+    """Whether a text is that of a list or an object, also where it cannot be read."""
+    return not isinstance(parsed(text), str) or (_LISTED.match(text) is not None and text.rstrip().endswith(("]", "}")))
 
 
 def prompts_of(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
@@ -48,4 +86,8 @@ def prompts_of(row: Mapping[str, Any], n_views: int) -> tuple[str, ...]:
         )
     if any(len(text) > MAX_PROMPT_CHARS for text in prompts):
         raise column_error("prompt", found, f"at most {MAX_PROMPT_CHARS} characters a caption")
+    if any(map(_is_list, prompts)):
+        raise column_error(
+            "prompt", found, "captions, not the text of a list (`cosmos-ray manifest from-table` reads JSON's)"
+        )
     return prompts

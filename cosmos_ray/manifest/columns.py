@@ -34,6 +34,8 @@ class Column:
 
 def plain(kind: pa.DataType) -> pa.DataType:
     """The type without the ways of storing it: no dictionaries, no views, nothing large, at any depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.string() if is_uuid(kind) else plain(kind.storage_type)
     if kinds.is_dictionary(kind):
         return plain(kind.value_type)
     if kinds.is_large_string(kind) or kinds.is_string_view(kind):
@@ -49,6 +51,11 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 def fields_of(kind: pa.StructType) -> list[pa.Field]:
     return [kind.field(number) for number in range(kind.num_fields)]
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Whether it is an extension's, of 16 bytes that everybody writes as text: DuckDB's and pyarrow's ids."""
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid"
 
 
 def is_any_list(kind: pa.DataType) -> bool:

@@ -7,6 +7,7 @@ belongs to the next run. Relative references start from the folder of their row'
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import itertools
 import posixpath
@@ -17,34 +18,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from cosmos_ray.clip.container import HEAD, PARQUET, UNKNOWN, kind_of
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
+from cosmos_ray.manifest.other_tables import ROWS, check_no_lake, way_out_of
 from cosmos_ray.manifest.pages import MAX_ROWS
-from cosmos_ray.manifest.parquet import batches_of, footer_of
+from cosmos_ray.manifest.parquet import batches_of, footer_of, schema_of
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain, explain_store, retrying
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
-_SUFFIXES = (_SUFFIX, ".parq", ".pq")
-#: Files that may hold rows too, in a manifest's folder: what is not read of them is said.
-_OTHER_ROWS = (
-    ".csv",
-    ".tsv",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".orc",
-    ".avro",
-    ".arrow",
-    ".feather",
-    ".xlsx",
-    ".parquet.gz",
-)
-#: What makes a manifest of files that people give instead of one.
-_BUILDERS = {".csv": "from-table", ".tsv": "from-table", ".jsonl": "from-table", ".json": "from-batch-json"}
+PARQUET_SUFFIXES = (_SUFFIX, ".parq", ".pq")
 _OPENERS = 8
 _CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -100,6 +88,16 @@ class Manifest:
         """Columns that decide no video: they go into the index as they are."""
         return tuple(name for name in self.schema.names if name not in COLUMNS)
 
+    def check_not_read(self, out: str) -> None:
+        """Raises ManifestError for a place of this manifest, where the next reader would find more rows than it has."""
+        place, asked = place_of(out), place_of(self.uri)
+        is_read = place in {place_of(file.uri) for file in self.files}
+        if self.files[0].name and place.lower().endswith(PARQUET_SUFFIXES):
+            is_in_pattern = fnmatch.fnmatchcase(place, asked) and place.count("/") == asked.count("/")
+            is_read |= is_in_pattern or place.startswith(f"{asked}/")
+        if is_read:
+            raise ManifestError(f"--out: found {out}, which is read, expected another place")
+
     def sha256(self) -> str:
         """Of the file's bytes; of all files' names and hashes where there are several."""
         if len(self.files) == 1 and not self.files[0].name:
@@ -150,6 +148,8 @@ def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]
             found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
         else:
             return [(normalise_uri(uri), "", partitions_of(path, posixpath.dirname(path)))], ()
+        names = [file[len(top) :].lstrip("/") for file in found] if kind == "folder" else []
+        retrying(lambda: check_no_lake(fs, top, names), f"listing {uri}")
     except OSError as error:
         raise unreadable(uri, error) from error
     prefix = "" if scheme_of(uri) == "file" else f"{scheme_of(uri)}://"
@@ -158,12 +158,12 @@ def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]
         name = file[len(top) :].lstrip("/")
         if any(_is_hidden(part) for part in name.split("/")):
             continue
-        if file.lower().endswith(_SUFFIXES):
+        if file.lower().endswith(PARQUET_SUFFIXES):
             files.append((prefix + file, name, partitions_of(file, top)))
-        elif file.lower().endswith(_OTHER_ROWS):
+        elif file.lower().endswith(ROWS):
             unread.append(name)
     if not files:
-        others = sorted(file for file in found if posixpath.splitext(file)[1].lower() in _BUILDERS)
+        others = sorted(filter(way_out_of, found))
         if others:
             raise unreadable(prefix + others[0], ValueError("no Parquet file"))
         raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}")
@@ -196,7 +196,7 @@ def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa
         raise ManifestError(f"there is no manifest at {uri}") from None
     except (OSError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
-    schema = footer.schema.to_arrow_schema()
+    schema = schema_of(footer)
     try:
         check_schema(schema, [column for column, _ in partitions])
     except ManifestError as error:
@@ -207,12 +207,22 @@ def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa
 
 def unreadable(uri: str, error: Exception) -> ManifestError:
     """What is said of a manifest, or a file of it, that is damaged or something else."""
-    if builder := _BUILDERS.get(posixpath.splitext(uri)[1].lower()):
-        return ManifestError(
-            f"the manifest {uri} is no Parquet file; `cosmos-ray manifest {builder} {uri} --out m.parquet` makes one"
-        )
-    said = explain_store(error) if isinstance(error, OSError) else explain(error)
-    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {said}")
+    if way := way_out_of(uri):
+        return ManifestError(f"the manifest {uri} is no Parquet file; {way}")
+    found = explain_store(error) if isinstance(error, OSError) else _kind_of(uri) or explain(error)
+    return ManifestError(f"the manifest {uri} cannot be read as Parquet: {found}")
+
+
+def _kind_of(uri: str) -> str:
+    """What a file is that was opened and is no Parquet, with the way out; "" where nobody knows."""
+    fs, path = filesystem_of(uri)
+    try:
+        with fs.open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return ""
+    kind, way = kind_of(head)
+    return "" if kind in (UNKNOWN, PARQUET) else f"it is {kind}" + (f" ({way})" if way else "")
 
 
 def row_group_batches(

@@ -13,7 +13,7 @@ import pyarrow.types as kinds
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.pages import MAX_ROWS, CheckedFile, TextsRepeat
-from cosmos_ray.manifest.schema import convert
+from cosmos_ray.manifest.schema import as_stored, convert
 from cosmos_ray.store.faults import retrying
 from cosmos_ray.store.regular import check_regular
 from cosmos_ray.store.storage import filesystem_of
@@ -34,6 +34,11 @@ def footer_of(uri: str) -> pq.FileMetaData:
     """Raises FileNotFoundError, ManifestError for what is too large, OSError for its store, pa.ArrowException for no
     Parquet."""
     return _parsed(retrying(lambda: _end_of(_open(uri), uri), f"reading {uri}"), uri)
+
+
+def schema_of(metadata: pq.FileMetaData) -> pa.Schema:
+    """As readers give it, extension types and all; what a footer itself says of it has none."""
+    return pq.ParquetFile(pa.BufferReader(b""), metadata=metadata).schema_arrow
 
 
 def batches_of(uri: str, group: int, rows: int = MAX_ROWS) -> Iterator[pa.RecordBatch]:
@@ -62,7 +67,8 @@ def batches_in(file: Any, uri: str, group: int, rows: int = MAX_ROWS) -> Iterato
 def table_of(uri: str) -> pa.Table:
     """All of a file. Raises as `batches_of` does; ManifestError for more than MAX_TABLE bytes."""
     metadata = footer_of(uri)
-    schema, size, batches = metadata.schema.to_arrow_schema(), 0, []
+    given, size, batches = schema_of(metadata), 0, []
+    schema = pa.schema([field.with_type(as_stored(field.type)) for field in given], given.metadata)
     for group in range(metadata.num_row_groups):
         for batch in batches_of(uri, group):
             size += sum(map(size_of, batch.columns))
@@ -104,7 +110,10 @@ def _end_of(file: Any, uri: str) -> bytes:
     """What Parquet says of itself, which is read whole: a footer of gigabytes is refused, unread."""
     size = file.seek(0, 2)
     file.seek(max(size - _TAIL, 0))
-    length = int.from_bytes(file.read(4), "little")
+    end = file.read(_TAIL)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] == b"PARE":
+        raise ManifestError(f"the manifest {uri} is encrypted, expected plain Parquet: write it without encryption")
     if MAX_FOOTER < length < size:
         raise ManifestError(f"the manifest {uri} has a footer of {length} bytes, expected at most {MAX_FOOTER}")
     file.seek(max(size - _TAIL - (length if length < size else 0), 0))

@@ -6,6 +6,7 @@ theirs, unified as pyarrow does it where files differ.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.columns import COLUMNS, fields_of, is_any_list, plain
+from cosmos_ray.manifest.columns import COLUMNS, fields_of, is_any_list, is_uuid, plain
 from cosmos_ray.manifest.partitions import Partitions, partition_type, partition_value
 
 
@@ -73,8 +74,8 @@ def _unified(name: str, types: Sequence[pa.DataType]) -> pa.DataType | None:
     if name in COLUMNS:
         return COLUMNS[name].together([plain(kind) for kind in types])
     if len(set(types)) == 1:
-        return _without_views(types[0])
-    for each in (_without_views, plain):
+        return as_stored(types[0])
+    for each in (as_stored, plain):
         schemas = [pa.schema([("column", each(kind))]) for kind in types]
         try:
             return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
@@ -83,19 +84,21 @@ def _unified(name: str, types: Sequence[pa.DataType]) -> pa.DataType | None:
     return None
 
 
-def _without_views(kind: pa.DataType) -> pa.DataType:
-    """pyarrow cannot take rows of a view, at any depth."""
+def as_stored(kind: pa.DataType) -> pa.DataType:
+    """pyarrow cannot take rows of a view, and what an extension means only its own readers know, at any depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.string() if is_uuid(kind) else as_stored(kind.storage_type)
     if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
         return pa.string() if kinds.is_string_view(kind) else pa.binary()
     if kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
-        return (pa.list_ if kinds.is_list_view(kind) else pa.large_list)(_without_views(kind.value_type))
+        return (pa.list_ if kinds.is_list_view(kind) else pa.large_list)(as_stored(kind.value_type))
     if kinds.is_struct(kind):
-        return pa.struct([field.with_type(_without_views(field.type)) for field in fields_of(kind)])
+        return pa.struct([field.with_type(as_stored(field.type)) for field in fields_of(kind)])
     if kinds.is_list(kind) or kinds.is_large_list(kind):
         same = pa.list_ if kinds.is_list(kind) else pa.large_list
-        return same(kind.value_field.with_type(_without_views(kind.value_type)))
+        return same(kind.value_field.with_type(as_stored(kind.value_type)))
     if kinds.is_map(kind):
-        return pa.map_(_without_views(kind.key_type), kind.item_field.with_type(_without_views(kind.item_type)))
+        return pa.map_(as_stored(kind.key_type), kind.item_field.with_type(as_stored(kind.item_type)))
     if kinds.is_dictionary(kind) and kinds.is_string_view(kind.value_type):
         return pa.string()
     return kind
@@ -155,6 +158,8 @@ def convert(found: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(found), kind)
     if kinds.is_dictionary(found.type):
         return convert(found.dictionary_decode(), kind)
+    if isinstance(found.type, pa.BaseExtensionType):
+        return convert(_texts_of_uuids(found.storage) if is_uuid(found.type) else found.storage, kind)
     if kinds.is_decimal(found.type) and kinds.is_floating(kind):
         return found.cast(pa.string()).cast(kind)  # pyarrow's own way makes 7.1 a 7.1000000000000005
     if kinds.is_list(kind) and not is_any_list(found.type):
@@ -166,6 +171,10 @@ def convert(found: pa.Array, kind: pa.DataType) -> pa.Array:
     if is_any_list(found.type) and kinds.is_list(kind):
         return _as_list(found, kind)
     return found.cast(kind)
+
+
+def _texts_of_uuids(found: pa.Array) -> pa.StringArray:
+    return pa.array([None if each is None else str(uuid.UUID(bytes=each)) for each in found.to_pylist()], pa.string())
 
 
 def _as_list(found: pa.Array, kind: pa.ListType) -> pa.ListArray:

@@ -29,7 +29,7 @@ _SUFFIXES = pa.array(["", *(f".s{sample:03d}" for sample in range(MAX_SAMPLES))]
 _ID = rf"\A(?:{ID_PATTERN.pattern})\z"
 _VISIBLE = r"[\pL\pN!-~]"
 # Wider than what `captions` refuses, which looks at them again.
-_NOTHING = r"(?i)\A\W*(?:nan|none|null|nat|n/a|na)\W*\z|\A\s*#"
+_NOTHING = r"(?i)\A\W*(?:nan|none|null|nat|n/a|na)\W*\z|\A\s*[#\[{]"
 _PICTURE = rf"(?i)(?:{'|'.join(map(re.escape, PICTURE_SUFFIXES))})\z"
 _FILE_NAME = r"(?i)\.(?:txt|pt|pkl|npy|safetensors)"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.manifests import clips, put
 from support.pages import commands_of, shown_to
@@ -116,6 +118,38 @@ def test_every_command_of_the_page_does_what_it_says(folder: Path) -> None:
     assert found["rows"][1].prompts == ("A road, by day",)
     inputs = [uri for made in found.values() for clip in made for uri in (*clip.inputs, *sum(clip.frames, ()))]
     assert all(Path(uri).exists() for uri in inputs)
+
+
+def test_waymos_own_files_become_pictures_as_shown(cosmos_ray: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """As release 2 has them: a row a picture, all cameras of an instant under one time."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {
+            "key.segment_context_name": segment,
+            "key.frame_timestamp_micros": 1_550_000_000_000_000 + 100_000 * number,
+            "key.camera_name": camera,
+            "[CameraImageComponent].image": encode_jpeg(np.full((32, 48, 3), 10 * number + camera, np.uint8)),
+        }
+        for segment in ("1005_000_20", "1024_000_20")
+        for number in range(7)
+        for camera in range(1, 6)
+    ]
+    (tmp_path / "camera_image").mkdir()
+    for name, part in (("a", rows[:35]), ("b", rows[35:])):
+        pq.write_table(pa.Table.from_pylist(part), tmp_path / "camera_image" / f"{name}.parquet")
+    unpacking, commands = shown_to(__file__, "test_waymos_own_files_become_pictures_as_shown")
+    exec(unpacking, {})
+    for words in commands_of(commands):
+        assert cosmos_ray(*words[1:]).code == 0
+    found = clips(tmp_path / "waymo2.parquet")
+    assert [(clip.id, clip.views) for clip in found] == [
+        (name, ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left"))
+        for name in ("1005_000_20", "1024_000_20")
+    ]
+    places = [[Path(uri).parts[-3:] for uri in uris] for uris in found[1].frames]
+    cameras = ("FRONT", "FRONT_RIGHT", "SIDE_RIGHT", "SIDE_LEFT", "FRONT_LEFT")
+    assert [place[0][:2] for place in places] == [("1024_000_20", camera) for camera in cameras]
+    assert [name for *_, name in places[0]] == [f"{1_550_000_000_000_000 + 100_000 * n}.jpg" for n in range(2, 7)]
 
 
 def test_a_table_sweeps_settings_as_shown(cosmos_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

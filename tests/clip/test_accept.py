@@ -187,7 +187,8 @@ def test_colours_come_back_from_every_format(tmp_path: Path, name: str) -> None:
     assert (info.matrix.value, info.matrix.is_tagged) == (matrix, is_tagged)
     assert info.range.value == levels
     assert np.abs(middles(read_frames(path, [1])[0]) - middles(patches()[0])).max() <= 5
-    assert info.conversions == info.warnings == ()
+    assert info.conversions == ()
+    assert bool(info.warnings) is (name == "BT.2020 matrix"), "which HDR has, too, and says so by its transfer"
 
 
 @pytest.mark.parametrize("levels", ["tv", "pc"])
@@ -268,6 +269,14 @@ def test_primaries_that_are_not_converted_are_doubtful() -> None:
     info, _ = accept([stream()], stream(primaries="smpte431"), PACKETS)
     assert info.warnings == ("primaries smpte431, which are not converted: colours are taken for BT.709's",)
     assert accept([stream()], stream(primaries="smpte170m"), PACKETS)[0].warnings == ()
+
+
+def test_a_matrix_of_hdr_without_its_transfer_is_doubtful() -> None:
+    info, _ = accept([stream()], stream(matrix="bt2020nc"), PACKETS)
+    assert info.warnings == (
+        "BT.2020's matrix without a transfer: taken for SDR, of BT.709's colours; HDR would look pale",
+    )
+    assert accept([stream()], stream(matrix="bt2020nc", transfer="bt2020-10"), PACKETS)[0].warnings == ()
 
 
 def test_dolby_vision_with_a_base_that_others_can_show_is_taken() -> None:

@@ -134,8 +134,10 @@ def test_kinds_that_people_bring_are_named_with_the_way_out(tmp_path: Path) -> N
         "gz": (gzip.compress(encode_mp4(moving_picture(2), 10)), "gzip (unpack it first)"),
         "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
                 "a Git LFS pointer, not the file it stands for (`git lfs pull` fetches it)"),
+        "annex": (b"/annex/objects/SHA256E-s77--0a.mp4\n",
+                  "a pointer of git-annex, not the file it stands for (`git annex get` fetches it)"),
         "html": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in", "an HTML page (an error page or a login was stored "
-                 "in the video's place)"),
+                 "in its place)"),
         "jp2": (b"\0\0\0\x0cjP  \r\n\x87\n", f"a JPEG 2000 picture ({pictures} as JPEG or PNG)"),
         "wav": (b"RIFF\0\0\0\0WAVEfmt ", "sound alone"),
         "m3u8": (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n", "a playlist (name the videos themselves)"),
@@ -150,6 +152,12 @@ def test_kinds_that_people_bring_are_named_with_the_way_out(tmp_path: Path) -> N
         codec = ("-c:v", "libvpx-vp9") if extension == "webm" else ()
         made = encode(tmp_path / f"made.{extension}", moving_picture(5), "-pix_fmt", "yuv420p", *codec, fps=25)
         kinds[extension] = (made.read_bytes(), f"{name} ({remux})")
+    stream = kinds["ts"][0]
+    kinds["cut"] = stream[77:], f"MPEG-TS ({remux})"  # as a recorder begins that is switched on
+    kinds["m2ts"] = (
+        b"".join(bytes(4) + stream[at : at + 188] for at in range(0, 188 * 9, 188))[150:],
+        (f"MPEG-TS (m2ts) ({remux})"),
+    )
     path = tmp_path / "clip.mp4"
     for content, name in kinds.values():
         path.write_bytes(content)

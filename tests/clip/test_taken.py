@@ -38,6 +38,14 @@ def test_a_thousandth_of_a_frame_is_no_distance() -> None:
     assert taken.tolist() == [[2, 3], [1, 2]]
 
 
+def test_a_gap_where_a_frame_is_needed_is_named() -> None:
+    """As a cut without decoding leaves it, between frames that are shown in another order than they are stored."""
+    with pytest.raises(RowError, match=r"view a: found no frame between 0\.5 and 0\.8 s, expected one every 0\.1 s, 5"):
+        take_frames([np.delete(every(10, 10), (6, 7))], ["a"], 5, 10)
+    with pytest.raises(RowError, match=r"view a: found 9 frames \(1\.8 s at 5 a second\), expected at least 5"):
+        take_frames([every(5, 9)], ["a"], 5, 10)
+
+
 def test_a_view_may_begin_half_a_frame_late_and_no_more() -> None:
     assert take_frames([at(0, 0.1, 0.2, 0.3, 0.37)], ["rear"], 5, 10).tolist() == [[0, 1, 2, 3, 4]]
     with pytest.raises(

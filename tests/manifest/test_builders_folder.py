@@ -87,7 +87,9 @@ def test_other_spellings_of_mp4_are_taken(tmp_path: Path, out: Path, suffix: str
     [
         ("front_wide.mkv", "x", r"is no mp4 or mov: `ffmpeg -i front_wide\.mkv -c copy front_wide\.mp4` makes one"),
         ("video.AVI", "x", "is no mp4 or mov: .*, without `-c copy` where"),
+        ("front_wide.mxf", "x", "is no mp4 or mov"),
         ("front_wide.webp", "x", "is no JPEG or PNG: convert it first"),
+        ("rear/1.avif", "x", "is no JPEG or PNG: convert it first"),
         ("camera/rear.mkv", "x", "is no mp4 or mov"),
         (
             "video.mp4",
@@ -95,6 +97,8 @@ def test_other_spellings_of_mp4_are_taken(tmp_path: Path, out: Path, suffix: str
             "is a pointer of Git LFS, .*`git lfs p",
         ),
         ("rear/1.jpg", "version https://git-lfs.github.com/spec/v1\noid sha256:1", "is a pointer of Git LFS"),
+        ("rear.mp4", "/annex/objects/SHA256E-s77--0a.mp4\n", "is a pointer of git-annex, .*`git annex get` fetches it"),
+        ("rear.mp4.dvc", "outs:\n", r"stands for rear\.mp4, which `dvc pull` fetches"),
     ],
 )
 def test_files_that_cannot_be_inputs_are_refused_by_name(
@@ -104,6 +108,13 @@ def test_files_that_cannot_be_inputs_are_refused_by_name(
     put(tmp_path / "one" / "caption.txt", "x")
     put(tmp_path / "one" / name, content)
     with pytest.raises(ManifestError, match=f"one/{name} {complaint}"):
+        from_folder(str(tmp_path), str(out))
+
+
+def test_a_link_to_a_file_that_was_not_fetched_is_no_video(tmp_path: Path, out: Path) -> None:
+    put(tmp_path / "one" / "caption.txt", "x")
+    (tmp_path / "one" / "rear.mp4").symlink_to("../.git/annex/objects/0a/rear.mp4")
+    with pytest.raises(ManifestError, match=r"rear\.mp4 is a link to a file that is not there .*`git annex get`"):
         from_folder(str(tmp_path), str(out))
 
 
@@ -265,6 +276,36 @@ def test_a_folder_a_camera_is_understood(tmp_path: Path, out: Path) -> None:
         "folders and files that no clip uses",
         f"captions of {tmp_path}/captions.json without a clip",
     ]
+
+
+def test_rate_and_number_of_frames_are_said_once_for_all_clips(tmp_path: Path, out: Path) -> None:
+    """A clip's own word counts more; one without an input starts from no frame."""
+    drives = tmp_path / "drives"
+    for name in ("a", "b"):
+        put(drives / name / "front_wide.mp4")
+        put(drives / name / "caption.txt", "A street.")
+    put(drives / "b" / "params.json", {"num_conditional_frames": 1, "fps": 15})
+    put(drives / "c" / "caption.txt", "Text alone.")
+    from_folder(str(drives), str(out), fps=30, frames=5, rig=rig_of(n_views=1))
+    assert [(clip.num_conditional_frames, clip.fps) for clip in clips(out)] == [(5, 30), (1, 15), (0, 30)]
+    put(tmp_path / "rds" / "camera_front_wide_120fov" / "a.mp4")
+    from_folder(str(tmp_path / "rds"), str(out), fps=30, frames=5, captions=captions_of("Any."))
+    assert [(clip.num_conditional_frames, clip.fps) for clip in clips(out)] == [(5, 30)]
+    for folder in ("drives", "rds"):
+        with pytest.raises(ManifestError, match="--frames: found 3, expected 1 or 5"):
+            from_folder(str(tmp_path / folder), str(out), frames=3)
+
+
+def test_windows_that_are_not_cut_are_said(tmp_path: Path, out: Path) -> None:
+    """Of cameras' own files none are, however they lie."""
+    put(tmp_path / "drives" / "a" / "front_wide.mp4")
+    built = from_folder(
+        str(tmp_path / "drives"), str(out), windows=Windows(str(tmp_path)), captions=captions_of("Any.")
+    )
+    assert built.warnings == ("clips with files of several cameras, of which no windows are cut: 1: a",)
+    put(tmp_path / "rds" / "camera_front_wide_120fov" / "a.mp4")
+    with pytest.raises(ManifestError, match=r"--windows: found a folder a camera in .*rds, expected clips"):
+        from_folder(str(tmp_path / "rds"), str(out), windows=Windows(str(tmp_path)), captions=captions_of("Any."))
 
 
 # --- seven cameras out of one video ---

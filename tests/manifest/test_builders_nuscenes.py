@@ -180,7 +180,7 @@ def test_pictures_may_lie_elsewhere_than_their_tables(data: DataSet, tmp_path: P
     ("options", "complaint"),
     [
         ({"fps": 30}, "--fps: found 30, expected at most the 12.0 pictures a second of scene-0061"),
-        ({"frames": 3}, r"--frames: found 3, expected one of \[1, 5\]"),
+        ({"frames": 3}, r"--frames: found 3, expected 1 or 5"),
         ({"stride": 0}, "--stride, --fps: found 0 and 10"),
         ({"version": "v1.0-trainval"}, r"v1\.0-trainval/scene\.json cannot be read: FileNotFoundError"),
         ({"rig": rig_of("waymo")}, "camera name 'CAM_BACK_RIGHT': found no view in it"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,7 +111,7 @@ def test_what_is_left_out_is_said(csv: Callable[..., Built], out: Path) -> None:
         ("id,prompt\na,x\nb,nan\n", r"row 2 of .*rows\.csv: `prompt` is 'nan', which tables write for nothing"),
         ("id,prompt,negative_prompt\na,x,None\n", "row 1 of .*: `negative_prompt` is 'None', which tables write"),
         ("id,prompt,seed\na,x,seven\n", "row 1 of .*: `seed` is 'seven', expected an integer"),
-        ("id,prompt,seed\na,x,9223372036854775808\n", "column `seed` has an integer beyond 64 bits"),
+        ("id,prompt,seed\na,x,9223372036854775808\n", "row 1 of .*: `seed` is 9223372036854775808, an int.* beyond 64"),
         ("id,prompt,seed\na,x,7.5\n", "row 1 of .*: `seed` is '7.5', expected an integer"),
         ("id,prompt,guidance\na,x,\"7,5\"\n", "`guidance` is '7,5', expected a number"),
         ("id,prompt,seed\na,x,-1\n", "row 1 of .*: column `seed`: found -1, expected an integer from 0"),
@@ -128,6 +130,10 @@ def test_what_is_left_out_is_said(csv: Callable[..., Built], out: Path) -> None:
         ("id,prompt,rear,camera_rear_tele_30fov\na,x,a.mp4,b.mp4\n", "`camera_rear_tele_30fov` is the second for the"),
         ("id,prompt,rear,input_video\na,x,a.mp4,b.mp4\n", "has `input_video` and `input_videos` by camera, exp"),
         ("id,prompt,rear,front_wide\na,x,a.mp4,b.mp4\nb,x,,b.mp4\n", "row 2 .*: found inputs of front_wide; missing"),
+        ("Cameras,,\nid,prompt,rear\na,x,b.mp4\n", "the names of the columns stand in line 2, expected"),
+        ("# by hand\n\nid;prompt\na;x\n", "the names of the columns stand in line 3"),
+        ("id,prompt\na,\"['x', nan]\"\n", r"`prompt` is \['x', None\], expected a string or a list of strings"),
+        ("id,prompt\na,\"['x', array([1])]\"\n", "row 1 of .*: column `prompt`: .*, expected captions, not the"),
         ("", r"rows\.csv is empty"),
         ("id,prompt\n", r"rows\.csv has no rows"),
     ],
@@ -145,7 +151,8 @@ def test_what_a_row_cannot_mean_is_refused_by_its_place(
     [
         ("rows.xlsx", "save it as `CSV UTF-8`"),
         ("rows.csv.gz", "unpack it first"),
-        ("rows.json", "`cosmos-ray manifest from-batch-json` reads lists of objects"),
+        ("rows.json", "`cosmos-ray manifest from-batch-json .*rows.json --out m.parquet` makes one"),
+        ("rows.feather", r"`pandas.read_feather\(FILE\).to_parquet\(OUT\)` makes Parquet of it"),
         ("none.csv", "cannot be read: FileNotFoundError"),
         ("rows.parquet", "cannot be read as Parquet"),
     ],
@@ -158,6 +165,21 @@ def test_other_files_are_refused_with_the_way_out(tmp_path: Path, out: Path, nam
 
 
 # --- lists, cameras and files in cells ---
+
+
+def test_texts_that_numpy_prints_side_by_side_are_two(csv: Callable[..., Built], out: Path) -> None:
+    """As pandas writes a list out of Parquet into CSV; Python reads one text of it."""
+    printed = str(np.array(["one", "it's two"], object))
+    assert printed == """['one' "it's two"]"""
+    csv(pd.DataFrame({"id": ["a"], "prompt": [printed], "n_views": [2]}).to_csv(index=False))
+    assert read(out)[0]["prompt"] == ["one", "it's two"]
+
+
+def test_half_a_character_is_refused_in_a_line(tmp_path: Path, out: Path) -> None:
+    for name in ("prompt", "note"):
+        row = {"id": "a", "prompt": "x", name: "\ud83d cut"}
+        with pytest.raises(ManifestError, match=f"column `{name}` has a text that is no Unicode"):
+            from_table(str(put(tmp_path / "rows.jsonl", json.dumps(row))), str(out))
 
 
 @pytest.mark.parametrize("write", [json.dumps, str])
@@ -327,6 +349,18 @@ def test_what_is_no_relative_path_is_not_taken_for_one(csv: Callable[..., Built]
 def test_a_file_uri_may_have_one_slash(csv: Callable[..., Built], out: Path) -> None:
     csv("id,prompt,input_video\na,x,file:/data/a%20b.mp4\n")
     assert read(out)[0]["input_video"] == "/data/a b.mp4"
+
+
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="pyarrow before 18 has no such type")
+def test_ids_of_16_bytes_are_text_and_other_endings_of_parquet_are_known(tmp_path: Path, out: Path) -> None:
+    """As pyarrow writes them, whoever called the file."""
+    one = uuid.UUID(int=7)
+    table = pa.table({name: pa.array([one.bytes], pa.uuid()) for name in ("id", "run")}).append_column(
+        "prompt", pa.array(["p"])
+    )
+    pq.write_table(table, tmp_path / "rows.pq")
+    from_table(str(tmp_path / "rows.pq"), str(out))
+    assert read(out) == [{"id": str(one), "prompt": "p", "run": str(one)}]
 
 
 def test_bytes_are_text_where_text_is_expected(tmp_path: Path, out: Path) -> None:

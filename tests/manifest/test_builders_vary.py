@@ -157,6 +157,24 @@ def test_captions_that_are_embeddings_cannot_be_templated(source: Path, vary: Ca
         vary_manifest(str(source), str(source.parent / "link.parquet"), variations_of(seeds="0:2"))
 
 
+def test_what_is_written_is_no_part_of_what_was_read(tmp_path: Path) -> None:
+    """A folder's next reader would find the rows of both."""
+    folder = tmp_path / "m"
+    for part in ("day=1", "day=2"):
+        (folder / part).mkdir(parents=True)
+        pq.write_table(pa.table({"id": [part[-1]], "prompt": ["x"]}), folder / part / "a.parquet")
+    twice = variations_of(seeds="0:2")
+    for read_from, out in (
+        (folder, "v.parquet"),
+        (folder, "day=3/v.pq"),
+        (folder / "*/a*.parquet", "day=1/ab.parquet"),
+    ):
+        with pytest.raises(ManifestError, match=f"--out: found {folder}/{out}, which is read, expected another place"):
+            vary_manifest(str(read_from), str(folder / out), twice)
+    for read_from, out in ((folder / "*/*.parquet", "v.parquet"), (folder / "*/*.parquet", "day=1/b/v.parquet")):
+        assert vary_manifest(str(read_from), str(folder / out), twice).rows == 4
+
+
 def test_a_template_counts_beside_seeds_alone(tmp_path: Path, vary: Callable[..., Built]) -> None:
     vary(template="{prompt} At night.", seeds="0:2")
     assert [row["prompt"] for row in read(tmp_path / "v.parquet")][:3] == ["A {street}. At night."] * 2 + [

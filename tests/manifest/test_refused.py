@@ -38,7 +38,7 @@ def test_a_missing_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"id,prompt\na,b\n", b"PAR1 but no more PAR1"], ids=["empty", "csv", "torn"])
 def test_a_file_that_is_not_parquet(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.parquet").write_bytes(content)
-    with pytest.raises(ManifestError, match=r"m\.parquet cannot be read as Parquet"):
+    with pytest.raises(ManifestError, match=r"m\.parquet cannot be read as Parquet: "):
         open_manifest(str(tmp_path / "m.parquet"))
 
 

@@ -44,6 +44,8 @@ def clip_of(**row: Any) -> Clip:
     [
         ({"prompt": None}, "column `prompt`: found None, expected one caption or 7, one a view"),
         ({"prompt": " NaN "}, "column `prompt`: found ' NaN ', expected a caption, not a word that tables write"),
+        ({"prompt": '["p", "q"]'}, "expected captions, not the text of a list (`cosmos-ray manifest from-table`"),
+        ({"prompt": ["p", "{'rear': 'q'}"], "n_views": 2}, "expected captions, not the text of a list"),
         ({"prompt": ["p", "None", "p", "p", "p", "p", "p"]}, "expected a caption, not a word that tables write"),
         (
             {"negative_prompt": "none"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,50 @@ def test_text_is_text(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {name: typed([text], kind) for name, text in (("id", "a"), ("prompt", "é"), ("input_video", "v"))}
     [clip] = clips_of(one_file(tmp_path, **columns, negative_prompt=typed([None], kind)))
     assert (clip.id, clip.prompts, clip.inputs, clip.negative_prompt) == ("a", ("é",), (f"{tmp_path}/v",), "blurry")
+
+
+needs_extensions = pytest.mark.skipif(not hasattr(pa, "json_"), reason="pyarrow before 19 has no such types")
+
+
+def extended(values: list[Any], kind: Any) -> pa.Array:
+    """What an extension makes of a storage's values: DuckDB's UUID and JSON, pyarrow's and pandas' own."""
+    return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
+
+
+@needs_extensions
+def test_an_id_of_16_bytes_is_the_text_that_everybody_writes_for_it(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=7), uuid.UUID(int=2**127)]
+    texts = [str(one) for one in ids]
+    runs = pa.ListArray.from_arrays(pa.array([0, 1, 1], pa.int32()), extended([ids[0].bytes], pa.uuid()))
+    pq.write_table(
+        pa.table({
+            "id": extended([one.bytes for one in ids], pa.uuid()), "prompt": extended(["p", "q"], pa.json_()),
+            "run": extended([ids[0].bytes, None], pa.uuid()), "meta": extended(['{"x": 1}', None], pa.json_()),
+            "flag": extended([1, 0], pa.bool8()), "runs": runs,
+        }),
+        tmp_path / "m.parquet",
+    )  # fmt: skip
+    assert [(clip.id, clip.prompts) for clip in clips_of(tmp_path / "m.parquet")] == [
+        (texts[0], ("p",)), (texts[1], ("q",)),
+    ]  # fmt: skip
+    manifest = open_manifest(str(tmp_path / "m.parquet"))
+    [batch] = row_group_batches(manifest.files[0], 0, manifest.schema)
+    assert batch.select(["run", "meta", "flag", "runs"]).to_pylist() == [
+        {"run": texts[0], "meta": '{"x": 1}', "flag": 1, "runs": [texts[0]]},
+        {"run": None, "meta": None, "flag": 0, "runs": []},
+    ]
+
+
+@needs_extensions
+def test_ids_that_duckdb_has_drawn_are_ids(tmp_path: Path) -> None:
+    one = f"'{uuid.UUID(int=5)}'::UUID"
+    made = f"SELECT {one} AS id, 'p' AS prompt, '{{}}'::JSON AS meta, {one} AS run, [{one}] AS runs"
+    duckdb.sql(f"COPY ({made}) TO '{tmp_path}/m.parquet'")
+    assert [clip.id for clip in clips_of(tmp_path / "m.parquet")] == [str(uuid.UUID(int=5))]
+    manifest = open_manifest(str(tmp_path / "m.parquet"))
+    [batch] = row_group_batches(manifest.files[0], 0, manifest.schema)
+    [row] = batch.to_pylist()
+    assert (row["run"], row["runs"]) == (row["id"], [row["id"]])
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=str)

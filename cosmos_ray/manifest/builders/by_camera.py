@@ -15,6 +15,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.caption_files import Captions, by_view
 from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.pictures import check_frames
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
     MAX_CAPTION_BYTES,
@@ -41,15 +42,25 @@ _ByClip = dict[str, dict[str, str]]
 
 
 def from_rds_hq(
-    folder: str, out: str, *, rig: Rig | None = None, captions: Captions | None = None, base: str | None = None
+    folder: str,
+    out: str,
+    *,
+    rig: Rig | None = None,
+    captions: Captions | None = None,
+    fps: int | None = None,
+    frames: int | None = None,
+    base: str | None = None,
 ) -> Built:
     """Manifest of such a folder: our own export of this format, RDS-HQ's layout, or one of the same kind.
 
     The id is the file's stem (CLIP_CHUNK, as it is named there). A clip that has a caption for its first view only has
     it as a string; one that has others, as a list, "" for the views without. Control videos, embeddings, poses and maps
-    are not used, which is a warning. base: where the folder lies for the job, if not here.
+    are not used, which is a warning. fps: of the clips. frames: how many of each camera a clip starts from, 1 or 5.
+    base: where the folder lies for the job, if not here.
     """
     rig, notes, given = rig or rig_of("rds-hq"), Notes(), captions or Captions()
+    check_frames(frames)
+    asked = {"fps": fps, "num_conditional_frames": frames}
     top = list_folder(normalise_uri(folder))
     home = next((list_folder(top.uri_of(name)) for name in _HOMES if name in top.folders), top)
     cameras = _cameras(home, rig, strict=home is not top)
@@ -72,7 +83,7 @@ def from_rds_hq(
     drafts = []
     for clip, found in videos.items():
         where = f"clip {clip} of {top.uri}"
-        row: dict[str, object] = {"id": clip}
+        row: dict[str, object] = {"id": clip, **asked}
         views = rig.views_of(row, found, where) or VIEWS
         own = {view: told[clip][view] for view in views if view in told.get(clip, {})}
         if surplus := sorted(set(told.get(clip, {})) - set(views)):

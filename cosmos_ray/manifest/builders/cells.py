@@ -11,8 +11,7 @@ import re
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.builders.table_files import parsed
-from cosmos_ray.manifest.captions import is_sheets_error
+from cosmos_ray.manifest.captions import is_sheets_error, parsed
 from cosmos_ray.manifest.columns import is_number, is_whole
 
 _NOTHING = frozenset({"nan", "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nat", "-"})

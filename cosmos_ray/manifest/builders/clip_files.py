@@ -30,8 +30,12 @@ class ClipFiles:
         return () if self.video else (self.videos or self.pictures)
 
     @property
+    def has_input(self) -> bool:
+        return bool(self.video or self.videos or self.pictures)
+
+    @property
     def says_something(self) -> bool:
-        return bool(self.video or self.videos or self.pictures or self.caption_file or self.parameters)
+        return self.has_input or bool(self.caption_file or self.parameters)
 
     @property
     def has_caption(self) -> bool:

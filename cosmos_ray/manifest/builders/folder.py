@@ -13,9 +13,10 @@ from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.clip_files import ClipFiles
 from cosmos_ray.manifest.builders.flat import clips_beside
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.pictures import MOST, last_pictures
+from cosmos_ray.manifest.builders.pictures import MOST, check_frames, last_pictures
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
+    MEDIA,
     PICTURES,
     VIDEOS,
     Folder,
@@ -41,6 +42,7 @@ def from_folder(
     rig: Rig | None = None,
     captions: Captions | None = None,
     fps: int | None = None,
+    frames: int | None = None,
     windows: Windows | None = None,
     base: str | None = None,
 ) -> Built:
@@ -59,15 +61,19 @@ def from_folder(
 
     Videos are .mp4, .mov or .m4v, pictures .jpg, .jpeg or .png, in any case. Hidden files and folders do not count;
     every other one is used, an error, or a warning. captions: instead of caption.txt. fps: of the clips, and so of the
-    pictures that are taken. windows: a clip's one video is one camera's, of which seven are cut. base: where the folder
-    lies for the job, if not here: its files are named there.
+    pictures that are taken. frames: how many of each camera a clip with inputs starts from, 1 or 5, if it does not say
+    so. windows: a clip's one video is one camera's, of which seven are cut. base: where the folder lies for the job, if
+    not here: its files are named there.
     """
     rig, notes, given = rig or rig_of(), Notes(), captions or Captions()
     if windows is not None and rig.is_one_view:
         raise ManifestError("--windows: it cuts seven cameras out of a video, and a model of one view has none")
+    check_frames(frames)
     top = list_folder(normalise_uri(folder))
     if is_by_camera(top, rig):
-        return from_rds_hq(folder, out, rig=rig, captions=captions, base=base)
+        if windows is not None:
+            raise ManifestError(f"--windows: found a folder a camera in {top.uri}, expected clips of one video")
+        return from_rds_hq(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, base=base)
     found = [_sub_folder(list_folder(top.uri_of(name)), name, rig, notes) for name in top.folders]
     clips = [clip for clip in found if clip.says_something or clip.id in given.by_id]
     for clip in found:
@@ -82,7 +88,7 @@ def from_folder(
         undecided = [clip for clip in clips if not {"views", "n_views"} & set(clip.parameters)]
         check_alike((clip.where, clip.found) for clip in undecided)
     named = references(top.uri, base, out)
-    drafts = [_draft(clip, out, named, rig, given, fps, windows, notes) for clip in clips]
+    drafts = [_draft(clip, out, named, rig, given, fps, frames, windows, notes) for clip in clips]
     given.warn_unused(notes)
     return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
@@ -94,6 +100,7 @@ def _draft(
     rig: Rig,
     given: Captions,
     fps: int | None,
+    frames: int | None,
     windows: Windows | None,
     notes: Notes,
 ) -> Draft:
@@ -101,6 +108,10 @@ def _draft(
     row: dict[str, Any] = {"id": clip.id, **clip.parameters}
     if fps is not None:
         row.setdefault("fps", fps)
+    if frames is not None and clip.has_input:
+        row.setdefault("num_conditional_frames", frames)
+    if windows is not None and clip.found:
+        notes.warn("clips with files of several cameras, of which no windows are cut", clip.id)
     views = rig.views_of(row, clip.found, clip.where) or VIEWS
     own = clip.captions(views)
     row["prompt"] = given.of(clip.id, own, views, rig, clip.where, "caption.txt")
@@ -207,16 +218,16 @@ def _picture_folders(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> l
     for name in home.folders:
         inside = list_folder(home.uri_of(name))
         pictures = inside.of_kind(PICTURES)
-        if not pictures and not inside.of_kind(VIDEOS):
+        if not inside.of_kind(MEDIA):
             continue
         seen.append(name)
         view = _view_of(name, home, rig)
         if view is None:
             notes.warn("cameras that are not used", f"{clip.id}/{name}")
             continue
+        inside.check_media()
         if not pictures:
             raise ManifestError(f"{inside.uri} holds videos, expected pictures of one camera, or {name}.mp4 beside it")
-        inside.check_media()
         if view in clip.pictures:
             raise ManifestError(f"{home.uri}: pictures for the view {view} in several places, {name} is one")
         clip.pictures[view] = (inside.uri, pictures)

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_ray.clip.request import LATENT_FRAMES
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.pictures import at_instants, back
+from cosmos_ray.manifest.builders.pictures import at_instants, back, check_frames
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import each_object, list_folder
 from cosmos_ray.manifest.builders.writing import Draft, reference, write
@@ -64,8 +63,7 @@ def from_nuscenes(
     left. Clips for which the cameras have no picture in time, or whose files are not there, are left out, as a warning.
     """
     rig, notes, given = rig or rig_of("nuscenes"), Notes(), captions or Captions("{description}")
-    if frames not in LATENT_FRAMES or not frames:
-        raise ManifestError(f"--frames: found {frames}, expected one of {sorted(set(LATENT_FRAMES) - {0})}")
+    check_frames(frames)
     if stride < 1 or not 1 <= fps <= 120:
         raise ManifestError(f"--stride, --fps: found {stride} and {fps}, expected 1 or more, and 1 to 120")
     root = normalise_uri(dataroot)

@@ -8,11 +8,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cosmos_ray.clip.request import LATENT_FRAMES
+from cosmos_ray.errors import ManifestError
 
 #: The most pictures that a model takes of a camera.
 MOST = max(LATENT_FRAMES)
 #: Digits of a picture's name that are a time since some epoch, and their unit in seconds.
 _UNITS = {**dict.fromkeys((15, 16), 1e-6), **dict.fromkeys((17, 18, 19), 1e-9)}
+
+
+def check_frames(frames: int | None) -> None:
+    """Raises ManifestError for a number of frames that no clip starts from, as `--frames` says it."""
+    known = sorted(set(LATENT_FRAMES) - {0})
+    if frames is not None and frames not in known:
+        raise ManifestError(f"--frames: found {frames}, expected {' or '.join(map(str, known))}")
 
 
 def last_pictures(cameras: Mapping[str, Sequence[str]], fps: float) -> dict[str, list[str]]:

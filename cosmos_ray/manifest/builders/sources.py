@@ -15,11 +15,15 @@ from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
 VIDEOS = (".mp4", ".mov", ".m4v")
-PICTURES = (".jpg", ".jpeg", ".png")
-_OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".h264", ".h265",
-                 ".hevc")  # fmt: skip
+PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+_OTHER_VIDEOS = (".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".m2v", ".vob", ".mxf", ".wmv",
+                 ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".dv", ".y4m", ".ivf", ".mjpeg", ".mjpg", ".h264", ".264",
+                 ".h265", ".265", ".hevc")  # fmt: skip
 ANY_VIDEOS = VIDEOS + _OTHER_VIDEOS
-_OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
+_OTHER_PICTURES = (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm",
+                   ".exr", ".dng")  # fmt: skip
+#: Whatever a camera may have been meant by.
+MEDIA = ANY_VIDEOS + PICTURES + _OTHER_PICTURES
 #: Largest file of captions of one clip, and largest JSON, bytes.
 MAX_CAPTION_BYTES, MAX_BYTES = 2**20, 2**28
 #: Largest table, bytes, and values of one file: each takes some fifty bytes of memory, however short it is.
@@ -30,7 +34,11 @@ MAX_SPEC_BYTES = 2**26
 JSON_MARKS = ",[{"
 #: How a text begins that Windows calls Unicode.
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_POINTER = b"version https://git-lfs.github.com/spec/"
+#: How the texts begin that stand in a file's place: (whose they are, what fetches the file).
+_POINTERS = {
+    b"version https://git-lfs.github.com/spec/": ("Git LFS", "git lfs pull"),
+    b"/annex/objects/": ("git-annex", "git annex get"),
+}
 _POINTER_BYTES = 1024
 #: Bytes read at a time, and what may stand between two objects of a list.
 _PIECE = 2**20
@@ -62,9 +70,11 @@ class Folder:
 
     def check_media(self) -> None:
         """Raises ManifestError for the first video or picture of a kind that is not read, with the way out, and for
-        one that Git LFS has not fetched."""
+        one that Git LFS, git-annex or DVC has not fetched."""
         for name, size in self.files.items():
             suffix = suffix_of(name)
+            if suffix == ".dvc" and suffix_of(stem_of(name)) in MEDIA and stem_of(name) not in self.files:
+                raise ManifestError(f"{self.uri_of(name)} stands for {stem_of(name)}, which `dvc pull` fetches")
             if suffix in _OTHER_VIDEOS:
                 made = f"ffmpeg -i {name} -c copy {posixpath.splitext(name)[0]}.mp4"
                 raise ManifestError(
@@ -98,9 +108,16 @@ def list_folder(uri: str) -> Folder:
 
 
 def check_fetched(uri: str) -> None:
-    """Raises ManifestError for the text that Git LFS leaves in the place of a file."""
-    if read_bytes(uri).startswith(_POINTER):
-        raise ManifestError(f"{uri} is a pointer of Git LFS, not the file itself: `git lfs pull` fetches it")
+    """Raises ManifestError for what stands in a file's place: a text of Git LFS or git-annex, or a link to nowhere."""
+    try:
+        head = read_bytes(uri)
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{uri} is a link to a file that is not there (one of git-annex's: `git annex get` fetches it)"
+        ) from None
+    for beginning, (whose, way) in _POINTERS.items():
+        if head.startswith(beginning):
+            raise ManifestError(f"{uri} is a pointer of {whose}, not the file itself: `{way}` fetches it")
 
 
 def suffix_of(name: str) -> str:
@@ -153,7 +170,8 @@ def read_json(uri: str) -> Any:
     try:
         return from_json(text)
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{uri} is no JSON: {error}") from error
+        way = "; files with an object a line are called .jsonl" if error.msg == "Extra data" else ""
+        raise ManifestError(f"{uri} is no JSON: {error}{way}") from error
     except ManifestError as error:
         raise ManifestError(f"{uri}: {error}") from None
     except RecursionError as error:

@@ -12,7 +12,7 @@ from cosmos_ray.manifest.builders.caption_files import by_view
 from cosmos_ray.manifest.builders.cells import cell, says_nothing
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, by_camera, check_alike, in_order, rig_of
-from cosmos_ray.manifest.builders.sources import ANY_VIDEOS, PICTURES, suffix_of
+from cosmos_ray.manifest.builders.sources import MEDIA, PICTURES, suffix_of
 from cosmos_ray.manifest.builders.table_files import Source, read_source
 from cosmos_ray.manifest.builders.writing import (
     COLUMNS,
@@ -33,7 +33,6 @@ _OF_ONE = ("video", "picture", "image")
 #: Columns that may be split into one a camera: `input_videos.front_wide`, as pandas' json_normalize names them.
 _SPLIT = {"input_videos": "videos", "input_video": "videos", "input_frames": "frames", "prompt": "prompts",
           "control_videos": "controls"}  # fmt: skip
-_MEDIA = (*ANY_VIDEOS, *PICTURES)
 _NVIDIA = re.compile(r"(ftheta_|pinhole_)?camera_\w+_\d+fov", re.IGNORECASE)
 
 
@@ -67,7 +66,7 @@ def from_table(
         if view is None and kind != "prompts":
             notes.warn("cameras that are not used", f"column `{name}`")
     for name in others:
-        if any(isinstance(value, str) and suffix_of(value) in _MEDIA for value in table.columns[name]):
+        if any(isinstance(value, str) and suffix_of(value) in MEDIA for value in table.columns[name]):
             notes.warn("columns of videos or pictures that are only carried along", f"`{name}`")
     if not {*_IDS, "output_image"} & {*ours}:
         raise ManifestError(f"{source} has no column `id`: found {', '.join(table.columns)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
@@ -18,19 +17,19 @@ import pyarrow as pa
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.sources import JSON_MARKS, MAX_TABLE_BYTES, UTF16, check_values, from_json, suffix_of
+from cosmos_ray.manifest.builders.writing import array_of
+from cosmos_ray.manifest.captions import parsed
 from cosmos_ray.manifest.columns import COLUMNS, is_bytes
-from cosmos_ray.manifest.files import unreadable
+from cosmos_ray.manifest.files import PARQUET_SUFFIXES, unreadable
+from cosmos_ray.manifest.other_tables import way_out_of
 from cosmos_ray.manifest.parquet import table_of
 from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
 _SEPARATORS = ",;\t|"
-_WAYS_OUT = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as `CSV UTF-8`"),
-    **dict.fromkeys((".gz", ".zip", ".zst", ".bz2"), "unpack it first"),
-    ".json": "`cosmos-ray manifest from-batch-json` reads lists of objects",
-}
+#: How many lines are looked at for the names of columns.
+_MOST_ABOVE = 10
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 #: An identifier, a hash, a time in nanoseconds: a double would change its last digits.
@@ -68,10 +67,11 @@ def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
 
 def _read(uri: str, notes: Notes, encoding: str | None) -> Source:
     suffix = suffix_of(uri)
-    if suffix == ".parquet":
+    if suffix in PARQUET_SUFFIXES:
         return _parquet(uri, notes)
     if suffix not in (".csv", ".tsv", ".jsonl", ".ndjson"):
-        raise ManifestError(f"{uri}: expected a .csv, .tsv, .jsonl or .parquet; {_WAYS_OUT.get(suffix, 'rename it')}")
+        way = way_out_of(uri) or "rename it"
+        raise ManifestError(f"{uri}: expected a .csv, .tsv, .jsonl or .parquet; {way}")
     text = _text(uri, encoding)
     return _jsonl(uri, text) if suffix in (".jsonl", ".ndjson") else _csv(uri, text, notes)
 
@@ -104,19 +104,6 @@ def read_records(uri: str) -> list[dict[str, Any]]:
     """The rows of a table as they are, lists in texts as lists."""
     source = read_source(uri, Notes())
     return [{name: parsed(values[row]) for name, values in source.columns.items()} for row in range(len(source.places))]
-
-
-def parsed(value: Any) -> Any:
-    """A list or an object from its JSON, or from what pandas and Python print; anything else as it is."""
-    if not isinstance(value, str) or not value.strip().startswith(("[", "{")):
-        return value
-    for reader in (json.loads, ast.literal_eval):
-        try:
-            found = reader(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        return found if isinstance(found, list | dict) else value
-    return value
 
 
 def _text(uri: str, encoding: str | None) -> str:
@@ -156,6 +143,7 @@ def _csv(uri: str, text: str, notes: Notes) -> Source:
         raise ManifestError(f"{uri} is empty")
     if "\n" not in text:  # as spreadsheets once wrote it on a Mac
         text = text.replace("\r", "\n")
+    _check_header(uri, text)
     separator = told[1] if told else _separator(text)
     check_values(uri, text, separator + "\n")
     try:
@@ -184,6 +172,15 @@ def _csv(uri: str, text: str, notes: Notes) -> Source:
     return Source(uri, columns, places, texts=True, decimal_comma=separator == ";")
 
 
+def _check_header(uri: str, text: str) -> None:
+    """Raises ManifestError where the names stand further down: below a title, or below cells that span some columns."""
+    lines = text.split("\n", _MOST_ABOVE)[:_MOST_ABOVE]
+    named = [any({"id", "prompt"} <= set(map(str.strip, line.split(one))) for one in _SEPARATORS) for line in lines]
+    if any(named) and not named[0]:
+        line = named.index(True) + 1
+        raise ManifestError(f"{uri}: the names of the columns stand in line {line}, expected them in the first")
+
+
 def _separator(text: str) -> str:
     """That which makes the most names of the header."""
     header = text.partition("\n")[0]
@@ -210,7 +207,7 @@ def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             found = from_json(line)
         except json.JSONDecodeError as error:
-            raise ManifestError(f"line {number} of {uri} is no JSON: {error}") from error
+            raise ManifestError(f"line {number} of {uri} is no JSON, expected an object a line: {error}") from error
         except RecursionError as error:
             raise ManifestError(f"line {number} of {uri} is JSON that nests too deep to be read") from error
         except ManifestError as error:
@@ -266,7 +263,4 @@ def _numbers(name: str, values: list[str | None]) -> pa.Array:
 def _array(name: str, values: list[Any]) -> pa.Array:
     if all(value is None for value in values):
         return pa.nulls(len(values), pa.string())
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise ManifestError(f"column `{name}` has values of different types: {error}") from error
+    return array_of(name, values)

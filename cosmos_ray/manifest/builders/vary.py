@@ -29,7 +29,7 @@ from cosmos_ray.manifest.builders.writing import INPUTS, with_references
 from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_batches
 from cosmos_ray.manifest.names import OURS
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
-from cosmos_ray.store.places import check_lasts, place_of
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
@@ -87,8 +87,7 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
     manifest, notes = open_manifest(source), Notes()
     if taken := sorted(set(variations.sets) & set(manifest.schema.names)):
         raise ManifestError(f"--set: the manifest has a column `{taken[0]}` already, expected another name")
-    if place_of(out) in {place_of(file.uri) for file in manifest.files}:
-        raise ManifestError(f"--out: found {out}, which is read, expected another place")
+    manifest.check_not_read(out)
     names = list(manifest.schema.names)
     if variations.template and "prompt" not in names:
         raise ManifestError(f"{source} has no column `prompt` that a template could be put round")

@@ -163,12 +163,7 @@ def write(
     names = [name for name in COLUMNS if name in present] + sorted(present - set(COLUMNS))
     columns = {}
     for name in names:
-        try:
-            columns[name] = pa.array([row.get(name) for row in rows])
-        except OverflowError:
-            raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ManifestError(f"column `{name}` has values of different types: {error}") from error
+        columns[name] = array_of(name, [row.get(name) for row in rows])
     table = pa.table(columns)
     if carried is not None:
         for name in carried.column_names:
@@ -181,6 +176,18 @@ def write(
     check_lasts(parent_uri(out), "the manifest")
     Storage(parent_uri(out)).write(name, buffer.getvalue())
     return notes.built(len(rows))
+
+
+def array_of(name: str, values: Sequence[Any]) -> pa.Array:
+    """A column of these values. Raises ManifestError where no type holds them all."""
+    try:
+        return pa.array(values)
+    except OverflowError:
+        raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
+    except UnicodeEncodeError:
+        raise ManifestError(f"column `{name}` has a text that is no Unicode: half of a surrogate pair") from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ManifestError(f"column `{name}` has values of different types: {error}") from error
 
 
 def _check_ids(drafts: Sequence[Draft]) -> None:
@@ -202,6 +209,8 @@ def _check_numbers(drafts: Sequence[Draft]) -> None:
             if is_number(name) and isinstance(found, str | bool):
                 expected = "an integer" if is_whole(name) else "a number"
                 raise ManifestError(f"{draft.where}: `{name}` is {found!r}, expected {expected}")
+            if is_number(name) and isinstance(found, int) and found.bit_length() > 63:
+                raise ManifestError(f"{draft.where}: `{name}` is {found}, an integer beyond 64 bits")
 
 
 def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:

@@ -116,8 +116,10 @@ def load_guard(guardrails: Guardrails, checks: Sequence[Check], device: str, ask
     Raises UsageError where this machine's checks are not those that the job has seen.
     """
     found = [facts_of(check) for check in checks]
-    if (names := [(one.name, one.version) for one in found]) != list(guardrails.versions.items()):
-        raise UsageError(f"guardrails: this machine has {names}, the job {list(guardrails.versions.items())}")
+    here = [f"{one.name} {one.version}" for one in found]
+    of_job = [f"{name} {version}" for name, version in guardrails.versions.items()]
+    if here != of_job:
+        raise UsageError(f"guardrails: this machine has {', '.join(here)}; the job began with {', '.join(of_job)}")
     texts = [check for check, fact in zip(checks, found, strict=True) if fact.texts and asks_texts]
     videos = [check for check, fact in zip(checks, found, strict=True) if fact.videos and looks]
     for check in checks:
