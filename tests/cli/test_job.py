@@ -16,6 +16,7 @@ from support.job_runs import write_manifest
 
 from cosmos_ray.cli.job import Gpu
 from cosmos_ray.job.cost import MEASURED
+from cosmos_ray.job.inputs import InputsLook
 from cosmos_ray.job.job import _progress
 from cosmos_ray.ledger.record import Record
 
@@ -166,6 +167,19 @@ def test_plan_tells_what_is_left_costs(cosmos_ray: Any, manifest: str) -> None:
 
 def test_plan_can_be_told_for_every_gpu_that_was_timed() -> None:
     assert [gpu.value for gpu in Gpu] == sorted(MEASURED)
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"), [((), 100), (("all",), None), (("1",), 1), (("--gpu", "h200"), 100)], ids=str
+)
+def test_inputs_are_looked_at_with_a_number_with_all_or_with_nothing_behind(
+    cosmos_ray: Any, manifest: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], taken: int | None
+) -> None:
+    asked: list[Any] = []
+    found = InputsLook(0, 0, 0, 0, (), ())
+    monkeypatch.setattr("cosmos_ray.job.inputs.look_at_inputs", lambda *of: asked.append(of[4]) or found)
+    assert cosmos_ray("plan", "--manifest", manifest, "--model", "fake", "--json", "--inputs", *words).code == 0
+    assert asked == [taken]
 
 
 def test_plan_takes_a_job_s_settings(cosmos_ray: Any, manifest: str, tmp_path: Path) -> None:

@@ -129,6 +129,9 @@ def test_status_shows_the_first_failures_with_their_words(cosmos_ray: Any, outpu
     shown = cosmos_ray("status", output).out.splitlines()
     (line,) = [line for line in shown if "failed (input) b: column `prompt`: found None" in line]
     assert line.startswith("  ")
+    for first in (1, 5):
+        monkeypatch.setattr(cli_output, "_FIRST", first)
+        assert " more: " not in cosmos_ray("status", output).out
     monkeypatch.setattr(cli_output, "_FIRST", 0)
     assert f"  and 1 more: `cosmos-ray status {output} --failed`" in cosmos_ray("status", output).out
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from support.videos import blocks, encode, moving_picture, numbered, numbers, write
 
-from cosmos_ray.clip.conditioning import Conditioning, read_conditioning
+from cosmos_ray.clip.conditioning import Conditioning, of_view, read_conditioning
+from cosmos_ray.clip.family import PREDICT25
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
@@ -152,7 +153,22 @@ def test_fault_of_one_views_file_names_the_view(tmp_path: Path) -> None:
         read([good, good, bad], 1)
 
 
+def test_a_view_whose_file_takes_too_long_stays_a_timeout() -> None:
+    def slow() -> None:
+        raise RowError("reading a.mp4 took more than 300 s", "timeout")
+
+    with pytest.raises(RowError, match=r"^view rear: reading a\.mp4") as caught:
+        of_view("rear", slow)
+    assert caught.value.failure_class == "timeout"
+
+
 # --- what is said ---
+
+
+def test_a_rate_matters_where_more_than_the_first_frame_is_taken(tmp_path: Path) -> None:
+    path, rules = write(tmp_path / "a.mp4", moving_picture(9, 32, 32), fps=25), InputRules().of(PREDICT25)
+    assert read([path], 1, rules=rules).warnings == ()
+    assert read([path], 2, rules=rules).warnings == ("front_wide: 25 frames a second, taken at 10 (inputs.rate)",)
 
 
 def test_what_is_true_of_several_views_is_said_once(tmp_path: Path) -> None:

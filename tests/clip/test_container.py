@@ -100,6 +100,37 @@ def test_a_fragmented_file_without_its_last_fragments_is_found_where_an_index_pr
     )
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_segment_index_promises_what_lies_behind_a_gap_and_indices_of_indices_too(
+    tmp_path: Path, version: int
+) -> None:
+    """Its bytes count from the first one that it speaks of (8.16.3), and one bit of a size says what that is of."""
+
+    def box(kind: bytes, *content: bytes) -> bytes:
+        body = b"".join(content)
+        return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+    fragments, width, path = box(b"moof") + box(b"mdat", bytes(50)), 4 + 4 * version, tmp_path / "a.mp4"
+    gap = box(b"free", bytes(12))
+    for more in (0, 1):
+        sizes = [2**31 + 20, len(fragments) - 20 + more]
+        told = [size.to_bytes(4, "big") + bytes(8) for size in sizes]
+        sidx = box(
+            b"sidx", bytes([version, 0, 0, 0]), bytes(8 + width), len(gap).to_bytes(width, "big"), b"\0\0\0\2", *told
+        )
+        whole = box(b"ftyp", b"iso5") + box(b"moov") + sidx + gap + fragments
+        path.write_bytes(whole)
+        if not more:
+            assert check_container(path) == "mp4"
+            path.write_bytes(whole.replace(b"ftypiso5", b"stypmsdh"))
+            assert check_container(path) == "mp4"
+            path.write_bytes(whole.replace(b"ftypiso5", b"ftypqt  "))
+            assert check_container(path) == "mov"
+            continue
+        with pytest.raises(RowError, match=f"promises {len(whole) + 1} bytes, the file has {len(whole)}"):
+            check_container(path)
+
+
 def trailer(whole: bytes) -> int:
     """Bytes after the last fragment."""
     return len(whole) - whole.index(b"mfra") + 4 if b"mfra" in whole else 0

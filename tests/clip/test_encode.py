@@ -48,6 +48,11 @@ def test_mp4_is_tagged_bt709_and_begins_with_its_index(tmp_path: Path) -> None:
     assert "10 fps" in log
 
 
+def test_the_rate_of_television_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", moving_picture(3), fps=30000 / 1001)
+    assert inspect_video(path).fps == pytest.approx(30000 / 1001, rel=1e-9)
+
+
 def test_odd_sizes_and_wrong_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match="found frames of 64x47, expected an even width and height"):
         encode_mp4(np.zeros((2, 47, 64, 3), np.uint8), 10)

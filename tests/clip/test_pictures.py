@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from support.videos import moving_picture, write
 
+from cosmos_ray.clip import ffmpeg as tool
 from cosmos_ray.clip import pictures
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.pictures import read_pictures
@@ -200,6 +201,14 @@ def test_a_picture_that_was_cut_or_damaged_is_found(tmp_path: Path, extension: s
     path.write_bytes(broken)
     if extension == "png":  # which carries sums; a JPEG's middle could be anything
         assert refused(path).startswith("damaged: ")
+
+
+def test_a_picture_that_takes_too_long_is_a_timeout_of_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", PICTURE)
+    monkeypatch.setattr(tool, "TIMEOUT_S", 0.0001)
+    with pytest.raises(RowError, match=r"^view front_wide: picture 1 of 1: reading a\.png took more than") as caught:
+        read(path)
+    assert caught.value.failure_class == "timeout"
 
 
 def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cosmos_ray.clip.frames import inspect_video, read_frames
+from cosmos_ray.clip.pictures import read_picture
 from cosmos_ray.clip.preview import columns_of, encode_preview, mosaic, shrink
 
 
@@ -56,5 +57,8 @@ def test_video_and_picture_show_all_views_at_the_same_moment(tmp_path: Path) -> 
             found = frames[at, view // 4 * 24 + 12, view % 4 * 40 + 20].mean()
             assert abs(found - (20 * view + 5 * time)) <= 4, (view, time)
     assert video.index(b"moov") < video.index(b"mdat"), "it begins to play before all of it is there"
+    middle = read_picture(picture)
+    for view in range(7):
+        assert abs(middle[view // 4 * 24 + 12, view % 4 * 40 + 20].mean() - (20 * view + 5 * 4)) <= 6, view
     assert picture.startswith(b"\xff\xd8\xff")
     assert picture.endswith(b"\xff\xd9")

@@ -11,7 +11,7 @@ import pytest
 
 from cosmos_ray import Generator, load_bundle
 from cosmos_ray.clip.frames import inspect_video
-from cosmos_ray.clip.request import VIEWS, ClipRequest
+from cosmos_ray.clip.request import PICTURE, VIEWS, ClipRequest
 from cosmos_ray.errors import CosmosRayError, RowError, UsageError
 from cosmos_ray.job.generator import clip_of
 from cosmos_ray.job.made_clip import MadeClip
@@ -65,6 +65,14 @@ def test_views_are_files_in_a_folder(tmp_path: Path) -> None:
     assert inspect_video(tmp_path / "clip" / "rear.mp4").fps == 10
     with pytest.raises(UsageError, match="layout: found 'row', expected one of grid, stack, views"):
         made("rear").save(tmp_path / "a.mp4", layout="row")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.png", b"\x89PNG"), ("a.jpg", b"\xff\xd8"), ("A.JPEG", b"\xff\xd8"), ("a.JPG", b"\xff\xd8")]
+)
+def test_a_picture_is_written_as_its_name_says(tmp_path: Path, name: str, begins: bytes) -> None:
+    picture = MadeClip(made("rear").request, {PICTURE: np.full((1, 4, 6, 3), 90, np.uint8)}, 10)
+    assert Path(picture.save(tmp_path / name)).read_bytes().startswith(begins)
 
 
 def test_a_clip_is_shown_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:

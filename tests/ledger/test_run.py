@@ -40,6 +40,8 @@ def test_a_run_comes_back_as_it_was_opened(manifest: str, output: Storage) -> No
         {"sampling": {**DEFAULTS.to_json(), "num_steps": 3}},
         {"approximations": {"guidance_interval": [0.0, 0.5]}},
         {"inputs": {"rate": "as_is"}},
+        {"refiner": {"backend": "local"}},
+        {"guardrails": {"face_blur": "1"}},
         {"manifest": "s3://elsewhere/m.parquet", "manifest_sha256": "0" * 64},
     ],
     ids=lambda change: next(iter(change)),

@@ -135,6 +135,12 @@ def test_ids_say_the_key_frame_and_stay(data: DataSet) -> None:
     assert {len(uris) for row in data.rows() for uris in row["input_frames"].values()} == {1}
 
 
+def test_a_clip_needs_pictures_for_four_times_between_five_frames_and_no_more(data: DataSet) -> None:
+    """Half a second at eight frames a second: the first key frame but one has it before it."""
+    data.build(fps=8)
+    assert data.rows()[0]["id"] == "scene-0061_001"
+
+
 def test_some_cameras_and_other_captions(data: DataSet, tmp_path: Path) -> None:
     prompts = put(tmp_path / "prompts.json", {"scene-0103": "told", "scene-0061_007": "told too", "scene-9": "x"})
     captions = captions_of("{scene}: {description}. {weather}", str(prompts))

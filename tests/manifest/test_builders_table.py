@@ -296,6 +296,11 @@ def test_a_table_of_every_camera_needs_no_views(csv: Callable[..., Built], out: 
     assert "views" not in pq.read_schema(out).names
 
 
+def test_rows_that_say_how_many_cameras_they_have_miss_none(csv: Callable[..., Built], out: Path) -> None:
+    csv("id,prompt,n_views,front_wide,cross_right\na,x,2,f.mp4,r.mp4\nb,x,1,f.mp4,\n")
+    assert [clip.cameras for clip in clips(out)] == [VIEWS[:2], VIEWS[:1]]
+
+
 def test_views_of_a_row_may_have_the_cameras_own_names(csv: Callable[..., Built], out: Path) -> None:
     """Those that `--cameras` tells of; the views' own names stay what they are."""
     cameras = "CAM_FRONT=front_wide,CAM_BACK=rear,cabin="

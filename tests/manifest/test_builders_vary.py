@@ -117,6 +117,7 @@ def test_a_million_rows_take_no_more_memory_than_a_batch(
         ((["weather=rain,"],), "--set: found 'weather=rain,', expected NAME=VALUE"),
         ((["weather=rain", "weather=fog"],), "--set: found weather=rain, weather=fog, expected each name once"),
         ((["weather=heavy rain,heavy-rain"],), "expected values that differ in their letters and digits"),
+        ((["weather=Rain,rain"],), "expected values that differ in their letters and digits"),
         ((["seed=1,2"],), "--set: found 'seed', which is a column of the manifest's own"),
         ((["scene=1,2"], "{prompt} {scene}"), "--set: the manifest has a column `scene` already"),
         (((), None, "0:"), "--seeds: found '0:', expected numbers and ranges"),

@@ -21,6 +21,7 @@ from cosmos_ray.ledger.tidy import clean
 from cosmos_ray.manifest.files import open_manifest, row_group_batches, version_of
 from cosmos_ray.output.derived import make
 from cosmos_ray.output.kept import kept, manifest_now, take_up
+from cosmos_ray.output.references import without_secrets
 from cosmos_ray.store.storage import Storage
 
 
@@ -88,6 +89,19 @@ def test_secrets_of_references_are_not_kept_and_all_else_is(tmp_path: Path, outp
         assert row["prompt"] == given["prompt"]
         assert "PLANTED" not in str({**row, "link": None})
         assert "…" in row["input_videos"][0]
+
+
+def test_secrets_in_maps_of_cameras_are_not_kept() -> None:
+    """As Parquet of other writers has them; views that name themselves stay."""
+    uris = pa.array(
+        [[("rear", "s3://b/a.mp4"), ("front_wide", "s3://k:PLANTED@b/a.mp4")]], pa.map_(pa.string(), pa.string())
+    )
+    lists = pa.array([[("rear", ["a.png?sig=PLANTED", "b.png"])]], pa.map_(pa.string(), pa.list_(pa.string())))
+    batch = without_secrets(pa.RecordBatch.from_arrays([uris, lists], names=["input_videos", "input_frames"]))
+    assert "PLANTED" not in str(batch.to_pylist())
+    (videos,), (frames,) = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+    assert [name for name, _ in videos] == ["rear", "front_wide"]
+    assert (videos[0][1], frames[0][1][1]) == ("s3://b/a.mp4", "b.png")
 
 
 def test_a_run_that_is_known_has_its_rows_whenever_somebody_dies(tmp_path: Path) -> None:

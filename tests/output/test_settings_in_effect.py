@@ -199,6 +199,16 @@ def test_records_and_parts_of_a_release_that_knew_fewer_settings_are_read(tmp_pa
     assert [whole[name] for name in NEW] == ["exact", "float32", False, 1]
 
 
+def test_references_of_rows_that_were_kept_elsewhere_start_from_where_the_manifest_was(tmp_path: Path) -> None:
+    """A local video is none for rows that lie in a bucket: what such a row asks for is not known."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "p", "seed": 5, "input_video": "/a.mp4"}])
+    output = Storage(str(tmp_path / "out"))
+    settle(output, clips(manifest)["a"])
+    for home, seed in ((None, 5), (str(tmp_path), 5), ("s3://bucket/set", 0)):
+        write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state(), home=home)
+        assert pq.read_table(output.uri_of("index.parquet"))["seed"].to_pylist() == [seed], home
+
+
 def test_without_a_run_the_model_is_not_known(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ROWS)
     output = Storage(str(tmp_path / "out"))

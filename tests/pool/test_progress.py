@@ -73,6 +73,8 @@ def test_rows_that_fail_for_what_they_say_take_no_time(clock: Clock) -> None:
     progress.count(replace(failed(), attempt=0, failure_class="input"))
     assert progress.eta_s == 3 * 60
     assert progress.facts() == {"eta_s": 180.0, "clips_per_hour": 60.0}
+    progress.count(failed())
+    assert progress.eta_s == 2 * 60, "a clip that gangs have tried was one of theirs"
 
 
 def test_a_record_that_does_not_say_how_long_it_took_has_its_line_too(clock: Clock) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -81,3 +83,26 @@ def test_another_model_and_an_avoided_node_are_given_up(killed: list[Any]) -> No
     assert taken(one, spec=replace(SPEC, numerics="float32")) is None
     assert taken(one, avoided=("node",)) is None
     assert killed == [one, one]
+
+
+def test_one_ray_is_for_all_jobs_and_goes_at_the_end_with_the_gangs(
+    killed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def connect(*_: object) -> Iterator[tuple[str, int]]:
+        events.append("in")
+        yield ("cpu", 2)
+        events.append("out")
+
+    monkeypatch.setattr(resident_module, "connect", connect)
+    kept, nothing, one = Resident(), SimpleNamespace(), leader()
+    for _ in range(2):
+        with kept.connected(nothing, nothing, print) as found:  # type: ignore[arg-type]
+            assert found == ("cpu", 2)
+    assert events == ["in", "in", "out"], "the second joins and leaves; the first stays"
+    kept.keep(WatchedGang("gang-0001", one, GangInfo("node", (), 1.0, {}), time.monotonic()), SPEC)
+    kept.close()
+    assert killed == [one]
+    assert events == ["in", "in", "out", "out"]

@@ -40,6 +40,13 @@ def test_a_link_leads_out_of_the_manifests_folder_only_where_that_is_allowed(hom
             Reach(str(home), (allow,)).check(str(home / name))
 
 
+def test_a_place_that_is_allowed_may_be_named_by_a_link_to_it(home: Path) -> None:
+    os.symlink(home.parent / "away", home.parent / "data")
+    reach = Reach(str(home), (str(home.parent / "data"),))
+    for name in (home / "file.mp4", home.parent / "data" / "a.mp4"):
+        assert reach.check(str(name)) == str(home.parent / "away" / "a.mp4")
+
+
 def test_links_within_it_and_a_folder_that_is_one_itself_are_no_way_out(home: Path) -> None:
     assert Reach(str(home)).check(str(home / "inside.mp4")) == str(home / "in" / "a.mp4")
     os.symlink(home, home.parent / "same")

@@ -59,6 +59,13 @@ def test_one_clip_that_warmed_its_gang_up_is_better_than_none() -> None:
     assert line(first, other, {}).cost == 0.25
 
 
+def test_a_pair_of_which_one_warmed_its_gang_up_counts_in_no_cost() -> None:
+    for one_is, other_is in ((True, False), (False, True)):
+        first = taken("a", side("1", 100, is_first=one_is), side("2", 36))
+        other = taken("b", side("1", 20, is_first=other_is), side("2", 18))
+        assert line(first, other, {}).cost == pytest.approx(0.5)
+
+
 def test_a_larger_gang_costs_more_though_its_clips_take_less_time() -> None:
     first, other = taken("a", side("1", 40, size=1)), taken("b", side("1", 30, size=2))
     assert line(first, other, {}).cost == 1.5

@@ -64,6 +64,11 @@ def test_of_several_jobs_the_first_has_planned_it_all(tmp_path: Path) -> None:
     assert "cost" not in found
 
 
+def test_a_job_of_days_took_them_all(tmp_path: Path) -> None:
+    days = replace(JOB, seen="2030-01-03T01:30:00.000+00:00")
+    assert dict(facts(state_of(tmp_path, [at(10)]), [days], INDEX))["time"].startswith("49h30m; ")
+
+
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     state = state_of(tmp_path, [at(10)])
     assert dict(facts(state, [], INDEX))["time and GPUs"] == "not known: it was made by an older release"

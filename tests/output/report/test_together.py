@@ -17,6 +17,7 @@ from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.index import write_index
+from cosmos_ray.output.report import together
 from cosmos_ray.output.report.part import WHOLE, Part
 from cosmos_ray.output.report.together import write_together
 from cosmos_ray.store.storage import Storage
@@ -87,6 +88,16 @@ def test_what_each_output_took_and_cost_is_told(tmp_path: Path) -> None:
     assert cells == [("2.00", "5.00"), ("2.00 of ranks", "5.00"), ("–", "–")]
     write_together(outputs, WHOLE)
     assert "USD" not in (tmp_path / "parts" / "report.html").read_text()
+
+
+def test_the_page_says_how_many_there_are_beyond_those_that_it_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "MOST", 1)
+    write_together([part_of(tmp_path, "x", "weather"), part_of(tmp_path, "y", "place")], WHOLE)
+    page = (tmp_path / "parts" / "report.html").read_text()
+    lists = json.loads(re.search(r'id="head">(.*?)</script>', page)[1])["lists"]  # type: ignore[index]
+    assert [(one["name"], one["count"], one["total"]) for one in lists] == [("clips", 1, 2), ("failures", 1, 2)]
 
 
 def test_an_output_in_another_has_the_page_above_both(tmp_path: Path) -> None:

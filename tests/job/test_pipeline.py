@@ -1,0 +1,30 @@
+"""Which rows of a row group are read: those in which something is left. Ray is imported and not started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.outcomes import DEFAULTS
+
+from cosmos_ray.job import pipeline
+from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.manifest.rows import Clip
+
+
+def test_of_each_row_group_the_rows_that_are_left_become_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches that are smaller than it, and of the file that is meant."""
+    monkeypatch.setattr(pipeline, "_ROWS_A_BATCH", 2)
+    for part in range(2):
+        ids = [f"{part}{row}" for row in range(9)]
+        pq.write_table(pa.table({"id": ids, "prompt": ids}), tmp_path / f"{part}.parquet", row_group_size=7)
+    left = np.packbits([0, 0, 1, 0, 0, 1, 1]).tobytes(), np.packbits([0, 1]).tobytes()
+    groups = pa.Table.from_pylist(
+        [{"file": 1, "number": 0, "left": left[0]}, {"file": 0, "number": 1, "left": left[1]}]
+    )
+    tables = pipeline._clips_to_make(groups, open_manifest(str(tmp_path)), DEFAULTS)
+    found = [Clip.from_json(text).id for table in tables for text in table["clip"].to_pylist()]
+    assert found == ["12", "15", "16", "08"]

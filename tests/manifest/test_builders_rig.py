@@ -1,0 +1,34 @@
+"""Which cameras a row is made with, where the row and the command both say something."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.rig import rig_of
+
+
+def test_a_rows_own_number_counts_whatever_the_command_says() -> None:
+    for rig in (rig_of(), rig_of(views="rear,front_tele"), rig_of(n_views=5), rig_of("nuscenes")):
+        row = {"n_views": 2}
+        assert rig.views_of(row, ["rear"], "row 1") == VIEWS[:2]
+        assert row == {"n_views": 2}
+
+
+def test_the_commands_words_are_written_into_rows_that_say_nothing() -> None:
+    for rig, views, written in (
+        (rig_of(n_views=2), VIEWS[:2], {"n_views": 2}),
+        (rig_of(views="rear,front_wide"), ("rear", "front_wide"), {"views": ["rear", "front_wide"]}),
+        (rig_of(), ("cross_right", "rear"), {"views": ["cross_right", "rear"]}),
+        (rig_of(views=",".join(VIEWS)), VIEWS, {}),
+    ):
+        row: dict[str, object] = {}
+        assert rig.views_of(row, ["rear", "cross_right"], "row 1") == views
+        assert row == written
+    assert rig_of().views_of({}, [], "row 1") is None, "the model's own"
+
+
+def test_the_command_says_how_many_or_which() -> None:
+    with pytest.raises(ManifestError, match="--views and --n-views: found both, expected one of them"):
+        rig_of(views="rear", n_views=1)
