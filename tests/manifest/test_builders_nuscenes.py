@@ -102,6 +102,14 @@ def test_one_camera_is_the_input_of_a_model_of_one_view(data: DataSet) -> None:
     assert {clip.error for row in rows for clip in clips_of_row(row, defaults, str(data.root.parent))} == {None}
 
 
+@pytest.mark.parametrize("cameras", ["video", ",".join(f"{channel}=rear" for channel in CHANNELS)])
+def test_pictures_of_two_cameras_are_not_mixed(data: DataSet, cameras: str) -> None:
+    with pytest.raises(
+        ManifestError, match=r"two cameras for the view (video|rear), `CAM_FRONT` and `CAM_FRONT_RIGHT`"
+    ):
+        data.build(rig=rig_of(cameras))
+
+
 def test_clips_start_from_the_pictures_nearest_to_each_instant(data: DataSet, tmp_path: Path) -> None:
     built = data.build()
     found = clips(tmp_path / "m.parquet")

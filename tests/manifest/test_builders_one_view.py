@@ -177,6 +177,13 @@ def test_a_spec_of_several_cameras_gives_one_of_them(tmp_path: Path, out: Path) 
     source = put(tmp_path / "spec.json", spec)
     from_multiview_json([str(source)], str(out), rig=rig_of("front_wide=video"))
     assert made(out, VIDEO2WORLD)[0].inputs == (f"{tmp_path}/f.mp4",)
+    with pytest.raises(ManifestError, match="two cameras for the view video, `front_wide` and `rear`"):
+        from_multiview_json([str(source)], str(out), rig=ONE)
+    put(source, {"name": "a", "prompt": "a bus", "cam": {"video_path": "f.mp4"}, "tags": ["x"], "note": {"y": 1}})
+    for rig in (ONE, rig_of("cam=video")):
+        built = from_multiview_json([str(source)], str(out), rig=rig)
+        assert [words.partition(":")[0] for words in built.warnings] == ["keys of a spec that are not used"]
+        assert made(out, VIDEO2WORLD)[0].inputs == (f"{tmp_path}/f.mp4",)
 
 
 def test_variations_of_such_a_manifest_are_such_a_manifest(tmp_path: Path, out: Path) -> None:

@@ -138,6 +138,8 @@ def _names_a_file(found: Any) -> bool:
 
 
 def _is_camera(key: str, rig: Rig) -> bool:
+    if rig.is_one_view:  # which has a view for any name, or none for most
+        return rig.names.is_told(key)
     try:
         _view_of(key, rig, "")
     except ManifestError:

@@ -174,11 +174,17 @@ def _scenes(tables: str, rig: Rig, notes: Notes) -> list[_Scene]:
 def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
     """View of each calibrated sensor; None for what is no camera, or one that is not used."""
     channels: dict[str, str | None] = {}
+    named: dict[str, str] = {}
     for sensor in _table(tables, "sensor"):
-        is_camera = sensor["modality"] == "camera"
-        channels[sensor["token"]] = rig.names.view_of(sensor["channel"]) if is_camera else None
-        if is_camera and channels[sensor["token"]] is None:
-            notes.warn("cameras that are not used", sensor["channel"])
+        is_camera, channel = sensor["modality"] == "camera", sensor["channel"]
+        view = channels[sensor["token"]] = rig.names.view_of(channel) if is_camera else None
+        if is_camera and view is None:
+            notes.warn("cameras that are not used", channel)
+        if view is not None and named.setdefault(view, channel) != channel:
+            raise ManifestError(
+                f"{tables}: two cameras for the view {view}, `{named[view]}` and `{channel}`: "
+                f"`--cameras {channel}=VIEW` says which it is"
+            )
     calibrated = _table(tables, "calibrated_sensor")
     return {
         one["token"]: channels[_known(channels, one["sensor_token"], "calibrated_sensor", "sensor")]
