@@ -20,7 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cosmos_ray.models.bundle.bundle import Bundle
-from cosmos_ray.models.vae.vae import WanVAE, signed_to_uint8
+from cosmos_ray.models.vae.pixels import signed_to_uint8
+from cosmos_ray.models.vae.vae import WanVAE
 from cosmos_ray.models.vae.vae_whole import decode_whole, encode_whole
 
 #: Seeds of scenes that are trained on start here; those below are for the demo, tests and scores.

@@ -16,7 +16,7 @@ from tiny_render import render_batches
 from cosmos_ray import Generator
 from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.request import ClipRequest
-from cosmos_ray.models.vae.vae import signed_to_uint8
+from cosmos_ray.models.vae.pixels import signed_to_uint8
 
 #: Seeds of scenes that nothing is trained on start here.
 FIRST_HELD_OUT_SEED = 500_000

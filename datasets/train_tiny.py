@@ -35,7 +35,7 @@ from cosmos_ray.models.bundle.dims import NetworkDims, T5Dims, VaeDims
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.network.dit import DiTConfig, MultiviewDiT
 from cosmos_ray.models.text.t5 import build_encoder
-from cosmos_ray.models.text.text import load_tokenizer
+from cosmos_ray.models.text.tokenizer import load_tokenizer
 from cosmos_ray.models.vae.vae import WanVAE
 
 #: Seconds of a run that its end needs: last save, carry files, sheets.

@@ -40,10 +40,36 @@ def test_the_core_imports_neither_torch_nor_ray() -> None:
 
 
 @pytest.mark.slow
-def test_the_model_needs_no_ray() -> None:
-    found = imported_by("models.generator", "models.parallel", "models.load")
+def test_the_model_needs_no_ray_and_its_network_no_libraries_of_models() -> None:
+    """Those of the autoencoder and the text encoder take seconds: a rank imports them while it reads the network."""
+    found = imported_by("models.generator", "models.parallel", "models.load", "models.imports")
     assert "torch" in found
-    assert "ray" not in found
+    assert found & {"ray", "diffusers", "transformers", "pandas", "pyarrow"} == set()
+
+
+@pytest.mark.slow
+def test_a_rank_begins_with_nothing_that_it_does_not_need() -> None:
+    """What it imports before it can answer; a gang waits for its slowest."""
+    found = imported_by("gang.rank", "gang.leader")
+    assert "ray" in found
+    assert found & {"torch", "diffusers", "transformers", "pandas", "scipy", "cv2"} == set()
+
+
+@pytest.mark.slow
+def test_a_spare_has_imported_all_that_loading_imports() -> None:
+    """Nothing of a library is left to find when it takes a rank's place: neither by the parts nor by the text."""
+    code = (
+        "from cosmos_ray.models.imports import import_network, import_others; import_network(); import_others('t5'); "
+        "import sys; before = set(sys.modules); "
+        "from cosmos_ray import ClipRequest, Generator, load_bundle; "
+        "generator = Generator.load(load_bundle('tiny')); "
+        "generator.embed(ClipRequest('a', ('a street',), 'blurry', 1, 0, seed=0, guidance=3.0, num_steps=1)); "
+        "late = {name for name in set(sys.modules) - before if name.startswith(('diffusers', 'transformers'))}; "
+        "print(*late)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
 
 
 def test_the_public_names_are_these_and_no_others() -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -27,15 +29,20 @@ from cosmos_ray.models.network.dit import NUMERICS_DTYPE, MultiviewDiT, patchify
 from cosmos_ray.models.network.kernels import check_approximations
 from cosmos_ray.models.network.neighbourhood import natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
-from cosmos_ray.models.parts import load_network, load_text_encoder, load_vae
+from cosmos_ray.models.parts import load_network, load_parts
 from cosmos_ray.models.picture_first import WithPicture
 from cosmos_ray.models.sampler import Grid, SamplerState
-from cosmos_ray.models.text import reason1, text
 from cosmos_ray.models.text.layout import caption_texts, negative_texts
 from cosmos_ray.models.text.tokens import cut_captions, overhead_of, texts_of
 from cosmos_ray.models.timing import timed
-from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8, truncated_to_uint8
+from cosmos_ray.models.vae.pixels import normalise_frames, signed_to_uint8, truncated_to_uint8
+from cosmos_ray.models.warm_up import warm_up
 from cosmos_ray.words import counted
+
+if TYPE_CHECKING:
+    from cosmos_ray.models.text.reason1 import Reason1Encoder
+    from cosmos_ray.models.text.text import TextEncoder
+    from cosmos_ray.models.vae.vae import WanVAE
 
 #: Of a clip, this rank's share.
 Latents = Tensor | WithPicture
@@ -52,7 +59,7 @@ class Generator:
     parallel: ContextParallel
     network: MultiviewDiT
     vae: WanVAE
-    text_encoder: text.TextEncoder | reason1.Reason1Encoder | None
+    text_encoder: TextEncoder | Reason1Encoder | None
     approximations: Approximations = EXACT
     picture: Generator | None = None
 
@@ -80,17 +87,9 @@ class Generator:
         if bundle.numerics == "float32":
             # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
             torch.backends.cudnn.allow_tf32 = False
-        text_device = "cpu" if bundle.text_encoder_device == "cpu" else device
         seconds = {} if seconds is None else seconds
-        with timed(seconds, "network"):
-            network, of_text = load_network(bundle)
-            network = network.to(device, dtype)
-        with timed(seconds, "vae"):
-            vae = load_vae(bundle).to(device, dtype)
-        text_encoder = None
-        if parallel.rank == 0:
-            with timed(seconds, "text encoder"):
-                text_encoder = load_text_encoder(bundle, of_text).to(text_device)
+        meanwhile = partial(warm_up, bundle=bundle, parallel=parallel, approximations=approximations, seconds=seconds)
+        network, vae, text_encoder = load_parts(bundle, device, parallel.rank == 0, seconds, meanwhile)
         picture = None
         if bundle.picture is not None:
             first = bundle.picture_bundle()
@@ -133,8 +132,8 @@ class Generator:
             expected = f"1, or one for each of {counted(len(views), 'view')}"
             raise column_error("prompt", counted(len(captions), "caption"), expected)
         negative = None
-        if family.no_negative and isinstance(self.text_encoder, reason1.Reason1Encoder):
-            negative = (self.text_encoder.no_text(),) * len(views)
+        if family.no_negative:
+            negative = (cast("Reason1Encoder", self.text_encoder).no_text(),) * len(views)
         elif not request.negative_prompt and family.zeros_without_negative:
             negative = self._encoded([None] * len(views))
         elif request.negative_prompt and family.is_guided(request.negative_prompt):

@@ -35,7 +35,8 @@ from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.text.t5 import build_encoder
-from cosmos_ray.models.text.text import TextEncoder, load_tokenizer
+from cosmos_ray.models.text.text import TextEncoder
+from cosmos_ray.models.text.tokenizer import load_tokenizer
 from cosmos_ray.models.vae.vae import WanVAE
 from cosmos_ray.models.vae.vae_whole import decode_whole
 

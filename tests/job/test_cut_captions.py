@@ -134,7 +134,7 @@ def test_counting_loads_no_torch() -> None:
 
 @pytest.fixture(scope="module")
 def of_the_encoder() -> Any:
-    from cosmos_ray.models.text.text import load_tokenizer
+    from cosmos_ray.models.text.tokenizer import load_tokenizer
 
     return load_tokenizer(BUILT_IN_FOLDER / "tiny" / "tokenizer.json")
 
@@ -159,7 +159,7 @@ def test_a_t5_tokenizer_in_hugging_face_layout_counts_alike(tmp_path: Path) -> N
     from transformers import T5TokenizerFast
 
     from cosmos_ray.models.bundle.cache import content_sha256
-    from cosmos_ray.models.text.text import load_tokenizer
+    from cosmos_ray.models.text.tokenizer import load_tokenizer
 
     pieces = [*"▁abcdefghijklmnopqrstuvwxyz.,1", "▁a", "▁car", "▁the", "rain", "ing"]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -float(len(pieces))) for piece in pieces)]

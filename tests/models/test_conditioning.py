@@ -30,7 +30,7 @@ from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.noise import draw_noise
-from cosmos_ray.models.vae.vae import normalise_frames
+from cosmos_ray.models.vae.pixels import normalise_frames
 
 HEIGHT, WIDTH, FRAMES, FPS = 96, 192, 9, 30
 DEFAULTS = RowDefaults(n_views=7, num_steps=1, guidance=3.0, negative_prompt="")

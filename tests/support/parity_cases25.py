@@ -21,7 +21,7 @@ from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
 from cosmos_ray.models.sampler import SamplerState, denoise, initial_noise
 from cosmos_ray.models.text.reason1 import build_encoder, projected, raw_states
 from cosmos_ray.models.unipc import TIMESTEP_SCALE, UniPC, flow_sigmas, flow_timesteps
-from cosmos_ray.models.vae.vae import normalise_frames, truncated_to_uint8
+from cosmos_ray.models.vae.pixels import normalise_frames, truncated_to_uint8
 from support.parity_case import Case, Check, largest
 from support.parity_network import Recorder, grid_of, network_of
 

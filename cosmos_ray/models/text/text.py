@@ -6,18 +6,18 @@ Legend: N texts, M text tokens of one text, D text width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5EncoderModel
 
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.models.text.cache import TextCache
 
-#: T5's special tokens, under the ids that its encoder is configured with.
-SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, T5EncoderModel
+
 _CACHED_TEXTS = 256
 
 
@@ -67,10 +67,3 @@ def encode_ids(encoder: T5EncoderModel, input_ids_NM: Tensor, attention_mask_NM:
     positions_M = torch.arange(mask_NM.shape[1], device=device)
     within_NM = positions_M < mask_NM.sum(dim=1, keepdim=True)
     return torch.where(within_NM[..., None], hidden_NMD, 0.0)
-
-
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """From a `tokenizer.json` with T5's special tokens, or a folder in Hugging Face layout."""
-    if path.is_dir():
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    return PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL_TOKENS)

@@ -3,5 +3,5 @@
 Pixels and latents alone: no views, no gangs, no files but its weights. The computation is diffusers', or ours over a
 whole sequence at once, which gives the same numbers in half the time.
 
-Begin with `vae.py`; `vae_whole.py` is the second way.
+Begin with `vae.py`; `vae_whole.py` is the second way, `pixels.py` what bytes become.
 """

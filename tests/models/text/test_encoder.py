@@ -13,7 +13,8 @@ from support import published_weights as published
 
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.text.t5 import load_encoder, random_encoder
-from cosmos_ray.models.text.text import TextEncoder, load_tokenizer
+from cosmos_ray.models.text.text import TextEncoder
+from cosmos_ray.models.text.tokenizer import load_tokenizer
 
 TOKENIZER = BUILT_IN_FOLDER / "tiny" / "tokenizer.json"
 

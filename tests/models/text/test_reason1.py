@@ -19,7 +19,7 @@ from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.qwen2_files import read_dims
 from cosmos_ray.models.text.embedding import load_embedding
 from cosmos_ray.models.text.reason1 import Reason1Encoder, build_encoder, load_tower, random_tower, raw_states
-from cosmos_ray.models.text.text import load_tokenizer
+from cosmos_ray.models.text.tokenizer import load_tokenizer
 from cosmos_ray.models.text.tokens import SYSTEM, chat_text, token_counter
 
 TOKENIZER = BUILT_IN_FOLDER / "tiny25" / "tokenizer.json"

@@ -16,7 +16,8 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.text.embedding import load_embedding
 from cosmos_ray.models.text.t5 import load_encoder, random_encoder
-from cosmos_ray.models.text.text import TextEncoder, encode_ids, load_tokenizer
+from cosmos_ray.models.text.text import TextEncoder, encode_ids
+from cosmos_ray.models.text.tokenizer import load_tokenizer
 
 CASE = GOLDEN / "t5_padding.safetensors"
 V, D = 3, 8

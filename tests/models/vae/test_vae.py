@@ -17,7 +17,8 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.vae import vae as vae_module
 from cosmos_ray.models.vae import vae_whole
-from cosmos_ray.models.vae.vae import WanVAE, normalise_frames, signed_to_uint8, to_uint8
+from cosmos_ray.models.vae.pixels import normalise_frames, signed_to_uint8, to_uint8
+from cosmos_ray.models.vae.vae import WanVAE
 from cosmos_ray.models.vae.vae_whole import decode_whole, encode_whole
 
 SMALL = VaeDims(dim=4)
