@@ -27,7 +27,7 @@ class LightLeader:
         return {}
 
     async def start(self, predecessors: list[Any], pace: Any) -> Any:
-        from cosmos_ray.gang.leader import GangInfo
+        from cosmos_ray.gang.processes import GangInfo
 
         return GangInfo("node", (), 0.0, {})
 

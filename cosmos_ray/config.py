@@ -90,6 +90,9 @@ class GangConfig(_Settings):
     """Seconds that a job without any gang waits for the GPUs of one (nodes may have to be started)."""
     load_timeout_s: float = Field(1800.0, gt=0)
     """Seconds that a gang may take to load the model."""
+    spare_ranks: Literal["auto", "always", "never"] = "auto"
+    """Processes with everything imported that take a gang's place when a rank dies, so that it is back in seconds;
+    `auto`: on GPUs. Each takes some GB of its node's memory, none of a GPU's."""
     step_checkpoint: int = Field(0, ge=0)
     """Store the clip in flight after every so many steps, for another gang to go on with; 0: never."""
 

@@ -3,7 +3,8 @@
 The leader asks for all of the gang's GPUs at once, on one node, so a gang is scheduled whole or not at all. Its ranks
 ask for none: they are pinned to the leader's node and each is given one of the leader's GPU ids. When a rank dies,
 hangs or reports something that the others did not, the gang is broken: the leader kills every rank and says so, and
-the pool makes a new gang. A fault that all ranks report alike leaves them in step, and belongs to the row.
+the pool makes a new gang, of this leader's spares (`crew.py`) if it has some. A fault that all ranks report alike
+leaves them in step, and belongs to the row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import collections
 import contextlib
 import dataclasses
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,19 +21,19 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosmos_ray.clip.agreement import with_agreement
 from cosmos_ray.clip.check_rules import marks_of
 from cosmos_ray.errors import Fault, LeaseLost, RowError, UncheckedError, first_line
 from cosmos_ray.gang.clip_progress import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder
+from cosmos_ray.gang.crew import Crew
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.delivery import Delivery, StoreOutError
 from cosmos_ray.gang.process_log import in_words, log_as
-from cosmos_ray.gang.processes import RankProcess, await_end
-from cosmos_ray.gang.rank import Published, rank_actor
-from cosmos_ray.gang.rank_calls import call_rank, rank_environments
+from cosmos_ray.gang.processes import GangInfo, RankProcess, await_end
+from cosmos_ray.gang.rank import Published
+from cosmos_ray.gang.rank_calls import call_rank
 from cosmos_ray.gang.ready import Preparation
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
@@ -49,21 +49,6 @@ log = logging.getLogger(__name__)
 
 #: After one rank failed: how long the others get to report the same before the gang counts as out of step.
 _AGREE_S = 5.0
-
-
-@dataclass(frozen=True)
-class GangInfo:
-    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part; kernels: in words, or ""."""
-
-    node: str
-    ranks: tuple[RankProcess, ...]
-    load_seconds: float
-    load_parts: dict[str, float]
-    kernels: str = ""
-
-    def how_loaded(self) -> str:
-        kernels = f"{self.kernels}; " if self.kernels else ""
-        return f"{kernels}loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
 
 
 @dataclass(frozen=True)
@@ -95,6 +80,7 @@ class GangLeader:
         self._spec = spec
         self._storage = Storage(spec.output)
         self._node = ray.get_runtime_context().get_node_id()
+        self._crew = Crew(spec, self._node)
         self._ranks: list[Any] = []
         self._processes: list[RankProcess] = []
         self._denoising = asyncio.Lock()
@@ -102,6 +88,7 @@ class GangLeader:
         self._watchers: list[asyncio.Task[None]] = []
         self._pace = Pace()
         self._phases = collections.Counter[str]()  # how many clips are in each now
+        self._running = 0  # attempts that are under way
         self._leaving = False
         self._delivery = Delivery(self._storage, spec)
         self._preparation = Preparation(spec, self._storage, self._on_first_rank)
@@ -121,27 +108,34 @@ class GangLeader:
         self._pace = pace
         self._broken = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
-        for number, environment in enumerate(rank_environments(self._spec)):
-            options = {
-                "scheduling_strategy": NodeAffinitySchedulingStrategy(self._node, soft=False),
-                "runtime_env": {"env_vars": environment},
-                "name": f"{self._name}-rank{number}-{os.getpid()}",
-            }
-            self._ranks.append(rank_actor.options(**options).remote(number, self._spec.gang_size))
-        self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
         asked = time.monotonic()
+        self._ranks, self._processes = self._crew.take(self._name), []
+        self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
         for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
             self._processes.append(RankProcess(self._node, pid, start))
         parts = {"processes": time.monotonic() - asked}
+        patience_s = self._spec.settings.load_timeout_s
+        prepared = await self._on_all_ranks("prepare", self._spec, deadline_s=patience_s)
         port = 0
         if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
             port = await self._ranks[0].open_store.remote()
-        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=self._spec.settings.load_timeout_s)
-        for part in loaded[0]:  # rank 0 has every part
-            parts[part] = max(seconds.get(part, 0.0) for seconds in loaded)
+        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=patience_s)
+        for seconds in (*prepared, *loaded):
+            parts |= {part: max(spent, parts.get(part, 0.0)) for part, spent in seconds.items()}
         log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
         kernels = await self._ranks[0].kernels.remote()
         return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts, kernels)
+
+    async def renew(self, name: str, pace: Pace) -> GangInfo | None:
+        """After the gang broke: another one, on the same GPUs, of its spares. None where there are none, or where a
+        clip of the one that broke is still under way."""
+        if self._running or not self._crew.has_spares:
+            return None
+        for watcher in self._watchers:
+            watcher.cancel()
+        log.info("%s takes the place of %s", name, self._name)
+        self._name = name
+        return await self.start(self._processes, pace)
 
     async def take_up(self, name: str, spec: GangSpec) -> GangInfo:
         """Another job with the model that is loaded (`GangSpec.loaded`), under another name; none of its own clips is
@@ -194,7 +188,11 @@ class GangLeader:
         mark: that the attempt has still to make in the ledger, once it is made and the store takes it.
         """
         log.info("%s: attempt %d begins", clip.id, attempt)
-        outcome = await self._run(clip, attempt, mark)
+        self._running += 1
+        try:
+            outcome = await self._run(clip, attempt, mark)
+        finally:
+            self._running -= 1
         if outcome.record is not None:
             log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
         elif outcome.fault is not None:
@@ -277,6 +275,7 @@ class GangLeader:
                 raise _LeavingError
             self._denoising_ends = time.monotonic() + self._pace.denoise * work
             self._denoised = clip, time.monotonic()
+            self._crew.keep_spares(self._name)  # no sooner: the first clip has waited for the same disks and cores
             with self._in_phase("denoise", seconds):
                 deadline = self._pace.of_denoise(self._spec.settings, work)
                 reports = await self._on_all_ranks("denoise", shared, ready.checkpoint, resume, deadline_s=deadline)

@@ -1,4 +1,4 @@
-"""A gang's processes, named so that none is taken for another, and waiting until they are gone."""
+"""A gang that is up, its processes, named so that none is taken for another, and waiting until they are gone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from cosmos_ray.gang.process_log import in_words
 from cosmos_ray.ledger.process import process_start
 
 _GONE_S = 20.0
@@ -18,6 +19,21 @@ class RankProcess:
     node: str
     pid: int
     start: str
+
+
+@dataclass(frozen=True)
+class GangInfo:
+    """load_seconds: from having the GPUs; load_parts: the slowest rank's of each part; kernels: in words, or ""."""
+
+    node: str
+    ranks: tuple[RankProcess, ...]
+    load_seconds: float
+    load_parts: dict[str, float]
+    kernels: str = ""
+
+    def how_loaded(self) -> str:
+        kernels = f"{self.kernels}; " if self.kernels else ""
+        return f"{kernels}loaded in {self.load_seconds:.1f} s ({in_words(self.load_parts)})"
 
 
 def await_end(processes: list[RankProcess], patience_s: float = _GONE_S / 2) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import importlib
 import logging
 import os
 import sys
@@ -37,6 +36,8 @@ from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
 from cosmos_ray.ledger.ledger import FileEntry
 from cosmos_ray.ledger.process import process_start
 from cosmos_ray.models.guardrails.guard import Guard, load_guard
+from cosmos_ray.models.imports import import_network, import_others
+from cosmos_ray.models.timing import timed
 from cosmos_ray.refine.asks import Ask
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
@@ -88,6 +89,16 @@ class Rank:
         """(pid, start time): together they name a process even after its pid was given to another."""
         return os.getpid(), process_start(os.getpid())
 
+    def prepare(self, spec: GangSpec, is_spare: bool = False) -> dict[str, float]:
+        """Import what loading begins with, or, in a spare, all that it will need; seconds. No GPU is touched."""
+        seconds: dict[str, float] = {}
+        if spec.bundle.generator != "fake":
+            with timed(seconds, "imports"):
+                import_network()
+                if is_spare:
+                    import_others(spec.bundle.recipe.text_encoder if self._rank == 0 else None)
+        return seconds
+
     def open_store(self) -> int:
         """On rank 0: open the rendezvous of the process group on a free port of this node."""
         from torch.distributed import TCPStore
@@ -98,16 +109,12 @@ class Rank:
     def load(self, spec: GangSpec, port: int) -> dict[str, float]:
         """Join the gang and load the model; seconds that each part took. Collective."""
         from cosmos_ray.models.load import load_generator
-        from cosmos_ray.models.timing import timed
 
         check_ffmpeg()
         log_as(str(ray.get_runtime_context().get_actor_name()))
         self._spec = spec
         self._states = Writer(Storage(spec.output))
         seconds: dict[str, float] = {}
-        if spec.bundle.generator != "fake":
-            with timed(seconds, "imports"):
-                importlib.import_module("cosmos_ray.models.generator")
         with timed(seconds, "device and group"):
             parallel = self._join(spec, port)
         self._generator = load_generator(
@@ -345,6 +352,6 @@ def _wait_for_free_memory() -> None:
         free, total = torch.cuda.mem_get_info()
         if free > 0.9 * total:
             return
-        time.sleep(0.5)
+        time.sleep(0.1)
         gc.collect()
     raise RuntimeError(f"GPU memory is still in use after {_MEMORY_WAIT_S:.0f} s: {free} of {total} bytes free")

@@ -56,6 +56,12 @@ class GangSpec:
         return self.bundle.fingerprint, self.numerics, self.gang_size, self.device, refiner
 
     @property
+    def has_spares(self) -> bool:
+        """Whether ranks wait that take the place of those that die. The fake generator has nothing to import."""
+        wanted = self.settings.spare_ranks
+        return wanted == "always" or (wanted == "auto" and self.device == "cuda" and self.bundle.generator != "fake")
+
+    @property
     def fingerprint(self) -> str:
         """Of everything that, with a request, fixes the videos."""
         facts = [self.bundle.fingerprint, self.numerics]

@@ -22,11 +22,12 @@ from ray.exceptions import RayError, RayTaskError
 from cosmos_ray.errors import Fault, UsageError, first_line
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.inputs import inputs_answer
-from cosmos_ray.gang.leader import GangInfo, Outcome
-from cosmos_ray.gang.processes import RankProcess
+from cosmos_ray.gang.leader import Outcome
+from cosmos_ray.gang.processes import GangInfo, RankProcess
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool.changes import Changes
 from cosmos_ray.pool.cluster import draining_nodes
 from cosmos_ray.pool.demand import Demand
 from cosmos_ray.pool.gpu_time import GpuTime
@@ -36,6 +37,7 @@ from cosmos_ray.pool.metrics import HANDED_BACK, JobMetrics, Levels
 from cosmos_ray.pool.placement import Placement, node_that_died
 from cosmos_ray.pool.pool_config import PoolConfig
 from cosmos_ray.pool.progress import AtWork
+from cosmos_ray.pool.renewal import renewed
 from cosmos_ray.pool.resident import Resident
 from cosmos_ray.pool.settlement import Settlement
 from cosmos_ray.pool.steps import Steps
@@ -76,7 +78,7 @@ class GangPool:
         self._marks = Marks(ledger, spec.epoch)
         self._unfinished = Unfinished(ledger, self._settled, on_event)
         self._gpu_time = GpuTime(spec.gang_size, config.max_gpu_hours)
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._changed = Changes()  # of the workload
         self._serving: set[asyncio.Task[None]] = set()  # a task a gang, from the demand for its GPUs to their release
         self._names = 0
         self._pace = Pace()  # as measured last, so that a new gang's first clip has a deadline to the point
@@ -147,11 +149,11 @@ class GangPool:
                 await self._settlement.failed(work, Fault("input", clip.error))
                 continue
             self._load.add(work)
-            self._notify()
+            self._changed.tell()
             while self._load.queued >= room:
-                await self._changes(timeout_s=1.0)
+                await self._changed.wait(timeout_s=1.0)
         self._load.exhausted = True
-        self._notify()
+        self._changed.tell()
 
     async def _scale(self) -> None:
         """As many gangs as the work is worth; ends when every clip is settled."""
@@ -172,9 +174,9 @@ class GangPool:
             if not self._is_idle():
                 for _ in range(self._demand.to_make(len(self._up), self._load.waiting) - len(self._serving)):
                     task = asyncio.create_task(self._serve())
-                    task.add_done_callback(lambda _: self._notify())
+                    task.add_done_callback(lambda _: self._changed.tell())
                     self._serving.add(task)
-            await self._changes(timeout_s=0.5)
+            await self._changed.wait(timeout_s=0.5)
 
     def _is_idle(self) -> bool:
         """There is nothing that a gang could start."""
@@ -185,20 +187,6 @@ class GangPool:
         asked_for = len(self._nodes) + self._placement.waiting
         surplus = asked_for - self._demand.to_keep(len(self._up), self._load.waiting)
         return not self._is_idle() and not self._placement.is_among_last(name, surplus)
-
-    async def _changes(self, timeout_s: float) -> None:
-        """Return when the workload has changed, or after a while."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await asyncio.wait({waiter}, timeout=timeout_s)
-        finally:
-            self._waiters.discard(waiter)
-
-    def _notify(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     async def _watch_draining(self) -> None:
         """Which nodes are about to go (preempted, scaled down), and when."""
@@ -211,24 +199,49 @@ class GangPool:
         await self._health.wait_out_pause()
         if self._is_idle():
             return
-        self._names += 1
-        name = f"gang-{self._names:04d}"
+        name = self._new_name()
         gang, is_whole = await self._take_up(name), False
         leader = gang.leader if gang else self._placement.make_leader(name)
         try:
             gang = gang or await self._start(name, leader)
-            if gang is not None:
+            while gang is not None:
                 self._up[name] = gang
                 is_whole = await self._work(gang)
+                again = None if is_whole else await self._renew(gang)
+                if again is None:
+                    break
+                self._gone(name)
+                name, gang = again.name, again
         finally:
             if gang and is_whole and self._resident:
                 self._resident.keep(gang, self._spec)
             else:
                 self._dead_ranks.extend(gang.info.ranks if gang else ())
                 ray.kill(leader)
-            self._gpu_time.given_back(name)
-            self._up.pop(name, None)
-            self._nodes.pop(name, None)
+            self._gone(name)
+
+    async def _renew(self, gang: WatchedGang) -> WatchedGang | None:
+        """Another gang on the GPUs of this one, which broke; None if it is to be placed and made anew."""
+        self._up.pop(gang.name, None)
+        is_well = self._health.pause is None and gang.info.node not in {*self._health.bad_nodes, *self._draining}
+        if not self._spec.has_spares or gang.leaving or not is_well or self._is_idle():
+            return None
+        limit_s = self._spec.settings.load_timeout_s
+        again = await renewed(gang, self._new_name(), self._pace, limit_s, self._say)
+        if again is not None:
+            self._nodes[again.name] = again.info.node
+            self._gpu_time.taken(again.name)
+            self._metrics.gang_started(again.info.load_seconds)
+        return again
+
+    def _new_name(self) -> str:
+        self._names += 1
+        return f"gang-{self._names:04d}"
+
+    def _gone(self, name: str) -> None:
+        self._gpu_time.given_back(name)
+        self._up.pop(name, None)
+        self._nodes.pop(name, None)
 
     async def _take_up(self, name: str) -> WatchedGang | None:
         """One that is loaded already."""
@@ -281,13 +294,13 @@ class GangPool:
         gone = asyncio.create_task(gang.until_gone())
         try:
             while True:
-                self._leave_if_it_must(gang)
+                gang.leave_if_it_must(self._gpu_time.is_spent, self._draining, self._say)
                 while work := self._take(gang):
                     gang.running[asyncio.create_task(self._attempt(gang, work))] = work
                 if not gang.running and (gang.leaving or self._is_idle()):
                     self._say(f"{gang.name} is released: {gang.leaving or 'no clip is left for it'}")
                     return not gang.leaving
-                changes = asyncio.create_task(self._changes(timeout_s=1.0))
+                changes = asyncio.create_task(self._changed.wait(timeout_s=1.0))
                 await asyncio.wait({*gang.running, gone, changes}, return_when=asyncio.FIRST_COMPLETED)
                 changes.cancel()
                 is_gone = gone.done()
@@ -309,19 +322,6 @@ class GangPool:
             for task in (gone, *gang.running):
                 task.cancel()
 
-    def _leave_if_it_must(self, gang: WatchedGang) -> None:
-        node = gang.info.node
-        if gang.leaving:
-            return
-        if self._gpu_time.is_spent:
-            gang.leave("the budget is spent", None)
-        elif node in self._draining:
-            ends_at = self._draining[node]
-            notice_s = ends_at - time.time() if ends_at else None
-            gone_in = "" if notice_s is None else f", gone in {notice_s:.0f} s"
-            self._say(f"{gang.name} leaves: node {node_name(node)} is being drained{gone_in}")
-            gang.leave("its node goes", notice_s)
-
     def _take(self, gang: WatchedGang) -> Work | None:
         """The next clip this gang may start now."""
         in_flight = len(gang.running) - min(gang.waiting, self._spec.settings.clips_waiting)
@@ -337,7 +337,7 @@ class GangPool:
         return len(self._serving) - sum(bool(gang.running) for gang in self._up.values())
 
     async def _attempt(self, gang: WatchedGang, work: Work) -> Outcome:
-        self._notify()  # there is room in the queue
+        self._changed.tell()  # there is room in the queue
         mark = await self._marks.begin(work, gang.name)
         outcome: Outcome = await gang.leader.run.remote(work.clip, work.past_attempt, mark)
         return outcome
@@ -390,4 +390,4 @@ class GangPool:
     def _settled(self, record: Record) -> None:
         self._on_record(record)
         self._metrics.settled(record)
-        self._notify()
+        self._changed.tell()

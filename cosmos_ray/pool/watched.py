@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
 
 from cosmos_ray.errors import Fault, LeaseLost, first_line
-from cosmos_ray.gang.leader import GangInfo, Outcome
+from cosmos_ray.gang.leader import Outcome
+from cosmos_ray.gang.processes import GangInfo
 from cosmos_ray.pool.workload import Work
+from cosmos_ray.words import node_name
 
 _PING_S = 10.0
 _PING_TIMEOUT_S = 60.0
@@ -39,6 +42,19 @@ class WatchedGang:
         """Clips that it has not begun to denoise come back; the one that it denoises is finished if time allows."""
         self.leaving = why
         self.leader.leave.remote(notice_s)
+
+    def leave_if_it_must(self, is_spent: bool, draining: Mapping[str, float], say: Callable[[str], None]) -> None:
+        """is_spent: the job's budget. draining: nodes that are about to go, and when; 0 if that is not known."""
+        node = self.info.node
+        if self.leaving:
+            return
+        if is_spent:
+            self.leave("the budget is spent", None)
+        elif node in draining:
+            notice_s = draining[node] - time.time() if draining[node] else None
+            gone_in = "" if notice_s is None else f", gone in {notice_s:.0f} s"
+            say(f"{self.name} leaves: node {node_name(node)} is being drained{gone_in}")
+            self.leave("its node goes", notice_s)
 
     async def until_gone(self) -> str:
         """Why it is no more: a rank or its leader has ended, or the leader does not answer (stopped, or cut off)."""

@@ -160,10 +160,10 @@ def test_a_hang_is_found_by_the_clips_deadline(tmp_path: Path) -> None:
 
 def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
     """A rank is killed after the third of four steps: the next gang takes the clip up at the last that was stored (some
-    come too soon for that), and leaves no state."""
+    come too soon for that), and leaves no state. It is the spare of the one that broke, under the same leader."""
     output = tmp_path / "out"
     rows = [{**SMALL, "id": "long", "prompt": "a road [hang step=3 attempt=1]", "num_steps": 3}]
-    settings = {"gang": {"step_checkpoint": 1}, "gang_size": 1}
+    settings = {"gang": {"step_checkpoint": 1, "spare_ranks": "always"}, "gang_size": 1}
     job = BackgroundJob(write_manifest(tmp_path / "m.parquet", rows), output, **settings)
 
     def stored_step() -> int:
@@ -172,13 +172,17 @@ def test_a_clip_goes_on_from_its_stored_state(tmp_path: Path) -> None:
         return int(found[0]["step"]) if found and found[0] is not None else 0
 
     stored = wait_for(stored_step, "a stored state")
-    os.kill(actor_pids("Rank")[0], signal.SIGKILL)
+    leaders = actor_pids("GangLeader")
+    os.kill(actor_pids("Rank", "gang-0001-rank")[0], signal.SIGKILL)
+    wait_for(lambda: any("gang-0002 is up in the place of gang-0001" in line for line in job.said), "the spare")
+    assert actor_pids("GangLeader") == leaders
     assert job.result().ok == 1
     record = records(output)["long"]
-    assert record.attempt == 2
+    assert (record.attempt, record.gang) == (2, "gang-0002")
     assert record.sidecar is not None
     assert json.loads((output / record.sidecar.path).read_bytes())["first_step"] >= stored
     assert not list(output.glob("_cosmos_ray/steps/*"))
+    assert_no_actors_left()
 
 
 @pytest.mark.parametrize("victim", ["GangLeader", pytest.param("Rank", marks=pytest.mark.long)])
