@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from support import emulators
 from support import s3 as s3_server
 from support.clients import forget_clients
 from support.cluster import SharedHead, shared_head
+from support.command_line import Answer
 
 from cosmos_ray.store.storage import Storage
 
@@ -156,3 +158,17 @@ def one_node(ray_head: SharedHead) -> Iterator[SharedHead]:
     with ray_head.connected() as cluster:
         cluster.add_node(num_cpus=4)
         yield ray_head
+
+
+@pytest.fixture
+def cosmos_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command in the test's own process."""
+    from cosmos_ray.cli.main import app, run
+
+    def answer(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["cosmos-ray", *map(str, arguments)])
+        capsys.readouterr()
+        code = run(app)
+        return Answer(code, *capsys.readouterr())
+
+    return answer

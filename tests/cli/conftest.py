@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.command_line import Answer
 from support.job_runs import write_manifest
 
-from cosmos_ray.cli.main import app, run
 from cosmos_ray.config import SamplingConfig
 from cosmos_ray.job.plan import manifest_clips, row_defaults
 from cosmos_ray.ledger.ledger import Ledger
@@ -18,19 +14,6 @@ from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.storage import Storage
-
-
-@pytest.fixture
-def cosmos_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process."""
-
-    def answer(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["cosmos-ray", *map(str, arguments)])
-        capsys.readouterr()
-        code = run(app)
-        return Answer(code, *capsys.readouterr())
-
-    return answer
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from support.job_runs import FAST, SMALL, run_job, write_manifest
 from support.outcomes import begin, clips, settle
 from support.paths import ROOT
 
-from cosmos_ray.cli.main import app, run
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.job.report import report
 from cosmos_ray.job.reproduce import reproduce
@@ -30,17 +29,6 @@ from cosmos_ray.output.status import read_status
 from cosmos_ray.store.storage import Storage
 
 PLACES = pytest.mark.parametrize("place", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
-
-
-@pytest.fixture
-def cosmos_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def answer(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr("sys.argv", ["cosmos-ray", *map(str, arguments)])
-        capsys.readouterr()
-        code = run(app)
-        return Answer(code, *capsys.readouterr())
-
-    return answer
 
 
 def moved(output: Path, to: str) -> Storage:

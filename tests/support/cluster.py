@@ -4,8 +4,9 @@ something all the time that it is there."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,22 @@ class PatientCluster(Cluster):
                 if TOO_LATE not in str(error):
                     raise
         return super().add_node(wait, **arguments)
+
+
+def once_ray_has_started(scene: Callable[[Path], float], folder: Path, name: str) -> float:
+    """What a scene gives that starts a Ray of its own and leaves a `log` in its folder. A busy machine may not start
+    one in its thirty seconds: then the scene is played again. Raises AssertionError, with the log, if anything else
+    does not hold."""
+    for number in range(TRIES):
+        attempt = folder / str(number)
+        attempt.mkdir()
+        try:
+            return scene(attempt)
+        except AssertionError as error:
+            said = (attempt / "log").read_text()
+            if TOO_LATE not in said:
+                raise AssertionError(f"{name}: {error}\n{said[-6000:]}") from error
+    raise AssertionError("no Ray has started")
 
 
 @dataclass(frozen=True)

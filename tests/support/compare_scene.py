@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.ledger.layout import CLIPS as CLIPS_FOLDER
 from cosmos_ray.ledger.tidy import clean, files_of
 from cosmos_ray.store.storage import Storage
-from support.cluster import TOO_LATE, TRIES
+from support.cluster import once_ray_has_started
 from support.job_runs import SMALL, check_files, records, write_manifest
 from support.signal_scene import session, title
 from support.waiting import PATIENCE_S, wait_for
@@ -51,15 +51,7 @@ class Broken:
 
 def run_broken(case: Broken, folder: Path) -> float:
     """Seconds from the fault to the command's end. Raises AssertionError, with the log, if anything does not hold."""
-    for number in range(TRIES):  # a busy machine may not start a Ray in its thirty seconds
-        attempt = folder / str(number)
-        attempt.mkdir()
-        try:
-            return _run(case, attempt)
-        except AssertionError as error:
-            if TOO_LATE not in (attempt / "log").read_text():
-                raise AssertionError(f"{case.name}: {error}\n{(attempt / 'log').read_text()[-6000:]}") from error
-    raise AssertionError("no Ray has started")
+    return once_ray_has_started(lambda attempt: _run(case, attempt), folder, case.name)
 
 
 def _run(case: Broken, folder: Path) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.store.storage import Storage
-from support.cluster import TOO_LATE, TRIES
+from support.cluster import once_ray_has_started
 from support.job_runs import SMALL, records, write_manifest
 from support.waiting import PATIENCE_S, wait_for
 
@@ -45,15 +45,7 @@ class Stop:
 
 def run_stop(case: Stop, folder: Path) -> float:
     """Seconds from the signal to the end. Raises AssertionError, with the job's log, if anything does not hold."""
-    for number in range(TRIES):  # a busy machine may not start a Ray in its thirty seconds
-        attempt = folder / str(number)
-        attempt.mkdir()
-        try:
-            return _run(case, attempt)
-        except AssertionError as error:
-            if TOO_LATE not in (attempt / "log").read_text():
-                raise AssertionError(f"{case.name}: {error}\n{(attempt / 'log').read_text()[-6000:]}") from error
-    raise AssertionError("no Ray has started")
+    return once_ray_has_started(lambda attempt: _run(case, attempt), folder, case.name)
 
 
 def _run(case: Stop, folder: Path) -> float:

@@ -12,22 +12,10 @@ import pytest
 from support.command_line import Answer, assert_one_line
 from support.compared import FAILED, SETTINGS, write_outputs
 
-from cosmos_ray.cli.main import app, run
 from cosmos_ray.output.compare.build import write_comparison
 from cosmos_ray.store.storage import Storage
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def cosmos_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def answer(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr("sys.argv", ["cosmos-ray", *map(str, arguments)])
-        capsys.readouterr()
-        code = run(app)
-        return Answer(code, *capsys.readouterr())
-
-    return answer
 
 
 def test_a_comparison_in_a_bucket_and_the_outputs_in_it(
