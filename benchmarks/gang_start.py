@@ -2,7 +2,7 @@
 
     python benchmarks/make_published.py /tmp/published-2b --size full --t5 11b
     python benchmarks/gang_start.py --model /tmp/published-2b --device cuda [--gang-size 4] [--runs 3]
-    python benchmarks/gang_start.py --model tiny --device cpu --gang-size 2 --steps 2 20      # in miniature
+    python benchmarks/gang_start.py --model tiny --device cpu --gang-size 2 --steps 2 100     # in miniature
 
 Each run is a job of two clips on a Ray of its own: a gang makes the first one; `--after` seconds into the second one a
 rank is killed (SIGKILL), and the clip is made again. Clips have `--views` views, so that a step is short; no part of
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str, floa
         model=arguments.model,
         device=arguments.device,
         gang_size=arguments.gang_size,
-        gang={"spare_ranks": arguments.spares, "clips_in_flight": 2},
+        gang={"spare_ranks": arguments.spares, "clips_in_flight": 1},  # of several, any may be the first
     )
     job = Watched(config)
     job.await_record("clip-0")
