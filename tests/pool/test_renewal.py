@@ -73,7 +73,10 @@ def test_a_leader_that_fails_or_does_not_answer_is_given_up(monkeypatch: pytest.
     async def fails() -> None:
         raise ActorUnavailableError("it is unwell", b"1" * 16)
 
-    for renew, node in ((fails, here), (never, here), (fails, never)):
+    async def works() -> GangInfo:
+        return NEW
+
+    for renew, node in ((fails, here), (never, here), (works, never)):
         found, (line,) = outcome(renew, node)
         assert found is None
         assert line.startswith("gang-0001 is not made again where it was: ")
