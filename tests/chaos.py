@@ -46,8 +46,8 @@ from support.chaos_scene import (
     spoil_a_record_and_a_video_between_two_jobs,
     stop_rank,
 )
-from support.compare_scene import FAULTS, Broken, run_broken
-from support.compare_scene import MOMENTS as MOMENTS_OF_COMPARISONS
+from support.compare_scene import CASES as COMPARISONS
+from support.compare_scene import Broken, run_broken
 from support.job_runs import actor_pids, identity, records, write_manifest
 from support.outage_scene import Outage, kill_again_and_again, run_outage
 from support.signal_scene import MOMENTS, Stop, run_stop
@@ -139,8 +139,6 @@ OUTAGES = (
     Outage("everything", 1e6, "late"),
 )
 STOPS = tuple(Stop(moment, stop) for moment in MOMENTS for stop in SIGNALS)
-COMPARISONS = tuple(Broken(moment, fault) for moment in MOMENTS_OF_COMPARISONS for fault in FAULTS)
-
 # --- running and checking --------------------------------------------------------------------------------------------
 
 

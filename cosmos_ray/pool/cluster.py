@@ -23,6 +23,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import runs_on_cpus
 from cosmos_ray.pool import closed_ray, own_ray, ray_words
 from cosmos_ray.pool.health import JobFailedError
+from cosmos_ray.pool.stop import goes_on
 
 #: A head may be about to start.
 _HEAD_S = 20.0
@@ -34,21 +35,28 @@ def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) 
     ours = not ray.is_initialized()
     if ours:
         _initialise(config)
+    is_done = False
     try:
         device = _device(bundle, config)
         yield device, config.gang_size or _gang_size(bundle, device)
+        is_done = True
     finally:
         if ours:
-            _leave()
+            _leave(is_done)
 
 
-def _leave() -> None:
+def _leave(is_done: bool) -> None:
     """After a signal a Ray of our own is not asked to shut down but killed: its agents may have got the signal too, and
-    Ray ends the process that asks a dead one, without a word."""
-    if not (own_ray.is_there() and signals.reason()):
+    Ray ends the process that asks a dead one, without a word. It also may once it sees its own killed: the last word of
+    a command that is not done (is_done) comes before."""
+    why = signals.reason() if own_ray.is_there() else ""
+    if not why:
         ray.shutdown()
+    elif not is_done:
+        signals.complain(goes_on(why))
     own_ray.end_what_is_left()
     closed_ray.reopen()
+    signals.take_again()  # a Ray that is shut down puts the system's own answer to SIGTERM back
 
 
 def _initialise(config: GenerateConfig) -> None:
@@ -57,7 +65,7 @@ def _initialise(config: GenerateConfig) -> None:
         _start_or_join(config)
     except BaseException as error:
         with contextlib.suppress(Exception):
-            _leave()
+            _leave(is_done=False)
         if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
             raise signals.Interrupted(signals.reason() or "stopped by SIGTERM") from None
         if not isinstance(error, Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Container, Iterator
 
@@ -67,4 +68,4 @@ class Resident:
             with contextlib.suppress(Exception):
                 ray.kill(gang.leader)
         self._gangs.clear()
-        self._ray.close()
+        self._ray.__exit__(*sys.exc_info())  # what ends the jobs is told to what they were connected by

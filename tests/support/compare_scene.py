@@ -37,6 +37,8 @@ MOMENTS = {
 }
 #: What happens then: the command is killed, told to stop, or the leader of the gang that it keeps is.
 FAULTS = ("killed", "SIGTERM", "leader killed")
+#: There is no gang any more.
+_NO_LEADER = "while clips are compared"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Broken:
     @property
     def name(self) -> str:
         return f"compare: {self.fault} {self.moment}"
+
+
+#: Every moment and fault that can be.
+CASES = tuple(
+    Broken(moment, fault) for moment in MOMENTS for fault in FAULTS if (moment, fault) != (_NO_LEADER, "leader killed")
+)
 
 
 def run_broken(case: Broken, folder: Path) -> float:
