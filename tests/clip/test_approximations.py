@@ -107,6 +107,9 @@ def test_attention_in_8_bits_reaches_the_steps_and_blocks_that_it_is_meant_for()
     later = denoised(attention="fp8", fp8_interval=[0.4, 1], fp8_exact_blocks=[0])
     same = [torch.equal(one, other) for one, other in zip(later, exact, strict=True)]
     assert same == [True, True, False, False, False], "evaluations lie at 0.1, 0.3, 0.5, ..."
+    last = denoised(attention="fp8", fp8_interval=[0.85, 1], fp8_exact_blocks=[])
+    same = [torch.equal(one, other) for one, other in zip(last, exact, strict=True)]
+    assert same == [True, True, True, True, False], "the clean pass at 0.9 is one of them"
 
 
 def test_a_place_at_either_end_of_an_interval_lies_in_it() -> None:

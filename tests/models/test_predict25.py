@@ -170,6 +170,8 @@ def test_a_longer_steered_video_takes_the_next_seed_and_the_next_control_frames(
 def test_a_model_without_control_refuses_control_videos(generator: Generator) -> None:
     with pytest.raises(RowError, match=r"column `control_videos`: .* expected null: the model has no control branch"):
         generator.denoise(request(controls=frames(5)))
+    with pytest.raises(RowError, match="column `num_chunks`: found 0, expected at least 1"):
+        generator.denoise(request(num_chunks=0))
     with pytest.raises(RowError, match="column `num_chunks`: found 2, expected 1"):
         Generator.load(load_bundle("tiny")).denoise(request(num_chunks=2))
 

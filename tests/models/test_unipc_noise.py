@@ -89,6 +89,22 @@ def test_samples_are_those_of_diffusers(exponent: float) -> None:
         torch.testing.assert_close(state["sample"], theirs, rtol=1e-6, atol=1e-9)
 
 
+def test_the_clip_goes_on_along_the_line_of_the_last_two_predictions() -> None:
+    """Over the logarithm of the noise level, half of what the solver's own step would take of it; of one step alone
+    there is no line."""
+    levels, solver = sigma_schedule(6), NoiseUniPC(6)
+    time = float(levels[5] / (1 + levels[5]))
+    now, before = torch.tensor([2.0]), torch.tensor([1.4])
+    state = {"sample": now + time * 3.0, "previous_x0": before}
+    slope = 0.6 / math.log(levels[4] / levels[5])
+    h = math.log(levels[5] / levels[6])
+    expected = 2.0 + slope * h * (1 - math.exp(-h)) / 2
+    assert solver.result(state, torch.tensor([3.0])).item() == pytest.approx(expected, rel=1e-6)
+    assert solver.result(state | {"previous_x0": now}, torch.tensor([3.0])).item() == pytest.approx(2.0, rel=1e-6)
+    alone, first = NoiseUniPC(1), SIGMA_MAX / (1 + SIGMA_MAX)
+    assert alone.result({"sample": now + first * 3.0}, torch.tensor([3.0])).item() == pytest.approx(2.0, rel=1e-6)
+
+
 def test_a_model_keeps_its_own_noise_levels() -> None:
     """Those of one view begin at 80 and end at 0.002; the last step leads to there."""
     levels = FAMILIES["predict2-video2world"].noise_levels

@@ -87,7 +87,13 @@ def test_a_subset_in_rig_order_without_gaps_is_the_clip_of_so_many_views(tiny: G
 
 @pytest.mark.parametrize(
     ("chosen", "n_views"),
-    [(("rear", "rear"), 2), (("front", "rear"), 2), (("rear",), 2), (("front_wide", "rear_right"), 1)],
+    [
+        (("rear", "rear"), 2),
+        (("rear_right", "rear_right"), 2),
+        (("front", "rear"), 2),
+        (("rear",), 2),
+        (("front_wide", "rear_right"), 1),
+    ],
 )
 def test_cameras_that_the_rig_has_not_are_refused_by_name(chosen: tuple[str, ...], n_views: int) -> None:
     three = load_bundle("tiny").model_copy(update={"state_t": 2, "n_views": 3})

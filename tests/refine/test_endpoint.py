@@ -166,6 +166,12 @@ def test_patience_with_one_prompt_has_an_end() -> None:
     assert 1 <= len(server.asked) <= 3
 
 
+def test_patience_ends_in_the_middle_of_an_answer_that_might_take_longer() -> None:
+    late = chat_server(lambda _: Answer(GOOD.body, after_s=1.5))
+    with late as server, pytest.raises(NoWordsError, match="took more than"):
+        words(server, timeout_s=60.0, patience_s=0.3)
+
+
 def test_nobody_there_is_said() -> None:
     with chat_server() as server:
         gone = server.url

@@ -17,6 +17,7 @@ from cosmos_ray.clip.family import PREDICT2
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.guardrails import content_filter, face_blur, llama_guard
+from cosmos_ray.models.guardrails.boxes import anchors
 from cosmos_ray.models.guardrails.checks import checks_of, guardrails_of
 from cosmos_ray.models.guardrails.content_filter import as_siglip_sees, read_classifier
 from cosmos_ray.models.guardrails.face_blur import read_retinaface
@@ -118,6 +119,20 @@ def test_faces_become_five_by_five_colours_and_are_counted(
     assert len(np.unique(frames[2, 8:40, 8:40].reshape(-1, 3), axis=0)) == 25
     assert (frames[0, :8] == FRAMES[0, :8]).all()
     assert kept is not face_blur.best
+
+
+def test_the_detector_sees_blue_green_red_less_its_trainings_means() -> None:
+    seen: list[torch.Tensor] = []
+
+    def net(x_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(x_B3HW)
+        places = len(anchors(*x_B3HW.shape[2:]))
+        return torch.zeros(len(x_B3HW), places, 4), torch.zeros(len(x_B3HW), places)
+
+    frames, regions = face_blur.blurred(FRAMES, net, "cpu")  # type: ignore[arg-type]
+    assert (frames is FRAMES, regions) == (True, 0)
+    expected = FRAMES[..., ::-1].astype(np.float32) - np.array([104, 117, 123], np.float32)
+    assert np.array_equal(torch.cat(seen).permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_llama_guard_is_asked_with_all_categories_and_cannot_be_talked_out_of_its_place(checks: dict[str, Any]) -> None:
