@@ -146,7 +146,12 @@ def test_a_remote_manifest_cannot_name_local_files(tmp_path: Path) -> None:
 
 def test_files_that_are_no_lists_are_refused(tmp_path: Path) -> None:
     out = str(tmp_path / "out.parquet")
-    for content, complaint in (("[]", "list of objects"), ("5", "found int"), ("{", "is no JSON")):
+    for content, complaint in (
+        ("[]", "list of objects"),
+        ("5", "found int"),
+        ("{", "is no JSON"),
+        ('{"prompt": "x"}\n{"prompt": "y"}\n', "files with an object a line are called .jsonl"),
+    ):
         with pytest.raises(ManifestError, match=complaint):
             from_batch_json(str(put(tmp_path / "b.json", content)), out)
     with pytest.raises(ManifestError, match=r"none\.json cannot be read"):

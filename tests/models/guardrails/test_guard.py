@@ -172,6 +172,6 @@ def test_what_is_no_answer_blocks(check: Video) -> None:
 
 def test_a_machine_with_other_checks_than_the_jobs_runs_none() -> None:
     guardrails = Guardrails(checks=(facts_of(Text(version="2")),))
-    with pytest.raises(UsageError, match="this machine has"):
+    with pytest.raises(UsageError, match=r"this machine has words 1; the job began with words 2$"):
         load_guard(guardrails, [Text(version="1")], "cpu", True, True)
     load_guard(guardrails, [Text(version="2")], "cpu", True, True)
