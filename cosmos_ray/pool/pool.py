@@ -157,11 +157,13 @@ class GangPool:
 
     async def _scale(self) -> None:
         """As many gangs as the work is worth; ends when every clip is settled."""
-        while not (self._load.is_done and not self._serving and not self._settlement.storing):
+        while not self._is_all_done():
             self._settlement.check()
             for task in [task for task in self._serving if task.done()]:
                 self._serving.remove(task)
                 task.result()  # its fault is the job's
+            if self._is_all_done():
+                return
             if not self._serving:
                 for work, fault in self._load.nothing_else_left():
                     await self._settlement.failed(work, fault)
@@ -177,6 +179,9 @@ class GangPool:
                     task.add_done_callback(lambda _: self._changed.tell())
                     self._serving.add(task)
             await self._changed.wait(timeout_s=0.5)
+
+    def _is_all_done(self) -> bool:
+        return self._load.is_done and not self._serving and not self._settlement.storing
 
     def _is_idle(self) -> bool:
         """There is nothing that a gang could start."""
