@@ -94,6 +94,7 @@ def test_the_page_is_gathered_from_the_output_alone(
         ("d.s000", "oom", "too large", 3, "at d"),
     ]
     assert [one["caption"] for one in failed] == [None, "rain"]
+    assert [one["seed"] for one in failed] == [None, -1], "as its row says it, under its own name"
 
 
 def test_a_page_has_as_many_clips_as_a_browser_holds_and_says_how_many_there_are(

@@ -65,6 +65,8 @@ _PAGES = (
         *_SETTINGS,
     ),
 )
+#: Of failures: these, and what its scripts look for in any row.
+_PAGES_OF_FAILURES = ("id", "class", "error", "caption", "attempts", "mode", "marks", "warnings")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def clips_of(storage: Storage, run: Run, state: LedgerState, index: pa.Table) ->
         "seed": _column(shown, "seed"),
         "guidance": _column(shown, "guidance", run.sampling.get("guidance")),
         "steps": _column(shown, "num_steps", run.sampling.get("num_steps")),
-        **_own(shown, _TAKEN),
+        **_own(shown, _TAKEN, _PAGES),
         "fps": _column(shown, "fps", run.sampling.get("fps")),
         "denoise_s": [None if one is None else round(float(one), 1) for one in _column(shown, "seconds")],
         "attempts": values_of(records["attempt"]),
@@ -154,7 +156,7 @@ def failures_of(failed: pa.Table) -> Listing:
         "error": values_of(shown["error"]),
         "caption": captions(shown),
         "attempts": values_of(shown["attempts"]),
-        **_own(shown, _TAKEN_OF_FAILURES),
+        **_own(shown, _TAKEN_OF_FAILURES, _PAGES_OF_FAILURES),
     }
     return _listing("failures", columns, failed.num_rows)
 
@@ -166,14 +168,15 @@ def _listing(name: str, columns: dict[str, list[Value]], total: int) -> Listing:
     return Listing(name, described, [list(row) for row in zip(*kept.values(), strict=True)], total)
 
 
-def _own(table: pa.Table, taken: Container[str]) -> dict[str, list[Value]]:
-    """The manifest's columns, and whatever else the table knows: those that are not `taken`."""
+def _own(table: pa.Table, taken: Container[str], pages: Container[str]) -> dict[str, list[Value]]:
+    """The manifest's columns, and whatever else the table knows: those that are not `taken`. pages: names that the list
+    has columns of by itself."""
     has_samples = "row_id" in table.column_names and table["row_id"] != table["id"]
     found: dict[str, list[Value]] = {}
     for column in table.column_names:
         if column not in taken or (column == "row_id" and has_samples):
             name = text(column).lstrip(".")
-            while not name or name in _PAGES or name in found:
+            while not name or name in pages or name in found:
                 name = f"manifest_{name}"
             found[name] = values_of(table[column])
     return found

@@ -45,6 +45,7 @@ class Preview {
     const columns = columnsOf(this.views.length);
     this.stage.style.setProperty("--columns", columns);
     this.stage.style.setProperty("--lines", Math.ceil(this.views.length / columns));
+    this.button.hidden = this.views.every(isPicture);
     this.stage.onpointerenter = (event) => event.pointerType === "mouse" && !isStill.matches && this.play();
     this.stage.onpointerleave = (event) => event.pointerType === "mouse" && this.stop();
     this.say();
@@ -102,7 +103,7 @@ class Preview {
   }
 
   async play() {
-    if (this.isPlaying || !this.views.length) return;
+    if (this.isPlaying || this.views.every(isPicture)) return;
     this.begin();
     await playInStep(this.videos, () => this.isPlaying);
   }
