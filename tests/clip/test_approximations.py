@@ -131,6 +131,13 @@ def test_blocks_are_counted_from_both_ends() -> None:
     Approximations().check_blocks(0)
 
 
+def test_what_is_in_effect_is_all_of_them_and_null_where_there_are_no_8_bits() -> None:
+    exact = Approximations().in_effect
+    assert exact.keys() == Approximations.model_fields.keys()
+    assert {name for name, value in exact.items() if value is None} == {"fp8_interval", "fp8_exact_blocks"}
+    assert None not in Approximations(attention="fp8").in_effect.values()
+
+
 def test_what_is_not_used_is_not_told() -> None:
     assert Approximations().chosen == {}
     assert Approximations(attention="fp8").chosen == {

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +97,13 @@ def test_only_the_longest_are_counted_if_there_are_too_many(tmp_path: Path) -> N
         found = survey(manifest, DEFAULTS, LedgerState.empty(), count).plan
     assert counted == [captions[1], captions[3]]
     assert [(one.count, one.words[:5]) for one in found.warnings] == [(2, "longe"), (3, "maybe")]
+
+
+def test_those_left_out_are_counted_in_clips() -> None:
+    captions = LongCaptions(most_bytes=800)
+    captions._add(pa.array(["a" * 600, "b" * 700]), np.array([3, 1]), pa.array(["r0", "r1"]))
+    (found,) = captions.warnings(lambda _: 1)
+    assert (found.count, found.words[:5]) == (3, "maybe")
 
 
 @pytest.mark.parametrize("text", ["e", "1", "1 ", "!", "ﷺ", "é", "㎨", "ÀÉ ", "好", "\u0300", "İ"])

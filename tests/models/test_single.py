@@ -16,6 +16,7 @@ from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes, load_bundle, parse_bundle
 from cosmos_ray.models.bundle.memory import parameters
 from cosmos_ray.models.bundle.shapes import dit_shapes
+from cosmos_ray.models.bundle.single import video_name, world_name
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.parallel import ContextParallel, gather_all
@@ -77,6 +78,13 @@ def test_the_published_models_are_as_published(
     assert parameters(dit_shapes(bundle.network)) == count
     assert (bundle.width, bundle.height) == size
     assert (bundle.network.num_heads, bundle.tokens_per_view) == (heads, tokens)
+
+
+@pytest.mark.parametrize(("resolution", "fps"), [("720", 16), ("720", 10), ("480", 16), ("480", 10)])
+def test_a_name_that_is_made_of_its_parts_is_of_a_model_of_these_parts(resolution: str, fps: int) -> None:
+    for name in (video_name("14B", resolution, fps, "1:1"), world_name("2B", resolution, fps, 3, "1:1")):
+        bundle = load_bundle(name)
+        assert (bundle.name, bundle.file_fps, bundle.width) == (name, fps, 960 if resolution == "720" else 480)
 
 
 def test_positions_are_stretched_as_published() -> None:

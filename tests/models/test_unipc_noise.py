@@ -146,6 +146,7 @@ def test_there_is_an_evaluation_a_step_and_any_can_be_continued_from_bit_for_bit
 def test_a_schedule_may_be_chosen_for_the_published_solver_too() -> None:
     family = PREDICT2.solved_by(Approximations(schedule="karras12"))
     assert (family.solver, family.exponent, family.passes(35)) == ("ab2", 12.0, 36)
+    assert (UNIPC.solver, UNIPC.exponent, UNIPC.passes(35)) == ("unipc-noise", 9.0, 35)
     assert not torch.equal(run(family), run(PREDICT2))
     assert PREDICT2.solved_by(Approximations(guidance_interval=(0, 0.5))) is PREDICT2
 

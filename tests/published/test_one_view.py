@@ -191,6 +191,15 @@ def test_items_of_a_json_and_runs_of_a_benchmark(
     assert ids == ["clip-00000", "clip-00000.run1", "clip-00000.run2", "clip-00000.run3"]
 
 
+def test_another_picture_under_the_same_name_is_other_work(picture: Path, tmp_path: Path, asked: list[Any]) -> None:
+    flags = ["--prompt", "x", "--input_path", str(picture), "--save_path", str(tmp_path / "a.mp4")]
+    for frame in (0, 0, 5):
+        picture.write_bytes(encode_png(moving_picture(6, 48, 96 + frame)[frame])) if frame else None
+        assert video2world.main([*TINY, *flags]) == 3
+    first, again, other = (config.output for config in asked)
+    assert first == again != other
+
+
 def test_the_run_that_warms_up_is_not_timed(
     picture: Path, tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +270,10 @@ def test_adapters_are_merged_once(
     assert calls == [(str(picture), 4, 16.0, "net.")]
     assert {config.dit for config in asked} == {asked[0].dit}
     assert asked[0].dit.endswith("merged.safetensors")
+    assert video2world.main([*TINY, *flags, "--dit_path", str(picture), "--lora_rank", "4", "--load_ema"]) == 3
+    assert calls[1:] == [(str(picture), 4, 16.0, "net_ema.")], "another network, beside the first"
+    assert asked[-1].dit != asked[0].dit
+    assert not asked[-1].ema, "what was merged has one prefix"
 
 
 def test_a_picture_has_its_own_flags_and_guidance(tmp_path: Path, asked: list[Any]) -> None:

@@ -81,6 +81,7 @@ def test_the_key_is_of_words_pictures_model_instructions_and_settings() -> None:
         Ask("a bus ", FRAMES[0]).key(base),
         Ask("a bus", brighter).key(base),
         Ask("a bus", FRAMES[0, 1:]).key(base),
+        Ask("a bus", FRAMES[0].reshape(5, 1, 4, 3)).key(base),
         Ask("a bus").key(base),
         ask.key(replace(base, model="n")),
         ask.key(replace(base, instructions="do")),

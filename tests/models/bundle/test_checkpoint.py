@@ -362,8 +362,10 @@ def test_the_memory_plan_counts_weights_exactly_and_shrinks_with_the_gang():
 def test_files_are_written_one_tensor_at_a_time_in_any_dtype(tmp_path):
     tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7), "c": torch.ones(0), "d": torch.tensor([True])}
     write_safetensors(tmp_path / "x.safetensors", tensors, torch.bfloat16)
-    data = (tmp_path / "x.safetensors").read_bytes()
-    assert int.from_bytes(data[:8], "little") % 8 == 0, "numbers begin where they can be mapped"
+    for length in range(1, 9):
+        write_safetensors(tmp_path / "y.safetensors", {"n" * length: torch.ones(2)}, None)
+        data = (tmp_path / "y.safetensors").read_bytes()
+        assert int.from_bytes(data[:8], "little") % 8 == 0, "numbers begin where they can be mapped"
     loaded = safetensors.torch.load_file(tmp_path / "x.safetensors")
     assert {n: t.dtype for n, t in loaded.items()} == {
         "a": torch.bfloat16, "b": torch.int64, "c": torch.bfloat16, "d": torch.bool

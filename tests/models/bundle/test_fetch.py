@@ -125,6 +125,18 @@ def test_an_empty_file_is_a_file(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b""
 
 
+def test_what_is_longer_than_the_file_was_no_beginning_of_it(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an earlier file of that name: it is begun again, at once."""
+    store.pipe("/m/file", DATA)
+    (tmp_path / "file.part").write_bytes(DATA + b"more")
+    fetch("teststore://m/file", tmp_path / "file", SHA256)
+    assert (tmp_path / "file").read_bytes() == DATA
+    assert store.read == ["/m/file"]
+    assert "once more" not in caplog.text, "no try is lost, and nobody is told of spoilt bytes"
+
+
 def test_of_a_folder_that_was_cut_off_only_the_rest_is_fetched(store: Store, tmp_path: Path) -> None:
     """Files that are there in full are not read again; one of another size is."""
     files = {"a": DATA, "b/half": DATA[::-1], "c": b"c" * 10}

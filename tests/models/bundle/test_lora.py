@@ -92,6 +92,24 @@ def test_adapters_may_be_added_to_another_base(tensors: dict[str, Tensor], tmp_p
     assert not merged["blocks.0.self_attn.v_proj.weight"].any()
 
 
+def test_of_another_base_the_same_weights_are_taken_and_no_half_of_an_adapter(
+    tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """The running average of both files; what lacks one of its two matrices would be left out without a word."""
+    average = {f"net_ema.{name}": one for name, one in tensors.items() if "lora_" in name}
+    base = {f"net.{name}": torch.zeros(shape) for name, shape in NETWORK.items()}
+    base |= {f"net_ema.{name}": torch.ones(shape) for name, shape in NETWORK.items()}
+    base_uri = write(tmp_path / "base.safetensors", base, "")
+    to = Storage(str(tmp_path))
+    lora = write(tmp_path / "l.safetensors", average, "")
+    merge(lora, RANK, ALPHA, NETWORK, to, base=base_uri, prefix="net_ema.")
+    assert (load_file(tmp_path / MERGED)["t_embedding_norm.weight"] == 1).all()
+    del average["net_ema.blocks.0.mlp.layer2.lora_B.default.weight"]
+    half = write(tmp_path / "half.safetensors", average, "")
+    with pytest.raises(UsageError, match=r"missing: net_ema\.blocks\.0\.mlp\.layer2\.lora_B"):
+        merge(half, RANK, ALPHA, NETWORK, to, base=base_uri, prefix="net_ema.")
+
+
 @pytest.mark.parametrize(
     ("changes", "rank", "words"),
     [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.models.guardrails.places import Place
+from cosmos_ray.models.guardrails.reference import ContentFilter
 
 
 def test_a_folders_version_is_of_what_is_used_alone(tmp_path: Path) -> None:
@@ -26,6 +28,21 @@ def test_a_folders_version_is_of_what_is_used_alone(tmp_path: Path) -> None:
     before = everything.version()
     (tmp_path / "readme.md").write_text("another")
     assert everything.version() != before
+
+
+def test_a_checks_version_is_of_all_places_that_it_takes_files_from(tmp_path: Path) -> None:
+    for folder in ("weights", "siglip"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text("{}")
+    head = tmp_path / "weights" / "video_content_safety_filter" / "safety_filter.pt"
+    head.parent.mkdir()
+    head.write_text("head")
+    rules = GuardrailRules(enabled=True, weights=str(tmp_path / "weights"), siglip=str(tmp_path / "siglip"))
+    versions = [ContentFilter(rules).version]
+    for file in (head, tmp_path / "siglip" / "config.json"):
+        file.write_text("other")
+        versions.append(ContentFilter(rules).version)
+    assert len(set(versions)) == 3
 
 
 def test_what_a_folder_lacks_is_said_by_name(tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_an_answer_an_anchor(height: int, width: int) -> None:
     assert bool(((faces_BN >= 0) & (faces_BN <= 1)).all())
 
 
+def test_it_is_sure_of_the_second_of_two_classes() -> None:
+    net = RetinaFace(4, 16).eval()
+    with torch.no_grad():
+        for head in net.ClassHead:
+            head.conv1x1.weight.zero_()  # type: ignore[union-attr, operator]
+            head.conv1x1.bias.copy_(torch.tensor([0.0, 9, 0, 9]))  # type: ignore[union-attr, operator]
+        assert net(torch.zeros(1, 3, 64, 64))[1].min() > 0.99
+
+
 @pytest.mark.parametrize(("width", "below_zero"), [(32, -0.1), (64, -0.1), (128, 0.0), (256, 0.0)])
 def test_narrow_pyramids_leak(width: int, below_zero: float) -> None:
     """Up to 64 channels, as published: the detector that is loaded has 256, and does not."""
