@@ -63,8 +63,9 @@ class SubmittedJob:
         from ray.util.state import list_actors
 
         address = self._environment["RAY_API_SERVER_ADDRESS"]
-        ranks = list_actors(address, filters=[("class_name", "=", "Rank"), ("state", "=", "ALIVE")], detail=True)
-        os.kill(ranks[-1].pid, signal.SIGKILL)
+        alive = list_actors(address, filters=[("class_name", "=", "Rank"), ("state", "=", "ALIVE")], detail=True)
+        working = [rank for rank in alive if "-rank" in rank.name]  # the others are spares
+        os.kill(working[-1].pid, signal.SIGKILL)
         self.killed_at = datetime.now(UTC)
 
 

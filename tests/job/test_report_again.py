@@ -98,7 +98,7 @@ def test_a_driver_that_died_between_its_last_commit_and_the_index(scene: Scene, 
     """On an output that had an index, of a manifest that was shorter."""
     scene.write(ROWS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cosmos_ray.job.job._finish", lambda *_: None)
+        patch.setattr("cosmos_ray.job.job.make_if_stale", lambda *_: None)
         scene.commit("r2", "r3", "r4")
         scene.job()
     assert scene.index() == ["r0", "r1"]

@@ -43,9 +43,10 @@ def read_pickled(path: Path, only: Collection[str] | None = None) -> dict[str, T
     try:
         if not zipfile.is_zipfile(path):
             return _map_legacy(path, only)
-        # Published files may carry Transformer Engine's extra states as BytesIO objects: plain bytes, harmless.
-        with torch.serialization.safe_globals([io.BytesIO]):
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Published files may carry Transformer Engine's extra states as BytesIO objects: plain bytes, harmless. Allowed
+        # for good: a `with` block's end in one thread would take it from another that is reading.
+        torch.serialization.add_safe_globals([io.BytesIO])
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise UsageError(f"{path}: not a file of tensors only ({type(error).__name__})") from error
     if not isinstance(state, dict):

@@ -2,12 +2,16 @@
 
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
@@ -31,6 +35,27 @@ class Bomb:
 
     def __reduce__(self) -> tuple:
         return (exec, (f"open({str(self.path)!r}, 'w').write('ran')",))
+
+
+def test_two_files_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network and the autoencoder are: what the one that ends first had allowed, the other still needs."""
+    load, second_is_open, first_is_read = torch.load, threading.Event(), threading.Event()
+
+    def in_this_order(path: Path, **options: Any) -> Any:
+        if path.stem == "second":
+            second_is_open.set()
+        assert (first_is_read if path.stem == "second" else second_is_open).wait(PATIENCE_S)
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", in_this_order)
+    with ThreadPoolExecutor() as pool:
+        reading = {}
+        for name in ("first", "second"):
+            torch.save({"net.a": torch.ones(2), "net.state": io.BytesIO(b"state")}, tmp_path / f"{name}.pt")
+            reading[name] = pool.submit(read_pickled, tmp_path / f"{name}.pt")
+        reading["first"].result(PATIENCE_S)
+        first_is_read.set()
+        assert set(reading["second"].result(PATIENCE_S)) == {"net.a"}
 
 
 def test_a_weights_file_that_would_run_code_is_refused_and_does_not_run(tmp_path):
