@@ -187,13 +187,14 @@ def main() -> None:
     parser.add_argument("--spares", choices=("auto", "always", "never"), default="auto")
     arguments = parser.parse_args()
     report(**machine("torch", "transformers", "diffusers", "ray"), arguments=vars(arguments))
-    ray.init(address="local", include_dashboard=False, log_to_driver=False)
     found = []
     for number in range(1 + arguments.runs):
+        # A Ray for each: else the leader may be a process that has been there since the run before, idle.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False)
         with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
             found.append(run(arguments, Path(folder)))
+        ray.shutdown()
         report(run="fills the caches" if number == 0 else number, **found[-1])
-    ray.shutdown()
     if found[1:]:
         print(table(found[1:]))
 
