@@ -1,17 +1,19 @@
 """What passes of published networks cost on the GPUs of one machine: seconds, efficiency of gangs, memory of a rank.
 
     python benchmarks/passes.py cosmos-predict2-14b-video2world cosmos-transfer2.5-2b-multiview --gang-sizes 1 2
+    python benchmarks/passes.py cosmos-predict2-14b-video2world --drawn --passes 2               # in half the time
     python benchmarks/passes.py cosmos-predict2-2b-video2world --size small --gang-sizes 1 2     # in miniature, on CPUs
 
 For each model, files of the published form are made with random weights, on which no time depends, and a text encoder
-in miniature, which is in no pass. Every clip is given one frame where its model takes frames, and control videos where
-it takes those. A pass is one evaluation under all texts of a step. Prints a line of JSON a model and gang:
+in miniature, which is in no pass; with `--drawn` there are no files, weights are drawn where they are used, as is text.
+Every clip is given one frame where its model takes frames, and control videos where it takes those. A pass is one
+evaluation under all texts of a step. Prints a line of JSON a model and gang:
 
     pass_s              of one pass, median over those after the first of a clip; `passes_s` are all of them, the first
                         with the encoding of what is given
     clip_of_35_steps_s  as many passes as such a clip has, and one view a rank decoded after the other; reckoned
     decode_s            of one view
-    load_s              by part, with the files on this machine
+    load_s              by part, with the files on this machine; of what is drawn, all together
     peak_memory_gib     rank 0's, while it denoised and after it decoded; beside it what `model check` plans for the
                         same parts, without the text encoder
 """
@@ -29,9 +31,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
+from drawn import drawn_generator, drawn_request, steps_of, with_drawn_text
 from reporting import machine, report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, check_world_size, load_bundl
 from cosmos_ray.models.bundle.memory import memory_plan  # noqa: E402
 from cosmos_ray.models.generator import Generator  # noqa: E402
 from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
+from cosmos_ray.models.timing import timed  # noqa: E402
 
 WHOLE_STEPS = 35
 
@@ -55,21 +58,26 @@ def main() -> None:
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1])
     parser.add_argument("--passes", type=int, default=3, help="of the clip that is timed")
     parser.add_argument("--size", choices=("full", "small"), default="full")
+    parser.add_argument("--drawn", action="store_true", help="no files: weights of one network, at full size")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report(**machine("torch"))
     for name in arguments.models:
+        if arguments.drawn:
+            measure(name, name, arguments, device)
+            continue
         with TemporaryDirectory(prefix="passes-") as folder:
             made = make(Path(folder), arguments.size, "small", "reference", model=name).parent
-            measure(name, made, arguments.gang_sizes, arguments.passes, device)
+            measure(name, str(made), arguments, device)
 
 
-def measure(name: str, folder: Path, gang_sizes: list[int], passes: int, device: str) -> None:
-    bundle, one_s = load_bundle(str(folder)), None
-    for size in gang_sizes:
+def measure(name: str, place: str, arguments: argparse.Namespace, device: str) -> None:
+    """place: what the bundle is loaded as."""
+    bundle, one_s = load_bundle(place), None
+    for size in arguments.gang_sizes:
         check_world_size(bundle, size)
         backend = "nccl" if device == "cuda" else "gloo"
-        found = run_ranks(size, on_rank, str(folder), passes, device, backend=backend)[0]
+        found = run_ranks(size, on_rank, place, arguments.drawn, arguments.passes, device, backend=backend)[0]
         pass_s = statistics.median(found["passes_s"][1:])
         one_s = one_s or pass_s * size
         views = math.ceil(bundle.n_views / size)
@@ -85,11 +93,18 @@ def measure(name: str, folder: Path, gang_sizes: list[int], passes: int, device:
         )
 
 
-def on_rank(parallel: ContextParallel, folder: str, passes: int, device: str) -> dict[str, Any]:
+def on_rank(parallel: ContextParallel, place: str, is_drawn: bool, passes: int, device: str) -> dict[str, Any]:
     seconds: dict[str, float] = {}
-    generator = Generator.load(load_bundle(folder), device, parallel, seconds=seconds)
-    asked = with_text(generator, request_of(generator.bundle, passes))
-    generator.denoise(with_passes(asked, generator.bundle, 1))  # libraries set themselves up
+    bundle = load_bundle(place)
+    asked = drawn_request(bundle, passes)
+    if is_drawn:
+        with timed(seconds, "drawing"):
+            generator = drawn_generator(bundle, device, parallel)
+        asked = with_drawn_text(asked, bundle)
+    else:
+        generator = Generator.load(bundle, device, parallel, seconds=seconds)
+        asked = with_text(generator, asked)
+    generator.denoise(replace(asked, num_steps=steps_of(bundle, 1)))  # libraries set themselves up
     reset_peak(device)
     marks = [now(device)]
     latents = generator.denoise(asked, on_step=lambda *_: marks.append(now(device)))
@@ -103,33 +118,6 @@ def on_rank(parallel: ContextParallel, folder: str, passes: int, device: str) ->
         "load_s": {part: round(took, 1) for part, took in seconds.items()},
         "peak_memory_gib": [denoised_gib, peak_gib(device)],
     }
-
-
-def request_of(bundle: Bundle, passes: int) -> ClipRequest:
-    """The same on every rank."""
-    recipe, draw = bundle.recipe, np.random.RandomState(0)
-    views, size = bundle.n_views, (bundle.height, bundle.width, 3)
-    given = 1 if recipe.has_condition_mask else 0
-    asked = ClipRequest(
-        id="timed",
-        prompts=("A clear day on a city street.",),
-        negative_prompt="Blurred.",
-        n_views=views,
-        num_conditional_frames=given,
-        seed=0,
-        guidance=bundle.sampling.guidance,
-        num_steps=1,
-        chosen_views=recipe.views[:views],
-        frames=draw.randint(0, 256, (views, given, *size), np.uint8) if given else None,
-        controls=draw.randint(0, 256, (views, bundle.num_frames, *size), np.uint8) if recipe.has_control else None,
-    )
-    return with_passes(asked, bundle, passes)
-
-
-def with_passes(asked: ClipRequest, bundle: Bundle, passes: int) -> ClipRequest:
-    """As many as asked for, or the next possible number."""
-    fitting = next(steps for steps in itertools.count(1) if bundle.recipe.passes(steps) >= passes)
-    return replace(asked, num_steps=fitting)
 
 
 def with_text(generator: Generator, asked: ClipRequest) -> ClipRequest:

@@ -35,7 +35,7 @@ def random_network(config: DiTConfig, device: str, dtype: torch.dtype, seed: int
     """Of any size in seconds: numbers drawn on the CPU and rounded to bfloat16, the same on every device and in every
     dtype. One drawn block serves all parameters, each from another place: two billion numbers would take minutes."""
     with torch.device("meta"):
-        network = MultiviewDiT(config)
+        network = MultiviewDiT(config).to(dtype)
     network = network.to_empty(device=device)
     block = torch.randn(1 << 22, generator=torch.Generator().manual_seed(seed)).to(device)
     with torch.no_grad():
@@ -45,7 +45,7 @@ def random_network(config: DiTConfig, device: str, dtype: torch.dtype, seed: int
             repeats = -(-parameter.numel() // block.numel())
             values = block.roll(-offset).repeat(repeats)[: parameter.numel()].view(parameter.shape)
             parameter.copy_((values * fan_in**-0.5 + float(parameter.dim() == 1)).bfloat16())
-    return network.to(dtype).eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def caption(grid: Grid, width: int = 10, views: tuple[int, ...] = (0,), tokens: int = 9, seed: int = 1) -> torch.Tensor:
