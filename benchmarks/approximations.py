@@ -107,7 +107,8 @@ def make(generator: Generator, asked: ClipRequest, case: str, views_decoded: int
     cudnn = mock.patch.object(kernels, "attention_kernel", return_value="cudnn") if case == CUDNN else nullcontext()
     started = time.monotonic()
     with cudnn:
-        latents = generator.collect(replace(generator, approximations=approximations).denoise(asked))
+        sampled = generator.sampled_by(generator.bundle.solved_by(approximations), approximations)
+        latents = generator.collect(sampled.denoise(asked))
     if generator.network.device.type == "cuda":
         torch.cuda.synchronize()
     seconds = time.monotonic() - started

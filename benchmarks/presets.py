@@ -61,7 +61,7 @@ def pass_seconds(generator: Generator, attention: str, count: int) -> dict[Kind,
         ends.append(time.monotonic())
 
     ends[0] = time.monotonic()
-    replace(generator, approximations=approximations).denoise(asked, on_step=note)
+    generator.sampled_by(generator.bundle, approximations).denoise(asked, on_step=note)
     seconds: dict[Kind, list[float]] = collections.defaultdict(list)
     kinds = kinds_of(approximations, passes, generator.network.config.num_blocks)
     for kind, began, ended in zip(kinds, ends, ends[1:], strict=False):

@@ -60,7 +60,8 @@ class Setting:
 
 def sample(generator: Generator, asked: ClipRequest, setting: Setting) -> np.ndarray:
     """uint8 [V, T, H, W, 3]."""
-    made = replace(generator, approximations=setting.approximations).generate(asked)
+    sampled = generator.sampled_by(generator.bundle.solved_by(setting.approximations), setting.approximations)
+    made = sampled.generate(asked)
     return np.stack([made[view] for view in VIEWS])
 
 

@@ -63,6 +63,10 @@ class Generator:
     approximations: Approximations = EXACT
     picture: Generator | None = None
 
+    def __post_init__(self) -> None:
+        if self.bundle.solved_by(self.approximations) is not self.bundle:  # they would be told, and not followed
+            raise ValueError(f"the bundle is not solved by the solver of {self.approximations}: see `sampled_by`")
+
     @classmethod
     def load(
         cls,
@@ -344,10 +348,8 @@ class Generator:
         return tuple(empty if text is None else self.text_encoder.encode([text])[0] for text in texts)
 
     def _text_windows(self, embeddings: Sequence[np.ndarray]) -> Tensor:
-        """[V, 512, D] zero padded: the model has no text mask, the padding is part of what it attends to.
-
-        Padded on the device: the GPU waits for what is copied here.
-        """
+        """[V, 512, D] zero padded, on the device, which waits for what is copied: the model has no text mask, the
+        padding is part of what it attends to."""
         windows_VMD = torch.zeros(len(embeddings), TEXT_TOKENS, self.bundle.text_width, device=self.network.device)
         for window_MD, embedding in zip(windows_VMD, embeddings, strict=True):
             if len(embedding):

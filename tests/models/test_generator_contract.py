@@ -355,3 +355,12 @@ def test_a_model_that_takes_up_other_approximations_is_as_one_loaded_with_them(t
     assert not torch.equal(plain, latents)
     with pytest.raises(UsageError, match="fp8_exact_blocks"):
         tiny.sampled_by(tiny.bundle, Approximations(attention="fp8", fp8_exact_blocks=(99,)))
+
+
+def test_approximations_of_a_solver_that_the_bundle_is_not_solved_by_are_no_generator(tiny: Generator) -> None:
+    """They would be kept, told, and not followed."""
+    with pytest.raises(ValueError, match=r"not solved by .*unipc"):
+        replace(tiny, approximations=OTHER)
+    with pytest.raises(ValueError, match=r"not solved by .*published"):
+        replace(tiny.sampled_by(tiny.bundle.solved_by(OTHER), OTHER), approximations=EXACT)
+    assert replace(tiny, approximations=Approximations(guidance_interval=(0.0, 0.5))).network is tiny.network
