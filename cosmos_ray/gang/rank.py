@@ -37,6 +37,7 @@ from cosmos_ray.ledger.ledger import FileEntry
 from cosmos_ray.ledger.process import process_start
 from cosmos_ray.models.guardrails.guard import Guard, load_guard
 from cosmos_ray.models.imports import import_network, import_others
+from cosmos_ray.models.protocol import ClipGenerator
 from cosmos_ray.models.timing import timed
 from cosmos_ray.refine.asks import Ask
 from cosmos_ray.store.storage import Storage
@@ -75,10 +76,16 @@ class Published:
 class Rank:
     """Rank `rank` of `world_size`. Made by the gang's leader on its own node; dies with it."""
 
+    # There once it is loaded; the spec and what follows from it are those of the job that it works for.
+    _spec: GangSpec
+    _states: Writer
+    _generator: ClipGenerator
+    _guard: Guard
+    _idle: IdleClock
+
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank = rank
         self._world_size = world_size
-        self._generator: Any = None
         self._store: Any = None
         self._decoding: dict[str, Any] = {}
         self._refiner: Any = None

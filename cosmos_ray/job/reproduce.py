@@ -33,8 +33,6 @@ from cosmos_ray.models.bundle.bundle import comes_with_us
 from cosmos_ray.output.status import check_no_comparison
 from cosmos_ray.store.storage import Storage
 
-#: Below the output: where clips are made again.
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -1,7 +1,7 @@
 """The ledger grows by one small object a clip; the owner of the output moves them into Parquet parts as they come.
 
 The driver is told of every record, so nothing is listed for this while a job runs; what an earlier job has left is
-moved when the next one begins. Why no order of crashes can lose a record is said in `ledger_parts.py`.
+moved when the next one begins. Why no order of crashes can lose a record is said in `parts.py`.
 """
 
 from __future__ import annotations

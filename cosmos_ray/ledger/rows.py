@@ -1,4 +1,4 @@
-"""Whole records by their row numbers (`ledger_state.Contents`), wherever they lie."""
+"""Whole records by their row numbers (`state.Contents`), wherever they lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rank's lanes do to each other, called as its threads call them; Ray's own part is in test_gang_pool.py."""
+"""What a rank's lanes do to each other, called as its threads call them; Ray's part is in `tests/pool/test_pool.py`."""
 
 from __future__ import annotations
 
