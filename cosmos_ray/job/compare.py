@@ -24,7 +24,7 @@ from cosmos_ray.job.plan import Plan, RowGroup
 from cosmos_ray.job.say import display_for
 from cosmos_ray.ledger.layout import RUN
 from cosmos_ray.ledger.ledger import LedgerState
-from cosmos_ray.manifest.files import Manifest, row_group_batches
+from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.table import fan_out
 from cosmos_ray.output.compare.build import Compared, write_comparison
 from cosmos_ray.pool.health import JobFailedError
@@ -132,15 +132,13 @@ def first_rows(
 def _ids(manifest: Manifest, limit: int | None) -> Iterator[list[str]]:
     """Of the clips of the manifest's first `limit` rows, in its order."""
     room = limit
-    for file in manifest.files:
-        for number in range(len(file.rows)):
-            for batch in row_group_batches(file, number, manifest.schema):
-                if room is not None:
-                    batch, room = batch.slice(0, room), max(0, room - batch.num_rows)
-                if batch.num_rows:
-                    yield fan_out(batch).ids.to_pylist()
-                if room == 0:
-                    return
+    for _, batch in manifest.batches():
+        if room is not None:
+            batch, room = batch.slice(0, room), max(0, room - batch.num_rows)
+        if batch.num_rows:
+            yield fan_out(batch).ids.to_pylist()
+        if room == 0:
+            return
 
 
 def _loaded(work: _Work) -> tuple[str, int | None]:

@@ -114,12 +114,9 @@ def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
 
 def manifest_clips(manifest: str, defaults: RowDefaults) -> Iterator[Clip]:
     """Every clip of a manifest, row by row. The plan says what is wrong with the ids."""
-    opened = open_manifest(manifest)
-    for file in opened.files:
-        for number in range(len(file.rows)):
-            for batch in row_group_batches(file, number, opened.schema):
-                for row in rows_of(batch):
-                    yield from clips_of_row(row, defaults, file.base)
+    for file, batch in open_manifest(manifest).batches():
+        for row in rows_of(batch):
+            yield from clips_of_row(row, defaults, file.base)
 
 
 def make_plan(manifest: str, defaults: RowDefaults, state: LedgerState) -> Plan:

@@ -27,7 +27,7 @@ from cosmos_ray.gang.prepare import take_inputs
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.builders.writing import BY_CAMERA, INPUTS, with_references
-from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_batches
+from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.refine.answers import words_of
@@ -85,11 +85,11 @@ def refine_manifest(config: GenerateConfig, out: str, say: Callable[[str], None]
     check_refiner(refining, say)
     source = Source(manifest.files[0].uri, config.inputs.reach(manifest.home))
     name, storage = posixpath.basename(normalise_uri(out)), Storage(parent_uri(out))
-    work = _Work(config, bundle, refining, source, KeptWords(storage, f"_refined/{name}"), out, manifest.rows, say)
+    work = _Work(config, bundle, refining, source, KeptWords(storage, f"_refined/{name}"), out, say)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         path = Path(folder) / "manifest.parquet"
         try:
-            asyncio.run(work.write(manifest.files, manifest.schema, path))
+            asyncio.run(work.write(manifest, path))
         except OSError as error:
             raise CosmosRayError(f"the store does not answer; the same command goes on: {error}") from error
         found = work.found
@@ -114,26 +114,24 @@ class _Work:
     source: Source
     kept: KeptWords
     out: str
-    rows: int
     say: Callable[[str], None]
     found: Refined = field(default_factory=Refined)
 
-    async def write(self, files: tuple[ManifestFile, ...], schema: pa.Schema, path: Path) -> None:
+    async def write(self, manifest: Manifest, path: Path) -> None:
+        """The manifest with refined prompts, at `path` of this machine."""
         defaults = row_defaults(self.bundle, self.config.sampling)
-        is_list = self.config.refiner.captions == "each" or _is_list(schema.field("prompt").type)
+        is_list = self.config.refiner.captions == "each" or _is_list(manifest.schema.field("prompt").type)
         writer, said_at = None, time.monotonic()
         try:
             async with self._answering() as answer:
                 at_once = asyncio.Semaphore(self.config.refiner.parallel)
-                for file in files:
-                    for number in range(len(file.rows)):
-                        for batch in row_group_batches(file, number, schema, _ROWS_A_BATCH):
-                            table = await self._refined(batch, file, defaults, answer, at_once, is_list)
-                            writer = writer or pq.ParquetWriter(path, table.schema)
-                            writer.write_table(table)
-                            if time.monotonic() - said_at > _SAY_S and self.found.rows < self.rows:
-                                self.say(f"{self.found.in_words()}, of {self.rows}")
-                                said_at = time.monotonic()
+                for file, batch in manifest.batches(_ROWS_A_BATCH):
+                    table = await self._refined(batch, file, defaults, answer, at_once, is_list)
+                    writer = writer or pq.ParquetWriter(path, table.schema)
+                    writer.write_table(table)
+                    if time.monotonic() - said_at > _SAY_S and self.found.rows < manifest.rows:
+                        self.say(f"{self.found.in_words()}, of {manifest.rows}")
+                        said_at = time.monotonic()
         finally:
             if writer is not None:
                 writer.close()

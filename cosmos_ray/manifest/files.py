@@ -83,6 +83,14 @@ class Manifest:
         ]
         return "/".join(common) or "/"
 
+    def batches(self, batch_rows: int = MAX_ROWS) -> Iterator[tuple[ManifestFile, pa.RecordBatch]]:
+        """All rows in their order, a batch in memory at a time, each with the file that it is of. Raises
+        ManifestError."""
+        for file in self.files:
+            for number in range(len(file.rows)):
+                for batch in row_group_batches(file, number, self.schema, batch_rows):
+                    yield file, batch
+
     @property
     def carried(self) -> tuple[str, ...]:
         """Columns that decide no video: they go into the index as they are."""

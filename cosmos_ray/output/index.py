@@ -23,7 +23,7 @@ from cosmos_ray.ledger.record import SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run, read_run
 from cosmos_ray.manifest.columns import fields_of
-from cosmos_ray.manifest.files import Manifest, row_group_batches
+from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.manifest.table import FanOut, fan_out
 from cosmos_ray.output.in_effect import in_effect
@@ -119,12 +119,12 @@ def write_tables(
         _Table(folder / INDEX, manifest, added(defaults.recipe), mark) as index,
         _Table(folder / FAILURES, manifest, ADDED_TO_FAILURES, mark, left_out=("id",)) as failures,
     ):
-        for batch, base in _batches(manifest):
+        for file, batch in manifest.batches(_ROWS_A_BATCH):
             fan = fan_out(batch)
             places = state.records.places(fan.ids.to_pylist())
             which = _where(made, places)
             records = reader.table(places[which]).combine_chunks()
-            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or base, run))
+            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or file.base, run))
             rows += len(which)
             which = _where(failed, places)
             records = reader.table(places[which]).combine_chunks()
@@ -176,13 +176,6 @@ def _without_maps(kind: pa.DataType) -> pa.DataType:
 def _where(which: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Numbers of the clips whose records are among `which`. places: -1 for a clip without one."""
     return np.flatnonzero((places >= 0) & np.append(which, False)[places])
-
-
-def _batches(manifest: Manifest) -> Iterator[tuple[pa.RecordBatch, str]]:
-    for file in manifest.files:
-        for number in range(len(file.rows)):
-            for batch in row_group_batches(file, number, manifest.schema, _ROWS_A_BATCH):
-                yield batch, file.base
 
 
 def _ids(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray) -> list[pa.Array]:

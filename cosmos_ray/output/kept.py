@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import KEPT, kept_path
 from cosmos_ray.ledger.run import Run, open_run, read_run
-from cosmos_ray.manifest.files import Manifest, open_manifest, row_group_batches, version_of
+from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.output.references import without_secrets
 from cosmos_ray.store.storage import Storage
 
@@ -32,10 +32,8 @@ def keep(storage: Storage, manifest: Manifest, run: Run) -> None:
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         copy = Path(folder, "kept.parquet")
         with pq.ParquetWriter(copy, manifest.schema, compression="zstd") as writer:
-            for file in manifest.files:
-                for number in range(len(file.rows)):
-                    for batch in row_group_batches(file, number, manifest.schema):
-                        writer.write_batch(without_secrets(batch))
+            for _, batch in manifest.batches():
+                writer.write_batch(without_secrets(batch))
         storage.write_file(path, copy)
 
 

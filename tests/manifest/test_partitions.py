@@ -18,7 +18,7 @@ import pytest
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import make_plan, manifest_clips
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
-from cosmos_ray.manifest.files import open_manifest, row_group_batches
+from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.output.index import write_index
 from cosmos_ray.store.storage import Storage
@@ -41,14 +41,7 @@ def clips_of(uri: Any) -> dict[str, Clip]:
 
 def rows_of(uri: Any) -> list[dict[str, Any]]:
     """Rows as everything after the files sees them."""
-    manifest = open_manifest(str(uri))
-    return [
-        row
-        for file in manifest.files
-        for number in range(len(file.rows))
-        for batch in row_group_batches(file, number, manifest.schema)
-        for row in batch.to_pylist()
-    ]
+    return [row for _, batch in open_manifest(str(uri)).batches() for row in batch.to_pylist()]
 
 
 def by_pandas(frame: pd.DataFrame, folder: Path) -> None:

@@ -18,7 +18,7 @@ from cosmos_ray.ledger.layout import KEPT, kept_path
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import open_run, read_run
 from cosmos_ray.ledger.tidy import clean
-from cosmos_ray.manifest.files import open_manifest, row_group_batches, version_of
+from cosmos_ray.manifest.files import open_manifest, version_of
 from cosmos_ray.output.derived import make
 from cosmos_ray.output.kept import kept, manifest_now, take_up
 from cosmos_ray.output.references import without_secrets
@@ -31,13 +31,7 @@ def output(tmp_path: Path) -> Storage:
 
 
 def rows_of(manifest: Any) -> list[dict[str, Any]]:
-    return [
-        row
-        for file in manifest.files
-        for number in range(len(file.rows))
-        for batch in row_group_batches(file, number, manifest.schema)
-        for row in batch.to_pylist()
-    ]
+    return [row for _, batch in manifest.batches() for row in batch.to_pylist()]
 
 
 def test_all_rows_of_all_files_are_kept_with_their_columns(tmp_path: Path, output: Storage) -> None:

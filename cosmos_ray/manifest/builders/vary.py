@@ -14,7 +14,7 @@ import posixpath
 import re
 import string
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.writing import INPUTS, with_references
-from cosmos_ray.manifest.files import ManifestFile, open_manifest, row_group_batches
+from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.names import OURS
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
 from cosmos_ray.store.places import check_lasts
@@ -98,7 +98,7 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         path = Path(folder) / "manifest.parquet"
         writer = None
-        for file, batch in _batches(manifest.files, manifest.schema):
+        for file, batch in manifest.batches(_ROWS_A_BATCH):
             _check_new(batch, seen)
             start = normalise_uri(base) if base else file.base
             table = _varied(start, batch, names, combinations, variations, out)
@@ -115,13 +115,6 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     notes.remarks.append(f"{len(combinations)} of each of {counted(rows // len(combinations), 'row')}: {listed}")
     return notes.built(rows)
-
-
-def _batches(files: Sequence[ManifestFile], schema: pa.Schema) -> Iterator[tuple[ManifestFile, pa.RecordBatch]]:
-    for file in files:
-        for number in range(len(file.rows)):
-            for batch in row_group_batches(file, number, schema, _ROWS_A_BATCH):
-                yield file, batch
 
 
 def _check_new(batch: pa.RecordBatch, seen: set[str]) -> None:
