@@ -15,6 +15,7 @@ from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import saying
+from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
 from cosmos_ray.job.in_loop import detached, in_background, run
 from cosmos_ray.job.live_report import live_report
@@ -38,6 +39,7 @@ from cosmos_ray.output.derived import Made, make, make_if_stale, say_outrun
 from cosmos_ray.output.failures import failures, in_words
 from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
+from cosmos_ray.pool.pool_config import PoolConfig
 from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
 from cosmos_ray.refine.asks import Refining
@@ -175,13 +177,7 @@ def _run(
 def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     """Everything that can be wrong before a GPU is taken. Raises UsageError."""
     check_ffmpeg()
-    bundle = bundle_of(config)
-    problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
-    if problems:
-        raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
-    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
-    if config.gang_size is not None:
-        check_world_size(bundle, config.gang_size)
+    bundle = _usable_bundle(config)
     refining = refining_of(config.refiner)
     check_refiner(refining, say)
     guardrails = guardrails_of(config.guardrails, bundle.recipe)
@@ -197,7 +193,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
         raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
     version, manifest = version_of(config.manifest), open_manifest(config.manifest)
     reach = config.inputs.reach(manifest.home)
-    found = survey(manifest, defaults, state, None, bundle.recipe, config.max_clips, bundle, reach)
+    found = survey(manifest, defaults, state, max_clips=config.max_clips, bundle=bundle, reach=reach)
     plan = found.plan
     run = Run(
         manifest=config.manifest,
@@ -231,6 +227,18 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     ), plan
 
 
+def _usable_bundle(config: GenerateConfig) -> Bundle:
+    """The model, if it is whole and can do what the settings ask for. Raises UsageError."""
+    bundle = bundle_of(config)
+    problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
+    if problems:
+        raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
+    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
+    if config.gang_size is not None:
+        check_world_size(bundle, config.gang_size)
+    return bundle
+
+
 def _make_clips(
     job: Job,
     plan: Plan,
@@ -242,34 +250,18 @@ def _make_clips(
     resident: Resident | None,
 ) -> Future[Made]:
     """Run the gangs until every clip is settled. What is written of them then is written while Ray ends."""
-    from cosmos_ray.gang.spec import GangSpec
     from cosmos_ray.job.pipeline import work_stream
     from cosmos_ray.pool.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
     from cosmos_ray.pool.metrics import JobMetrics
     from cosmos_ray.pool.pool import GangPool
-    from cosmos_ray.pool.pool_config import PoolConfig
 
     config = job.config
-    with (resident.connected if resident else connect)(job.bundle, config, say) as (device, gang_size):
+    with (resident.connected if resident else connect)(job.bundle, config) as (device, gang_size):
         check_world_size(job.bundle, gang_size)
         say(
             f"gangs of {gang_size} on {device}, {config.gangs} of them, model {job.bundle.name} ({job.bundle.numerics})"
         )
-        spec = GangSpec(
-            job.bundle, gang_size, device, job.bundle.numerics, job.storage.uri, lease.epoch, config.gang,
-            config.sampling.approximations, config.inputs, job.manifest.files[0].uri if job.manifest.files else "",
-            job.manifest.home, config.breaker.patience_s, config.checks.of_model(job.bundle.name), job.refining,
-            job.words, job.guardrails, plan.rare_stores, config.sampling.preset,
-        )  # fmt: skip
-        pool_config = PoolConfig(
-            config.min_gangs,
-            config.max_gangs,
-            config.gang.clips_in_flight,
-            config.gang.max_attempts,
-            config.breaker,
-            config.max_gpu_hours,
-            min(plan.left, config.limit or plan.left),
-        )
+        spec = _gang_spec(job, plan, lease.epoch, gang_size, device)
         settled_before = plan.done + plan.failed
         progress = _progress(config.limit, plan, say)
         compactor = Compactor(job.storage, lease.epoch)
@@ -279,7 +271,9 @@ def _make_clips(
             compactor.add(record)
 
         metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
-        pool = GangPool(spec, job.ledger, pool_config, state.past_attempts, settled, metrics, say, resident)
+        pool = GangPool(
+            spec, job.ledger, _pool_config(config, plan), state.past_attempts, settled, metrics, say, resident
+        )
         progress.work = pool.work
         lease.describe = lambda: pool.describe() | progress.facts()
         stop.on_stop = pool.say_in_flight
@@ -287,9 +281,17 @@ def _make_clips(
 
         def took() -> JobTook:
             return JobTook(
-                lease.epoch, began, now(), gang_size, config.max_gangs, device, pool.work().gpu_seconds,
-                planned_gpu_seconds(plan.work, job.bundle, gang_size, config.sampling.approximations),
-            )  # fmt: skip
+                epoch=lease.epoch,
+                began=began,
+                seen=now(),
+                gang_size=gang_size,
+                gangs=config.max_gangs,
+                device=device,
+                gpu_seconds=pool.work().gpu_seconds,
+                planned_gpu_seconds=planned_gpu_seconds(
+                    plan.work, job.bundle, gang_size, config.sampling.approximations
+                ),
+            )
 
         stream = work_stream(job.manifest, job.work, job.defaults, state)
         try:
@@ -302,6 +304,44 @@ def _make_clips(
             with suppress(ValueError):  # it is still waited for: Ray has not answered
                 stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
         return in_background(lambda: make(job.storage, job.run, job.ledger.state()))
+
+
+def _gang_spec(job: Job, plan: Plan, epoch: int, gang_size: int, device: str) -> GangSpec:
+    """What each of the job's gangs is."""
+    config = job.config
+    return GangSpec(
+        bundle=job.bundle,
+        gang_size=gang_size,
+        device=device,
+        numerics=job.bundle.numerics,
+        output=job.storage.uri,
+        epoch=epoch,
+        settings=config.gang,
+        approximations=config.sampling.approximations,
+        inputs=config.inputs,
+        manifest=job.manifest.files[0].uri if job.manifest.files else "",
+        home=job.manifest.home,
+        patience_s=config.breaker.patience_s,
+        checks=config.checks.of_model(job.bundle.name),
+        refining=job.refining,
+        words=job.words,
+        guardrails=job.guardrails,
+        rare_stores=plan.rare_stores,
+        preset=config.sampling.preset,
+    )
+
+
+def _pool_config(config: GenerateConfig, plan: Plan) -> PoolConfig:
+    """How many gangs, and what is tried."""
+    return PoolConfig(
+        min_gangs=config.min_gangs,
+        max_gangs=config.max_gangs,
+        clips_in_flight=config.gang.clips_in_flight,
+        max_attempts=config.gang.max_attempts,
+        breaker=config.breaker,
+        max_gpu_hours=config.max_gpu_hours,
+        expected_clips=min(plan.left, config.limit or plan.left),
+    )
 
 
 def _shown(display: Display | None, progress: Progress) -> AbstractContextManager[object]:

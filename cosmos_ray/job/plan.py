@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.config import GenerateConfig, SamplingConfig
 from cosmos_ray.errors import ManifestError
@@ -131,15 +130,15 @@ def plan_for(config: GenerateConfig, bundle: Bundle, state: LedgerState) -> Plan
     manifest = open_manifest(config.manifest)
     tokens = token_counter(bundle)
     reach = config.inputs.reach(manifest.home)
-    return survey(manifest, defaults, state, tokens, bundle.recipe, config.max_clips, bundle, reach).plan
+    return survey(manifest, defaults, state, tokens=tokens, max_clips=config.max_clips, bundle=bundle, reach=reach).plan
 
 
 def survey(
     manifest: Manifest,
     defaults: RowDefaults,
     state: LedgerState,
+    *,
     tokens: Callable[[str], int] | None = None,
-    family: Family = PREDICT2,
     max_clips: int | None = None,
     bundle: Bundle | None = None,
     reach: Reach | None = None,
@@ -147,18 +146,18 @@ def survey(
     """Read and check every row, a batch in memory at a time; only ids are kept. Raises ManifestError.
 
     tokens: counts those of captions, to find the ones that the text encoder will cut; None: they are not looked for.
-    family: of the model. max_clips: a manifest that asks for more is refused, before their ids are made. bundle: rows
-    that ask for more than this model can do will fail. reach: where inputs may lie, as `fault_of` has it.
+    max_clips: a manifest that asks for more is refused, before their ids are made. bundle: rows that ask for more than
+    this model can do will fail. reach: where inputs may lie, as `fault_of` has it.
     """
-    captions = LongCaptions(overhead=overhead_of(family)) if tokens else None
-    counts = _Counts(state, captions, family, max_clips, bundle, reach)
+    captions = LongCaptions(overhead=overhead_of(defaults.recipe)) if tokens else None
+    counts = _Counts(defaults, state, captions, max_clips, bundle, reach)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
         for number, rows in enumerate(file.rows):
             left: list[np.ndarray] = []
             for batch in row_group_batches(file, number, manifest.schema):
-                left.append(counts.add(batch, file, first_row, defaults))
+                left.append(counts.add(batch, file, first_row))
                 first_row += batch.num_rows
             if rows and (bits := np.concatenate(left)).any():
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
@@ -183,14 +182,15 @@ class _Counts:
 
     def __init__(
         self,
+        defaults: RowDefaults,
         state: LedgerState,
         captions: LongCaptions | None,
-        family: Family,
         max_clips: int | None,
         bundle: Bundle | None,
         reach: Reach | None,
     ) -> None:
-        self._state, self._family, self._bundle, self._reach = state, family, bundle, reach
+        self._defaults, self._family = defaults, defaults.recipe
+        self._state, self._bundle, self._reach = state, bundle, reach
         self._clips, self._max_clips = 0, max_clips
         self._captions, self._services = captions, RowsByService()
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
@@ -203,7 +203,7 @@ class _Counts:
         self._changed: list[str] = []
         self._examples: list[tuple[str, str]] = []
 
-    def add(self, batch: pa.RecordBatch, file: ManifestFile, first_row: int, defaults: RowDefaults) -> np.ndarray:
+    def add(self, batch: pa.RecordBatch, file: ManifestFile, first_row: int) -> np.ndarray:
         """bool, one a row: not all of its clips are settled, or one was made from another row."""
         place = _Place(file, first_row)
         illegal = first_illegal_id(batch)
@@ -214,13 +214,13 @@ class _Counts:
                 raise ManifestError(f"{place.of(illegal)}: {error}") from None
         try:
             self._check_number(batch, place)
-            fan, checked = fan_out(batch), self._for_model(check_batch(batch, defaults, file.base))
+            fan, checked = fan_out(batch), self._for_model(check_batch(batch, self._defaults, file.base))
         except pa.ArrowInvalid as error:
             raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
         self._places.append(place)
         self._fans.append((batch.column("id").cast(pa.string()), fan))
         self._rows += batch.num_rows
-        doubtful = self._doubtful(batch, checked, defaults, file.base)
+        doubtful = self._doubtful(batch, checked, file.base)
         self._services.add(checked, doubtful.values())
         self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
         self._find_warnings(fan, checked, [clip for clips in doubtful.values() for clip in clips])
@@ -244,14 +244,12 @@ class _Counts:
                 f"{self._max_clips} (--set max_clips=N for more)"
             )
 
-    def _doubtful(
-        self, batch: pa.RecordBatch, checked: CheckedRows, defaults: RowDefaults, base: str
-    ) -> dict[int, list[Clip]]:
+    def _doubtful(self, batch: pa.RecordBatch, checked: CheckedRows, base: str) -> dict[int, list[Clip]]:
         """Clips of the rows that need a closer look, by number of the row."""
         numbers = np.flatnonzero(~checked.right)
         rows = rows_of(batch.take(pa.array(numbers)))
         found = {
-            int(number): [self._fitting(clip) for clip in clips_of_row(row, defaults, base)]
+            int(number): [self._fitting(clip) for clip in clips_of_row(row, self._defaults, base)]
             for number, row in zip(numbers, rows, strict=True)
         }
         for clip in (clip for clips in found.values() for clip in clips):
@@ -362,16 +360,16 @@ class _Counts:
         done = ended.pop("ok", 0)
         failed = sum(ended.values())
         return Plan(
-            self._rows,
-            clips,
-            self._invalid,
-            done,
-            failed,
-            clips - done - failed,
-            tuple(self._changed),
-            tuple(self._examples),
-            0 if self._family.is_guided("") else self._unguided,
-            counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
-            tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
+            rows=self._rows,
+            clips=clips,
+            invalid=self._invalid,
+            done=done,
+            failed=failed,
+            left=clips - done - failed,
+            changed=tuple(self._changed),
+            invalid_examples=tuple(self._examples),
+            unguided=0 if self._family.is_guided("") else self._unguided,
+            removed=counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
+            work=tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
             rare_stores=self._services.rare,
         )

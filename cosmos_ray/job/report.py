@@ -115,7 +115,7 @@ def _take_up(storage: Storage, manifest: Manifest, run: Run, say: Say) -> None:
 def _run_of(run: Run, state: LedgerState, manifest: Manifest, uri: str, version: str) -> Run:
     """Raises UsageError for rows that clips were not made from."""
     defaults = row_defaults_of(run)
-    plan: Plan = survey(manifest, defaults, state, family=defaults.recipe).plan
+    plan: Plan = survey(manifest, defaults, state).plan
     if plan.changed:
         raise ManifestError(
             f"{counted(len(plan.changed), 'row')} edited after their clips were made ({', '.join(plan.changed[:5])})"

@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import ray
 import ray._private.state
@@ -30,7 +30,7 @@ _HEAD_S = 20.0
 
 
 @contextlib.contextmanager
-def connect(bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]) -> Iterator[tuple[str, int]]:
+def connect(bundle: Bundle, config: GenerateConfig) -> Iterator[tuple[str, int]]:
     """(device, gang size) on the cluster of RAY_ADDRESS or of this machine, or on a Ray started here for this job."""
     ours = not ray.is_initialized()
     if ours:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 
 import ray
 from ray.exceptions import RayError
@@ -33,15 +33,13 @@ class Resident:
         self._gangs: list[tuple[WatchedGang, GangSpec]] = []
 
     @contextlib.contextmanager
-    def connected(
-        self, bundle: Bundle, config: GenerateConfig, say: Callable[[str], None]
-    ) -> Iterator[tuple[str, int]]:
+    def connected(self, bundle: Bundle, config: GenerateConfig) -> Iterator[tuple[str, int]]:
         """As `cluster.connect`; it stays connected."""
         if self._is_connected:
-            with connect(bundle, config, say) as found:
+            with connect(bundle, config) as found:
                 yield found
             return
-        found = self._ray.enter_context(connect(bundle, config, say))
+        found = self._ray.enter_context(connect(bundle, config))
         self._is_connected = True
         yield found
 

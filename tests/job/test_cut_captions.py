@@ -94,7 +94,7 @@ def test_only_the_longest_are_counted_if_there_are_too_many(tmp_path: Path) -> N
     monkey = LongCaptions(most_bytes=len(captions[1]) + len(captions[3]) + 10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cosmos_ray.job.plan.LongCaptions", lambda **_: monkey)
-        found = survey(manifest, DEFAULTS, LedgerState.empty(), count).plan
+        found = survey(manifest, DEFAULTS, LedgerState.empty(), tokens=count).plan
     assert counted == [captions[1], captions[3]]
     assert [(one.count, one.words[:5]) for one in found.warnings] == [(2, "longe"), (3, "maybe")]
 

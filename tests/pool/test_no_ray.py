@@ -15,7 +15,7 @@ CONFIG = GenerateConfig(manifest="m.parquet", output="out", model="fake", device
 
 
 def connect() -> None:
-    with cluster.connect(load_bundle("fake"), CONFIG, lambda _: None):
+    with cluster.connect(load_bundle("fake"), CONFIG):
         pass
 
 

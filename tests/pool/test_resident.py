@@ -99,7 +99,7 @@ def test_one_ray_is_for_all_jobs_and_goes_at_the_end_with_the_gangs(
     monkeypatch.setattr(resident_module, "connect", connect)
     kept, nothing, one = Resident(), SimpleNamespace(), leader()
     for _ in range(2):
-        with kept.connected(nothing, nothing, print) as found:  # type: ignore[arg-type]
+        with kept.connected(nothing, nothing) as found:  # type: ignore[arg-type]
             assert found == ("cpu", 2)
     assert events == ["in", "in", "out"], "the second joins and leaves; the first stays"
     kept.keep(WatchedGang("gang-0001", one, GangInfo("node", (), 1.0, {}), time.monotonic()), SPEC)
