@@ -144,7 +144,7 @@ def _walk(file: BinaryIO, total: int) -> None:
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if seen >= {b"moov", b"mdat"} and (len(head) < 8 or kind not in _BOXES) and b"moof" not in seen:
             break  # all that matters was there; what follows is ours to ignore
-        if len(head) < 8:
+        if len(head) < (16 if size == 1 else 8):
             raise RowError(f"truncated: {len(head)} bytes of a box's beginning at the end")
         if kind not in _BOXES and b"moof" in seen:
             break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,19 @@ def test_the_last_two_levels_are_the_end_of_a_colour_and_a_colour_is_enough_to_b
     for level, share in ((24, 1), (25, 0)):
         picture[..., 0] = level
         assert scores(picture).black == share
+
+
+def test_scores_are_what_they_were() -> None:
+    """Of waves, another in each colour, larger than what is looked at: limits of jobs stand on these numbers."""
+    t, y, x = np.mgrid[:11, :200, :300]
+    colours = [
+        90 + (30 + 60 * colour) * np.sin((x * (1 + colour) + 3 * y + 7 * t) / 20) + 25 * (t % 3) for colour in range(3)
+    ]
+    frames = np.clip(np.stack(colours, -1), 0, 255).astype(np.uint8)
+    frames[2] = frames[1]
+    found = look_at(frames, frames[1:4])
+    expected = (0.0, 0.1, 0.0967, 19.9719, 8.1132, 17.0382)
+    assert dataclasses.astuple(found.scores)[:6] == pytest.approx(expected, abs=2e-4)
+    assert found.small_ThwC.shape == (8, 50, 75, 3)
+    few = found.small_ThwC[[0, 3, -1], [0, 10, -1], [0, 20, -1]]
+    assert np.abs(few.astype(int) - [[98, 122, 153], [92, 109, 236], [92, 118, 218]]).max() <= 1

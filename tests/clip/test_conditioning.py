@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from support.videos import blocks, encode, moving_picture, numbered, numbers, write
 
-from cosmos_ray.clip.conditioning import Conditioning, of_view, read_conditioning
-from cosmos_ray.clip.family import PREDICT25
+from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning
+from cosmos_ray.clip.family import PREDICT2, PREDICT25, PREDICT25_2025_10, Family
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
@@ -109,6 +109,90 @@ def test_views_one_after_the_other_are_taken_at_the_rows_rate_too(tmp_path: Path
     assert found.taken == ((0, 3, 6, 9, 12), (13, 16, 19, 22, 25), (26, 29, 32, 35, 38))
     assert numbers(found.frames) == [index for view in found.taken for index in view]
     assert "all views: 30 frames a second, taken at 10 (inputs.rate)" in found.warnings
+
+
+def test_of_views_one_after_the_other_the_last_of_each_as_they_are_are_not_worth_a_word(tmp_path: Path) -> None:
+    """At the row's rate nothing is done to them; a view may also be shorter than what is behind it."""
+    path = write(tmp_path / "a.mp4", numbered(9))
+    assert read(path, 2, views=3).infos[0].conversions == ()
+    assert read(path, 2, fps=5, views=3).taken == ((0, 2), (3, 5), (6, 8))
+    assert read(path, 2, fps=5, views=3).infos[0].conversions == ("10 frames a second, taken at 5",)
+    first = InputRules().of(PREDICT25)
+    assert (read(path, 2, views=3, rules=first).taken, read(path, 2, views=3, rules=first).infos[0].conversions) == (
+        ((0, 1), (3, 4), (6, 7)),
+        (),
+    )
+
+
+@pytest.mark.parametrize("is_stacked", [True, False])
+def test_frames_of_a_numbered_recipe_are_taken_whatever_the_rates(tmp_path: Path, is_stacked: bool) -> None:
+    rules = AS_IS.of(PREDICT25_2025_10)
+    if is_stacked:
+        found = read(write(tmp_path / "a.mp4", numbered(18), fps=30), 2, views=2, rules=rules)
+        assert found.taken == ((3, 6), (12, 15))
+    else:
+        paths = [write(tmp_path / f"{fps}.mp4", numbered(7, first=fps), fps=fps) for fps in (10, 30)]
+        found = read(paths, 2, rules=rules)
+        assert (found.taken, numbers(found.frames)) == (((3, 6), (3, 6)), [13, 16, 33, 36])
+    assert found.infos[-1].conversions == ("30 frames a second, of which frames 3, 6 and so on are taken",)
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("family", "rate", "taken"),
+    [
+        (PREDICT2, "resample", ((2, 5), (2, 5))),
+        (PREDICT2, "as_is", ((10, 11), (4, 5))),
+        (PREDICT25, "resample", ((0, 3), (0, 3))),
+        (PREDICT25, "as_is", ((0, 3), (0, 3))),
+    ],
+)
+def test_which_frames_are_taken_is_the_familys_and_the_rules_to_say(
+    tmp_path: Path, family: Family, rate: str, taken: tuple[tuple[int, ...], ...]
+) -> None:
+    """Of one camera twelve frames and of another six, at thirty a second."""
+    paths = [write(tmp_path / f"{count}.mp4", numbered(count), fps=30) for count in (12, 6)]
+    rules = InputRules.model_validate({"rate": rate}).of(family)
+    assert read(paths, 2, rules=rules).taken == taken
+
+
+@pytest.mark.parametrize(
+    ("family", "fit", "said", "warned"),
+    [
+        (PREDICT2, None, (), "cropped by 50 % of its rows"),
+        (PREDICT2, "crop", (), "cropped by 50 % of its rows"),
+        (PREDICT2, "pad", ("padded",), ""),
+        (PREDICT2, "stretch", ("stretched",), ""),
+        (PREDICT25, None, (), "stretched to 32x32, 2.00 times wider"),
+        (PREDICT25, "crop", (), "cropped by 50 % of its rows"),
+        (PREDICT25, "stretch", ("stretched",), ""),
+    ],
+)
+def test_what_a_job_asked_for_is_no_doubt_and_what_a_model_does_is(
+    tmp_path: Path, family: Family, fit: str | None, said: tuple[str, ...], warned: str
+) -> None:
+    tall = write(tmp_path / "a.mp4", moving_picture(2, 64, 32))
+    found = read([tall], 1, rules=InputRules.model_validate({"fit": fit}).of(family))
+    assert found.infos[0].conversions == said
+    assert [text.startswith(f"front_wide: {warned}") for text in found.warnings] == [True] * bool(warned)
+
+
+def test_only_a_model_that_stretches_by_itself_rounds_to_the_nearest() -> None:
+    picture = np.repeat(np.array([[[10], [13]]], np.uint8), 3, axis=2)
+    rounded = {
+        (family.name, fit): as_model_sees(picture, (1, 4), InputRules.model_validate({"fit": fit}).of(family))[0, 1, 0]
+        for family in (PREDICT2, PREDICT25)
+        for fit in (None, "stretch")
+    }
+    assert list(rounded.values())[1:] == [10, 11, 11]
+
+
+def test_a_file_with_more_frames_than_a_job_takes_is_refused_either_way(tmp_path: Path) -> None:
+    path, rules = write(tmp_path / "a.mp4", moving_picture(6)), InputRules(max_frames=5)
+    for source in (path, [path, path]):
+        with pytest.raises(RowError, match=r"found more than 5 frames"):
+            read(source, 1, views=2, rules=rules)
+        assert len(read(source, 1, views=2, rules=InputRules(max_frames=6)).frames) == 2
 
 
 # --- too few ---

@@ -154,6 +154,78 @@ def test_a_file_that_changes_is_looked_at_again(tmp_path: Path) -> None:
     assert refused(path).startswith("truncated: ")
 
 
+def test_a_file_that_is_replaced_at_the_same_size_or_the_same_moment_is_another(tmp_path: Path) -> None:
+    """In place, where its moment tells; by another file of the same moment, where its place does; and longer."""
+    path, moment = tmp_path / "clip.mp4", (1_000_000_000, 1_000_000_000)
+
+    def as_large(frames: int) -> bytes:
+        video = encode_mp4(moving_picture(frames), 10)
+        return video + (40_000 - len(video)).to_bytes(4, "big") + b"free" + bytes(40_000 - len(video) - 8)
+
+    path.write_bytes(as_large(3))
+    os.utime(path, ns=moment)
+    assert inspect_video(path).frames == 3
+    path.write_bytes(as_large(4))
+    os.utime(path, ns=(moment[0], moment[1] + 1))
+    assert inspect_video(path).frames == 4
+    (tmp_path / "new").write_bytes(as_large(5))
+    os.utime(tmp_path / "new", ns=(moment[0], moment[1] + 1))
+    (tmp_path / "new").rename(path)
+    assert inspect_video(path).frames == 5
+    path.write_bytes(as_large(6) + bytes([0, 0, 0, 8]) + b"free")
+    os.utime(path, ns=(moment[0], moment[1] + 1))
+    assert inspect_video(path).frames == 6
+
+
+#: How a file of each kind begins.
+BEGINNINGS: dict[str, tuple[bytes, ...]] = {
+    "Matroska or WebM": (b"\x1aE\xdf\xa3",),
+    "AVI": (b"RIFF\1\2\3\4AVI LIST",),
+    "a WebP picture": (b"RIFF\1\2\3\4WEBPVP8 ",),
+    "an MPEG program stream": (b"\0\0\1\xba",),
+    "a bare MPEG video stream": (b"\0\0\1\xb3", b"\0\0\1\xb0"),
+    "MXF": (b"\x06\x0e\x2b\x34",),
+    "sound alone": (b"RIFF\1\2\3\4WAVEfmt ", b"ID3\4"),
+    "a bare H.264 or HEVC stream": (b"\0\0\0\1\x67", b"\0\0\1\x67", b"\0\0\1\x09"),
+    "Flash video": (b"FLV\1",),
+    "Ogg": (b"OggS",),
+    "Windows Media": (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",),
+    "IVF": (b"DKIF",),
+    "a bare YUV4MPEG stream": (b"YUV4MPEG2 W64",),
+    "a JPEG picture": (b"\xff\xd8\xff\xe1",),
+    "a PNG picture": (b"\x89PNG\r\n",),
+    "a JPEG 2000 picture": (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51"),
+    "a JPEG XL picture": (b"\0\0\0\x0cJXL \r\n", b"\xff\x0a"),
+    "a GIF picture": (b"GIF87a", b"GIF89a"),
+    "a TIFF or BMP picture": (b"II*\0", b"MM\0*", b"BM6"),
+    "a HEIF or AVIF picture": tuple(b"\0\0\0\x18ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"avif")),
+    "a Git LFS pointer, not the file it stands for": (b"version https://git-lfs.github.com",),
+    "a pointer of git-annex, not the file it stands for": (b"/annex/objects/MD5",),
+    "gzip": (b"\x1f\x8b\x08",),
+    "an archive": (b"PK\3\4", b"(\xb5/\xfd", b"\xfd7zXZ", b"BZh9", b"7z\xbc\xaf", b"Rar!"),
+    "a tar archive": (b"name".ljust(257, b"\0") + b"ustar",),
+    "an HTML page": (b" <!DOCTYPE html>", b"<html>", b"\xef\xbb\xbf<HEAD>"),
+    "XML": (b"<?xml version", b"<Error><Code>NoSuchKey"),
+    "a playlist": (b"#EXTM3U", b"ffconcat version 1.0"),
+    "Parquet": (b"PAR1",),
+    "an Arrow table": (b"ARROW1",),
+    "an ORC table": (b"ORC",),
+    "an Avro table": (b"Obj\1",),
+    "a SQLite database": (b"SQLite format 3\0",),
+    "an array": (b"\x89HDF\r\n", b"\x93NUMPY"),
+    "a PDF": (b"%PDF-1.7",),
+    "a robot's log": (b"#ROSBAG V2.0", b"\x89MCAP0"),
+    "an mp4 or QuickTime video": (b"\0\0\0\x18ftypisom", b"\0\0\0\x08wide", b"\1\2\3\4mdat", b"\0\0\1\0moov"),
+    "no known kind of file": (b"ftyp", b"\0\0\0\x18JUNK", b"text", b"\xff\xd8"),
+    "an empty file": (b"",),
+}
+
+
+def test_a_files_first_bytes_tell_its_kind() -> None:
+    wrong = [(name, head) for name, heads in BEGINNINGS.items() for head in heads if kind_of(head)[0] != name]
+    assert wrong == []
+
+
 def test_kinds_that_people_bring_are_named_with_the_way_out(tmp_path: Path) -> None:
     picture = moving_picture(1)[0]
     remux, pictures = "`ffmpeg -i FILE -c copy OUT.mp4` makes an mp4 of it", "pictures go into `input_frames`"

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from support.videos import moving_picture, write
 
-from cosmos_ray.clip.encode import encode_jpeg, encode_mp4, encode_png, stack_views
+from cosmos_ray.clip import encode as module
+from cosmos_ray.clip.encode import encode_jpeg, encode_mp4, encode_png, encode_view, stack_views
 from cosmos_ray.clip.frames import decode_mp4, inspect_video
+from cosmos_ray.clip.request import file_of
 
 
 def test_mp4_comes_back_with_its_colours() -> None:
@@ -104,3 +106,44 @@ def test_png_is_lossless_and_jpeg_close(tmp_path: Path) -> None:
     assert len(coarse) < len(fine)
     with pytest.raises(ValueError, match="found quality 0, expected 1 to 100"):
         encode_jpeg(picture, 0)
+
+
+def test_a_view_becomes_a_video_and_a_picture_a_picture() -> None:
+    frames = moving_picture(3)
+    assert encode_view("rear", frames, 7) == encode_mp4(frames, 7)
+    assert encode_view("video", frames, 7) == encode_mp4(frames, 7)
+    assert encode_view("picture", frames, 7) == encode_png(frames[0])
+    assert (file_of("rear"), file_of("picture")) == ("rear.mp4", "picture.png")
+
+
+def test_what_decides_the_bytes_is_the_same_in_every_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quality, speed, and the number of threads, which shows in the bytes."""
+    told: list[tuple[str, ...]] = []
+
+    def run(arguments: tuple[str, ...], data: bytes) -> bytes:
+        told.append(arguments)
+        Path(arguments[-1].removeprefix("file:")).touch()
+        return b""
+
+    monkeypatch.setattr(module, "run", run)
+    encode_mp4(moving_picture(2), 24)
+    (said,) = told
+    for name, value in (
+        ("-crf", "15"),
+        ("-preset", "medium"),
+        ("-threads", "4"),
+        ("-framerate", "24"),
+        ("-c:v", "libx264"),
+    ):
+        assert said[said.index(name) + 1] == value
+
+
+def test_jpeg_has_the_whole_scale_of_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "run", lambda arguments, data: told.append(arguments) or b"")
+    for quality in (1, 50, 85, 100):
+        encode_jpeg(moving_picture(1)[0], quality)
+    encode_jpeg(moving_picture(1)[0])
+    assert [int(said[said.index("-q:v") + 1]) for said in told] == [31, 17, 6, 2, 6]
+    with pytest.raises(ValueError, match="found quality 101"):
+        encode_jpeg(moving_picture(1)[0], 101)

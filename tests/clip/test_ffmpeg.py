@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -58,11 +59,17 @@ def test_a_binary_that_is_missing_is_named(fake: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("version", ["4.2.2-static", "n5.0.1", "3.4.11-0ubuntu0.1"])
+@pytest.mark.parametrize("version", ["4.2.2-static", "n5.0.1", "5.0-essentials", "3.4.11-0ubuntu0.1"])
 def test_an_old_binary_is_refused_by_its_version(fake: Path, version: str) -> None:
     changed(fake, "ffmpeg version [^ ]*", f"ffmpeg version {version}")
     with pytest.raises(UsageError, match=rf"too old: {fake} is version {version}, expected 5\.1 or newer"):
         tool.check_ffmpeg()
+
+
+@pytest.mark.parametrize("version", ["5.1", "n5.1.6", "5.1.9-0+deb12u1", "6.0-static", "10.0", "N-12345-gabcdef"])
+def test_a_binary_of_the_oldest_version_or_of_none_will_do(fake: Path, version: str) -> None:
+    changed(fake, "ffmpeg version [^ ]*", f"ffmpeg version {version}")
+    assert tool.check_ffmpeg().version == version
 
 
 def test_an_old_binary_is_refused_by_what_it_cannot_do(fake: Path) -> None:
@@ -74,8 +81,8 @@ def test_an_old_binary_is_refused_by_what_it_cannot_do(fake: Path) -> None:
 
 
 def test_what_a_binary_lacks_is_named(fake: Path) -> None:
-    changed(fake, " libx264 ", " lib_none ")
-    with pytest.raises(UsageError, match=f"{fake} has no encoder libx264 "):
+    changed(fake, r" \(libx264\|showinfo\|vstack\) ", " none ")
+    with pytest.raises(UsageError, match=f"{fake} has no encoder libx264, no filter showinfo, no filter vstack "):
         tool.check_ffmpeg()
 
 
@@ -128,6 +135,38 @@ def test_lines_of_a_log_lose_who_wrote_them() -> None:
     assert tool.log_line("[info]   Stream #0:0: Video: h264") == ("info", "  Stream #0:0: Video: h264")
     assert tool.log_line("[Parsed_showinfo_0 @ 0x7f] [info] n:   0") == ("info", "n:   0")
     assert tool.log_line("a line of its own") == ("", "a line of its own")
+
+
+def test_of_a_log_the_first_errors_of_any_weight_are_kept_and_the_rest_is_told() -> None:
+    """What ends the program is `fatal`, what should not be is `panic`; what is said without a level is told."""
+    told: list[str] = []
+    errors: list[str] = []
+    lines = [f"[{level}] {level}" for level in ("info", "error", "warning", "fatal", "verbose", "panic")]
+    more = [f"[h264 @ 0x5] [error] {number}" for number in range(30)]
+    log = "\n".join([*lines, "of its own", *more]) + "\n"
+    tool._read_log(io.BytesIO(log.encode() + b"[error] \xff"), errors, told.append)
+    assert errors == ["error", "fatal", "panic", *map(str, range(17))]
+    assert told == ["info", "warning", "verbose", "of its own"]
+
+
+def test_the_cause_is_the_first_line_that_says_something_and_names_a_file_without_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    said = ["", "  ", f" file:{path}: no index ", "then this"]
+    assert tool.first_error(said, path) == "a.mp4: no index"
+    assert tool.first_error(said) == f"file:{path}: no index"
+    assert tool.first_error([]) == "no reason given"
+    failed = tool.FfmpegFailed(said[3:])
+    assert (str(failed), failed.errors) == ("ffmpeg failed: then this", ("then this",))
+
+
+def test_memory_is_blamed_where_ffmpeg_says_so_or_is_killed() -> None:
+    said = ["moov atom not found"]
+    assert tool._with_memory(said, 1, 2**30) == said, "which is another fault"
+    assert tool._with_memory(said, -9, None) == said, "nobody held it to any"
+    blamed = ["it takes more than 1024 MB to decode"]
+    assert tool._with_memory(said, -11, 2**30) == blamed + said
+    for told in ("Cannot allocate memory", "ff_frame_thread_encoder_init failed", "pthread_create() failed: x"):
+        assert tool._with_memory([*said, told], 1, 2**30) == [*blamed, *said, told]
 
 
 def test_nothing_is_opened_that_lies_behind_a_network(tmp_path: Path) -> None:

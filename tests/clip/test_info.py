@@ -94,3 +94,26 @@ def test_a_quarter_of_a_turn_swaps_the_sides_and_the_shape_of_pixels(rotation: f
 
 def test_what_is_assumed_is_said() -> None:
     assert (str(Tag("bt709", True)), str(Tag("bt601", False))) == ("bt709", "bt601 (assumed)")
+
+
+def test_what_a_file_hides_of_its_pictures_is_counted_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left, right, above, below, as ffmpeg tells from 7.1 on."""
+    lines = ["Input #0, mov", "  Stream #0:0: Video: h264, yuv420p, 64x48, 10 fps", "      Frame cropping: 8/16/10/7"]
+    (stream,) = described(monkeypatch, lines)
+    assert (stream.width, stream.height) == (64 - 8 - 16, 48 - 10 - 7)
+    (stream,) = described(monkeypatch, [*lines[:2], "      frame cropping: 60/5/0/0"])
+    assert (stream.width, stream.height) == (0, 48)
+    assert not stream.is_default
+
+
+def test_thumbnails_are_no_video_and_a_shape_without_numbers_is_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, tail = "  Stream #0:", "Video: h264, yuv420p, 64x48"
+    lines = [
+        "Input #0",
+        f"{head}0: {tail} (timed thumbnails)",
+        f"{head}1: {tail} [SAR 4:0 DAR 0:1]",
+        f"{head}2: Video: h264",
+    ]
+    shaped, bare = described(monkeypatch, lines)
+    assert (shaped.track, shaped.pixel_aspect, shaped.matrix) == (1, 1, "")
+    assert bare == Stream(2, "h264", "", 0, 0)

@@ -214,3 +214,16 @@ def test_tables_that_do_not_fit_together_are_none(found: bytes) -> None:
 
 def test_another_track_than_there_is_has_none() -> None:
     assert samples_of(index(SIZES, CHUNKS, RUNS), 1) is None
+
+
+def test_nothing_is_written_into_a_file_that_has_a_second_name(tmp_path: Path) -> None:
+    """Once the whole is there, it may be somebody else's."""
+    path = encode(tmp_path / "a.mp4", noise(), *H264, fps=30)
+    remote = Remote(path, tmp_path)
+    assert remote.parts.lay()
+    video = open_video(remote.parts)
+    remote.parts.path.unlink()
+    remote.parts.path.symlink_to(path)
+    wrong = replace(remote.parts, read=lambda start, stop: bytes(stop - start))
+    assert wrong.bring(video.packets, 0, 90, 95) is not None
+    assert path.read_bytes() == remote.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from support.videos import moving_picture, write
 
 from cosmos_ray.clip import ffmpeg as tool
 from cosmos_ray.clip import pictures
+from cosmos_ray.clip.info import Tag, VideoInfo
 from cosmos_ray.clip.input_rules import InputRules
-from cosmos_ray.clip.pictures import read_pictures
+from cosmos_ray.clip.pictures import Picture, look, read_pictures
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
 from cosmos_ray.errors import RowError
@@ -122,6 +124,113 @@ def test_a_camera_that_was_held_otherwise_is_obeyed(tmp_path: Path, orientation:
     found, conversions, _ = read(path, upright.shape[:2])  # type: ignore[arg-type]
     assert np.abs(found - upright).mean() < 1.5
     assert conversions == (() if orientation == 1 else (f"turned upright (EXIF orientation {orientation})",))
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (2 + len(content)).to_bytes(2, "big") + content
+
+
+def test_a_thumbnail_within_a_jpeg_does_not_end_it(tmp_path: Path) -> None:
+    """Nor does a filling byte, or a profile of several parts of which the first alone has the primaries."""
+    plain = save(tmp_path / "a.jpg", PICTURE).read_bytes()
+    small = b"Exif\0\0" + b"II*\0\x08\0\0\0" + bytes(30) + plain[:600] + b"\xff\xd9"
+    parts = [b"ICC_PROFILE\0" + bytes([number, 2]) + content
+             for number, content in ((1, profile("Display P3")), (2, b"more"))]  # fmt: skip
+    for more, conversions in (
+        (segment(0xE1, small), ()),
+        (b"\xff\xff" + segment(0xE1, small), ()),
+        (b"".join(segment(0xE2, part) for part in parts), ("Display P3 to sRGB",)),
+    ):
+        (tmp_path / "b.jpg").write_bytes(plain[:2] + more + plain[2:])
+        found, said, warnings = read(tmp_path / "b.jpg")
+        assert (said, warnings) == (conversions, ())
+        assert conversions or np.array_equal(found, read(tmp_path / "a.jpg")[0])
+        assert look(tmp_path / "b.jpg").end == len(plain) + len(more)
+
+
+@pytest.mark.parametrize(("order", "sign"), [("little", b"II*\0"), ("big", b"MM\0*")])
+def test_how_a_camera_was_held_is_read_in_either_order_of_bytes(
+    tmp_path: Path, order: Literal["little", "big"], sign: bytes
+) -> None:
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, order)
+
+    def exif(*entries: tuple[int, int]) -> bytes:
+        listed = b"".join(
+            number(tag, 2) + number(3, 2) + number(1, 4) + number(value, 2) + b"\0\0" for tag, value in entries
+        )
+        return b"Exif\0\0" + sign + number(12, 4) + bytes(4) + number(len(entries), 2) + listed
+
+    plain = save(tmp_path / "a.jpg", PICTURE).read_bytes()
+    for entries, expected in (
+        ([(0x0112, 6)], 6),
+        ([(0x010F, 3), (0x0112, 8), (0x0113, 5)], 8),
+        ([(0x0112, 9)], 1),
+        ([(0x0112, 0)], 1),
+        ([(0x010F, 3)], 1),
+    ):
+        (tmp_path / "b.jpg").write_bytes(plain[:2] + segment(0xE1, exif(*entries)) + plain[2:])
+        assert look(tmp_path / "b.jpg").orientation == expected
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "colours", "said"),
+    [
+        *((marker, 8, colours, "") for marker in (0xC0, 0xC1, 0xC2) for colours in (1, 3)),
+        *((marker, 8, 3, f"a kind for archives .marker {marker:#04x}, 8 bits") for marker in (0xC3, 0xC5, 0xC9, 0xCF)),
+        (0xC1, 12, 3, "a kind for archives .marker 0xc1, 12 bits"),
+        (0xC0, 8, 4, "a JPEG for print"),
+        *((marker, 8, 3, "without a picture's header") for marker in (0xC4, 0xC8, 0xCC, 0xDB)),
+    ],
+)
+def test_jpegs_of_which_kinds_are_taken(tmp_path: Path, marker: int, bits: int, colours: int, said: str) -> None:
+    header = bytes([bits]) + (48).to_bytes(2, "big") + (64).to_bytes(2, "big") + bytes([colours]) + bytes(9)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8" + segment(marker, header) + b"\xff\xd9")
+    if said:
+        with pytest.raises(RowError, match=said):
+            look(path)
+    else:
+        assert look(path) == Picture("mjpeg", 48, 64, end=path.stat().st_size)
+
+
+def test_what_is_known_of_a_picture_is_told(tmp_path: Path) -> None:
+    for extension, codec, matrix in (("png", "png", "gbr"), ("jpg", "mjpeg", "bt601")):
+        path = save(tmp_path / f"a.{extension}", PICTURE[:, :32])
+        (info,) = read_pictures([[path]], VIEWS[:1], (48, 32)).infos
+        assert info == VideoInfo(
+            1, 48, 32, 0.0, codec=codec, field_order="progressive", matrix=Tag(matrix, True), range=Tag("pc", True),
+            transfer=Tag("iec61966-2-1", False),
+        )  # fmt: skip
+
+
+def test_a_palette_with_one_clear_colour_is_transparent(tmp_path: Path) -> None:
+    palette = Image.fromarray(PICTURE).quantize(16)
+    assert not look(save(tmp_path / "a.png", palette)).may_be_transparent
+    assert look(save(tmp_path / "b.png", palette, transparency=0)).may_be_transparent
+    clear = Image.fromarray(np.dstack([PICTURE[..., 0], np.full((48, 64), 51, np.uint8)]), "LA")
+    found, _, warnings = read(save(tmp_path / "c.png", clear))
+    assert np.array_equal(found, np.repeat(PICTURE[..., :1].astype(int) * 51 // 255, 3, -1)), (
+        "as bright as they are dense"
+    )
+    assert warnings == ("front_wide: transparent pixels, shown on black",)
+
+
+def test_what_is_true_of_several_pictures_is_said_once_and_a_fault_names_its_own(tmp_path: Path) -> None:
+    good, turned = save(tmp_path / "a.png", PICTURE), save(tmp_path / "b.png", PICTURE[:, :24])
+    found = read_pictures([[turned, turned, good], [good, good, turned]], VIEWS[:2], (48, 64))
+    assert found.warnings == ("all views: cropped by 62 % of its rows to fit 64x48 (inputs.fit)",)
+    assert found.taken == ((), ())
+    assert [info.width for info in found.infos] == [24, 24, 64, 64, 64, 24]
+    (tmp_path / "c.png").write_bytes(b"")
+    with pytest.raises(RowError, match=r"^view cross_right: picture 2 of 3: not a JPEG or PNG: an empty file$"):
+        read_pictures([[good, good, good], [good, tmp_path / "c.png", good]], VIEWS[:2], (48, 64))
+
+
+def test_memory_grows_with_pixels_bits_and_the_file(tmp_path: Path) -> None:
+    base = 300 * 2**20
+    assert pictures._memory(Picture("png", 100, 50, end=1000)) == base + 5000 * 30 + 2500 * 60 + 2000
+    assert pictures._memory(Picture("png", 100, 50, bits=16)) == base + 2 * (5000 * 30 + 2500 * 60)
 
 
 def test_palettes_grey_16_bits_and_transparency_become_rgb(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def test_video_and_picture_show_all_views_at_the_same_moment(tmp_path: Path) -> 
     """View v at frame t has the grey 20 v + 5 t."""
     levels = [20 * view + 5 * np.arange(9)[:, None, None, None] for view in range(7)]
     views = [np.broadcast_to(level, (9, 24, 40, 3)).astype(np.uint8) for level in levels]
-    video, picture = encode_preview(views, 10)
+    video, picture = encode_preview(views, 4)
     path = tmp_path / "preview.mp4"
     path.write_bytes(video)
     info = inspect_video(path)
-    assert (info.frames, info.height, info.width) == (9, 48, 160)
+    assert (info.frames, info.height, info.width, info.fps) == (9, 48, 160, 4)
     frames = read_frames(path, [0, 4, 8])
     for at, time in enumerate((0, 4, 8)):
         for view in range(7):
