@@ -58,6 +58,52 @@ def test_data_sets_are_told_by_one_word(preset: str, name: str, view: str | None
     assert camera_names(preset).view_of(name) == view
 
 
+#: As each data set's own pages say where its cameras look.
+RIGS = {
+    "waymo": {"FRONT": "front_wide", "FRONT_RIGHT": "cross_right", "SIDE_RIGHT": "rear_right",
+              "SIDE_LEFT": "rear_left", "FRONT_LEFT": "cross_left"},
+    "nuscenes": {"CAM_FRONT": "front_wide", "CAM_FRONT_RIGHT": "cross_right", "CAM_BACK_RIGHT": "rear_right",
+                 "CAM_BACK": "rear", "CAM_BACK_LEFT": "rear_left", "CAM_FRONT_LEFT": "cross_left"},
+    "argoverse2": {"ring_front_center": "front_wide", "ring_front_right": "cross_right",
+                   "ring_rear_right": "rear_right", "ring_rear_left": "rear_left", "ring_front_left": "cross_left",
+                   "ring_side_right": None, "ring_side_left": None, "stereo_front_left": None,
+                   "stereo_front_right": None},
+    "physicalai-av": {},
+    "rds-hq": {"pinhole_front": "front_wide", "pinhole_front_right": "cross_right",
+               "pinhole_side_right": "rear_right", "pinhole_side_left": "rear_left",
+               "pinhole_front_left": "cross_left"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", RIGS)
+def test_every_camera_of_a_data_set_has_its_view(preset: str) -> None:
+    assert {name: camera_names(preset).view_of(name) for name in RIGS[preset]} == RIGS[preset]
+    words = {name.lower(): view for name, view in RIGS[preset].items()}
+    assert dict(camera_names(preset).views) == words
+
+
+def test_files_named_like_a_cameras_are_known() -> None:
+    plain, told = camera_names(None), camera_names("left=cross_left")
+    for name in ("drive-1_front_wide", "camera_rear_tele_30fov", "rear_120fov", "rear"):
+        assert plain.ends_with_one(name), name
+    for name in ("drive_left", "front_wide_2", "rearview"):
+        assert not plain.ends_with_one(name), name
+    assert told.ends_with_one("drive_left")
+    assert [told.ends_with_told(name) for name in ("drive_left", "left", "drive_rear", "cleft")] == [True] + [False] * 3
+    assert not camera_names("video").ends_with_one("rear")
+    assert [told.is_told(name) for name in ("Left", "drive_left", "cross_left")] == [True, False, False]
+
+
+def test_views_may_be_named_by_the_cameras_own_names() -> None:
+    names = camera_names("cam0=front_wide,cam1=rear")
+    assert names.views_named("cam1, front_tele cam0", "x") == ("rear", "front_tele", "front_wide")
+    assert names.views_named(["video"], "x") == ("video",)
+    with pytest.raises(ManifestError, match="x: found 'cam1, rear', expected each view once"):
+        names.views_named("cam1, rear", "x")
+    with pytest.raises(ManifestError, match="x: found 'cam2', expected names of front_wide"):
+        names.views_named("cam2", "x")
+
+
 def test_a_data_set_whose_clips_are_whole_says_which_cameras_they_have() -> None:
     five = ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left")
     assert {preset: camera_names(preset).rig for preset in PRESETS} == {
