@@ -64,6 +64,12 @@ def test_of_several_jobs_the_first_has_planned_it_all(tmp_path: Path) -> None:
     assert "cost" not in found
 
 
+def test_a_clip_that_no_gang_ever_tried_was_not_tried_less_than_once(tmp_path: Path) -> None:
+    """A row's own fault needs no attempt."""
+    state = state_of(tmp_path, [at(10), at(20), at(30)], [0, 3, 0])
+    assert dict(facts(state, [JOB], INDEX))["tried again"] == "2 attempts of 1 clip"
+
+
 def test_a_job_of_days_took_them_all(tmp_path: Path) -> None:
     days = replace(JOB, seen="2030-01-03T01:30:00.000+00:00")
     assert dict(facts(state_of(tmp_path, [at(10)]), [days], INDEX))["time"].startswith("49h30m; ")
