@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from support.job_runs import write_manifest
 
+from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
-from cosmos_ray.job.compare import compare, first_rows
+from cosmos_ray.job.compare import Comparison, _first_like, _loads, compare, first_rows
 from cosmos_ray.job.compared import read_settings
 from cosmos_ray.job.plan import survey
 from cosmos_ray.ledger.ledger import LedgerState
@@ -136,3 +139,49 @@ def test_a_limit_is_of_the_manifests_first_rows_whatever_is_done(tmp_path: Path)
 
     group = first_rows(manifest, work, LedgerState.empty(), 4)[0][1]
     assert np.unpackbits(np.frombuffer(group.left, np.uint8))[:2].tolist() == [1, 0]
+
+
+#: Another value for every setting of a job than its default, as a file may say it.
+OTHER: dict[str, Any] = {
+    "manifest": "n.parquet", "output": "elsewhere", "model": "fake", "dit": "d.pt", "picture_dit": "p.pt", "ema": True,
+    "resolution": "64x32", "gang_size": 2, "gangs": "0:3", "limit": 5, "max_failed": "3", "max_gpu_hours": 1.5,
+    "device": "cpu", "max_clips": 7, "redo_changed": True, "sampling": {"num_steps": 3},
+    "text_encoder": {"device": "cpu"}, "inputs": {"strict": True}, "checks": {"redo_at_most": 3},
+    "refiner": {"max_tokens": 99}, "guardrails": {"enabled": True}, "gang": {"max_attempts": 9},
+    "lease": {"beat_s": 1.0}, "breaker": {"max_pause_s": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GenerateConfig.model_fields)
+def test_settings_differ_in_what_makes_clips_and_in_nothing_else(file: Any, name: str) -> None:
+    files = [file("a.yaml", ""), file("b.yaml", yaml.safe_dump({name: OTHER[name]}))]
+    if name in {"model", "dit", "picture_dit", "ema", "resolution", "sampling", "text_encoder", "gang_size"}:
+        one, other = read_settings(COMMON, files)
+        assert getattr(one.config, name) != getattr(other.config, name)
+    else:
+        with pytest.raises(UsageError, match=f"b.yaml: {name} is of the whole comparison: found "):
+            read_settings(COMMON, files)
+
+
+def test_a_comparison_ends_as_the_worst_of_its_settings() -> None:
+    def ended(*codes: int) -> int:
+        return Comparison(tuple(SimpleNamespace(exit_code=code) for code in codes), "page").exit_code  # type: ignore[misc]
+
+    assert [ended(0, 0), ended(3, 0), ended(0, 1, 0)] == [0, 3, 1]
+
+
+def test_settings_with_the_same_model_come_one_after_the_other() -> None:
+    def work(name: str, fingerprint: str, gang_size: int | None = None) -> Any:
+        bundle = SimpleNamespace(fingerprint=fingerprint, name=f"model-{fingerprint}", numerics="reference")
+        config = SimpleNamespace(gang_size=gang_size)
+        return SimpleNamespace(job=SimpleNamespace(bundle=bundle), setting=SimpleNamespace(config=config, name=name))
+
+    works = [work("a", "1"), work("b", "2"), work("c", "1"), work("d", "1", 2), work("e", "2")]
+    order = sorted(works, key=lambda one: _first_like(works, one))
+    assert [one.setting.name for one in order] == ["a", "c", "b", "e", "d"]
+    assert list(_loads(works, 3)) == [
+        "5 settings, 3 clips each: 3 models, one after the other",
+        "loaded again for b, e: model-2 (reference), as it asks for",
+        "loaded again for d: model-1 (reference), as it asks for",
+    ]
+    assert list(_loads(works[:1], 1)) == ["1 setting, 1 clip each: one model for all"]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_ray.job import doctor
 from cosmos_ray.job.doctor import MEASURED, Finding, Gpu, Machine, examine, findings, look
+from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.network import toolchain
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 79_000_000_000, 85_000_000_000)
@@ -130,3 +132,46 @@ def test_a_model_that_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (together.level, "gang of 4" in together.message) == ("ok", True)
     assert [one.level for one in of_the_model(dataclasses.replace(H100, total=24_000_000_000))] == ["missing"]
     assert [one.level for one in of_the_model()] == ["missing"]
+
+
+def test_a_store_is_tried_with_one_object_that_goes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._tried(str(tmp_path)) == Finding("ok", "store", f"{tmp_path}: one write, one read")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    monkeypatch.setattr(doctor.Storage, "read", lambda self, path: b"other")
+    found = doctor._tried(str(tmp_path))
+    assert (found.level, found.message) == ("missing", f"{tmp_path}: wrote 17 bytes and read 5 others")
+    (tmp_path / "file").touch()
+    assert doctor._tried(str(tmp_path / "file" / "folder")).level == "missing"
+
+
+def test_stores_libraries_are_named_by_what_brings_them() -> None:
+    found = list(doctor._stores({"s3fs": "1.0"}))
+    assert [one.subject for one in found] == ["store s3", "store gcs", "store azure"]
+    assert found[0].message == "s3fs 1.0"
+    assert found[2].message == "adlfs is not installed: pip install '.[azure]', if you use it"
+    assert {one.level for one in found} == {"ok"}, "nobody needs all of them"
+
+
+def test_a_cache_on_a_small_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path))
+    for free, words in ((60e9 + 1, "60 GB free;"), (60e9, "60 GB free: less than the published model's files take")):
+        disk = type("Usage", (), {"free": free})
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, disk=disk: disk)
+        found = doctor._cache()
+        assert found.level == "ok"
+        assert found.message.startswith(f"{tmp_path}, one write, one read, {words}")
+
+
+def test_a_models_memory_is_that_of_the_largest_gang_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the smallest of this machine's GPUs."""
+    monkeypatch.setattr(doctor, "check_bundle", lambda bundle: [])
+    bundle = load_bundle("cosmos-predict2-2b-multiview")
+    for sizes, level in (((80, 80), "ok"), ((80, 10), "missing")):
+        gpus = tuple(Gpu("card", (9, 0), 0, size * 10**9) for size in sizes)
+        (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=gpus))
+        assert (found.level, found.subject) == (level, f"{bundle.name} memory")
+        assert f"2 GPUs here with at least {min(sizes)}.0 GB each" in found.message
+    (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=()))
+    assert (found.level, found.message) == ("missing", "there is no GPU here, and this is no model for CPUs")
+    assert list(doctor._model(load_bundle("tiny"), dataclasses.replace(HOPPER, gpus=()))) == []
+    assert list(doctor._model(load_bundle("fake"), HOPPER)) == []

@@ -92,3 +92,33 @@ def test_a_million_clips_are_told_from_the_rate() -> None:
     for now in (0.0, 60.0):
         forecast.finished("a", now, 60.0)
     assert forecast.seconds_left(10**6, ["a"], 60.0) == pytest.approx(60.0 * 10**6)
+
+
+def test_by_hand_from_a_clip_to_the_next() -> None:
+    """Of one gang that takes 4 s, then 6 s a clip; of two, of which one has made nothing yet."""
+    forecast = Forecast()
+    assert (forecast.seconds_left(3, ["a"], 0), forecast.seconds_left(0, ["a"], 0)) == (None, 0.0)
+    assert forecast.clips_per_hour(["a"]) is None
+    forecast.finished("a", 10, 4)
+    assert forecast.clips_per_hour(["a"]) == 900
+    assert [forecast.seconds_left(clips, ["a"], 10) for clips in (1, 2, 3)] == [4, 8, 12]
+    assert [forecast.seconds_left(1, ["a"], now) for now in (12, 14, 20)] == [2, 0, 0], "it is late, not early"
+    assert forecast.seconds_left(2, ["a"], 20) == 4
+    assert [forecast.seconds_left(clips, ["a", "new"], 11) for clips in (1, 2, 3)] == [3, 4, 7]
+    assert forecast.clips_per_hour(["a", "new"]) == 1800
+    forecast.finished("a", 16, 3)
+    assert (forecast.clips_per_hour(["a"]), forecast.seconds_left(1, ["a"], 16)) == (600, 6)
+    forecast.finished("b", 16, 3)
+    assert [forecast.seconds_left(clips, ["a", "b"], 16) for clips in (1, 2, 3, 4)] == [3, 6, 6, 9]
+    assert forecast.seconds_left(3000, ["a", "b"], 16) == pytest.approx(6000)
+    assert forecast.clips_per_hour(["new"]) == pytest.approx(3600 / 4.5), "the mean of those that are gone"
+    assert forecast.seconds_left(3, [], 16) is None
+
+
+def test_a_pace_is_that_of_the_last_twenty_clips() -> None:
+    forecast = Forecast()
+    for number in range(30):
+        forecast.finished("a", 1000.0 * number, 1000)
+    for number in range(20):
+        forecast.finished("a", 30_000 + number, 1)
+    assert forecast.clips_per_hour(["a"]) == 3600
