@@ -128,9 +128,10 @@ class GangLeader:
 
     async def renew(self, name: str, pace: Pace) -> GangInfo | None:
         """After the gang broke: another one, on the same GPUs, of its spares. None where there are none, or where a
-        clip of the one that broke is still under way."""
+        clip of the one that broke is still under way. Raises GangBrokenError if a spare is dead, or hangs."""
         if self._running or not self._crew.has_spares:
             return None
+        await self._crew.answers()
         for watcher in self._watchers:
             watcher.cancel()
         log.info("%s takes the place of %s", name, self._name)
@@ -143,6 +144,7 @@ class GangLeader:
         began = time.monotonic()
         await self._on_all_ranks("take_up", spec, deadline_s=spec.settings.load_timeout_s)
         self._name, self._spec, self._storage, self._leaving = name, spec, Storage(spec.output), False
+        self._crew.take_up(spec)
         self._delivery = Delivery(self._storage, spec)
         self._preparation = Preparation(spec, self._storage, self._on_first_rank)
         kernels = await self._ranks[0].kernels.remote()

@@ -144,7 +144,7 @@ class Rank:
             self._guard = self._guarded(spec)
         self._generator = self._generator.sampled_by(spec.bundle, spec.approximations)
         self._spec = spec
-        self._storage = Storage(spec.output)
+        self._states = Writer(Storage(spec.output))
 
     def _guarded(self, spec: GangSpec) -> Guard:
         """The first rank asks about captions, those that have views look at them."""

@@ -232,7 +232,7 @@ class GangPool:
         if not self._spec.has_spares or gang.leaving or not is_well or self._is_idle():
             return None
         limit_s = self._spec.settings.load_timeout_s
-        again = await renewed(gang, self._new_name(), self._pace, limit_s, self._say)
+        again = await renewed(gang, self._new_name(), self._pace, limit_s, self._is_idle, self._say)
         if again is not None:
             self._nodes[again.name] = again.info.node
             self._gpu_time.taken(again.name)

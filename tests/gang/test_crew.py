@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from cosmos_ray.config import GangConfig
 from cosmos_ray.gang import crew as crew_module
 from cosmos_ray.gang.crew import Crew
 from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.gang.verdict import GangBrokenError
 from cosmos_ray.models.bundle.bundle import load_bundle
 
 NODE = "1" * 56
 
 
+async def well() -> tuple[int, str]:
+    return 1, "start"
+
+
 @dataclass
 class Actor:
-    name: str
+    """does: when it is asked for its process."""
+
+    full_name: str
     rank: int
+    does: Callable[[], Awaitable[Any]] = well
     prepared: list[Any] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return "-".join(self.full_name.split("-")[:3])
+
+    @property
+    def process(self) -> Any:
+        return SimpleNamespace(remote=lambda: self.does())
 
     @property
     def prepare(self) -> Any:
@@ -36,7 +55,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Actor]:
     def options(name: str, runtime_env: dict[str, Any], **_: Any) -> Any:
         def remote(rank: int, size: int) -> Actor:
             assert runtime_env["env_vars"] == {"CUDA_VISIBLE_DEVICES": str(4 + rank)}
-            actors.append(Actor(name.rpartition("-")[0], rank))
+            assert name not in {actor.full_name for actor in actors}, "no two actors of one cluster have one name"
+            actors.append(Actor(name, rank))
             return actors[-1]
 
         return SimpleNamespace(remote=remote)
@@ -67,9 +87,18 @@ def test_spares_take_the_place_of_ranks_once_and_are_made_again(made: list[Actor
     ]
     assert not crew.has_spares
     crew.keep_spares("gang-0002")
-    names = [actor.name for actor in (*first, *second, *crew.take("gang-0003"))]
-    assert len(set(names)) == 6, "no two actors of one cluster have one name"
-    assert len(made) == 6
+    third = crew.take("gang-0003")
+    assert len({id(actor) for actor in (*first, *second, *third)}) == len(made) == 6
+
+
+def test_a_crew_that_serves_several_jobs_gives_no_name_twice(made: list[Actor]) -> None:
+    """Each of them counts its gangs from one; ranks that were spares keep their names."""
+    crew = Crew(spec("always"), NODE)
+    crew.take("gang-0001")
+    for _ in range(3):
+        crew.keep_spares("gang-0001")
+        crew.take("gang-0002")
+    assert len(made) == 8
 
 
 def test_a_gang_has_spares_where_they_save_seconds(made: list[Actor]) -> None:
@@ -89,3 +118,35 @@ def test_a_gang_has_spares_where_they_save_seconds(made: list[Actor]) -> None:
     without.keep_spares("gang-0001")
     assert not without.has_spares
     assert len(made) == 2
+
+
+def test_a_job_that_takes_a_gang_up_has_spares_as_it_asks_for_them(made: list[Actor]) -> None:
+    crew = Crew(spec("never"), NODE)
+    crew.take("gang-0001")
+    crew.take_up(spec("always"))
+    crew.keep_spares("gang-0001")
+    assert crew.has_spares
+
+
+async def _hangs() -> Any:
+    await asyncio.Event().wait()
+
+
+async def _is_dead() -> Any:
+    raise ActorDiedError
+
+
+@pytest.mark.parametrize(
+    ("does", "said"), [(well, ""), (_hangs, "does not answer within 0.05 s"), (_is_dead, "a rank died")]
+)
+def test_spares_that_are_needed_are_asked_first(made: list[Actor], does: Any, said: str) -> None:
+    """One that hangs in an import, or has died while nobody looked, would hold the gang's GPUs for half an hour."""
+    crew = Crew(spec("auto"), NODE)
+    crew.take("gang-0001")
+    crew.keep_spares("gang-0001")
+    made[-1].does = does
+    if not said:
+        return asyncio.run(crew.answers(0.05))
+    with pytest.raises(GangBrokenError, match=said):
+        asyncio.run(crew.answers(0.05))
+    return None

@@ -18,8 +18,10 @@ from cosmos_ray.config import GangConfig
 from cosmos_ray.gang import rank as rank_module
 from cosmos_ray.gang.rank import Rank
 from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.gang.step_checkpoint import StepCheckpoint
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.fake import FakeGenerator, FakeLatents, FakeState
+from cosmos_ray.store.storage import Storage
 
 
 class Watched(FakeGenerator):
@@ -85,3 +87,21 @@ def test_a_clip_that_none_follows_is_decoded_all_the_same(
     assert len(published.files) == len(VIEWS)
     assert list(published.looked) == list(VIEWS)
     assert set(published.seconds) == {"decode", "encode", "checks"}
+
+
+def test_a_clip_in_flight_is_stored_in_the_output_of_the_job_that_it_is_of(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A gang that another job takes up: a state in the first one's output would be left there, and never found."""
+    stored: list[tuple[str, str]] = []
+
+    def writer(storage: Storage) -> SimpleNamespace:
+        return SimpleNamespace(
+            write=lambda checkpoint, state: stored.append((storage.uri, checkpoint.path)), denoised=lambda _: None
+        )
+
+    monkeypatch.setattr(rank_module, "Writer", writer)
+    second = Storage(str(tmp_path / "second"))
+    rank.take_up(GangSpec(load_bundle("fake"), 1, "cpu", "reference", second.uri, 1, GangConfig()))
+    rank.denoise(request("clip"), StepCheckpoint("_cosmos_ray/steps/clip.hash.safetensors", 1))
+    assert set(stored) == {(second.uri, "_cosmos_ray/steps/clip.hash.safetensors")}

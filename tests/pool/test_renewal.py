@@ -29,7 +29,10 @@ async def never() -> Any:
 
 
 def outcome(
-    renew: Callable[[], Coroutine[Any, Any, Any]], node: Callable[[], Coroutine[Any, Any, Any]] = here
+    renew: Callable[[], Coroutine[Any, Any, Any]],
+    node: Callable[[], Coroutine[Any, Any, Any]] = here,
+    limit_s: float = 0.2,
+    is_idle: Callable[[], bool] = lambda: False,
 ) -> tuple[WatchedGang | None, list[str]]:
     """What comes of a gang whose leader answers so, and what is said."""
     asked: list[tuple[str, Pace]] = []
@@ -41,7 +44,7 @@ def outcome(
     leader = SimpleNamespace(node=SimpleNamespace(remote=node), renew=SimpleNamespace(remote=remote))
     said: list[str] = []
     broken = WatchedGang("gang-0001", leader, OLD, 0.0)
-    found = asyncio.run(renewed(broken, "gang-0002", Pace(3.0), 0.2, said.append))
+    found = asyncio.run(renewed(broken, "gang-0002", Pace(3.0), limit_s, is_idle, said.append))
     assert asked in ([], [("gang-0002", Pace(3.0))])
     return found, said
 
@@ -81,3 +84,16 @@ def test_a_leader_that_fails_or_does_not_answer_is_given_up(monkeypatch: pytest.
         assert found is None
         assert line.startswith("gang-0001 is not made again where it was: ")
         assert not line.endswith(": ")
+
+
+def test_a_job_that_is_done_waits_for_no_spares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other gangs have made the last clip meanwhile: one that hangs while it loads would hold the job's end."""
+    monkeypatch.setattr(renewal, "_LOOKS_S", 0.01)
+    looks: list[bool] = []
+
+    def is_idle() -> bool:
+        looks.append(len(looks) >= 2)
+        return looks[-1]
+
+    assert outcome(never, limit_s=900.0, is_idle=is_idle) == (None, [])
+    assert looks == [False, False, True]
