@@ -140,11 +140,33 @@ def test_a_job_needs_a_manifest_and_an_output() -> None:
         ("model: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("\x00", "job.yaml"),
         ("1: 2", "1: "),
+        ("limit: 2001-99-99", "found a value that cannot be read: month must be in 1..12"),
+        ("limit: !!bool x", "found a value that cannot be read"),
+        ("limit: !!timestamp x", "found a value that cannot be read"),
+        ("limit: " + "1" * 5000, "found a value that cannot be read"),
+        ("{a: " * 2000, "nest too deep"),
+        ("limit: 1\nlimit: 2", "found the key limit twice in one group, expected each once"),
+        ("gang: {max_attempts: 1, max_attempts: 2}", "found the key max_attempts twice"),
     ],
-    ids=["missing", "list", "torn", "unknown", "object", "binary", "number"],
+    ids=[
+        "missing",
+        "list",
+        "torn",
+        "unknown",
+        "object",
+        "binary",
+        "number",
+        "no day",
+        "no truth",
+        "no time",
+        "digits",
+        "deep",
+        "twice",
+        "twice below",
+    ],
 )
 def test_a_bad_file(tmp_path: Path, content: str | None, message: str) -> None:
-    """Nothing in it is made into an object."""
+    """Nothing in it is made into an object, or told as a traceback; nothing is left out without a word."""
     if content is not None:
         (tmp_path / "job.yaml").write_text(content)
     with pytest.raises(UsageError) as caught:
@@ -204,6 +226,11 @@ def test_a_wrong_value_from_python_is_one_error_that_names_the_setting(field: st
     with pytest.raises(UsageError, match=f"^bad settings: {field}") as caught:
         GenerateConfig(**{"manifest": "m.parquet", "output": "out", field: value})
     assert str(caught.value).isprintable()
+
+
+def test_a_value_on_the_command_line_is_read_with_the_same_care() -> None:
+    with pytest.raises(UsageError, match=r"--set limit=2001-99-99: found a value that cannot be read"):
+        build_config(FLAGS, None, ["limit=2001-99-99"])
 
 
 def test_half_a_character_is_told_by_all_of_its_settings_name() -> None:

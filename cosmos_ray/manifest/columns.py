@@ -6,6 +6,7 @@ number as an integer, a float or a decimal. All of these are read; what has no m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -189,25 +190,25 @@ def check_schema(schema: pa.Schema, folders: Sequence[str] = ()) -> None:
 
     folders: columns that the file has by the names of its folders (`seed=100/`).
     """
-    names = [*schema.names, *(name for name in folders if name not in schema.names)]
+    in_files = Counter(schema.names)
+    names = [*schema.names, *(name for name in folders if name not in in_files)]
+    counts = Counter(names)
     problems = [
-        f"column `{name}`: found {names.count(name)} of this name, expected one"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
+        f"column `{name}`: found {count} of this name, expected one" for name, count in counts.items() if count > 1
     ]
     if "id" not in names:
         problems.append("column `id` is missing: expected string")
     if not {"prompt", "prompt_embedding"} & set(names):
         problems.append("there is neither a column `prompt` nor a column `prompt_embedding`")
     for name in names:
-        holds_numbers = schema.names.count(name) == 1 and _is_number(plain(schema.field(name).type))
+        holds_numbers = in_files[name] == 1 and _is_number(plain(schema.field(name).type))
         if (near := near_column(name, names, holds_numbers)) is not None:
             problems.append(
                 f"column {name!r}: found no use for it, expected `{near}`, which it nearly is; rename it, or call it "
                 "something else if it is only to be carried along"
             )
     for name, column in COLUMNS.items():
-        if schema.names.count(name) == 1 and not column.accepts(plain(found := schema.field(name).type)):
+        if in_files[name] == 1 and not column.accepts(plain(found := schema.field(name).type)):
             problems.append(f"column `{name}`: found type {found}, expected {column.expected}{_way_out(name, found)}")
     if problems:
         raise ManifestError("the manifest cannot be used: " + "; ".join(problems))

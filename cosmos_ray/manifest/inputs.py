@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,8 +86,8 @@ def _in_order(column: str, found: Any, cameras: Sequence[str]) -> list[Any]:
             raise column_error(column, sorted(named), f"the cameras {', '.join(cameras)}")
         return [named[camera] for camera in cameras]
     if any(isinstance(one, tuple) for one in found):  # a map that `rows_of` could not make a dict of
-        names = [name for name, _ in found]
-        raise column_error(column, [name for name in names if names.count(name) > 1], "each camera once")
+        names = Counter(name for name, _ in found)
+        raise column_error(column, [name for name, count in names.items() if count > 1], "each camera once")
     if len(found) != len(cameras) or not all(isinstance(uri, str) for uri in found):
         raise column_error(column, found, f"{len(cameras)} URIs, one a view")
     return list(found)

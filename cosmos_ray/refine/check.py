@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cosmos_ray.refine.answers import NoWordsError
 from cosmos_ray.refine.asks import Refining
 from cosmos_ray.refine.endpoint import Endpoint, ask_once
 from cosmos_ray.refine.settings import instructions_of
+from cosmos_ray.store.regular import check_folder, read_object
 
 #: What a local model needs, by the names that are imported.
 _PACKAGES = {"torch": "torch", "transformers": "transformers", "PIL": "pillow"}
@@ -104,7 +104,8 @@ def _local(rules: RefinerRules) -> Iterator[Finding]:
 
 def _folder(folder: Path) -> Finding:
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        check_folder(folder)
+        kind = read_object(folder / "config.json")["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
         return Finding(
             "problem", "refiner", f"{shown_uri(folder)}: found no readable config.json, expected a Qwen2.5-VL's"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
 import aiohttp
 import tenacity
@@ -55,7 +57,7 @@ class Endpoint:
         rules = refining.rules
         self._refining, self._rules = refining, rules
         self._key = os.environ.get(KEY, "").strip()
-        self._secret = self._key if len(self._key) >= _SECRET else ""
+        self._secrets = _forms(self._key) if len(self._key) >= _SECRET else ()
         self._at_once = asyncio.Semaphore(rules.parallel)
         self._session: aiohttp.ClientSession | None = None
         self._is_out = False
@@ -90,12 +92,12 @@ class Endpoint:
         found = await self._asked("GET", "/models", b"", time.monotonic() + _SHORT_S, _SHORT_S)
         listed = found.get("data") if isinstance(found, dict) else None
         names = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        return [name for name in names if isinstance(name, str) and not (self._secret and self._secret in name)]
+        return [name for name in names if isinstance(name, str) and not self._tells(name)]
 
     async def _once(self, body: bytes, ends: float, answer_s: float) -> str:
         found = await self._asked("POST", "/chat/completions", body, ends, answer_s)
         words = words_of(_content(found, self._shown), self._rules.max_tokens)
-        if self._secret and self._secret in words:
+        if self._tells(words):
             raise NoWordsError("the model's answer cannot be used: it has the key in it", is_rows=True)
         return words
 
@@ -141,7 +143,12 @@ class Endpoint:
     def _shown(self, text: object) -> str:
         """What a server or a library says, without the key."""
         said = str(text)
-        return shown(said.replace(self._secret, "…") if self._secret else said, 200)
+        for secret in self._secrets:
+            said = said.replace(secret, "…")
+        return shown(said, 200)
+
+    def _tells(self, text: str) -> bool:
+        return any(secret in text for secret in self._secrets)
 
 
 def ask_once(refining: Refining, question: Callable[[Endpoint], Awaitable[T]]) -> T:
@@ -156,6 +163,14 @@ def ask_once(refining: Refining, question: Callable[[Endpoint], Awaitable[T]]) -
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, ask()).result()
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """The key as a server or a library may write it: in JSON, in a URL, in HTML, in Python, in base64."""
+    in_json = json.dumps(key)[1:-1]
+    written = [key, in_json, in_json.replace("/", "\\/"), quote(key), quote(key, ""), quote_plus(key)]
+    written += [html.escape(key), repr(key)[1:-1], base64.b64encode(key.encode(errors="replace")).decode()]
+    return tuple(sorted(set(written), key=len, reverse=True))  # a longer one may have a shorter one in it
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import yaml
+
+from cosmos_ray.foreign import shown
 
 
 class _Loader(yaml.SafeLoader):
     """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs.
 
-    And without names for parts of it: a page of them, each made of the ones before, would fill the memory.
+    And without names for parts of it: a page of them, each made of the ones before, would fill the memory. And with
+    each key once: of two values the first would be lost without a word.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -19,6 +23,12 @@ class _Loader(yaml.SafeLoader):
             event = self.peek_event()
             raise yaml.YAMLError(f"found the alias *{event.anchor}, expected the value itself")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise yaml.YAMLError(f"found the key {shown(twice[0])} twice in one group, expected each once")
+        return super().construct_mapping(node, deep)
 
 
 _NUMBERS = {
@@ -34,5 +44,10 @@ for _tag, _pattern in _NUMBERS.items():
 
 
 def load_yaml(text: str) -> Any:
-    """Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader: it makes plain values only
+    """Raises yaml.YAMLError, for a text that is none and for values that are not what their form or tag says."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader: it makes plain values only
+    except RecursionError:
+        raise yaml.YAMLError("found groups that nest too deep, expected settings") from None
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:  # what becomes of 2001-99-99, or of !!bool x
+        raise yaml.YAMLError(f"found a value that cannot be read: {shown(error, 200)}") from None

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from pathlib import Path
+from typing import Any
+
+#: Largest file of settings beside weights, and largest one of words: tokenizers have some tens of megabytes.
+_SETTINGS, _WORDS = 2**20, 2**26
+_SMALL_FILES = (".json", ".jinja", ".txt", ".model")
 
 
 class TooLargeError(OSError):
@@ -38,3 +45,22 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
         if max_bytes is not None and found.st_size > max_bytes:
             raise TooLargeError(found.st_size, max_bytes)
         return file.read(found.st_size)
+
+
+def read_object(path: Path, max_bytes: int = _SETTINGS) -> dict[str, Any]:
+    """The object in a JSON file. Raises OSError as `read_regular` does, ValueError for what holds none."""
+    try:
+        found = json.loads(read_regular(path, max_bytes))
+    except RecursionError:
+        raise ValueError("JSON that nests too deep to be read") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"found {type(found).__name__}, expected an object")
+    return found
+
+
+def check_folder(folder: Path) -> None:
+    """Raises OSError for a folder in which a library might read without end: a pipe or a device, or too much text."""
+    for path in folder.iterdir():
+        check_regular(path)
+        if path.suffix in _SMALL_FILES and (size := path.stat().st_size) > _WORDS:
+            raise TooLargeError(size, _WORDS)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cosmos_ray.errors import ManifestError
+from cosmos_ray.errors import ManifestError, RowError
 from cosmos_ray.manifest import parquet
 from cosmos_ray.manifest.builders import sources, table_files
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.inference_specs import objects_of
 from cosmos_ray.manifest.builders.table import from_table
+from cosmos_ray.manifest.inputs import inputs_of
 
 ROWS = {
     "m.csv": "id,prompt\n" + "".join(f"r{n},a street\n" for n in range(20)),
@@ -88,3 +90,39 @@ def test_aliases_in_yaml_stand_for_so_many_values(names_it: str, tmp_path: Path)
         objects_of(str(tmp_path / "spec.yaml"))
     (tmp_path / "spec.yaml").write_text("a: &a {b: 1}\nc: *a\n")
     assert objects_of(str(tmp_path / "spec.yaml")) == [{"a": {"b": 1}, "c": {"b": 1}}]
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+NAMES = 500
+
+
+def _json(names: list[str]) -> None:
+    sources.check_each_once(names)
+
+
+def _header(names: list[str]) -> None:
+    table_files._check_names("m.csv", names)
+
+
+def _cameras(names: list[str]) -> None:
+    inputs_of({"input_videos": [(name, "a.mp4") for name in names]}, ("front_wide",), "/in")
+
+
+@pytest.mark.parametrize("check", [_json, _header, _cameras])
+def test_of_many_names_not_each_is_compared_with_all(check: Callable[[list[str]], None]) -> None:
+    """A row, a header or an object of a million names, the last of which is there twice, took hours."""
+    Counted.compared = 0
+    with pytest.raises((ManifestError, RowError), match=f"n{NAMES - 1}"):
+        check([*(Counted(f"n{number}") for number in range(NAMES)), Counted(f"n{NAMES - 1}")])
+    assert Counted.compared < 10 * NAMES

@@ -246,6 +246,27 @@ def test_a_server_that_repeats_the_key_has_nobody_told(
     assert SECRET not in str(raised.value) + repr(raised.value) + caplog.text
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"detail": "aZ0\\/+q1\\"&<x==yy"}',
+        "aZ0%2F%2Bq1%22%26%3Cx%3D%3Dyy",
+        "aZ0/%2Bq1%22%26%3Cx%3D%3Dyy",
+        "<p>aZ0/+q1&quot;&amp;&lt;x==yy</p>",
+        base64.b64encode(b'aZ0/+q1"&<x==yy').decode(),
+    ],
+    ids=["JSON", "URL", "path", "HTML", "base64"],
+)
+def test_nor_is_a_key_told_that_a_server_writes_in_another_way(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, 'aZ0/+q1"&<x==yy')
+    with chat_server(lambda _: Answer(written.encode(), 400)) as server, pytest.raises(NoWordsError) as raised:
+        words(server)
+    said = str(raised.value)
+    assert "answered 400" in said
+    assert "aZ0" not in said
+    assert written not in said
+
+
 def test_the_key_of_a_server_without_keys_may_be_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "EMPTY")
     with chat_server(lambda _: said("An EMPTY street.")) as server:

@@ -7,6 +7,7 @@ that takes what is only similar.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -211,8 +212,8 @@ def read_specs(
             except ValidationError as error:
                 faults = "; ".join(key_fault(one, one["loc"], kind) for one in error.errors())
                 raise ManifestError(f"{where}: {faults}") from None
-    names = [one.spec.name for one in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = Counter(one.spec.name for one in found)
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise ManifestError(f"two specs have the name {twice[0]!r}: expected names that differ")
     return found
 
@@ -246,7 +247,7 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
             objects = [from_json(text) if suffix == ".json" else yaml.load(text, _EachOnce)]  # noqa: S506 - a SafeLoader
     except ManifestError as error:
         raise ManifestError(f"{source}: {error}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError) as error:
         raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
     if not objects:
         raise ManifestError(f"{source}: found nothing, expected a spec a line")

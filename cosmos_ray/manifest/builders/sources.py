@@ -6,6 +6,7 @@ import codecs
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,7 +161,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_each_once(keys: Sequence[str]) -> None:
     """Of an object: whoever reads it takes the last value of a key, and loses all others. Raises ManifestError."""
     if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(keys).items() if count > 1)
         raise ManifestError(f"found the key {twice!r} twice in one object, expected each once")
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -188,7 +189,7 @@ def _separator(text: str) -> str:
 
 
 def _check_names(uri: str, names: list[str]) -> None:
-    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if name and count > 1):
         raise ManifestError(f"{uri}: found several columns {', '.join(map(repr, repeated))}, expected each name once")
 
 

@@ -6,7 +6,6 @@ and HF_HUB_OFFLINE itself; no message here repeats what a server answered, so no
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -42,6 +41,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import FileKind
 from cosmos_ray.models.bundle.cache import node_lock, put_in_place, remembered_sha256
 from cosmos_ray.models.bundle.references import HubFile
+from cosmos_ray.store.regular import read_object
 from cosmos_ray.words import counted
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ _TIMEOUT_S = 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: HTTP clients of the hub's client, old and new: their errors mean that no server answered.
 _CLIENTS = frozenset({"httpx", "httpx2", "httpcore", "requests", "urllib3"})
+#: Largest list of which tensor is in which file.
+_INDEX = 2**26
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
@@ -165,8 +167,8 @@ def weight_files(folder: Path) -> list[Path]:
         index = folder / f"{single}.index.json"
         if index.exists():
             try:
-                names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
-            except (ValueError, KeyError, TypeError, AttributeError):
+                names = sorted({str(name) for name in read_object(index, _INDEX)["weight_map"].values()})
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 return []
             paths = [folder / Path(name).name for name in names]
             if all(path.exists() for path in paths):

@@ -5,7 +5,6 @@ No torch, no Ray.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cosmos_ray.models.bundle.dims import Qwen2Dims
 from cosmos_ray.models.bundle.headers import Header, read_header
 from cosmos_ray.models.bundle.hub import weight_files
 from cosmos_ray.models.bundle.shapes import qwen2_shapes
+from cosmos_ray.store.regular import read_object
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_qwen2(path: Path, dims: Qwen2Dims | None, raw_width: int | None) -> Qwe
 def read_dims(folder: Path) -> Qwen2Dims:
     """By a folder's config.json. ValueError if it is not that of a Qwen2, or of a model with one in it."""
     try:
-        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
+        config: Mapping[str, Any] = read_object(folder / "config.json")
         if not re.match("qwen2", str(config["model_type"])):
             raise ValueError(f"model_type {config['model_type']!r}")
         config = {**config, **(config.get("text_config") or {})}

@@ -5,7 +5,6 @@ No torch, no Ray.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cosmos_ray.models.bundle.dims import T5Dims
 from cosmos_ray.models.bundle.headers import Header, read_header
 from cosmos_ray.models.bundle.hub import weight_files
 from cosmos_ray.models.bundle.shapes import Shapes, t5_shapes
+from cosmos_ray.store.regular import read_object
 
 PAD_ID, EOS_ID = 0, 1
 
@@ -55,7 +55,7 @@ def read_t5(path: Path, dims: T5Dims | None, width: int) -> T5Files:
 def read_config(folder: Path) -> dict[str, Any]:
     """A folder's config.json. ValueError if it is not that of a T5."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_object(folder / "config.json")
         encoder_shapes(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"found no readable config.json of a T5 ({type(error).__name__})") from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from transformers import AutoTokenizer, LogitsProcessor, PreTrainedTokenizerBase
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.text.conversation import Conversation
+from cosmos_ray.store.regular import check_folder, read_object
 
 #: As a folder's config.json has it.
 KIND = "qwen2_5_vl"
@@ -82,7 +82,8 @@ class QwenVL:
     def load(cls, folder: Path, home: str = "cpu", works_on: str = "cpu", dtype: str = "bfloat16") -> QwenVL:
         """From a folder in Hugging Face layout. UsageError if it holds something else."""
         try:
-            kind = json.loads((folder / "config.json").read_text())["model_type"]
+            check_folder(folder)
+            kind = read_object(folder / "config.json")["model_type"]
             if kind != KIND:  # asked first: of a folder without one, a model of the usual size would be made
                 raise ValueError(f"found a model of type {kind!r}, expected {KIND}")
             model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
