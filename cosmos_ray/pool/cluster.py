@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -51,12 +52,26 @@ def _leave(is_done: bool) -> None:
     a command that is not done (is_done) comes before."""
     why = signals.reason() if own_ray.is_there() else ""
     if not why:
-        ray.shutdown()
+        with _nothing_collected():
+            ray.shutdown()
     elif not is_done:
         signals.complain(goes_on(why))
     own_ray.end_what_is_left()
     closed_ray.reopen()
     signals.take_again()  # a Ray that is shut down puts the system's own answer to SIGTERM back
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Index and report are written in another thread while Ray ends. Were Python to look for garbage there, it might
+    free references to Ray's objects (of tasks and errors that refer to each other) into a Ray that is half gone."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _initialise(config: GenerateConfig) -> None:

@@ -53,6 +53,27 @@ def test_names_of_other_releases_are_understood(tmp_path: Path, batch: Callable[
     assert read(tmp_path / "out.parquet") == [{"id": "n1", "prompt": "a street", "input_video": "a.mp4"}]
 
 
+def test_an_object_without_keys_is_nothing(tmp_path: Path, batch: Callable[..., Built]) -> None:
+    """Parquet has no type for it, alone or within another."""
+    item = {"input_video": "a.mp4", "prompt": "a street"}
+    batch({**item, "meta": {}, "more": {"of": {}, "n": 1}}, {**item, "meta": {}, "more": {"of": {}, "n": 2}})
+    assert [(row["meta"], row["more"]) for row in read(tmp_path / "out.parquet")] == [
+        (None, {"of": None, "n": 1}),
+        (None, {"of": None, "n": 2}),
+    ]
+
+
+def test_half_a_character_in_a_name_is_refused(batch: Callable[..., Built]) -> None:
+    with pytest.raises(ManifestError, match=r"column '\\ud800': its name is no Unicode"):
+        batch({"input_video": "a.mp4", "prompt": "x", "\ud800": 1})
+
+
+def test_numbers_that_python_does_not_read_are_refused(tmp_path: Path) -> None:
+    source = put(tmp_path / "batch.json", '[{"prompt": "x", "seed": ' + "1" * 5000 + "}]")
+    with pytest.raises(ManifestError, match=r"batch\.json is JSON that cannot be read"):
+        from_batch_json(str(source), str(tmp_path / "out.parquet"))
+
+
 def test_two_names_for_one_thing_are_refused(batch: Callable[..., Built]) -> None:
     with pytest.raises(ManifestError, match=r"item 0 of .* has both `input_video` and `input_path`"):
         batch({"input_video": "a.mp4", "input_path": "b.mp4", "prompt": "x"})
@@ -265,3 +286,11 @@ def test_multiview_files_with_faults_are_named(tmp_path: Path) -> None:
         source = put(tmp_path / "m.json", multiview(**changes))
         with pytest.raises(ManifestError, match=complaint):
             from_multiview_json([str(source)], str(tmp_path / "out.parquet"))
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}])
+def test_conditioning_that_is_no_number_is_refused(tmp_path: Path, value: Any) -> None:
+    item = {"name": "n", "prompt": "a", "front_wide": {"input_path": "a.mp4"}, "num_conditional_frames": value}
+    source = put(tmp_path / "spec.json", [item])
+    with pytest.raises(ManifestError, match=r"`num_conditional_frames` is .*, expected an integer"):
+        from_multiview_json([str(source)], str(tmp_path / "out.parquet"))

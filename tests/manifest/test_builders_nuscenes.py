@@ -225,3 +225,33 @@ def test_tables_that_do_not_fit_each_other_are_refused(data: DataSet) -> None:
     data.write()
     with pytest.raises(ManifestError, match="found pictures of no camera; missing front_wide, "):
         data.build()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "complaint"),
+    [
+        ("scene", "token", ["a"], r"scene\.json: `token` is \['a'\], expected a text"),
+        ("scene", "name", None, r"scene\.json: `name` is None, expected a text"),
+        ("scene", "description", 3, "`description` is 3, expected a text or null"),
+        ("sensor", "channel", {}, "`channel` is {}, expected a text"),
+        ("sample", "timestamp", "\x1b[2J", r"`timestamp` is '\\x1b\[2J', expected microseconds"),
+        ("sample_data", "timestamp", 10**400, "expected microseconds, a whole number"),
+        ("sample_data", "timestamp", float("nan"), "expected microseconds, a whole number"),
+        ("sample_data", "filename", 7, "`filename` is 7, expected a text"),
+        ("sample_data", "calibrated_sensor_token", {"a": 1}, "expected a text"),
+    ],
+)
+def test_a_value_of_another_type_is_told_by_its_table_and_key(
+    data: DataSet, table: str, key: str, value: Any, complaint: str
+) -> None:
+    data.tables[table][0][key] = value
+    data.write()
+    with pytest.raises(ManifestError, match=complaint):
+        data.build()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"token": ' + "1" * 5000 + "}]", '[{"a": ' + "[" * 100_000])
+def test_tables_that_python_cannot_read_are_refused(data: DataSet, text: str) -> None:
+    put(data.root / "v1.0-mini" / "scene.json", text)
+    with pytest.raises(ManifestError, match=r"scene\.json"):
+        data.build()

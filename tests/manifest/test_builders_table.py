@@ -377,3 +377,17 @@ def test_bytes_are_text_where_text_is_expected(tmp_path: Path, out: Path) -> Non
     pq.write_table(pa.table(table | {"prompt": [b"\xff"]}), tmp_path / "rows.parquet")
     with pytest.raises(ManifestError, match="column `prompt` has bytes that are no UTF-8 text"):
         from_table(str(tmp_path / "rows.parquet"), str(out))
+
+
+@pytest.mark.parametrize(("column", "expected"), [("guidance", "a number"), ("seed", "64 bits")])
+def test_numbers_that_no_computer_has_are_refused(tmp_path: Path, out: Path, column: str, expected: str) -> None:
+    source = put(tmp_path / "rows.jsonl", json.dumps({"id": "a", "prompt": "x", column: 10**400}))
+    with pytest.raises(ManifestError, match=rf"`{column}` is 1000.*{expected}"):
+        from_table(str(source), str(out))
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 100_000])
+def test_lines_that_python_cannot_read_are_refused(tmp_path: Path, out: Path, value: str) -> None:
+    source = put(tmp_path / "rows.jsonl", '{"id": "a", "prompt": ' + value + "}")
+    with pytest.raises(ManifestError, match="line 1 of"):
+        from_table(str(source), str(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 
 import pytest
@@ -70,3 +71,20 @@ def test_after_a_signal_a_ray_of_ones_own_is_killed_and_not_asked(
     monkeypatch.setattr(cluster.signals, "reason", lambda: reason)
     connect()
     assert done == (["asked", "killed"] if asked else ["killed"])
+
+
+def test_no_garbage_is_looked_for_while_ray_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the thread that writes the index meanwhile: references to Ray's objects would be freed into half a Ray."""
+    seen: list[bool] = []
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: seen.append(gc.isenabled()))
+    monkeypatch.setattr(cluster, "_start_or_join", lambda config: None)
+    connect()
+    assert seen == [False]
+    assert gc.isenabled()
+    gc.disable()  # as a program that imports this package may have it
+    try:
+        connect()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
@@ -41,7 +42,7 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected an integer")
         return int(number)
     if is_number(column):
-        if (number := _number(value, decimal_comma)) is None:
+        if (number := _number(value, decimal_comma)) is None or abs(number) > sys.float_info.max:
             raise ManifestError(f"{where}: `{column}` is {value!r}, expected a number")
         return float(number)
     return parsed(value.strip() if isinstance(value, str) else value)
@@ -79,4 +80,4 @@ def _number(value: Any, decimal_comma: bool) -> int | float | None:
             value = float(value)  # decimals too
         except (TypeError, ValueError):
             return None
-    return value if math.isfinite(value) else None
+    return value if isinstance(value, int) or math.isfinite(value) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.inference_specs import objects_of
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
@@ -184,8 +185,10 @@ def _conditioning(item: Mapping[str, Any], where: str) -> dict[str, int]:
             if isinstance(found, bool) or not isinstance(found, (str, int)) or found not in meanings:
                 raise ManifestError(f"{where}: `{key}` is {found!r}, expected one of {list(meanings)}")
             said[key] = meanings[found]  # type: ignore[index]
-    if item.get("num_conditional_frames") is not None:
-        said["num_conditional_frames"] = item["num_conditional_frames"]
+    if (frames := item.get("num_conditional_frames")) is not None:
+        if isinstance(frames, list | dict):
+            raise ManifestError(f"{where}: `num_conditional_frames` is {shown_value(frames)}, expected an integer")
+        said["num_conditional_frames"] = frames
     if len(set(said.values())) > 1:
         raise ManifestError(f"{where}: {', '.join(f'`{key}` means {frames}' for key, frames in said.items())} frames")
     return {"num_conditional_frames": next(iter(said.values()))} if said else {}

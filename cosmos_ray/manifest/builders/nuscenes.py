@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import at_instants, back, check_frames
@@ -192,9 +193,25 @@ def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
     }
 
 
+#: What is read of rows.
+_TEXTS = ("token", "name", "channel", "modality", "sensor_token", "scene_token", "sample_token",
+          "calibrated_sensor_token", "filename")  # fmt: skip
+_KINDS = (
+    *((key, str, "a text") for key in _TEXTS),
+    ("description", str | None, "a text or null"),
+    ("timestamp", int, "microseconds, a whole number"),
+)
+
+
 def _table(tables: str, name: str) -> Iterator[dict[str, Any]]:
-    """Row after row: `sample_data` of the whole data set would be 5 GB."""
-    return each_object(f"{tables}/{name}.json")
+    """Row after row: `sample_data` of the whole data set would be 5 GB. What is read of them is of its type."""
+    for row in each_object(f"{tables}/{name}.json"):
+        for key, kind, expected in _KINDS:
+            value: Any = row.get(key)
+            is_right = isinstance(value, kind) and not (isinstance(value, int) and value.bit_length() > 62)
+            if key in row and not is_right:
+                raise ManifestError(f"{tables}/{name}.json: `{key}` is {shown_value(value)}, expected {expected}")
+        yield row
 
 
 def _known(table: Mapping[str, Any], token: str, where: str, what: str) -> str:

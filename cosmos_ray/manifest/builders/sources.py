@@ -175,6 +175,8 @@ def read_json(uri: str) -> Any:
         raise ManifestError(f"{uri} is no JSON: {error}{way}") from error
     except ManifestError as error:
         raise ManifestError(f"{uri}: {error}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ManifestError(f"{uri} is JSON that cannot be read: {error}") from error
     except RecursionError as error:
         raise ManifestError(f"{uri} is JSON that nests too deep to be read") from error
 
@@ -225,6 +227,10 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
         raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{uri} is no UTF-8 text: {error.reason}") from error
+    except RecursionError as error:
+        raise ManifestError(f"{uri} is JSON that nests too deep to be read") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ManifestError(f"{uri} is JSON that cannot be read: {error}") from error
     if not begun or text[at:].strip() != "]":
         raise ManifestError(f"{uri} is no JSON list of objects, or ends too early")
 

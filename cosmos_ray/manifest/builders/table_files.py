@@ -213,6 +213,8 @@ def _objects(uri: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ManifestError(f"line {number} of {uri} is JSON that nests too deep to be read") from error
         except ManifestError as error:
             raise ManifestError(f"line {number} of {uri}: {error}") from None
+        except ValueError as error:  # a number of thousands of digits
+            raise ManifestError(f"line {number} of {uri} is JSON that cannot be read: {error}") from error
         if not isinstance(found, dict):
             raise ManifestError(f"line {number} of {uri}: found {type(found).__name__}, expected an object")
         yield number, found

@@ -187,7 +187,7 @@ def _set(text: str) -> tuple[str, tuple[str, ...]]:
 def _json_texts(text: str) -> list[str]:
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return [""]
     return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else [""]
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from cosmos_ray.clip.family import TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.sources import read_captions, stem_of
 from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
@@ -179,15 +180,35 @@ def write(
 
 
 def array_of(name: str, values: Sequence[Any]) -> pa.Array:
-    """A column of these values. Raises ManifestError where no type holds them all."""
+    """A column of these values. Raises ManifestError where no type holds them all.
+
+    An object without keys is null: Parquet has no type for it.
+    """
     try:
-        return pa.array(values)
+        name.encode()
+    except UnicodeEncodeError:
+        raise ManifestError(f"column {name!r}: its name is no Unicode: half of a surrogate pair") from None
+    try:
+        found = pa.array(values)
+        return pa.array(map(_without_empty, values)) if _has_empty(found.type) else found
     except OverflowError:
         raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
     except UnicodeEncodeError:
         raise ManifestError(f"column `{name}` has a text that is no Unicode: half of a surrogate pair") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ManifestError(f"column `{name}` has values of different types: {error}") from error
+
+
+def _has_empty(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return True
+    return any(_has_empty(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_empty(one) for key, one in value.items()} or None
+    return [_without_empty(one) for one in value] if isinstance(value, list) else value
 
 
 def _check_ids(drafts: Sequence[Draft]) -> None:
@@ -210,7 +231,7 @@ def _check_numbers(drafts: Sequence[Draft]) -> None:
                 expected = "an integer" if is_whole(name) else "a number"
                 raise ManifestError(f"{draft.where}: `{name}` is {found!r}, expected {expected}")
             if is_number(name) and isinstance(found, int) and found.bit_length() > 63:
-                raise ManifestError(f"{draft.where}: `{name}` is {found}, an integer beyond 64 bits")
+                raise ManifestError(f"{draft.where}: `{name}` is {shown_value(found)}, an integer beyond 64 bits")
 
 
 def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:

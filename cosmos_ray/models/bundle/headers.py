@@ -122,7 +122,7 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
             )
             for name, entry in entries.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise ValueError("not a safetensors file (its header cannot be read)") from error
     if whole != size:
         raise ValueError(f"truncated or overlong: found {size} bytes, expected {whole}")

@@ -9,6 +9,7 @@ Legend: W [out, in], A [rank, in], B [out, rank].
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 import tempfile
@@ -50,7 +51,7 @@ def merge(
     parameters are. prefix: which weights of the files. UsageError for files that are not there or do not fit, rank
     among the reasons.
     """
-    if rank < 1 or not alpha > 0:
+    if rank < 1 or not 0 < alpha < math.inf:
         raise UsageError(f"--rank {rank}, --alpha {alpha:g}: expected those of the training, more than 0")
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
         path, header = _here(lora, Path(scratch) / "lora")

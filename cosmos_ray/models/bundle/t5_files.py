@@ -57,7 +57,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_object(folder / "config.json")
         encoder_shapes(config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"found no readable config.json of a T5 ({type(error).__name__})") from error
     return dict(config)
 

@@ -163,6 +163,9 @@ def test_headers_of_absurd_length_and_number_are_refused(tmp_path: Path) -> None
         file.truncate(2**26)
     with pytest.raises(ValueError, match="its header length does not fit"):
         read_header(path)
+    path.write_bytes(safetensors_header({"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, float("inf")]}}))
+    with pytest.raises(ValueError, match="its header cannot be read"):
+        read_header(path)
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     with pytest.raises(RowError, match="expected one tensor, found 20"):
         load_embedding(safetensors_header({str(n): entry for n in range(20)}), ".safetensors", 1, 8)

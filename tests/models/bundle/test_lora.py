@@ -130,6 +130,11 @@ def test_a_file_that_does_not_fit_is_refused(
         merge(write(tmp_path / "l.safetensors", kept), rank, ALPHA, NETWORK, Storage(str(tmp_path)))
 
 
+def test_an_alpha_without_end_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--alpha inf: expected those of the training"):
+        merge(write(tmp_path / "l.safetensors", tensors), RANK, float("inf"), NETWORK, Storage(str(tmp_path)))
+
+
 def test_a_file_without_adapters_is_refused(tmp_path: Path) -> None:
     plain = {name: torch.zeros(shape) for name, shape in NETWORK.items()}
     with pytest.raises(UsageError, match=r"found no adapters under `net\.`"):
