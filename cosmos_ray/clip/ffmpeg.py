@@ -38,8 +38,9 @@ _NEEDED = {
     "filter": frozenset({"format", "scale", "select", "setparams", "setpts", "settb", "showinfo", "vstack"}),
 }
 _COMMON = ("-hide_banner", "-nostdin", "-nostats", "-protocol_whitelist", "file,pipe")
-#: A thread takes memory, and one that decodes also that of the frames it is ahead. Else there is one a core.
-_FEW_THREADS = ("-filter_threads", "2", "-threads", "2")
+#: A thread takes memory, and one that decodes also that of the frames it is ahead. Else there is one a core, also for
+#: what is written: on a node of 64 they took all that a small video may have.
+_FEW_THREADS = ("-cpucount", "2", "-filter_threads", "2", "-threads", "2")
 _NO_MEMORY = re.compile(r"allocate memory|pthread_create\(\) failed|frame_thread_encoder_init failed")
 #: Of ffmpeg's errors the first ones are kept: the cause, and what followed from it.
 _ERRORS_KEPT = 20

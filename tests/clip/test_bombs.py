@@ -19,7 +19,7 @@ from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, ffmpeg_path, piped, run
 from cosmos_ray.clip.frames import read_frames
 from cosmos_ray.clip.memory import ALL, room_for, to_decode
-from cosmos_ray.clip.pictures import look
+from cosmos_ray.clip.pictures import look, read_picture
 from cosmos_ray.errors import RowError
 from cosmos_ray.limits import TimeIsUp, time_limit
 
@@ -66,6 +66,17 @@ def test_an_ffmpeg_has_the_memory_that_it_is_given(tmp_path: Path) -> None:
         out.read()
     video = encode(tmp_path / "a.mp4", RNG.integers(0, 256, (3, 64, 96, 3), np.uint8))
     assert read_frames(video, [2]).shape == (1, 64, 96, 3)
+
+
+def test_inputs_take_no_more_memory_where_there_are_many_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node of 64 each video was damaged: the encoder of raw pictures began as many threads."""
+    of_128_cores = tmp_path / "ffmpeg"
+    of_128_cores.write_text(f'#!/bin/sh\nexec {ffmpeg_path()} -cpucount 128 "$@"\n')
+    of_128_cores.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(of_128_cores))
+    drawn = RNG.integers(0, 256, (3, 64, 96, 3), np.uint8)
+    assert read_frames(encode(tmp_path / "a.mp4", drawn), [2]).shape == (1, 64, 96, 3)
+    assert np.array_equal(read_picture(encode_png(drawn[0])), drawn[0])
 
 
 def test_all_ffmpegs_at_once_have_no_more_than_is_said() -> None:
