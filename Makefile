@@ -50,11 +50,13 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Every fault of the table in tests/chaos.py, and what it cost (an hour: three outages are of five minutes, and there are
-# 42 signals), then the tests that `make test` leaves out (half an hour). Some faults show once in a while.
+# 42 signals), then the tests that `make test` leaves out (half an hour), and rules on fresh examples. Some faults show
+# once in a while.
 ROUNDS ?= 1
 chaos: setup
 	for round in $$(seq $(ROUNDS)); do \
-		$(BIN)/python tests/chaos.py && $(BIN)/python -m pytest -q -m long tests || exit 1; \
+		$(BIN)/python tests/chaos.py && $(BIN)/python -m pytest -q -m long tests && \
+		$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile fresh tests || exit 1; \
 	done
 
 # Small mistakes put into what differs from BASE, one at a time: which of them does no fast test notice? Not part of CI

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from ray.cluster_utils import Cluster
 from support import emulators
 from support import s3 as s3_server
@@ -20,6 +21,11 @@ from support.command_line import Answer
 
 from cosmos_ray.store.storage import Storage
 
+# Rules are tried on the same examples each time, so that who changes something else is not met by a new one; on fresh
+# ones by `make chaos`.
+settings.register_profile("repeatable", deadline=None, database=None, derandomize=True)
+settings.register_profile("fresh", deadline=None, database=None)
+settings.load_profile("repeatable")
 # What one process has compiled, the next hundred need not. Containers often say otherwise.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Each test process is one of several on a small machine.

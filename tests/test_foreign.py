@@ -67,7 +67,7 @@ def test_a_long_text_ends() -> None:
     assert len(shown_value(["x" * 10**6] * 10**6)) == 200
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("aé @:/?#=%3F&'\"…\x1b\n\u202e\udc80."), max_size=40), st.integers(5, 50))
 def test_what_was_printed_once_is_printed_alike_again(text: str, most: int) -> None:
     """Errors are made of errors."""

@@ -120,7 +120,7 @@ _groups = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100)
 @given(_groups, st.sampled_from(sorted(MEASURED)), st.sampled_from([1, 2, 4, 8]))
 def test_whatever_is_asked_for_more_costs_more(group: ClipGroup, gpu: str, gang_size: int) -> None:
     bundle = load_bundle("cosmos-predict2-2b-multiview")

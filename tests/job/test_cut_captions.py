@@ -154,7 +154,7 @@ _texts = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(st.lists(_texts, min_size=1, max_size=5))
 def test_the_built_in_tokenizer_counts_alike(of_the_encoder: Any, texts: list[str]) -> None:
     count = token_counter(TINY)

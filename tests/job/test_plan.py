@@ -198,7 +198,7 @@ _rows = st.fixed_dictionaries(
 _endings = st.sampled_from(["left", "ok", "oom", "opened", "edited"])
 
 
-@settings(max_examples=25, deadline=None, database=None)
+@settings(max_examples=25)
 @given(st.lists(_rows, min_size=1, max_size=7), st.data())
 def test_columns_and_rows_tell_the_same_plan(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     """What a plan counts in columns is what looking at each clip by itself gives."""

@@ -185,7 +185,7 @@ def _histories(draw: st.DrawFn) -> list[tuple]:
     return [*history, cut_off, *draw(st.lists(_steps, max_size=6))]
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40)
 @given(_histories())
 def test_any_interleaving_of_gangs_owners_and_crashes_keeps_one_outcome_a_generation(history: list[tuple]) -> None:
     """Attempts end in any order, however late; the compactor crashes anywhere; readers agree with a model."""

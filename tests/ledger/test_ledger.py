@@ -284,7 +284,7 @@ _steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40)
 @given(st.lists(_steps, max_size=14))
 def test_any_interleaving_keeps_one_outcome_a_generation(steps: list[tuple]) -> None:
     """Attempts, commits (some late, of the generation before), retries and redos in any order agree with a model."""

@@ -32,7 +32,7 @@ def rows_of(*numbers: int) -> pa.Table:
     return table.append_column("compacted_by", pa.array(np.full(len(numbers), 1, np.int64)))
 
 
-@settings(max_examples=30, deadline=None, database=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 11), max_size=5))
 def test_tables_of_any_sizes_become_row_groups_of_one_size(sizes: list[int]) -> None:
     """All full but the last; every row once, in its order."""

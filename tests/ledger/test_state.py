@@ -19,7 +19,7 @@ _ids = st.sampled_from(["a", "b", "c", "d"])
 _outcome = st.tuples(_ids, st.integers(0, 2), st.sampled_from([None, "oom"]), st.integers(1, 9))
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60)
 @given(st.lists(_outcome, max_size=8, unique_by=lambda one: one[:2]), st.dictionaries(_ids, st.integers(0, 4)))
 def test_columns_and_single_looks_agree_with_what_was_put_down(
     outcomes: list[tuple[str, int, None, int]], reopened: dict[str, int]

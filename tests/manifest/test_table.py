@@ -146,14 +146,14 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-@settings(max_examples=25, deadline=None, database=None, derandomize=True)
+@settings(max_examples=25)
 @given(batches(), st.sampled_from(BASES))
 def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str) -> None:
     agree(batch, base)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(batches(), st.sampled_from(BASES))
 def test_columns_and_rows_agree_on_whatever_is_drawn(batch: pa.RecordBatch, base: str) -> None:
     agree(batch, base)

@@ -186,7 +186,7 @@ def test_shares_are_equal_contiguous_parts_of_each_view() -> None:
     assert torch.equal(torch.cat(parts, dim=1), x_VL)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100)
 @given(st.integers(1, 7), st.integers(1, 12), st.integers(1, 16), st.sampled_from([(), (5,), (2, 3)]))
 def test_the_shares_of_any_gang_make_the_whole_again(
     views: int, share: int, ranks: int, values: tuple[int, ...]
@@ -201,7 +201,7 @@ def test_the_shares_of_any_gang_make_the_whole_again(
     assert [token for part in slices for token in range(share * ranks)[part]] == list(range(share * ranks))
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(2, 16))
 def test_tokens_that_do_not_divide_never_make_shares(tokens: int, ranks: int) -> None:
     if tokens % ranks == 0:

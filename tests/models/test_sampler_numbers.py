@@ -63,7 +63,7 @@ def run(network: Any, **changes: Any) -> Tensor:
     return denoise(network, **(settings | changes))
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100)
 @given(st.integers(1, 200), st.floats(1.0, 500.0), st.floats(1e-4, 0.9), st.floats(1.0, 12.0))
 def test_any_schedule_falls_strictly_from_its_first_level_to_its_last(
     num_steps: int, sigma_max: float, sigma_min: float, order: float

@@ -106,7 +106,7 @@ def check(settled: tuple[Storage, LedgerState], names: list[str]) -> None:
                 assert row[kept] == f"{clip_id} {given_name!r}"
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=15)
 @given(st.lists(one_name, min_size=1, max_size=6, unique=True).filter(lambda names: not {"id", "prompt"} & set(names)))
 @example(["seconds", "manifest_seconds"])
 @example(["Seconds", "manifest_seconds", "MANIFEST_SECONDS", "manifest_Seconds"])

@@ -91,7 +91,7 @@ _demands = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(_demands, st.integers(0, 12), st.integers(0, 40))
 def test_demand_grows_with_the_clips_that_wait_and_never_beyond_them(demand: Demand, up: int, waiting: int) -> None:
     up = min(up, demand.max_gangs)

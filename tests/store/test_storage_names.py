@@ -126,7 +126,7 @@ _uris = st.builds("{}{}{}".format, _schemes, _paths, st.sampled_from(["", "/", "
 _bases = st.sampled_from(["/data/set", "/", "/data/a.b/", "s3://bucket", "s3://bucket/set/", "gs://bucket/a"])
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(_uris)
 def test_every_uri_has_one_form_and_that_is_its_own(uri: str) -> None:
     try:
@@ -134,7 +134,9 @@ def test_every_uri_has_one_form_and_that_is_its_own(uri: str) -> None:
     except UsageError:
         has_host = scheme_of(uri) == "file" and re.match(r"file://[^/]", uri)
         password = re.match(r"\w+://[^/]*:", uri)
-        assert has_host or "::" in uri or "\x00" in uri or not uri.partition("://")[2].strip("/") or password
+        of_no_place = re.match(r"~|s3:/?(?!/)", uri)  # a shell's, and a URI that `pathlib` went over
+        nothing = "::" in uri or "\x00" in uri or not uri.partition("://")[2].strip("/")
+        assert has_host or nothing or password or of_no_place
         return
     assert normalise_uri(found) == found
     assert scheme_of(found) == scheme_of(uri)
@@ -144,7 +146,7 @@ def test_every_uri_has_one_form_and_that_is_its_own(uri: str) -> None:
         assert not {".", ".."} & set(found.split("/"))
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(_uris, _bases)
 def test_a_reference_stays_below_its_manifest_or_names_an_allowed_store_itself(reference: str, base: str) -> None:
     try:
@@ -163,7 +165,7 @@ def test_a_reference_stays_below_its_manifest_or_names_an_allowed_store_itself(r
         assert ".." not in found.removeprefix(base).split("/")
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(_paths)
 def test_a_storage_takes_a_path_as_it_is_or_not_at_all(path: str) -> None:
     """So that two paths never name one object, and none names one elsewhere."""

@@ -135,7 +135,7 @@ SIZES = {
 }
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50)
 @given(st.fixed_dictionaries(SIZES), st.sampled_from(list(SIZES)), st.data())
 def test_more_of_anything_never_needs_less(sizes: dict[str, int], grown: str, data: st.DataObject) -> None:
     """More views, frames or pixels, on one rank: no part of the plan shrinks, but for decoding that changes its way."""
@@ -145,7 +145,7 @@ def test_more_of_anything_never_needs_less(sizes: dict[str, int], grown: str, da
         assert getattr(large, part) >= getattr(small, part), part
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50)
 @given(st.fixed_dictionaries(SIZES))
 def test_a_larger_gang_never_needs_more_of_a_rank(sizes: dict[str, int]) -> None:
     """From two ranks on: the first step to a gang buys the exchange's buffers."""

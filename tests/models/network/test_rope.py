@@ -62,7 +62,7 @@ RATIOS = st.sampled_from([0.25, 8 / 24, 1.0, 2.0, 3.0])
 EXTENT = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60)
 @given(st.integers(6, 20).map(lambda n: 2 * n), st.tuples(RATIOS, RATIOS, RATIOS), EXTENT, st.integers(5, 30))
 def test_any_table_is_its_definition(
     head_dim: int, ratios: tuple[float, float, float], extent: tuple[int, int, int], fps: int
@@ -87,7 +87,7 @@ def test_any_table_is_its_definition(
         torch.testing.assert_close(table[token], torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40)
 @given(st.integers(6, 20).map(lambda n: 2 * n), st.integers(0, 2**31))
 def test_turning_keeps_lengths_and_turning_back_undoes_it(head_dim: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
