@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_the_page_of_benchmarks_names_every_file() -> None:
     page = (ROOT / "benchmarks" / "README.md").read_text()
     files = {path.name for path in (ROOT / "benchmarks").iterdir() if path.suffix in (".py", ".sh")}
     assert {name for name in files if f"`{name}" not in page} == set()
+
+
+def test_the_page_of_benchmarks_has_every_result_beside_the_script_that_gave_it() -> None:
+    """Of a file of results, each script whose command it shows; a file without commands stands anywhere."""
+    rows = [line for line in (ROOT / "benchmarks" / "README.md").read_text().splitlines() if line.startswith("|")]
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    for results in sorted((ROOT / "benchmarks" / "results").iterdir()):
+        assert f"(results/{results.name}" in page, f"{results.name} is not on the page"
+        commands = re.findall(r"benchmarks/(\w+\.(?:py|sh))", results.read_text())
+        for script in sorted(set(commands) - {"make_published.py"}):
+            beside = [row for row in rows if f"`{script}" in row and f"(results/{results.name}" in row]
+            assert beside, f"{results.name} has figures of {script}, whose row does not lead there"
 
 
 @pytest.mark.long
