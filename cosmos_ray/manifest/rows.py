@@ -22,6 +22,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
 from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of, says_nothing
 from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, is_picture, reference, views_of
+from cosmos_ray.manifest.python_values import rows_in
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
@@ -135,7 +136,7 @@ class Clip:
 
 def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Plain dicts; maps of cameras become dicts too, unless they name one twice."""
-    rows: list[dict[str, Any]] = batch.to_pylist()
+    rows = rows_in(batch)
     for column in ("input_videos", "input_frames", "control_videos"):
         if column in batch.schema.names and pa.types.is_map(batch.schema.field(column).type):
             for row in rows:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import INDEX
+from cosmos_ray.manifest.python_values import rows_in
 from cosmos_ray.output.index import ADDED_NAMES, IN_EFFECT
 from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
@@ -49,7 +50,7 @@ class Columns:
         row = self._rows.get(clip_id)
         if row is None:
             return {}
-        found = self._table.slice(row, 1).to_pylist()[0]
+        (found,) = rows_in(self._table.slice(row, 1))
         looks = {name: plain(found[name]) for name in _LOOKS if name in found}
         return {**looks, "columns": {name: plain(found[name]) for name in self.names}}
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cosmos_ray.manifest.python_values import values_in
 from cosmos_ray.output.columns import Columns, plain
 from cosmos_ray.output.names import beside
 
@@ -120,7 +121,7 @@ def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The library that reads it knows no maps: what has one becomes JSON."""
     if "map<" not in str(column.type):
         return column
-    return pa.chunked_array([[None if value is None else json.dumps(plain(value)) for value in column.to_pylist()]])
+    return pa.chunked_array([[None if value is None else json.dumps(plain(value)) for value in values_in(column)]])
 
 
 def _info(episodes: Sequence[Episode], frames: int, tasks: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -67,6 +68,65 @@ def test_a_job_goes_on_without_a_report_and_says_so_once(storage: Storage, monke
     with live_report(storage, RUN, took, said.append):
         wait_for(lambda: len(tries) >= 3, "three tries")
     assert said == ["the report could not be written meanwhile: OSError: 503 SlowDown"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/o/report.html"), "make room there, or name another place"),
+        (PermissionError("ClientError: AccessDenied"), "PermissionError: ClientError: AccessDenied"),
+        (ValueError("I/O operation on closed file"), "ValueError: I/O operation on closed file"),
+    ],
+)
+def test_nothing_that_a_store_or_a_disk_answers_ends_the_job_or_is_said_twice(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    """Neither while it runs nor at its end; no thread ends with a traceback, and whoever hears of it may fail too."""
+    uncaught: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", uncaught.append)
+    tries: list[str] = []
+
+    def refuses(_: Storage, path: str, __: bytes) -> None:
+        tries.append(path)
+        raise error
+
+    monkeypatch.setattr(Storage, "write", refuses)
+    said: list[str] = []
+
+    def hears(line: str) -> None:
+        said.append(line)
+        raise BrokenPipeError
+
+    with live_report(storage, RUN, took, hears):
+        wait_for(lambda: len(tries) >= 3, "three tries")
+    assert len(said) == 1
+    assert words in said[0]
+    assert uncaught == []
+    assert set(tries) == {"_cosmos_ray/jobs/00000003.json"}
+
+
+def test_the_end_of_a_job_waits_for_no_more_than_the_file_that_is_being_written(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, written = threading.Event(), list[int]()
+
+    def many_files(storage: Storage, *_: object) -> None:
+        for number in range(1_000_000):
+            storage.write(f"report/{number}.js", b"")
+            written.append(number)
+            begun.set()
+
+    monkeypatch.setattr(module, "make", many_files)
+    with live_report(storage, RUN, took, pytest.fail):
+        assert begun.wait(300)
+    assert len(written) < 1_000_000
+    assert len(list(storage.list("report"))) == len(written), "and nothing is written after it"
+
+
+def test_what_a_job_took_may_fail_to_be_told(storage: Storage) -> None:
+    with live_report(storage, RUN, lambda: 1 / 0, lambda _: None):  # type: ignore[arg-type, return-value]
+        pass
+    assert read_jobs(storage) == []
 
 
 def test_a_job_that_fails_is_not_held_by_a_writing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,62 @@ def test_rds_hq_comes_back_as_a_manifest_with_captions_and_columns(output: Stora
         assert (row["split"], row["weather"], row["speed"]) == (carried["split"], carried["weather"], carried["speed"])
         assert set(dict(row["input_videos"])) == set(VIEWS)
     assert built.warnings == ()
+
+
+#: A column of each kind that people carry; how JSON has its value.
+AWKWARD: dict[str, tuple[pa.Array, Any]] = {
+    "nested": (pa.array([{"at": TAKEN.date(), "of": [[0.5, None]]}]), {"at": "2026-01-02", "of": [[0.5, None]]}),
+    "map": (pa.array([[("k", [1])]], pa.map_(pa.string(), pa.list_(pa.int8()))), [{"key": "k", "value": [1]}]),
+    "bytes": (pa.array([b"\0\xff<"]), "AP88"),
+    "none": (pa.nulls(1), None),
+    "decimal": (pa.array([Decimal("12345678901234567890.12")]), "12345678901234567890.12"),
+    "wide": (pa.array([Decimal("1" * 50)], pa.decimal256(60, 0)), "1" * 50),
+    "unsigned": (pa.array([2**64 - 1], pa.uint64()), 2**64 - 1),
+    "half": (pa.array([0.5], pa.float16()), 0.5),
+    "nan": (pa.array([float("nan")]), None),
+    "span": (pa.array([datetime.timedelta(days=1)]), "1 day, 0:00:00"),
+    "nano": (pa.array([1], pa.timestamp("ns")), "1970-01-01T00:00:00.000000001"),
+    "infinity": (pa.array([2**63 - 1], pa.timestamp("us")), str(2**63 - 1)),
+    "infinities": (pa.array([[2**63 - 1]], pa.list_(pa.timestamp("us"))), [str(2**63 - 1)]),
+    'a "<b>/ü': (pa.array(["路 🚗\n"]), "路 🚗\n"),
+}
+#: As long as an id can be.
+LONG = "A.b-c_" + "x" * 122
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Storage:
+    """One clip of a long id, whose row carries all of them."""
+    row = {"id": [LONG], "prompt": ["Straße 路.\n"], "n_views": [2], **{name: of for name, (of, _) in AWKWARD.items()}}
+    pq.write_table(pa.table(row), tmp_path / "m.parquet")
+    storage = Storage(str(tmp_path / "out"))
+    _commit(storage, clips(str(tmp_path / "m.parquet"))[LONG], 5)
+    write_index(storage, open_manifest(str(tmp_path / "m.parquet")), DEFAULTS, Ledger(storage).state())
+    return storage
+
+
+def test_columns_of_any_kind_are_in_every_layout(awkward: Storage, tmp_path: Path) -> None:
+    for layout in ("webdataset", "rds-hq", "lerobot"):
+        copy(awkward, layout, tmp_path / layout, where="unsigned > 5 and half < 1 and nested.of is not null")
+    expected = {name: value for name, (_, value) in AWKWARD.items()}
+    for columns in (
+        samples(tmp_path / "webdataset")[LONG]["columns"],
+        json.loads((tmp_path / f"rds-hq/columns/{LONG}_0.json").read_bytes())["columns"],
+    ):
+        assert {name: columns[name] for name in expected} == expected
+    table = pq.read_table(tmp_path / "lerobot/meta/episodes/chunk-000/file-000.parquet")
+    for name, (column, _) in AWKWARD.items():
+        if name not in ("map", "nan"):  # lists there; equal to nothing
+            assert table[name].combine_chunks().equals(column.cast(table[name].type)), name
+
+
+def test_a_long_id_and_its_columns_come_back_from_rds_hq(awkward: Storage, tmp_path: Path) -> None:
+    copy(awkward, "rds-hq", tmp_path / "to")
+    from_rds_hq(str(tmp_path / "to"), str(tmp_path / "again.parquet"))
+    (row,) = pq.read_table(tmp_path / "again.parquet").to_pylist()
+    assert (row["id"], row["prompt"]) == (LONG, "Straße 路.\n")
+    expected = {name: value for name, (_, value) in AWKWARD.items() if value is not None}
+    assert {name: row[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "rds-hq", "lerobot"])

@@ -29,6 +29,7 @@ from cosmos_ray.manifest.builders.sources import (
 )
 from cosmos_ray.manifest.builders.writing import Draft, references, write
 from cosmos_ray.manifest.columns import COLUMNS
+from cosmos_ray.manifest.rows import ID_PATTERN
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.uris import normalise_uri
 
@@ -83,7 +84,7 @@ def from_rds_hq(
     drafts = []
     for clip, found in videos.items():
         where = f"clip {clip} of {top.uri}"
-        row: dict[str, object] = {"id": clip, **asked}
+        row: dict[str, object] = {"id": _id_of(clip), **asked}
         views = rig.views_of(row, found, where) or VIEWS
         own = {view: told[clip][view] for view in views if view in told.get(clip, {})}
         if surplus := sorted(set(told.get(clip, {})) - set(views)):
@@ -102,6 +103,11 @@ def from_rds_hq(
             notes.warn("captions without a clip", clip)
     given.warn_unused(notes)
     return write(drafts, out, notes, is_one_view=rig.is_one_view)
+
+
+def _id_of(clip: str) -> str:
+    """The file's stem; without the `_0` of our own export where that makes too long an id of a long one."""
+    return clip if ID_PATTERN.fullmatch(clip) else clip.removesuffix("_0")
 
 
 def is_by_camera(top: Folder, rig: Rig) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +193,8 @@ def array_of(name: str, values: Sequence[Any]) -> pa.Array:
         found = pa.array(values)
         return pa.array(map(_without_empty, values)) if _has_empty(found.type) else found
     except OverflowError:
+        with suppress(OverflowError, TypeError, pa.ArrowException):
+            return pa.array(values, pa.uint64())
         raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
     except UnicodeEncodeError:
         raise ManifestError(f"column `{name}` has a text that is no Unicode: half of a surrogate pair") from None

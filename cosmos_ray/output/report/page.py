@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ class ReportPage:
     clips_per_hour: None while it cannot be told. folder: of the rows' files, relative to the page.
     mark: of the state that the page is of. part: which clips are on it, "" for all. grid: two columns, see `Part`.
     summary: what it has taken, (what, how much).
-    again: the command that writes a page of everything. outputs: where the page is of several, how far each is.
+    again: the command that writes a page of everything. outputs: where the page is of several, how far each is;
+    retries: there, by class of failure, the commands that have its clips made again, of each output that has any.
     """
 
     title: str
@@ -83,6 +84,10 @@ class ReportPage:
     throughput: Throughput | None = None
     again: str = ""
     outputs: Sequence[OutputLine] = ()
+    retries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def retries_of(self, failure_class: str) -> Sequence[str]:
+        return self.retries.get(failure_class) or [f"{self.retry} --class {failure_class}"]
 
 
 def mark_in(head: bytes) -> str | None:

@@ -13,6 +13,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.history import JobTook, read_jobs
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
 from cosmos_ray.ledger.record import now
+from cosmos_ray.output.names import beside
 from cosmos_ray.output.report.build import write_page
 from cosmos_ray.output.report.listing import MOST, Listing, clips_of, failures_of, read_failures, read_index
 from cosmos_ray.output.report.page import OutputLine, ReportPage, mark_in
@@ -85,14 +86,14 @@ def _folder_of(uris: Sequence[str]) -> Storage:
 
 def _merged(name: str, parts: Sequence[_One]) -> Listing:
     """Their rows one after the other, with the columns of all; which output a row is of is a column."""
-    listings = [(one, getattr(one, name)) for one in parts]
+    listings = [(one, _beside_ours(getattr(one, name))) for one in parts]
     columns = dict.fromkeys([".retry", "output", *(column for _, listing in listings for column, _ in listing.columns)])
     kinds: dict[str, set[str]] = {column: set() for column in columns}
     rows: list[list[Value]] = []
     for one, listing in listings:
         for column, kind in listing.columns:
             kinds[column].add(kind)
-        ours: dict[str, Value] = {".retry": f"cosmos-ray retry {shlex.quote(one.status.output)}", "output": one.place}
+        ours: dict[str, Value] = {".retry": _retry(one.status), "output": one.place}
         for row in listing.rows[: MOST - len(rows)]:
             values = dict(zip([column for column, _ in listing.columns], row, strict=True))
             for path in (".folder", ".preview"):
@@ -101,6 +102,16 @@ def _merged(name: str, parts: Sequence[_One]) -> Listing:
             rows.append([(values | ours).get(column) for column in columns])
     described = tuple((column, "number" if kinds[column] == {"number"} else "text") for column in columns)
     return Listing(name, described, rows, sum(listing.total for _, listing in listings))
+
+
+def _beside_ours(listing: Listing) -> Listing:
+    """A manifest may have a column of that name, too."""
+    names = beside([column for column, _ in listing.columns], ["output"])
+    return replace(listing, columns=tuple((name, kind) for name, (_, kind) in zip(names, listing.columns, strict=True)))
+
+
+def _retry(status: Status, failure_class: str = "") -> str:
+    return f"cosmos-ray retry {shlex.quote(status.output)}{failure_class and f' --class {failure_class}'}"
 
 
 def _page(folder: Storage, parts: Sequence[_One], part: Part) -> ReportPage:
@@ -117,12 +128,15 @@ def _page(folder: Storage, parts: Sequence[_One], part: Part) -> ReportPage:
         model=", ".join(dict.fromkeys(status.model for status in statuses)),
         settings={},
         failure_counts=dict(by_class),
-        retry="cosmos-ray retry OUTPUT",
+        retry="",  # each row has its own
         again=" ".join(["cosmos-ray report", *(shlex.quote(status.output) for status in statuses)]),
         folder=f"{REPORT_ROWS}/",
         lists=(),
         part=part.in_words(),
         outputs=[_line(one, part.price) for one in parts],
+        retries={
+            name: [_retry(status, name) for status in statuses if name in status.failed_by_class] for name in by_class
+        },
     )
 
 

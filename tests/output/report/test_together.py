@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, clips, run_of, settle
 
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import FailureClass, UsageError
 from cosmos_ray.ledger.history import JobTook, write_job
 from cosmos_ray.ledger.ledger import FileEntry, Ledger
 from cosmos_ray.ledger.run import open_run
@@ -23,15 +24,15 @@ from cosmos_ray.output.report.together import write_together
 from cosmos_ray.store.storage import Storage
 
 
-def part_of(folder: Path, name: str, column: str) -> str:
+def part_of(folder: Path, name: str, column: str, failure: FailureClass = "oom") -> str:
     """An output with a clip that is ok and one that failed."""
     manifest = write_manifest(
-        folder / f"{name}.parquet", [{"id": f"{name}{n}", "prompt": "p", column: n} for n in (1, 2)]
+        folder / f"{name}.parquet", [{"id": f"{name[0]}{n}", "prompt": "p", column: n} for n in (1, 2)]
     )
     output = Storage(str(folder / "parts" / name))
     made, failed = clips(manifest).values()
     settle(output, made, previews=(FileEntry("preview", f"previews/{made.id}/1.mp4", 1, "s"),))
-    settle(output, failed, "oom")
+    settle(output, failed, failure)
     open_run(output, run_of(manifest, rows=2, clips=3))
     write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
     return output.uri
@@ -66,6 +67,33 @@ def test_rows_of_all_are_found_from_where_the_page_lies(tmp_path: Path) -> None:
     write_together(outputs, Part("id = 'y1'"))
     assert [one["id"] for one in rows_in(tmp_path / "parts")["clips"]] == ["y1"]
     assert f"cosmos-ray report {outputs[0]} {outputs[1]}" in (tmp_path / "parts" / "report.html").read_text()
+
+
+def test_a_column_of_strangers_that_is_named_output_stays_beside_ours(tmp_path: Path) -> None:
+    outputs = [part_of(tmp_path, "x", "output"), part_of(tmp_path, "y", "weather")]
+    write_together(outputs, WHOLE)
+    for name, number in (("clips", 1), ("failures", 2)):
+        found = rows_in(tmp_path / "parts")[name]
+        assert [(one["output"], one["manifest_output"], one["weather"]) for one in found] == [
+            ("x", number, None),
+            ("y", None, number),
+        ]
+
+
+def test_commands_to_retry_name_the_output_that_has_such_failures(tmp_path: Path) -> None:
+    outputs = [
+        part_of(tmp_path, "x", "weather"),
+        part_of(tmp_path, "y", "weather"),
+        part_of(tmp_path, "z z", "a", "input"),
+    ]
+    write_together(outputs, WHOLE)
+    page = html.unescape((tmp_path / "parts" / "report.html").read_text())
+    assert re.findall("<code>(cosmos-ray retry .*?)</code>", page) == [
+        f"cosmos-ray retry {outputs[0]} --class oom",
+        f"cosmos-ray retry {outputs[1]} --class oom",
+        f"cosmos-ray retry '{outputs[2]}' --class input",
+    ]
+    assert "retry OUTPUT" not in page
 
 
 def test_a_condition_on_columns_that_some_outputs_have_is_of_those(tmp_path: Path) -> None:

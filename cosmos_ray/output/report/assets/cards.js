@@ -4,7 +4,7 @@ const PLAIN = new Set(["id", "caption", "warnings", "marks", "mode", "seed", "er
 
 function card(list, row) {
   const id = list.value(row, "id");
-  const title = element("h3", {}, element("a", { href: "#" + encodeURIComponent(id), textContent: id }));
+  const title = element("h3", {}, element("a", { href: "#" + encodeURIComponent(list.key(row)), textContent: id }));
   const made = element("article", { className: `card ${list.name}` });
   made.setAttribute("aria-label", id);
   if (list.name === "clips") made.append(new Preview(list, row, (view) => openDetail(list, row, view)).stage);
@@ -45,7 +45,7 @@ function facts(list, row, all) {
   for (const { name } of list.shown) {
     const value = list.value(row, name);
     if (PLAIN.has(name) || (value === null && !all)) continue;
-    pairs.append(element("dt", { textContent: name }), element("dd", { textContent: inWords(value), title: inWords(value) }));
+    pairs.append(element("dt", { textContent: name }), element("dd", { textContent: inWords(value), title: String(value ?? "") }));
   }
   return pairs;
 }

@@ -120,7 +120,7 @@ function openPair(rows, view) {
   });
   detail.rows = rows;
   detail.view = chosen;
-  showDetail(id,
+  showDetail(id, id,
     element("div", { className: "tabs", role: "group", "aria-label": "Views" }, ...tabs),
     ...(screens.length ? [controls(screens)] : []),
     element("div", { className: "sides" }, ...sides));
@@ -205,11 +205,13 @@ async function build() {
   parts.status = element("p", { className: "soft", role: "status" });
   parts.cards = element("div");
   parts.end = endOfList(() => page.shown && more());
+  const tools = element("div", { className: "tools" }, labelled("search", parts.search), labelled("order", parts.order));
   document.getElementById("browse").append(
     element("h2", { textContent: "Clips" }),
-    element("div", { className: "tools" }, labelled("search", parts.search), labelled("order", parts.order)),
+    tools,
     parts.status, parts.cards, parts.end,
   );
+  keepClear(tools, document.documentElement);
   await LIST.all().catch((error) => (parts.status.textContent = error.message));
   for (let from = 0; from < LIST.rows.length; from += SETTINGS.length) page.clips.push(LIST.rows.slice(from, from + SETTINGS.length));
   search();

@@ -20,6 +20,16 @@ function searchField(onWords) {
   return field;
 }
 
+/** What is scrolled to in `scroller` shall not lie under the bar that stays at its top. */
+function keepClear(bar, scroller) {
+  const watch = new ResizeObserver(() => {
+    if (!bar.isConnected) return watch.disconnect();
+    const stays = getComputedStyle(bar).position === "sticky";
+    scroller.style.scrollPaddingTop = stays ? `${bar.offsetHeight + 8}px` : "";
+  });
+  watch.observe(bar);
+}
+
 /** The end of a list, of which more is asked for when it comes near what is seen. */
 function endOfList(more) {
   const end = element("p", { className: "end soft", textContent: "…" });

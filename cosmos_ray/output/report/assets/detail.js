@@ -2,8 +2,8 @@
 
 function openDetail(list, row, view) {
   const inside = list.name === "clips" ? [player(list, row, view)] : [];
-  detail.row = row;
-  showDetail(list.value(row, "id"), ...inside, ...words(list, row), facts(list, row, true));
+  Object.assign(detail, { list, row });
+  showDetail(list.value(row, "id"), list.key(row), ...inside, ...words(list, row), facts(list, row, true));
 }
 
 /** One view's own file, large; another one goes on at the same moment. */
@@ -35,10 +35,14 @@ function player(list, row, view) {
   return box;
 }
 
-function step(by) {
-  const place = found.rows.indexOf(detail.row) + by;
-  const row = found.rows[place];
-  if (row) openDetail(wanted.list, row);
+/** Among the rows that were searched for, if it is one of those; the rest of a list comes as it is asked for. */
+async function step(by) {
+  const { list, row } = detail;
+  const isFound = list === wanted.list && found.rows.includes(row);
+  const rows = isFound ? found.rows : list.rows;
+  const place = rows.indexOf(row) + by;
+  if (rows === list.rows && place >= rows.length && !list.isWhole) await list.more().catch(fail);
+  if (rows[place] && detail.open && detail.row === row) openDetail(list, rows[place]);
 }
 
 async function openHash() {
@@ -46,7 +50,7 @@ async function openHash() {
   const id = askedFor();
   if (id === null) return;
   if (!id) return detail.close();
-  if (detail.open && wanted.list.value(detail.row, "id") === id) return;
+  if (detail.open && detail.key === id) return;
   for (const list of LISTS.values()) {
     const row = await list.find(id).catch(fail);
     if (location.hash !== asked) return;

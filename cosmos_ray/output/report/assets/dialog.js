@@ -2,22 +2,22 @@
 
 const detail = document.getElementById("detail");
 
-/** Another one, or the first. */
-function showDetail(id, ...inside) {
+/** Another one, or the first. key: what the address says of it. */
+function showDetail(id, key, ...inside) {
   const button = (textContent, name, onclick) => element("button", { type: "button", textContent, "aria-label": name, onclick });
   const nameOf = (one) => one.getAttribute("aria-label") ?? one.textContent;
   const focused = detail.contains(document.activeElement) ? nameOf(document.activeElement) : null;
-  const isAnother = detail.querySelector("h2")?.textContent !== id;
-  detail.replaceChildren(
-    element("header", {}, element("h2", { id: "detail-id", textContent: id }),
-      button("←", "The one before", () => step(-1)), button("→", "The next one", () => step(1)),
-      button("✕", "Close", () => detail.close())),
-    ...inside,
-  );
+  const isAnother = detail.key !== key;
+  detail.key = key;
+  const bar = element("header", {}, element("h2", { id: "detail-id", textContent: id }),
+    button("←", "The one before", () => step(-1)), button("→", "The next one", () => step(1)),
+    button("✕", "Close", () => detail.close()));
+  detail.replaceChildren(bar, ...inside);
+  keepClear(bar, detail);
   if (!detail.open) detail.showModal();
   else [...detail.querySelectorAll("button")].find((one) => nameOf(one) === focused)?.focus();
   if (isAnother) detail.scrollTop = 0;
-  const hash = "#" + encodeURIComponent(id);
+  const hash = "#" + encodeURIComponent(key);
   if (location.hash !== hash) history.replaceState(null, "", hash);
 }
 
@@ -32,6 +32,7 @@ function askedFor() {
 
 detail.addEventListener("close", () => {
   detail.replaceChildren();
+  detail.key = null;
   history.replaceState(null, "", location.pathname + location.search);
 });
 detail.addEventListener("click", (event) => event.target === detail && detail.close());

@@ -2,16 +2,19 @@
 
 const FITS = { down: 60, across: 24, clips: 4 };
 
+/** Values that are told apart by what is shown of them. */
 function distinct(list, rows, column) {
-  return [...new Set(rows.map((row) => list.value(row, column)))].sort(compare);
+  const values = rows.map((row) => list.value(row, column));
+  return [...new Map(values.map((value) => [inWords(value), value])).values()].sort(compare);
 }
 
 function gridOf(list, rows, [down, across]) {
   const lines = distinct(list, rows, down);
   const columns = distinct(list, rows, across);
+  const places = [lines, columns].map((values) => new Map(values.map((value, place) => [inWords(value), place])));
   const cells = new Map();
   for (const row of rows) {
-    const place = `${lines.indexOf(list.value(row, down))} ${columns.indexOf(list.value(row, across))}`;
+    const place = [down, across].map((column, side) => places[side].get(inWords(list.value(row, column)))).join(" ");
     if (!cells.has(place)) cells.set(place, []);
     cells.get(place).push(row);
   }
@@ -42,7 +45,7 @@ function beyond(lines, columns) {
 function cell(list, rows) {
   const shown = rows.slice(0, FITS.clips).map((row) => {
     const id = list.value(row, "id");
-    const link = element("a", { href: "#" + encodeURIComponent(id), textContent: id });
+    const link = element("a", { href: "#" + encodeURIComponent(list.key(row)), textContent: id });
     return element("article", { "aria-label": id }, new Preview(list, row, (view) => openDetail(list, row, view)).stage, link);
   });
   const left = rows.length - shown.length;

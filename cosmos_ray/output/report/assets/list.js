@@ -3,12 +3,17 @@
 
 const BATCH = 24;
 const TESTS = {
-  is: (value, wanted) => inWords(value) === wanted,
-  "is not": (value, wanted) => inWords(value) !== wanted,
+  is: isSame,
+  "is not": (value, wanted) => !isSame(value, wanted),
   contains: (value, wanted) => inWords(value).toLowerCase().includes(wanted.toLowerCase()),
   "at least": (value, wanted) => value !== null && compare(value, asLike(value, wanted)) >= 0,
   "at most": (value, wanted) => value !== null && compare(value, asLike(value, wanted)) <= 0,
 };
+
+/** As it is shown, or as it is. */
+function isSame(value, wanted) {
+  return inWords(value) === wanted || (typeof value === "number" && wanted !== "" && value === Number(wanted));
+}
 
 function asLike(value, wanted) {
   return typeof value === "number" ? Number(wanted) : wanted;
@@ -130,13 +135,14 @@ function pickList(name) {
 async function suggest() {
   const { list } = wanted;
   const column = ui.column.value;
-  const values = new Set();
+  const values = new Map();
   for (const row of list.rows) {
-    values.add(inWords(list.value(row, column)));
+    const value = list.value(row, column);
+    values.set(inWords(value), value);
     if (values.size > 100) break;
   }
-  const few = values.size > 100 ? [] : [...values].sort(compare);
-  ui.values.replaceChildren(...few.map((value) => element("option", { value })));
+  const few = values.size > 100 ? [] : [...values.values()].sort(compare);
+  ui.values.replaceChildren(...few.map((value) => element("option", { value: inWords(value) })));
 }
 
 function showFilters() {
@@ -207,12 +213,13 @@ function build() {
     element("button", { textContent: "filter" }),
   );
   ui.grid = element("div");
+  const tools = element("div", { className: "tools" }, labelled("search", ui.search), labelled("sort by", ui.sort), ui.descending,
+    filter, element("fieldset", {}, labelled("grid: down", ui.down), labelled("across", ui.across)));
   document.getElementById("browse").append(
     element("div", { className: "tabs", role: "group", "aria-label": "What is listed" }, ...ui.tabs),
-    element("div", { className: "tools" }, labelled("search", ui.search), labelled("sort by", ui.sort), ui.descending, filter,
-      element("fieldset", {}, labelled("grid: down", ui.down), labelled("across", ui.across))),
-    ui.filters, ui.status, ui.grid, ui.cards, ui.end,
+    tools, ui.filters, ui.status, ui.grid, ui.cards, ui.end,
   );
+  keepClear(tools, document.documentElement);
   const first = LISTS.get("clips").total || !LISTS.get("failures").total ? "clips" : "failures";
   return pickList(first);
 }

@@ -41,6 +41,12 @@ class Rows {
     return place === undefined ? null : row[place];
   }
 
+  /** What `#…` says of a row: its id; where the page is of several outputs, which may share ids, its output before it. */
+  key(row) {
+    const id = this.value(row, "id");
+    return this.places.has(".retry") ? `${this.value(row, "output")}/${id}` : id;
+  }
+
   /** One file more. */
   more() {
     this.reading = this.reading.then(async () => {
@@ -55,10 +61,13 @@ class Rows {
     while (!this.isWhole) await this.more();
   }
 
-  /** The row of that id, or undefined. */
-  async find(id) {
+  /** The row of that key, or the first one of that id, or undefined. */
+  async find(asked) {
     for (let from = 0; ; ) {
-      for (; from < this.rows.length; from += 1) if (this.value(this.rows[from], "id") === id) return this.rows[from];
+      for (; from < this.rows.length; from += 1) {
+        const row = this.rows[from];
+        if (this.key(row) === asked || this.value(row, "id") === asked) return row;
+      }
       if (this.isWhole) return undefined;
       await this.more();
     }
@@ -84,5 +93,13 @@ function address(path) {
 }
 
 function inWords(value) {
-  return value === null || value === undefined ? "" : typeof value === "number" ? String(value) : String(value);
+  if (value === null || value === undefined) return "";
+  return typeof value === "number" ? written(value) : String(value);
+}
+
+/** A number as a person writes it: with more digits than it keeps for sure, the last ones are what reckoning has left. */
+function written(number) {
+  const words = String(number);
+  const digits = words.replace(/e.*/, "").replace(/\D/g, "").replace(/^0+/, "");
+  return Number.isInteger(number) || digits.length <= 15 ? words : String(Number(number.toPrecision(12)));
 }
