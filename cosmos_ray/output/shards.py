@@ -64,9 +64,14 @@ def _members(clip: Clip) -> Iterator[tuple[str, bytes]]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)  # without times and owners: the same clips give the same file
-    entry.size = len(data)
-    tar.addfile(entry, io.BytesIO(data))
+    tar.addfile(_entry(name, len(data)), io.BytesIO(data))
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    """Without times and owners: the same clips give the same file."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    return entry
 
 
 def _group_in(work: Work, name: str, first: int, records: list[Record]) -> Group | None:
@@ -90,15 +95,32 @@ def _group_in(work: Work, name: str, first: int, records: list[Record]) -> Group
 
 
 def _hashes_in(work: Work, name: str) -> dict[str, str]:
-    """Of each member of a shard, in order; none of what is no tar file."""
+    """Of each member of a shard, in order; none of what is no tar file of ours."""
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         path = Path(folder) / name
         fetch_to_file(work.target.uri_of(name), path)
         try:
             with tarfile.open(path, "r:") as tar:
-                return {member.name: _hash_of(tar, member) for member in tar}
+                members = tar.getmembers()
+                found = {member.name: _hash_of(tar, member) for member in members}
         except tarfile.TarError:
             return {}
+        return found if len(found) == len(members) and _is_as_written(path, members) else {}
+
+
+def _is_as_written(path: Path, members: Sequence[tarfile.TarInfo]) -> bool:
+    """Whether nothing but these lies in the file, with zeros between them and at its end: what no hash looks at."""
+    with open(path, "rb") as file:
+        for member in members:
+            head = _entry(member.name, member.size).tobuf()
+            if file.read(len(head)) != head:
+                return False
+            file.seek(member.size, io.SEEK_CUR)
+            if any(file.read(-member.size % tarfile.BLOCKSIZE)):
+                return False
+        size = file.tell() + 2 * tarfile.BLOCKSIZE
+        size += -size % tarfile.RECORDSIZE
+        return path.stat().st_size == size and not any(file.read())
 
 
 def _hash_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
