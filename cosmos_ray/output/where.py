@@ -21,7 +21,7 @@ def filtered(table: pa.Table, where: str) -> pa.Table:
     import duckdb
 
     if not where.strip():
-        raise UsageError("where: found no words, expected a condition such as seed < 3")
+        raise UsageError(f"where {where!r}: found no words, expected a condition such as seed < 3")
     number = "row_number"
     while number in {name.casefold() for name in table.column_names}:
         number += "_"
