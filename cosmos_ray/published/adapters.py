@@ -19,18 +19,23 @@ from cosmos_ray.published.options import between, version_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
+#: Of the published training.
+RANK, ALPHA = 16, 16.0
+
 
 def add_lora(parser: Any) -> None:
     """What the published `video2world_lora.py` must be told."""
     add = parser.add_argument
     add("--use_lora", action="store_true", help="--dit_path holds a network with adapters (LoRA), which are merged")
-    add("--lora_rank", type=between(int, 1, 4096), default=16, help="of the adapters, as in training")
-    add("--lora_alpha", type=between(float, 0, 65536), default=16.0, help="of the adapters, as in training")
+    add("--lora_rank", type=between(int, 1, 4096), default=RANK, help="of the adapters, as in training")
+    add("--lora_alpha", type=between(float, 0, 65536), default=ALPHA, help="of the adapters, as in training")
 
 
 def merged_dit(flags: argparse.Namespace, model: str) -> str | None:
     """The checkpoint that a job is to take: --dit_path, or what is merged of it; None if there is none."""
     if not flags.use_lora:
+        if (flags.lora_rank, flags.lora_alpha) != (RANK, ALPHA):
+            raise UsageError("--lora_rank, --lora_alpha: found without --use_lora, which merges what they are of")
         return flags.dit_path or None
     if not flags.dit_path:
         raise UsageError("--use_lora: found without --dit_path, expected the file of the network with its adapters")

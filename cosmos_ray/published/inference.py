@@ -71,7 +71,7 @@ def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, 
     add(f"--{GUARDED.offload}", action=both, default=True, help="their networks are on a GPU only while needed")
     GUARDED.add_places(parser.add_argument_group("not in the published command"))
     for flag, reason in NO_EFFECT.items():
-        add(f"--{flag}", action="store_true", help=f"accepted, without effect: {reason}")
+        add(f"--{flag}", action=both, default=None, help=f"accepted, without effect: {reason}")
     why = "no training configuration is read here: --model and --checkpoint-path say which network it is"
     for flag in REFUSED:
         add(f"--{flag}", nargs="?", const="", type=refused(why), help=f"refused: {why}")
@@ -85,7 +85,8 @@ def make(kind: type[PredictSpec] | type[TransferSpec], flags: argparse.Namespace
 
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError("start this with python, not torchrun: --context-parallel-size is the size of the gang")
-    if ignored := [f"--{flag}: {why}" for flag, why in NO_EFFECT.items() if getattr(flags, flag.replace("-", "_"))]:
+    given = [flag for flag in NO_EFFECT if getattr(flags, flag.replace("-", "_")) is not None]
+    if ignored := [f"--{flag}: {NO_EFFECT[flag]}" for flag in given]:
         say("flags without effect here: " + "; ".join(ignored))
     found = read_specs(flags.input_files, kind, overrides_of(flags))
     check_results(flags, found)

@@ -44,6 +44,7 @@ from cosmos_ray.published.options import (
     read_json_list,
     refused,
     say_times,
+    say_unused,
     say_without_effect,
     text_encoder_of,
     text_path,
@@ -240,10 +241,13 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
     else:
         items = []
         for number, found in enumerate(read_json_list(flags.batch_input_json)):
+            where = f"item {number} of {flags.batch_input_json}"
+            if isinstance(found, dict):
+                say_unused(found, ("input_video", "prompt", "output_video"), where, say)
             if not isinstance(found, dict) or not found.get("input_video") or not found.get("prompt"):
-                say(f"item {number} of {flags.batch_input_json} is left out: it lacks input_video or prompt")
+                say(f"{where} is left out: it lacks input_video or prompt")
                 continue
-            items.append(_item(found, number, flags.batch_input_json))
+            items.append(_item(found, number, where))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
     taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
@@ -260,15 +264,15 @@ def _item(found: dict[str, Any], number: int, where: str) -> Item:
     save_path = found.get("output_video") or f"output_{number}.mp4"
     texts = prompt if isinstance(prompt, list) else [prompt]
     if not all(isinstance(value, str) for value in (video, save_path, *texts)):
-        raise UsageError(
-            f"item {number} of {where}: found {found!r}, expected strings (for the prompt also a list, one a view)"
-        )
+        raise UsageError(f"{where}: found {found!r}, expected strings (for the prompt also a list, one a view)")
     return Item(video, prompt, save_path)
 
 
 def _check_flags(flags: argparse.Namespace, say: Callable[[str], None]) -> None:
     if flags.load_ema and not flags.dit_path:
         raise UsageError("--load_ema: found without --dit_path, expected the checkpoint that it is taken of")
+    if flags.views and flags.n_views not in (1, len(check_views(flags.views, "--views"))):
+        raise UsageError(f"--n_views {flags.n_views}: found beside --views {flags.views}, which says it already")
     say_without_effect(flags, NO_EFFECT, say)
 
 

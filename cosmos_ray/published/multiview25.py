@@ -9,13 +9,17 @@ from functools import partial
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec
 from cosmos_ray.published import inference
 from cosmos_ray.published.command import run
+from cosmos_ray.published.options import refused
 
 MODEL, PUBLISHED = "cosmos-predict2.5-2b-multiview", "2B/auto/multiview"
 OVERRIDES = {**inference.COMMON, "inference_type": str, "stack_mode": str}
 
 
 def parser() -> argparse.ArgumentParser:
-    return inference.build_parser("multiview25.py", MODEL, PUBLISHED, OVERRIDES)
+    found = inference.build_parser("multiview25.py", MODEL, PUBLISHED, OVERRIDES)
+    why = "null is all that it may be there; the column `negative_prompt` of a manifest says another"
+    found.add_argument("--negative-prompt", nargs="?", const="", type=refused(why), help=f"refused: {why}")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ from cosmos_ray.published.options import (
     prompts_text,
     read_json_list,
     say_times,
+    say_unused,
     text_path,
     version_of,
     write_file,
@@ -81,6 +82,14 @@ def named_model(flags: argparse.Namespace, tiny: str) -> str | None:
     return tiny if flags.model == "tiny" else flags.model
 
 
+def check_ema(flags: argparse.Namespace) -> None:
+    """UsageError where --load_ema is given without a checkpoint that it could be of."""
+    paths = [name for name in ("dit_path", "dit_path_text2image", "dit_path_video2world") if hasattr(flags, name)]
+    if flags.load_ema and not any(getattr(flags, name) for name in paths):
+        said = " or ".join(f"--{name}" for name in paths)
+        raise UsageError(f"--load_ema: found without {said}, expected the checkpoint that it is taken of")
+
+
 def check_distilled(flags: argparse.Namespace, bundle: Bundle) -> None:
     """UsageError where --distill_steps is given with a model that has no distilled network for pictures."""
     of_picture = bundle.picture_bundle() if bundle.picture else bundle
@@ -99,13 +108,16 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     else:
         items = []
         for number, found in enumerate(read_json_list(flags.batch_input_json)):
+            where = f"item {number} of {flags.batch_input_json}"
+            if isinstance(found, dict):
+                say_unused(found, (*needed, kind.output), where, say)
             if not isinstance(found, dict) or not all(found.get(key) for key in needed):
-                say(f"item {number} of {flags.batch_input_json} is left out: it lacks {' or '.join(needed)}")
+                say(f"{where} is left out: it lacks {' or '.join(needed)}")
                 continue
-            values = [found.get("input_video") or "", found["prompt"], found.get(kind.output)]
+            values = [found["input_video"] if kind.takes_input else "", found["prompt"], found.get(kind.output)]
             values[2] = values[2] or f"output_{number}{kind.suffix}"
             if not all(isinstance(value, str) for value in values):
-                raise UsageError(f"item {number} of {flags.batch_input_json}: found {found!r}, expected strings")
+                raise UsageError(f"{where}: found {found!r}, expected strings")
             items.append(Item(*values))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with {' and '.join(needed)}")
@@ -150,6 +162,7 @@ def make(
     """
     from cosmos_ray.job.job import generate
 
+    check_ema(flags)
     items = read_items(flags, kind, say)
     runs = BENCHMARK_RUNS if flags.benchmark else 1
     rows = [

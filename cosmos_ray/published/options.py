@@ -6,19 +6,23 @@ Legend: an item is one clip asked for; its paths start from the current folder.
 from __future__ import annotations
 
 import argparse
-import json
+import difflib
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cosmos_ray.config import TextEncoderConfig
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import ManifestError, UsageError
+from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.manifest.builders.sources import from_json
 from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
 
 _MAX_LIST_BYTES = 2**26
+#: From this likeness on, a key is taken for another one misspelt.
+_NEAR = 0.85
 #: Runs of `--benchmark`; the first warms up, the others are averaged.
 BENCHMARK_RUNS = 4
 #: Why flags of guardrails change nothing in commands that have none.
@@ -31,7 +35,7 @@ def between(kind: type[int] | type[float], low: float, high: float) -> Callable[
     def number(text: str) -> float:
         value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"found {text}, expected {low:g} to {high:g}")
+            raise argparse.ArgumentTypeError(f"found {text}, expected {low} to {high}")
         return value
 
     number.__name__ = kind.__name__  # argparse names it where the text is no number
@@ -70,12 +74,25 @@ def text_encoder_of(flags: argparse.Namespace) -> TextEncoderConfig:
 def read_json_list(path: str) -> list[Any]:
     """What --batch_input_json names. Raises UsageError."""
     try:
-        found = json.loads(read_bytes(path, max_bytes=_MAX_LIST_BYTES))
+        found = from_json(read_bytes(path, max_bytes=_MAX_LIST_BYTES).decode("utf-8-sig"))
+    except ManifestError as error:
+        raise UsageError(f"--batch_input_json: {path}: {error}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--batch_input_json: {path}: {type(error).__name__}: {error}") from error
     if not isinstance(found, list):
         raise UsageError(f"--batch_input_json: {path}: found {type(found).__name__}, expected a list of objects")
     return found
+
+
+def say_unused(item: Mapping[str, Any], known: Sequence[str], where: str, say: Callable[[str], None]) -> None:
+    """Keys of an item that no published command knows: said, since they change nothing. UsageError for one that is
+    nearly one of the known."""
+    unused = [key for key in item if key not in known]
+    for key in unused:
+        if near := difflib.get_close_matches(key, known, 1, _NEAR):
+            raise UsageError(shown(f"{where}: there is no key {key}; `{near[0]}` is near"))
+    if unused:
+        say(shown(f"{where}: keys without effect: {', '.join(unused)} (flags hold for all items)"))
 
 
 def version_of(path: str) -> list[Any] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.errors import UsageError
+from cosmos_ray.schema_words import value_fault
 
 
 def add_refiner(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +40,7 @@ def refiner_of(flags: argparse.Namespace, is_published: bool) -> RefinerRules:
             return RefinerRules(backend="endpoint", url=flags.refiner_endpoint, model=flags.refiner_model)
         return RefinerRules(backend="local", model=flags.refiner_model, device=device)
     except ValueError as error:
-        said = "; ".join(one["msg"] for one in getattr(error, "errors", list)())  # without what was found there
+        # Without what was found there, but as our own rules show it.
+        faults: list[Any] = getattr(error, "errors", list)()
+        said = "; ".join(value_fault(one) if one["type"] == "value_error" else one["msg"] for one in faults)
         raise UsageError(f"--refiner_endpoint: {said}") from None

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from cosmos_ray.clip.request import VIDEO
+from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
 from cosmos_ray.published import one_view
 from cosmos_ray.published.adapters import add_lora, merged_dit
@@ -36,7 +37,14 @@ REFUSED = {
     **dict.fromkeys(("text2image_edit_strength", "video2world_edit_strength"), _EDIT),
     **dict.fromkeys(("input_annotation", "chunk_size", "autoregressive"), _ACTION),
 }
+#: Flags of `video2world_lora` that change nothing here, and why; and those of all commands.
+NO_EFFECT = {
+    **one_view.NO_EFFECT,
+    "lora_target_modules": "the file says which layers have adapters",
+    "init_lora_weights": "the file has the weights already",
+}
 _PREFIX = "The robot arm is performing a task. "
+_GR00T_FPS = 16
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,8 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--gr00t_variant", choices=["gr1", "droid"], default=None, help="the GR00T sample of this name, 14B at 480p")
     add("--prompt_prefix", default=None, help=f"before every prompt; {_PREFIX!r} with --gr00t_variant")
     add_lora(parser)
-    add("--lora_target_modules", default="", help="accepted, without effect: the file says which layers have adapters")
-    add("--init_lora_weights", action="store_true", help="accepted, without effect: the file has the weights")
+    without = {flag: f"accepted, without effect: {reason}" for flag, reason in NO_EFFECT.items()}
+    add("--lora_target_modules", default="", help=without["lora_target_modules"])
+    add("--init_lora_weights", action="store_true", help=without["init_lora_weights"])
     add_refiner(parser)
     for flag, reason in REFUSED.items():
         add(f"--{flag}", nargs="?", const="", type=refused(reason), default=None, help=f"refused: {reason}")
@@ -94,13 +103,18 @@ def model_of(flags: argparse.Namespace) -> str:
     if named := named_model(flags, "tiny-video2world"):
         return named
     if flags.gr00t_variant:
+        if flags.natten or flags.fps != _GR00T_FPS:
+            raise UsageError(
+                f"--gr00t_variant: found beside {'--natten' if flags.natten else f'--fps {flags.fps}'}, expected "
+                f"neither: the samples are 14B at 480p and {_GR00T_FPS} frames a second, and attend to everything"
+            )
         return gr00t_name(flags.gr00t_variant, flags.aspect_ratio)
     check_natten(flags)
     return video_name(flags.model_size, flags.resolution, flags.fps, flags.aspect_ratio, flags.natten)
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:
-    say_without_effect(flags, one_view.NO_EFFECT, say)
+    say_without_effect(flags, NO_EFFECT, say)
     prefix = flags.prompt_prefix if flags.prompt_prefix is not None else _PREFIX if flags.gr00t_variant else ""
     settings = {"num_conditional_frames": flags.num_conditional_frames, "guidance": flags.guidance}
     if flags.num_chunks > 1:

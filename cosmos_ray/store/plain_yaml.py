@@ -11,12 +11,14 @@ import yaml
 from cosmos_ray.foreign import shown
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs.
+class DecimalLoader(yaml.SafeLoader):
+    """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs; `012`
+    would be ten, and `1e-3` a text."""
 
-    And without names for parts of it: a page of them, each made of the ones before, would fill the memory. And with
-    each key once: of two values the first would be lost without a word.
-    """
+
+class _Loader(DecimalLoader):
+    """And without names for parts of it: a page of them, each made of the ones before, would fill the memory. And with
+    each key once: of two values the first would be lost without a word."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -35,12 +37,12 @@ _NUMBERS = {
     "tag:yaml.org,2002:int": r"[-+]?(?:0|[1-9][0-9]*)$",
     "tag:yaml.org,2002:float": r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
 }
-_Loader.yaml_implicit_resolvers = {
+DecimalLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern in _NUMBERS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
+    DecimalLoader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
 
 
 def load_yaml(text: str) -> Any:

@@ -77,6 +77,9 @@ def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Pat
     ("kind", "spec", "words"),
     [
         (PredictSpec, PREDICT | {"sead": 1}, "there is no key sead; `seed` is near"),
+        (PredictSpec, PREDICT | {"seed": True}, "seed: found true, expected a whole number"),
+        (TransferSpec, TRANSFER | {"control_weight": False}, "control_weight: found false, expected a number"),
+        (TransferSpec, TRANSFER | {"num_conditional_frames": True}, "num_conditional_frames: found true, expected"),
         (PredictSpec, PREDICT | {"negative_prompt": "ugly"}, 'negative_prompt: found "ugly", expected null'),
         (PredictSpec, PREDICT | {"guidance": 8}, "guidance: found 8, expected at most 7"),
         (PredictSpec, PREDICT | {"front": {"video_path": "x"}}, "there is no key front; `front_"),
@@ -95,6 +98,17 @@ def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Pat
         (TransferSpec, {"name": "a", "prompt": "p"}, "at least one of the cameras"),
         (TransferSpec, TRANSFER | {"rear": {"control_path": "r.mp4"}}, "no `input_path` of rear"),
         (TransferSpec, TRANSFER | {"rear": {"input_path": "r.mp4"}}, "rear.control_path is missing"),
+        (
+            TransferSpec,
+            TRANSFER | {"rear": TRANSFER["rear"] | {"num_conditional_frames_per_view": 1}},
+            "num_conditional_frames_per_view: found without that of front_wide, expected all or none",
+        ),
+        (
+            TransferSpec,
+            TRANSFER
+            | {view: TRANSFER[view] | {"num_conditional_frames_per_view": 5} for view in ("rear", "front_wide")},
+            "num_conditional_frames_per_view: found 5, expected num_conditional_frames, 1",
+        ),
     ],
 )
 def test_what_the_published_programs_refuse_is_refused_by_name(
@@ -102,6 +116,45 @@ def test_what_the_published_programs_refuse_is_refused_by_name(
 ) -> None:
     with pytest.raises(ManifestError, match=words):
         read_specs([put(tmp_path / "s.json", spec)], kind, {})
+
+
+NUMBERS = {"seed": "012", "num_steps": "1e1", "control_weight": "1e-3", "prompt": "12:30", "name": "007"}
+
+
+def test_numbers_of_yaml_are_decimal_and_only_numbers(tmp_path: Path) -> None:
+    """In YAML 1.1, 012 is ten, 12:30 is 750, and `no` is 0."""
+    path = tmp_path / "s.yaml"
+
+    def read(**changed: str) -> Any:
+        rest = {key: json.dumps(value) for key, value in PREDICT.items()} | changed
+        path.write_text("\n".join(f"{key}: {value}" for key, value in rest.items()))
+        (found,) = read_specs([str(path)], PredictSpec, {})
+        return found.spec
+
+    spec = read(**NUMBERS)
+    assert {key: getattr(spec, key) for key in NUMBERS} == {
+        "seed": 12, "num_steps": 10, "control_weight": 0.001, "prompt": "12:30", "name": "007",
+    }  # fmt: skip
+    for value in ("no", "1:30", "0x10"):
+        with pytest.raises(ManifestError, match=r"seed: found .*, expected a whole number"):
+            read(seed=value)
+    assert read(enable_autoregressive="no").enable_autoregressive is False
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("s.jsonl", '{"a": 1}\n\n{"a": }', "line 3: is no JSON: Expecting value at character 7"),
+        ("s.jsonl", '{"a": 1, "a": 2}', "line 1: found the key 'a' twice"),
+        ("s.json", '{"a": 1', "is no JSON: Expecting"),
+        ("s.yaml", "a: 1\n---\nb: 2", "line 2: is no YAML of one spec: but found another document"),
+        ("s.yaml", "a: [1", "is no YAML of one spec: "),
+    ],
+)
+def test_where_a_file_is_broken_is_said(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=words):
+        read_specs([str(tmp_path / name)], PredictSpec, {})
 
 
 def test_two_clips_of_one_name_and_other_files_are_refused(tmp_path: Path) -> None:
@@ -141,6 +194,23 @@ def test_a_file_of_the_command_line_has_the_prompt_of_all_specs(tmp_path: Path) 
 def test_help_shows_flags_as_people_know_them(program: Any) -> None:
     assert "SAID_" not in program.parser().format_help()
     assert "--num-steps NUM_STEPS" in program.parser().format_help()
+
+
+@pytest.mark.parametrize("flag", ["--keep-going", "--no-keep-going", "--no-offload-tokenizer", "--profile"])
+def test_a_flag_without_effect_is_said_in_both_its_forms(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-i", str(tmp_path / "none.json"), "-o", str(tmp_path / "out")]
+    assert multiview25.main([*words, flag]) == 2
+    assert f"flags without effect here: {flag.replace('--no-', '--')}: " in capsys.readouterr().err
+    multiview25.main(words)
+    assert "without effect" not in capsys.readouterr().err
+
+
+def test_the_published_negative_prompt_is_fixed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        multiview25.parser().parse_args(["-i", "s.json", "-o", "out", "--negative-prompt", "ugly"])
+    assert "argument --negative-prompt: null is all that it may be there" in capsys.readouterr().err
 
 
 def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

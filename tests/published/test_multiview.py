@@ -207,6 +207,20 @@ def test_flags_without_effect_are_accepted_and_named_once(capsys: pytest.Capture
     assert "--input_path: there is no file missing.mp4" in error
 
 
+def test_a_key_that_a_batch_file_may_not_have_is_said(tmp_path: Path) -> None:
+    path, said = tmp_path / "batch.json", []
+    path.write_text('[{"input_video": "a.mp4", "prompt": "x", "seed": 3}]')
+    (item,) = read_items(flags_of("--batch_input_json", str(path)), said.append)
+    assert item.prompt == "x"
+    assert said == [f"item 0 of {path}: keys without effect: seed (flags hold for all items)"]
+
+
+def test_views_that_are_named_are_not_counted_otherwise(drive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*FAKE, "--prompt", "A street.", "--input_path", drive, "--views", "front_wide,rear"]
+    assert main([*words, "--n_views", "3"]) == 2
+    assert "--n_views 3: found beside --views front_wide,rear" in capsys.readouterr().err
+
+
 def test_no_prompt_is_refused(drive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FAKE, "--input_path", drive]) == 2
     assert "--prompt: found nothing" in capsys.readouterr().err
@@ -270,6 +284,8 @@ def test_whatever_decides_a_clip_names_its_work_folder(tmp_path: Path, drive: st
             ' {"input_video": "b.mp4", "prompt": "x", "output_video": "s3a://b/o.mp4"}]',
             "same file",
         ),
+        ('[{"input_video": "a.mp4", "prompt": "x", "prompts": "y"}]', "no key prompts; `prompt` is near"),
+        ('[{"input_video": "a.mp4", "input_video": "b.mp4", "prompt": "x"}]', "the key 'input_video' twice"),
     ],
 )
 def test_a_bad_batch_file_says_what_is_wrong(tmp_path: Path, content: str, reason: str) -> None:

@@ -22,6 +22,7 @@ from cosmos_ray.clip.encode import encode_mp4, encode_png
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.pictures import PNG, read_picture
 from cosmos_ray.config import SamplingConfig
+from cosmos_ray.errors import UsageError
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.rows import clips_of_row, rows_of
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -80,6 +81,26 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("flags", [["--natten"], ["--fps", "10"]])
+def test_a_gr00t_sample_is_no_other_model(flags: list[str]) -> None:
+    with pytest.raises(UsageError, match=f"--gr00t_variant: found beside {' '.join(flags)}, expected neither"):
+        video2world.model_of(video2world.build_parser().parse_args(["--gr00t_variant", "gr1", *flags]))
+
+
+@pytest.mark.parametrize("flags", [[f"--{flag}"] for flag in video2world.NO_EFFECT])
+def test_a_flag_without_effect_is_said(
+    flags: list[str], picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_view, "read_items", nothing_is_made)
+    value = ["q_proj"] if flags == ["--lora_target_modules"] else []
+    assert video2world.main([*TINY, "--prompt", "x", "--input_path", str(picture), *flags, *value]) == 2
+    assert f"flags without effect here: {flags[0]}: " in capsys.readouterr().err
+
+
+def nothing_is_made(*_: Any) -> Any:
+    raise UsageError("nothing is made")
+
+
 def test_flags_and_defaults_are_the_published_ones() -> None:
     assert vars(video2world.build_parser().parse_args([])) == GUIDE | OURS | dict.fromkeys(video2world.REFUSED)
 
@@ -104,9 +125,14 @@ def test_flags_name_a_model_that_there_is(flags: list[str], name: str) -> None:
     [
         ([], "--prompt: found nothing"),
         (["--prompt", "x", "--input_path", "none.mp4"], "--input_path: there is no file none.mp4"),
-        (["--prompt", "x", "--input_path", "HERE", "--load_ema"], "ema: found true without dit"),
+        (["--prompt", "x", "--input_path", "HERE", "--load_ema"], "--load_ema: found without --dit_path, expected"),
         (["--prompt", "x", "--input_path", "HERE", "--save_path", "HERE"], "is an input, and would be written over"),
         (["--batch_input_json", "HERE"], "--batch_input_json: "),
+        (["--prompt", "x", "--input_path", "HERE", "--lora_rank", "8"], "--lora_rank, --lora_alpha: found without"),
+        (
+            ["--prompt", "x", "--input_path", "HERE", "--refiner_endpoint", "10.0.0.7"],
+            "--refiner_endpoint: found 10.0.0.7, expected one such as http",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_gang(

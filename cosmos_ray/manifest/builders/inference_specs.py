@@ -7,13 +7,15 @@ that takes what is only similar.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticKnownError
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
@@ -29,6 +31,7 @@ from cosmos_ray.manifest.builders.sources import (
 )
 from cosmos_ray.manifest.builders.writing import Draft, absolute, reference, with_prompt, write
 from cosmos_ray.schema_words import key_fault
+from cosmos_ray.store.plain_yaml import DecimalLoader
 from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
@@ -39,7 +42,7 @@ _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
 _MAX_YAML_VALUES = 100_000
 
 
-class _EachOnce(yaml.SafeLoader):
+class _EachOnce(DecimalLoader):
     """An object that has a key twice would lose one of the two; aliases of aliases stand for any number of values."""
 
     def get_single_node(self) -> Any:
@@ -64,6 +67,23 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
+def _no_bool(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
+    """`yes` and `true` are no numbers."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticKnownError(kind)
+        return value
+
+    return BeforeValidator(check)
+
+
+Whole = Annotated[int, _no_bool("int_type")]
+Number = Annotated[float, _no_bool("float_type")]
+#: Frames that a clip starts from.
+Given = Annotated[Literal[0, 1, 5], _no_bool("int_type")]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +95,7 @@ class PredictCamera(_Strict):
 class TransferCamera(_Strict):
     control_path: str
     input_path: str | None = None
-    num_conditional_frames_per_view: Literal[0, 1, 5] | None = None
+    num_conditional_frames_per_view: Given | None = None
 
 
 class Spec(_Strict):
@@ -84,13 +104,13 @@ class Spec(_Strict):
     name: str
     prompt: str | None = None
     prompt_path: str | None = None
-    seed: int = Field(0, ge=0)
-    guidance: int = Field(3, ge=0, le=7)
-    num_steps: int = Field(35, ge=1)
-    control_weight: float = Field(1.0, ge=0, le=1)
+    seed: Whole = Field(0, ge=0)
+    guidance: Whole = Field(3, ge=0, le=7)
+    num_steps: Whole = Field(35, ge=1)
+    control_weight: Number = Field(1.0, ge=0, le=1)
     enable_autoregressive: bool = False
-    num_chunks: int = Field(2, ge=1)
-    chunk_overlap: int = 1
+    num_chunks: Whole = Field(2, ge=1)
+    chunk_overlap: Whole = 1
 
     #: Why chunks overlap by one frame.
     _one_frame: ClassVar[str] = "chunks overlap by one frame here"
@@ -121,7 +141,7 @@ class PredictSpec(Spec):
     )
 
     inference_type: Literal["text2world", "image2world", "video2world"]
-    fps: int = Field(30, ge=1)
+    fps: Whole = Field(30, ge=1)
     stack_mode: Literal["time", "height"] = "time"
     negative_prompt: None = None
     front_wide: PredictCamera
@@ -145,8 +165,8 @@ class TransferSpec(Spec):
         "chunks overlap by one frame here: longer overlaps, which that model could have, are left out"
     )
 
-    fps: int = Field(10, ge=1)
-    num_conditional_frames: Literal[0, 1, 5] = 1
+    fps: Whole = Field(10, ge=1)
+    num_conditional_frames: Given = 1
     save_combined_views: bool = True
     front_wide: TransferCamera | None = None
     cross_right: TransferCamera | None = None
@@ -169,9 +189,15 @@ class TransferSpec(Spec):
             raise ValueError(
                 f"no `input_path` of {', '.join(lacking)}, which num_conditional_frames other than 0 needs"
             )
-        own = {camera.num_conditional_frames_per_view for camera in self.cameras.values()} - {None}
-        if own - {self.num_conditional_frames}:
-            raise ValueError("num_conditional_frames_per_view: all views of a clip start from as many frames here")
+        own = {view: camera.num_conditional_frames_per_view for view, camera in self.cameras.items()}
+        if None in own.values() and set(own.values()) != {None}:
+            without = ", ".join(view for view, frames in own.items() if frames is None)
+            raise ValueError(f"num_conditional_frames_per_view: found without that of {without}, expected all or none")
+        if others := set(own.values()) - {None, self.num_conditional_frames}:
+            raise ValueError(
+                f"num_conditional_frames_per_view: found {', '.join(map(str, others))}, expected "
+                f"num_conditional_frames, {self.num_conditional_frames}: all views of a clip start from as many here"
+            )
         return self
 
     def row(self) -> dict[str, Any]:
@@ -242,13 +268,27 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
         text = read_bytes(source, max_bytes=MAX_SPEC_BYTES).decode("utf-8-sig")
         check_values(source, text, JSON_MARKS)
         if suffix == ".jsonl":
-            objects = [from_json(line) for line in text.splitlines() if line.strip()]
+            objects = [_of_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         else:
             objects = [from_json(text) if suffix == ".json" else yaml.load(text, _EachOnce)]  # noqa: S506 - a SafeLoader
     except ManifestError as error:
         raise ManifestError(f"{source}: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{source}: is no JSON: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ManifestError(f"{source}: {line}is no YAML of one spec: {error.problem}") from error
     except (OSError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError) as error:
         raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
     if not objects:
         raise ManifestError(f"{source}: found nothing, expected a spec a line")
     return objects
+
+
+def _of_line(number: int, line: str) -> Any:
+    try:
+        return from_json(line)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"line {number}: is no JSON: {error.msg} at character {error.pos + 1}") from None
+    except ManifestError as error:
+        raise ManifestError(f"line {number}: {error}") from None

@@ -38,11 +38,13 @@ def window_of(letter: str, grid: tuple[int, int, int]) -> Window | None:
         return None
     known, sizes, strides, dilations = WINDOWS[letter], [], [], []
     for place, (extent, base) in enumerate(zip(grid[1:], BASE, strict=True)):
-        share = extent / base
-        size = min(max(2, round(known.size[place] * share)), extent)
-        sizes.append(size)
-        strides.append(min(max(1, round(known.stride[place] * share)), size))
-        dilations.append(min(max(1, round(known.dilation[place] * share)), extent // size))
+        # Multiplied before it is divided: a half then stays one, and is rounded to the even number.
+        size, stride, dilation = (
+            round(one[place] * extent / base) for one in (known.size, known.stride, known.dilation)
+        )
+        sizes.append(min(max(2, size), extent))
+        strides.append(min(max(1, stride), sizes[-1]))
+        dilations.append(min(max(1, dilation), extent // sizes[-1]))
     return Window((sizes[0], sizes[1]), (strides[0], strides[1]), (dilations[0], dilations[1]))
 
 

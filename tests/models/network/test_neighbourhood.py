@@ -65,6 +65,7 @@ def test_the_published_blocks_have_the_published_windows() -> None:
     assert window_of("F", (24, 22, 40)) == Window((14, 28), (2, 4), (1, 1))
     assert window_of("C", (24, 30, 45)) == Window((8, 14), (3, 4), (1, 1)), "to the nearest: 8.2 and 13.5, 2.7 and 4.5"
     assert window_of("A", (24, 43, 78)) == Window((4, 16), (1, 1), (10, 4)), "11 and 5 would lead beyond the grid"
+    assert window_of("A", (24, 30, 45)) == Window((3, 9), (1, 1), (8, 3)), "11 * 30 / 44 is 7.5, to the even number"
     assert window_of("A", (8, 4, 7)) == Window((2, 2), (1, 1), (1, 1)), "at least two, and no more than there are"
     assert window_of("G", (24, 44, 80)) is None
     assert window_of("A", (1, 44, 80)) is None, "a picture attends to all of itself"

@@ -1,0 +1,46 @@
+"""Batch files of the published command lines: every key of an item is used, said, or an error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cosmos_ray.errors import UsageError
+from cosmos_ray.published import one_view, text2image, video2world
+from cosmos_ray.published.options import between
+
+
+def items(content: Any, kind: Any, folder: Path, said: list[str]) -> list[one_view.Item]:
+    path = folder / "batch.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return one_view.read_items(SimpleNamespace(batch_input_json=str(path)), kind, said.append)
+
+
+def test_keys_of_an_item_that_nobody_knows_are_said_and_those_that_are_nearly_known_refused(tmp_path: Path) -> None:
+    said: list[str] = []
+    item = {"prompt": "A street.", "input_video": "in.mp4", "seed": 3, "note": "x"}
+    (found,) = items([item], video2world.KIND, tmp_path, said)
+    assert found == one_view.Item("in.mp4", "A street.", "output_0.mp4")
+    assert said == [f"item 0 of {tmp_path}/batch.json: keys without effect: seed, note (flags hold for all items)"]
+    (picture,) = items([item], text2image.KIND, tmp_path, said)
+    assert picture.input_path == "", "which that command does not take"
+    for key, near in {"output_vidoe": "output_video", "promt": "prompt", "input_videos": "input_video"}.items():
+        with pytest.raises(UsageError, match=f"there is no key {key}; `{near}` is near"):
+            items([item | {key: "x"}], video2world.KIND, tmp_path, said)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """Whoever reads it takes the last one, and loses the other."""
+    twice = '[{"prompt": "a", "prompt": "b", "input_video": "in.mp4"}]'
+    with pytest.raises(UsageError, match=r"--batch_input_json: .*found the key 'prompt' twice"):
+        items(twice, video2world.KIND, tmp_path, [])
+
+
+def test_bounds_are_said_whole() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected 0 to 4294967295$"):
+        between(int, 0, 2**32 - 1)("4294967296")
