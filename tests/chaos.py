@@ -17,8 +17,9 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -48,10 +49,34 @@ from support.chaos_scene import (
 )
 from support.compare_scene import CASES as COMPARISONS
 from support.compare_scene import Broken, run_broken
+from support.held_scene import (
+    check_that_holds,
+    it_holds,
+    kill_driver_whose_leader_asks,
+    kill_leader_that_asks,
+    kill_rank_that_checks,
+    refiner_that_holds,
+)
 from support.job_runs import actor_pids, identity, records, write_manifest
 from support.outage_scene import Outage, kill_again_and_again, run_outage
 from support.signal_scene import MOMENTS, Stop, run_stop
 from support.signal_scene import STOPS as SIGNALS
+from support.spare_scene import (
+    DEAD,
+    HANGS,
+    TAKEN,
+    WITH_SPARES,
+    kill_driver_meanwhile,
+    kill_leader_meanwhile,
+    kill_other_spare,
+    kill_spare_then_rank,
+    kill_spare_while_it_loads,
+    kill_working_rank,
+    spares_wait,
+    stop_driver_meanwhile,
+    stop_spare_then_kill_rank,
+    take_node_away_meanwhile,
+)
 from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, PREVIEWS
@@ -74,7 +99,8 @@ NOTICED = (
 class Case:
     """fault: done once `moment` has come. nodes: of the cluster, beside a head without CPUs. redone: how many attempts
     there may be beyond one a clip. outcome: of the clip `bad`, if it is not to end ok. deadline_s: of a clip, long but
-    where it is what finds the fault.
+    where it is what finds the fault. around: what is there while it runs, and the settings that it takes, beside
+    `settings`. says: what the job has said at its end.
     """
 
     name: str
@@ -87,6 +113,9 @@ class Case:
     outcome: str | None = None
     redone: int = CLIPS_IN_FLIGHT
     deadline_s: float = 600.0
+    around: Callable[[Path], AbstractContextManager[Mapping[str, str]]] = lambda folder: nullcontext({})
+    settings: Mapping[str, str] = field(default_factory=dict)
+    says: str = ""
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -130,6 +159,31 @@ CASES = (
 )  # fmt: skip
 
 
+SPARES = tuple(
+    Case(name, spares_wait, fault, settings=WITH_SPARES, says=says)
+    for name, fault, says in (
+        ("a spare takes the place of a rank that is killed", kill_working_rank, TAKEN),
+        ("a spare killed while it waits, then a rank", kill_spare_then_rank, DEAD),
+        ("a spare hangs while it waits, then a rank dies", stop_spare_then_kill_rank, HANGS),
+        ("a spare killed while spares join", kill_other_spare, DEAD),
+        ("leader killed while spares join", kill_leader_meanwhile, DEAD),
+        ("driver killed while spares join", kill_driver_meanwhile, ""),
+        ("SIGTERM while spares join", stop_driver_meanwhile, ""),
+        ("node gone while spares join", take_node_away_meanwhile, ""),
+    )
+)
+SPARES += (
+    Case("a spare killed while spares load", spares_wait, kill_spare_while_it_loads, settings=WITH_SPARES, model="tiny",
+         prompts=("A clear day on a city street.",) * 6),
+)  # fmt: skip
+HELD = (
+    Case("rank killed while it checks a caption", it_holds, kill_rank_that_checks,
+         around=partial(check_that_holds, kind="Text")),
+    Case("rank killed while it checks a view", it_holds, kill_rank_that_checks,
+         around=partial(check_that_holds, kind="Video")),
+    Case("leader killed while a refiner is asked", it_holds, kill_leader_that_asks, around=refiner_that_holds),
+    Case("driver killed while a refiner is asked", it_holds, kill_driver_whose_leader_asks, around=refiner_that_holds),
+)  # fmt: skip
 OUTAGES = (
     *(Outage(step, seconds) for seconds in (5, 20) for step in ("video", "verify", "sidecar", "record", "everything")),
     Outage("everything", 20, "drop"),
@@ -155,10 +209,15 @@ class Result:
 
 def run_case(case: Case, folder: Path) -> Result:
     """Raises AssertionError, with the job's log, if anything does not hold."""
+    with case.around(folder) as settings:
+        return _run_case(case, folder, {**case.settings, **settings})
+
+
+def _run_case(case: Case, folder: Path, settings: Mapping[str, str]) -> Result:
     rows = [{"id": f"r{number}", "prompt": prompt} for number, prompt in enumerate(case.prompts)]
     manifest = write_manifest(folder / "m.parquet", rows)
     cluster, nodes = cluster_of(case.nodes)
-    scene = Scene(folder, cluster, nodes, _command(case, manifest, folder / "out"))
+    scene = Scene(folder, cluster, nodes, _command(case, manifest, folder / "out", settings))
     try:
         scene.start_job()
         wait_for(lambda: case.moment(scene), "the moment of the fault")
@@ -178,6 +237,7 @@ def run_case(case: Case, folder: Path) -> Result:
         for job in scene.jobs[:-1]:
             job.wait(PATIENCE_S)
         assert code == 0, f"exit code {code}"
+        assert case.says in scene.log(), f"it has not said: {case.says}"
         return Result(noticed_s, recovery_s, _check(case, scene, before))
     except AssertionError as error:
         raise AssertionError(f"{case.name}: {error}\n{scene.log()[-6000:]}") from error
@@ -189,7 +249,7 @@ def run_case(case: Case, folder: Path) -> Result:
         scene.cluster.shutdown()
 
 
-def _command(case: Case, manifest: str, output: Path) -> list[str]:
+def _command(case: Case, manifest: str, output: Path, more: Mapping[str, str]) -> list[str]:
     settings = {
         "device": "cpu",
         "lease.beat_s": 0.5,
@@ -198,6 +258,7 @@ def _command(case: Case, manifest: str, output: Path) -> list[str]:
         "gang.deadline_first_s": case.deadline_s,
         "gang.deadline_min_s": case.deadline_s,
         "sampling.num_steps": 2,
+        **more,
     }
     flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     names = ["--manifest", manifest, "--output", str(output), "--model", case.model, "--gang-size", str(GANG)]
@@ -282,7 +343,7 @@ def _stop(stop: Stop, folder: Path) -> Result:
 
 def table() -> dict[str, Callable[[Path], Result]]:
     """Every case by its name."""
-    cases = {case.name: partial(run_case, case) for case in CASES}
+    cases = {case.name: partial(run_case, case) for case in (*CASES, *SPARES, *HELD)}
     outages = {outage.name: partial(_outage, outage) for outage in OUTAGES}
     loop = {"driver killed four times, output in a bucket": _loop}
     loop |= {broken.name: partial(_comparison, broken) for broken in COMPARISONS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chaos import CASES, COMPARISONS, OUTAGES, STOPS, Case, run_case, table
+from chaos import CASES, COMPARISONS, HELD, OUTAGES, SPARES, STOPS, Case, run_case, table
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -21,5 +21,6 @@ def test_after_a_fault_everything_holds(case: Case, tmp_path: Path) -> None:
 
 
 def test_cases_have_names_of_their_own() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) > 15
-    assert len(table()) == len(CASES) + len(OUTAGES) + 1 + len(COMPARISONS) + len(STOPS)
+    alike = (*CASES, *SPARES, *HELD)
+    assert len({case.name for case in alike}) == len(alike) > 15
+    assert len(table()) == len(alike) + len(OUTAGES) + 1 + len(COMPARISONS) + len(STOPS)
