@@ -86,7 +86,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
-    from cosmos_ray.job.cost import estimates, lines, neighbours_line, sampling_line
+    from cosmos_ray.job.cost import estimates, lines, neighbours_line, sampling_line, spares_line
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.listed import clip_line
     from cosmos_ray.job.model import bundle_of
@@ -155,6 +155,8 @@ def plan(
         tell(told)
     for line in lines(costs, gpu, settings.max_gangs, price):
         tell(line)
+    if costs and (told := spares_line(settings.gang.spare_ranks)):
+        tell(told)
     if not costs and any(group.clips for group in found.work):
         tell(f"GPU time: nothing like the network of {bundle.name} was measured")
 

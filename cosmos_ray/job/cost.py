@@ -78,6 +78,9 @@ _DECODE_S = 0.93
 #: Arithmetic of encoding the first so many frames of a view, as a part of decoding it (6.3 and 24.7 of 225 TFLOP).
 _ENCODE_SHARE = {0: 0.0, 1: 6.3 / 225, 5: 24.7 / 225}
 
+#: Memory of a spare rank, which has imported all and holds no model (benchmarks/results/2026-11-28-gang-start.md).
+SPARE_BYTES = 377_000_000
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -167,6 +170,16 @@ def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) 
     how = "measured" if any(one.is_measured for one in found) else "modelled from"
     source = f"{MEASURED[gpu].source}; the model: docs/performance.md; without starts and ends of gangs"
     return [*told, f"  {how}: {source}"]
+
+
+def spares_line(spares: str) -> str | None:
+    """Of `gang.spare_ranks`, for a model that needs GPUs; None where it has none beside it."""
+    if spares == "never":
+        return None
+    return (
+        f"beside each rank a spare waits in its node's memory: {SPARE_BYTES / 1e9:.1f} GB, more with CUDA's libraries "
+        "(gang.spare_ranks=never does without)"
+    )
 
 
 def _in_words(seconds: float) -> str:

@@ -126,6 +126,7 @@ def test_a_plan_takes_the_words_of_its_job(cosmos_ray: Any, tmp_path: Path) -> N
     answer = cosmos_ray("plan", "--manifest", manifest, "--output", "new", "--gang-size", "8", "--gangs", "1:4")
     assert "(4 gangs at once)" in answer.out
     assert [line.split(":")[0] for line in answer.out.splitlines() if "a clip," in line] == ["  gang of 8"]
+    assert "a spare waits in its node's memory" in answer.out
     assert "done in 4m" in answer.out, "two clips of 2m06s: five clips are two for one of four gangs"
     (tmp_path / "job.yaml").write_text("gang_size: 3\n")
     refused = cosmos_ray("plan", "--manifest", manifest, "--config", tmp_path / "job.yaml")

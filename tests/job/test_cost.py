@@ -23,6 +23,7 @@ from cosmos_ray.job.cost import (
     is_known,
     lines,
     neighbours_line,
+    spares_line,
 )
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.memory import memory_plan
@@ -270,3 +271,12 @@ def test_other_families_cost_what_they_took(name: str, gang_size: int, pass_s: f
     group = ClipGroup(bundle.n_views, 35, True, 1, 1)
     took_s = pass_s * bundle.recipe.passes(35) + views_s
     assert clip_seconds(group, bundle, "h200", gang_size) == pytest.approx(took_s, rel=0.04)
+
+
+def test_memory_of_spares_is_told_unless_there_are_none() -> None:
+    assert spares_line("never") is None
+    for spares in ("auto", "always"):
+        told = spares_line(spares)
+        assert told is not None
+        assert "0.4 GB" in told
+        assert "gang.spare_ranks=never" in told

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.compaction_scenes import CrashError, WatchedStorage, crash_at
 
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.refine.answers import NoWordsError
@@ -81,6 +82,30 @@ def test_what_is_kept_and_cannot_be_read_is_asked_for_again(tmp_path: Path, foun
     Storage(str(tmp_path)).write(f"_cosmos_ray/refined/{key[:2]}/{key}.json", found)
     assert run(["a bus"], tmp_path, Model().answer).prompts == ("a bus, in detail 1",)
     assert run(["a bus"], tmp_path, Model().answer).how == "kept"
+
+
+def test_killed_at_any_moment_the_words_that_were_kept_hold_and_others_are_found_again(tmp_path: Path) -> None:
+    """By any operation of the store; and cut off at any byte, as a disk that was full may leave a file."""
+    for step in range(100):
+        output = tmp_path / str(step)
+        crashed, model = KeptWords(WatchedStorage(str(output), crash_at(step)), "_cosmos_ray/refined"), Model()
+        try:
+            first = asyncio.run(refined(["a bus"], [Ask("a bus")], REFINING, crashed, model.answer))
+        except CrashError:
+            before = [json.loads(path.read_bytes())["words"] for path in output.rglob("*.json")]
+            found = run(["a bus"], output, model.answer)
+            assert before in ([], list(found.prompts))
+            assert run(["a bus"], output, Model().answer).how == "kept"
+        else:
+            break
+    assert (first.how, step > 1) == ("asked", True)
+    (path,) = output.rglob("*.json")
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        found = run(["a bus"], output, Model().answer)
+        assert found.how == "asked"
+        assert run(["a bus"], output, Model().answer) == Words(found.prompts, "kept")
 
 
 def test_nothing_secret_is_kept(tmp_path: Path) -> None:
