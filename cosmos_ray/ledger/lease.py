@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -37,6 +38,9 @@ class LeaseTimes:
     life_s: float = 15.0
 
 
+_EPOCH = re.compile(r"\d{8}\.json")
+
+
 def _epoch_path(epoch: int) -> str:
     return f"{LEASE}/{epoch:08d}.json"
 
@@ -53,24 +57,26 @@ def check_epoch(storage: Storage, epoch: int) -> None:
 
 def _newest_epoch(storage: Storage) -> int:
     names = (path.rsplit("/", 1)[1] for path in storage.list(LEASE))
-    return max((int(name[:8]) for name in names if name.endswith(".json")), default=0)
+    return max((int(name[:8]) for name in names if _EPOCH.fullmatch(name)), default=0)
 
 
 def _has_ended(storage: Storage, epoch: int) -> bool:
     """Was its owner a process of this machine that is no more?"""
     try:
         claim = json.loads(storage.read(_epoch_path(epoch)))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return False
     return isinstance(claim, dict) and has_ended(claim.get("process"))
 
 
 def _read_beat(storage: Storage, epoch: int) -> dict[str, Any] | None:
+    """None where there is none, or none of ours: a living owner replaces it with its next one."""
     try:
-        beat: dict[str, Any] = json.loads(storage.read(_beat_path(epoch)))
-    except FileNotFoundError:
+        beat = json.loads(storage.read(_beat_path(epoch)))
+        is_ours = math.isfinite(beat["time"]) and isinstance(beat["owner"], str) and isinstance(beat["released"], bool)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    return beat
+    return beat if is_ours else None
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,16 @@ class Lease:
             "count": self._count,
             "released": released,
             "time": time.time(),
-            "job": self.describe(),
+            "job": self._described(),
         }
         self.storage.write(_beat_path(self.epoch), json.dumps(beat).encode())
+
+    def _described(self) -> dict[str, Any]:
+        try:
+            return self.describe()
+        except Exception:  # a job that cannot say what it does is alive all the same
+            log.exception("what the job does could not be told")
+            return {}
 
     def _keep(self) -> None:
         last_beat = time.monotonic()

@@ -13,6 +13,8 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import operator
+import re
 import uuid
 from collections.abc import Collection, Iterator
 
@@ -20,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.errors import FailureClass
+from cosmos_ray.errors import FailureClass, UsageError
+from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import ATTEMPTS, LEDGER, RETRIES
 from cosmos_ray.ledger.parts import list_parts, live_parts, read_columns, row_groups
-from cosmos_ray.ledger.record import FileEntry, Record, record_path, records_of, table_of
+from cosmos_ray.ledger.record import NO_ROW, FileEntry, Record, is_row, record_path, records_of, table_of
 from cosmos_ray.ledger.state import OUTCOMES, Contents, LedgerState, Settled, contents_of
 from cosmos_ray.store.storage import Storage
 
@@ -32,6 +35,7 @@ __all__ = ["ATTEMPTS", "LEDGER", "RETRIES", "FileEntry", "Ledger", "LedgerState"
 log = logging.getLogger(__name__)
 
 _READ_BATCH = 512
+_OBJECT = re.compile(r".+\.\d+\.json")
 #: Ids a retry file: it must stay small enough to be created in one request.
 _RETRY_BATCH = 100_000
 #: Parts are replaced no more than once in some minutes: who meets this many replacements in a row reads something else.
@@ -128,15 +132,9 @@ class Ledger:
 
     def _contents(self) -> Contents:
         """Objects first, then parts: a record that moves meanwhile is seen at one of its places."""
-        records: list[Record] = []
-        damaged: list[tuple[str, int]] = []
-        for path, record in self._objects():
-            if record is not None:
-                records.append(record)
-            else:
-                clip_id, _, generation = path.rsplit("/", 1)[1].removesuffix(".json").rpartition(".")
-                damaged.append((clip_id, int(generation)))
-        tail = table_of(records)
+        found = dict(self._objects())
+        damaged = [_outcome_of(path) for path, record in found.items() if record is None]
+        tail = table_of(record for record in found.values() if record is not None)
         for _ in range(_TRIES):
             try:
                 parts = live_parts(list_parts(self.storage))
@@ -148,14 +146,17 @@ class Ledger:
 
     def _objects(self) -> Iterator[tuple[str, Record | None]]:
         """(path, record), None for one that is damaged. That takes somebody else: records are created whole."""
-        paths = (path for path in self.storage.list(LEDGER) if path.endswith(".json"))
+        paths = (path for path in self.storage.list(LEDGER) if _OBJECT.fullmatch(path))
         while batch := list(itertools.islice(paths, _READ_BATCH)):
-            for path, data in self.storage.read_many(batch).items():
-                try:
-                    yield path, Record.from_json(data)
-                except (ValueError, KeyError, TypeError) as error:
-                    log.warning("%s is no commit record (%s): its clip is made again", path, error)
-                    yield path, None
+            found = {path: _record_in(path, data) for path, data in self.storage.read_many(batch).items()}
+            try:
+                table_of(record for record in found.values() if record is not None)
+            except NO_ROW:
+                found = {path: record if record and is_row(record) else None for path, record in found.items()}
+            for path, record in found.items():
+                if record is None:
+                    log.warning("%s is no commit record: its clip is made again", shown(path))
+                yield path, record
 
     def state(self) -> LedgerState:
         """How each clip ended, as of now."""
@@ -164,10 +165,21 @@ class Ledger:
         for clip_id, generation in contents.damaged:
             reopened[clip_id] = max(generation + 1, reopened.get(clip_id, 0))
         retries = self.storage.read_many(self.storage.list(RETRIES))
-        for data in retries.values():
-            for clip_id, generation in json.loads(data)["generations"].items():
+        for path, data in retries.items():
+            for clip_id, generation in self._generations(path, data):
                 reopened[clip_id] = max(generation, reopened.get(clip_id, 0))
         return LedgerState(contents, reopened)
+
+    def _generations(self, path: str, data: bytes) -> Iterator[tuple[str, int]]:
+        """Raises UsageError for a file that is not ours: nobody knows what was to be made again."""
+        try:
+            for clip_id, generation in json.loads(data)["generations"].items():
+                yield clip_id, operator.index(generation)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UsageError(
+                f"{self.storage.uri_of(path)} does not say which clips were to be made again: remove it, and have them "
+                "made again by `cosmos-ray retry`"
+            ) from None
 
     def retry(self, classes: Collection[FailureClass] | None = None) -> list[str]:
         """Open a new generation of every failed clip (of these classes); their ids."""
@@ -194,6 +206,20 @@ class Ledger:
             # Another retry may write at this moment: take the next free number. An equal one needs no second copy.
             while not self.storage.write_if_absent(f"{RETRIES}/{number:06d}.json", data):
                 number += 1
+
+
+def _record_in(path: str, data: bytes) -> Record | None:
+    """None for one that is damaged, or of another clip than its name says."""
+    try:
+        record = Record.from_json(data)
+        return record if record_path(record.id, record.generation) == path else None
+    except (*NO_ROW, RecursionError):
+        return None
+
+
+def _outcome_of(path: str) -> tuple[str, int]:
+    clip_id, _, generation = path.rsplit("/", 1)[1].removesuffix(".json").rpartition(".")
+    return clip_id, int(generation)
 
 
 def attempt_path(clip_id: str, number: int) -> str:

@@ -84,6 +84,10 @@ class Record:
     @staticmethod
     def from_json(data: bytes) -> Record:
         fields: dict[str, Any] = json.loads(data)
+        if fields["status"] not in ("ok", "failed"):
+            raise ValueError(f"found the status {fields['status']!r}, expected ok or failed")
+        for moment in filter(None, (fields.get("started"), fields.get("finished"))):
+            datetime.datetime.fromisoformat(moment)
         fields["failure_class"] = fields.pop("class")
         fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
         fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
@@ -176,6 +180,10 @@ RECORDS = pa.schema(
 )
 
 
+#: What comes of a record in which a value is of another type.
+NO_ROW = (pa.ArrowException, AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
+
 def table_of(records: Iterable[Record]) -> pa.Table:
     """Of schema RECORDS, in the order given."""
     rows = []
@@ -188,6 +196,15 @@ def table_of(records: Iterable[Record]) -> pa.Table:
         fields["tries"] = [asdict(one) | {"scores": _score_rows(one.scores)} for one in record.tries]
         rows.append(fields)
     return pa.Table.from_pylist(rows, schema=RECORDS)
+
+
+def is_row(record: Record) -> bool:
+    """Whether it can be one: JSON that is whole may say what no record of ours does."""
+    try:
+        table_of([record])
+    except NO_ROW:
+        return False
+    return True
 
 
 def _score_rows(scores: dict[str, Scores]) -> list[dict[str, Any]]:

@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from cosmos_ray.errors import UsageError
+from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import RUN, TABLE
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.places import place_of
@@ -40,17 +43,25 @@ class Run:
     guardrails: dict[str, str] = field(default_factory=dict)
 
 
+_RUN = TypeAdapter(Run)
+
+
 def read_run(storage: Storage) -> Run | None:
     """None if no job has begun here. Raises UsageError for a file that is not ours.
 
     A manifest that is kept in the output itself is where the output is now.
     """
     try:
-        run = Run(**json.loads(storage.read(RUN)))
+        facts = json.loads(storage.read(RUN))
+        Run(**facts)  # which knows its keys; of what type their values are, it does not look at
+        run = _RUN.validate_python(facts)
         return replace(run, manifest=storage.uri_of(TABLE)) if run.manifest.endswith(f"/{TABLE}") else run
     except FileNotFoundError:
         return None
-    except (TypeError, ValueError) as error:
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        raise UsageError(f"{storage.uri_of(RUN)} is not a run of this version: {shown(keys, 200)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{storage.uri_of(RUN)} is not a run of this version: {error}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,5 +83,18 @@ def test_a_manifest_that_has_grown_may_be_written_in_another_way(
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"rows": 3, "unknown": 4}', b"\xff"])
 def test_a_run_file_that_is_not_ours(output: Storage, content: bytes) -> None:
     output.write("_cosmos_ray/run.json", content)
+    with pytest.raises(UsageError, match="is not a run of this version"):
+        read_run(output)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("manifest", ["a"]), ("clips", "many"), ("rows", None), ("removed", [1]), ("sampling", 3)]
+)
+def test_a_run_whose_values_are_of_other_types_is_told_by_its_keys(output: Storage, key: str, value: Any) -> None:
+    facts = dataclasses.asdict(run_of("m.parquet")) | {key: value}
+    output.write("_cosmos_ray/run.json", json.dumps(facts).encode())
+    with pytest.raises(UsageError, match=rf"run\.json is not a run of this version: {key}$"):
+        read_run(output)
+    output.write("_cosmos_ray/run.json", b"[" * 100_000)
     with pytest.raises(UsageError, match="is not a run of this version"):
         read_run(output)

@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from cosmos_ray.cli.main import app
-from cosmos_ray.errors import LeaseLost
+from cosmos_ray.errors import LeaseLost, UsageError
 from cosmos_ray.ledger import tidy
-from cosmos_ray.ledger.layout import REPRODUCED, RUN
+from cosmos_ray.ledger.layout import REPRODUCED, RETRIES, RUN
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record, record_path
 from cosmos_ray.ledger.run import Run
@@ -246,3 +247,31 @@ def test_status_clean_refuses_while_a_job_is_alive(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "removed 1 object that nothing refers to, 13 bytes" in done.stderr
     assert not storage.exists("clips/a/1/rear.mp4")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attempt", "one"), ("attempt", 10**30), ("epoch", float("nan")), ("generation", 7), ("id", "b"), ("id", None),
+        ("status", "perhaps"), ("finished", "soon"), ("finished", 3), ("error", {"a": 1}), ("scores", [1]),
+        ("seconds", "long"), ("files", [{"path": 3}]), ("sidecar", [1]), ("tries", {"a": 1}), ("error", "\ud800"),
+    ],
+)  # fmt: skip
+def test_so_is_one_that_is_whole_and_says_what_no_record_of_ours_does(storage: Storage, key: str, value: Any) -> None:
+    commit(storage, "a", attempt=1)
+    commit(storage, "b", attempt=1)
+    facts = json.loads(storage.read(record_path("a", 0)))
+    storage.write(record_path("a", 0), json.dumps(facts | {key: value}).encode())
+    state = Ledger(storage).state()
+    assert (state.is_settled("a"), state.generation("a"), state.is_settled("b")) == (False, 1, True)
+    storage.write(record_path("a", 0), b"[" * 100_000)
+    assert not Ledger(storage).state().is_settled("a")
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b'{"generations": [1]}', b'{"generations": {"a": "1"}}', b"[" * 100_000])
+def test_a_retry_that_cannot_be_read_is_named(storage: Storage, data: bytes) -> None:
+    commit(storage, "a", attempt=1)
+    Ledger(storage).redo(["a"])
+    storage.write(f"{RETRIES}/000000.json", data)
+    with pytest.raises(UsageError, match=r"retries/000000\.json does not say which clips were to be made again"):
+        Ledger(storage).state()

@@ -1,0 +1,52 @@
+"""Beats that are not as an owner writes them: they prove nothing, and end nobody's job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.waiting import wait_for
+
+from cosmos_ray.ledger.layout import LEASE
+from cosmos_ray.ledger.lease import LeaseTimes, acquire, read_owner
+from cosmos_ray.store.storage import Storage
+
+BEAT = f"{LEASE}/00000001.beat"
+QUICK = LeaseTimes(0.01, 0.05)
+
+
+@pytest.mark.parametrize(
+    "change", [{"time": "now"}, {"time": 10**400}, {"time": None}, {"owner": 3}, {"released": "no"}, None], ids=str
+)
+def test_a_beat_that_is_not_ours_is_none(tmp_path: Path, change: dict[str, Any] | None) -> None:
+    """A living owner would replace it; who finds it after a lifetime takes over."""
+    storage = Storage(str(tmp_path))
+    acquire(storage, LeaseTimes(60.0, 180.0)).release()
+    beat = json.loads(storage.read(BEAT)) | {"released": False}
+    storage.write(BEAT, b"[" * 100_000 if change is None else json.dumps(beat | change).encode())
+    (tmp_path / LEASE / "hello.json").write_text("nobody's")
+    assert read_owner(storage) is None
+    second = acquire(storage, QUICK)
+    second.release()
+    assert second.epoch == 2
+
+
+def test_a_job_that_cannot_say_what_it_does_goes_on_beating(tmp_path: Path) -> None:
+    """Its thread would end, and another job take the output over while this one works."""
+    storage = Storage(str(tmp_path))
+    lease = acquire(storage, LeaseTimes(0.01, 60.0))
+
+    def describe() -> dict[str, Any]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    def count() -> int:
+        return int(json.loads(storage.read(BEAT))["count"])
+
+    lease.describe = describe
+    before = count()
+    wait_for(lambda: count() > before + 3, "beats")
+    lease.describe = lambda: {"gangs": 1}
+    wait_for(lambda: (owner := read_owner(storage)) is not None and owner.job == {"gangs": 1}, "what it does")
+    lease.release()
