@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from typing import IO
 import imageio_ffmpeg
 
 from cosmos_ray.clip.memory import LOOK, hold_to, room_for
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.limits import time_left
 
 #: Longest time that one ffmpeg process may take, seconds.
@@ -59,11 +60,17 @@ class Abilities:
 
 
 class FfmpegFailed(RuntimeError):
-    """ffmpeg ended with an error; `errors` is what it wrote of errors, a line each, without addresses."""
+    """ffmpeg ended with an error; `errors` is what it wrote of errors, a line each, without addresses. kind: what is
+    wrong with the file that it was to read."""
 
-    def __init__(self, errors: Sequence[str]) -> None:
+    def __init__(self, errors: Sequence[str], kind: str = "damaged") -> None:
         super().__init__(f"ffmpeg failed: {first_error(errors)}")
         self.errors = tuple(errors)
+        self._kind = kind
+
+    def of(self, path: Path) -> RowError:
+        """As the fault of this file."""
+        return RowError(f"{self._kind}: {first_error(self.errors, path)}")
 
 
 def check_ffmpeg() -> Abilities:
@@ -99,7 +106,7 @@ def run(arguments: Sequence[str], data: bytes = b"", memory: int | None = None) 
                 raise
     if process.returncode:
         errors = [text for _, text in map(log_line, log.decode(errors="replace").splitlines())]
-        raise FfmpegFailed(_with_memory(errors, process.returncode, memory))
+        raise _failed(errors, process.returncode, memory)
     return out
 
 
@@ -155,7 +162,7 @@ def _piped(
         time_left(1, "ffmpeg")
         raise subprocess.TimeoutExpired(name, TIMEOUT_S)
     if process.returncode and not ended_early:
-        raise FfmpegFailed(_with_memory(errors, process.returncode, memory))
+        raise _failed(errors, process.returncode, memory)
 
 
 def _start(command: list[str], stdin: int, memory: int | None) -> subprocess.Popen[bytes]:
@@ -169,11 +176,14 @@ def _start(command: list[str], stdin: int, memory: int | None) -> subprocess.Pop
     return process
 
 
-def _with_memory(errors: list[str], code: int, memory: int | None) -> list[str]:
-    """The cause first, if it is that ffmpeg wanted more than it may have: it says so, or dies of it."""
+def _failed(errors: list[str], code: int, memory: int | None) -> FfmpegFailed | RowError:
+    """Why ffmpeg ended with `code`. Of more memory than it may have it says so, or dies of a signal of its own; SIGKILL
+    comes from the machine, which has none left for anybody: no fault of the file's."""
+    if code == -signal.SIGKILL:
+        return RowError("ffmpeg was killed (signal 9), as Linux does where a node has no memory left", "oom")
     if memory is not None and (code < 0 or any(map(_NO_MEMORY.search, errors))):
-        return [f"it takes more than {memory // 2**20} MB to decode", *errors]
-    return errors
+        return FfmpegFailed([f"it takes more than {memory // 2**20} MB", *errors], "too much to decode")
+    return FfmpegFailed(errors)
 
 
 def log_line(line: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ import numpy as np
 from cosmos_ray.clip.accept import Treatment, accept, deinterlacer
 from cosmos_ray.clip.colour import to_bt709
 from cosmos_ray.clip.container import check_container
-from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, piped
+from cosmos_ray.clip.ffmpeg import FfmpegFailed, piped
 from cosmos_ray.clip.info import MAX_DECODED, VideoInfo, default_stream, describe, input_arguments, too_slow
 from cosmos_ray.clip.input_rules import DEFAULT_RULES
 from cosmos_ray.clip.packets import Packets, packets_of
@@ -214,13 +214,13 @@ def _read(video: Video, treatment: Treatment, indices: Sequence[int], on_frame: 
                 continue
             except FfmpegFailed as error:
                 if not start:
-                    raise _damaged(video, error) from error
+                    raise error.of(video.path) from error
     if video.parts is not None:
         raise RowError("what was fetched is not enough")
     try:
         return _counted(video, treatment, indices, on_frame)
     except FfmpegFailed as error:
-        raise _damaged(video, error) from error
+        raise error.of(video.path) from error
 
 
 def _exact_from(video: Video, treatment: Treatment, indices: Sequence[int]) -> int:
@@ -331,10 +331,6 @@ def _frames(stdout: IO[bytes], size_hw: tuple[int, int], kind: np.dtype) -> Iter
 
 def _select(chosen: str) -> str:
     return f"select='{chosen}'"
-
-
-def _damaged(video: Video, error: FfmpegFailed) -> RowError:
-    return RowError(f"damaged: {first_error(error.errors, video.path)}")
 
 
 def _ranges(indices: Iterable[int]) -> Iterator[tuple[int, int]]:

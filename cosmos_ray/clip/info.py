@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from cosmos_ray.clip.ffmpeg import TIMEOUT_S, FfmpegFailed, first_error, piped
+from cosmos_ray.clip.ffmpeg import TIMEOUT_S, FfmpegFailed, piped
 from cosmos_ray.clip.mirror import is_mirrored
 from cosmos_ray.errors import RowError
 
@@ -133,7 +133,7 @@ def describe(path: Path) -> tuple[Stream, ...]:
         raise too_slow(path) from error
     except FfmpegFailed as error:  # always: no output was asked for
         if not any(line.startswith("Input #0") for line in lines):
-            raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+            raise error.of(path) from error
     streams = tuple(_streams(lines))
     if not streams:
         raise RowError("no video stream")

@@ -79,7 +79,7 @@ def packets_of(path: Path, track: int, codec: str, max_frames: int) -> Packets:
     try:  # the filter that looks into packets may not bear what a decoder does
         return _packets(path, track, max_frames, "")[0]
     except FfmpegFailed as error:
-        raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+        raise error.of(path) from error
 
 
 def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) -> tuple[Packets, np.ndarray]:

@@ -21,7 +21,7 @@ import numpy as np
 from cosmos_ray.clip.colour import WIDE, picture_to_bt709
 from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, in_words, of_view, picture_warnings, side_by_side
 from cosmos_ray.clip.container import check_regular, kind_of
-from cosmos_ray.clip.ffmpeg import FfmpegFailed, first_error, run
+from cosmos_ray.clip.ffmpeg import FfmpegFailed, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
 from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.memory import to_decode
@@ -137,7 +137,7 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
     except subprocess.TimeoutExpired as error:
         raise too_slow(path) from error
     except FfmpegFailed as error:
-        raise RowError(f"damaged: {first_error(error.errors, path)}") from error
+        raise error.of(path) from error
     if len(raw) != found.height * found.width * channels:
         raise RowError("damaged: the picture cannot be decoded")
     picture = np.frombuffer(raw, np.uint8).reshape(found.height, found.width, channels)

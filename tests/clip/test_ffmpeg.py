@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from cosmos_ray.clip import ffmpeg as tool
 from cosmos_ray.clip.info import input_arguments
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import RowError, UsageError
 
 REAL = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -159,14 +160,35 @@ def test_the_cause_is_the_first_line_that_says_something_and_names_a_file_withou
     assert (str(failed), failed.errors) == ("ffmpeg failed: then this", ("then this",))
 
 
-def test_memory_is_blamed_where_ffmpeg_says_so_or_is_killed() -> None:
-    said = ["moov atom not found"]
-    assert tool._with_memory(said, 1, 2**30) == said, "which is another fault"
-    assert tool._with_memory(said, -9, None) == said, "nobody held it to any"
-    blamed = ["it takes more than 1024 MB to decode"]
-    assert tool._with_memory(said, -11, 2**30) == blamed + said
-    for told in ("Cannot allocate memory", "ff_frame_thread_encoder_init failed", "pthread_create() failed: x"):
-        assert tool._with_memory([*said, told], 1, 2**30) == [*blamed, *said, told]
+@pytest.mark.parametrize(
+    ("code", "memory", "words"),
+    [(1, 2**30, []), (-11, None, []), (-11, 2**30, []), (1, 2**30, ["Cannot allocate memory"]),
+     (1, 2**30, ["ff_frame_thread_encoder_init failed"]), (1, 2**30, ["pthread_create() failed: x"])],
+)  # fmt: skip
+def test_memory_is_blamed_where_ffmpeg_says_so_or_dies_of_it(code: int, memory: int | None, words: list[str]) -> None:
+    said = ["moov atom not found", *words]
+    failed = tool._failed(said, code, memory)
+    assert isinstance(failed, tool.FfmpegFailed)
+    if not words and (code == 1 or memory is None):  # another fault, or nobody held it to any
+        assert (failed.errors, str(failed.of(Path("a.mp4")))) == (tuple(said), "damaged: moov atom not found")
+    else:
+        assert failed.errors == ("it takes more than 1024 MB", *said)
+        assert str(failed.of(Path("a.mp4"))) == "too much to decode: it takes more than 1024 MB"
+
+
+@pytest.mark.parametrize("memory", [None, 2**30])
+def test_an_ffmpeg_that_the_system_kills_is_not_the_fault_of_what_it_reads(fake: Path, memory: int | None) -> None:
+    """Of a node without memory left; the clip is tried again, as after any `oom`."""
+    script(fake, "kill -9 $$")
+    for read in (lambda: tool.run((), memory=memory), lambda: list(read_all(memory or 2**30))):
+        with pytest.raises(RowError, match=r"killed \(signal 9\)") as caught:
+            read()
+        assert caught.value.failure_class == "oom"
+
+
+def read_all(memory: int) -> Iterator[bytes]:
+    with tool.piped((), memory=memory) as out:
+        yield out.read()
 
 
 def test_nothing_is_opened_that_lies_behind_a_network(tmp_path: Path) -> None:
