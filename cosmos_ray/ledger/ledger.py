@@ -15,7 +15,6 @@ import json
 import logging
 import operator
 import re
-import uuid
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -101,17 +100,12 @@ class Ledger:
                 found += zip(hits["compacted_by"].to_pylist(), records_of(hits), strict=True)
         return max(found, key=lambda one: one[0])[1] if found else None
 
-    def begin_attempt(self, clip_id: str, past: int, owner: str) -> int:
-        """Number of the attempt that may start now, marked before it starts so that what it kills cannot uncount it.
-
-        past: an attempt number known to be used up. owner: whose attempt it is, for people who look into the file.
-        No two calls share a number.
-        """
-        return self.mark_attempt(clip_id, past + 1, f"{owner}/{uuid.uuid4().hex}")
-
     def mark_attempt(self, clip_id: str, first: int, mark: str) -> int:
-        """Number of the attempt that `mark`, which no other has, stands for: `first` or the next that is free. Asked
-        again, the same."""
+        """Number of the attempt that `mark` stands for: `first` or the next that is free. Asked again, the same.
+
+        An attempt is marked before it starts, so that what it kills cannot uncount it. mark: which no other attempt
+        has, so that no two share a number; it says whose attempt it is, to people who look into the file.
+        """
         number = first
         while not self.storage.write_if_absent(attempt_path(clip_id, number), mark.encode()):
             number += 1

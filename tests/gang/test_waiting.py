@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.attempts import begin_attempt
 from support.waiting import wait_for
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest
@@ -325,7 +326,7 @@ def test_a_clip_that_waits_without_a_mark_is_marked_by_the_next_driver(tmp_path:
     storage = Outage(str(tmp_path / "out"))
     leave_behind(storage, spec_of(storage), mark="1/gang-0001/x")
     storage.is_out = False
-    assert Ledger(storage).begin_attempt("a", 0, "2/gang-0001") == 1
+    assert begin_attempt(Ledger(storage), "a", 0, "2/gang-0001") == 1
     record = asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(CLIP))
     assert record is not None
     assert record.attempt == 2

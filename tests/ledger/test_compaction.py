@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.attempts import begin_attempt
 from support.compaction_scenes import LATER, check, compaction_of, make_small, record, settle
 
 from cosmos_ray.errors import CosmosRayError
@@ -206,7 +207,7 @@ def test_records_in_parts_read_as_json_would(tmp_path: Path) -> None:
 def test_an_attempt_that_was_given_up_finds_the_outcome_that_was_moved(storage: Storage) -> None:
     """Its gang was cut off in the last step before the commit; its clip was made by another and the record moved."""
     ledger = Ledger(storage)
-    assert ledger.begin_attempt("a", 0, "asleep") == 1
+    assert begin_attempt(ledger, "a", 0, "asleep") == 1
     settled = settle(ledger, record("a", attempt=2), record("b"))
     compact(storage, 1, ledger.state().contents)
     assert ledger.commit(record("a", attempt=1)) == settled[0]
@@ -237,7 +238,7 @@ def test_so_does_a_later_attempt_than_the_recorded_one(tmp_path: Path) -> None:
     """The first attempt's record was not heard of: a second was begun, slept, and another owner moved the record."""
     ledger = Ledger(Storage(str(tmp_path)))
     settled = settle(ledger, record("a"), record("b"))
-    assert ledger.begin_attempt("a", 1, "asleep") == 2
+    assert begin_attempt(ledger, "a", 1, "asleep") == 2
     compact(ledger.storage, 2, ledger.state().contents)
     assert ledger.commit(record("a", attempt=2)) == settled[0]
     check(ledger.storage.uri, settled)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attempts import begin_attempt
 from support.compaction_scenes import (
     LATER,
     CrashError,
@@ -105,7 +106,7 @@ def test_an_attempt_that_slept_through_a_crash_gets_the_record_that_was_moved(
     """A first attempt trusts its mark: if that outlived its clip's record, the clip would have two outcomes."""
     for step in itertools.count():
         ledger = Ledger(Storage(str(tmp_path / str(step))))
-        assert ledger.begin_attempt("a", 0, "asleep") == 1
+        assert begin_attempt(ledger, "a", 0, "asleep") == 1
         settled = settle(ledger, record("a", attempt=2), record("b"))
         crashed = compact_until(ledger, step)
         if compact_again:
@@ -208,7 +209,7 @@ def _begin(ledger: Ledger, model: Model, clip_id: str) -> None:
     """Owners begin what is not settled."""
     state = ledger.state()
     if not state.is_settled(clip_id):
-        number = ledger.begin_attempt(clip_id, state.past_attempts(clip_id), "gang")
+        number = begin_attempt(ledger, clip_id, state.past_attempts(clip_id), "gang")
         model.running.append((clip_id, model.generation[clip_id], number))
 
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.attempts import begin_attempt
 from support.compaction_scenes import check, make_small, record, settle
 from support.waiting import PATIENCE_S
 
@@ -163,4 +164,4 @@ def test_of_a_moved_record_the_mark_of_its_first_attempt_goes_and_later_ones_sta
     compact(ledger.storage, 1, ledger.state().contents)
     left = {path.rsplit("/", 1)[1] for path in ledger.storage.list("_cosmos_ray/attempts")}
     assert left == {"a.2", "b.3", "d.1"}
-    assert ledger.begin_attempt("b", 3, "gang") == 4
+    assert begin_attempt(ledger, "b", 3, "gang") == 4

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attempts import begin_attempt
 
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass
 from cosmos_ray.ledger import ledger as ledger_module
@@ -137,7 +138,7 @@ def test_on_a_clips_way_nothing_is_listed(tmp_path: Path) -> None:
             raise AssertionError(f"{folder} was listed")
 
     ledger = Ledger(Unlisted(str(tmp_path)))
-    assert ledger.begin_attempt("a", 0, "gang") == 1
+    assert begin_attempt(ledger, "a", 0, "gang") == 1
     for one in (record("a"), record("b", "input", attempt=0)):
         assert ledger.commit(one) == one
     with pytest.raises(AssertionError, match="was listed"):
@@ -148,22 +149,22 @@ def test_on_a_clips_way_nothing_is_listed(tmp_path: Path) -> None:
 
 
 def test_attempts_are_numbered_from_the_known_ones_on(ledger: Ledger) -> None:
-    assert ledger.begin_attempt("clip", 0, "gang-1") == 1
-    assert ledger.begin_attempt("clip", 1, "gang-1") == 2
-    assert ledger.begin_attempt("other", 0, "gang-1") == 1
+    assert begin_attempt(ledger, "clip", 0, "gang-1") == 1
+    assert begin_attempt(ledger, "clip", 1, "gang-1") == 2
+    assert begin_attempt(ledger, "other", 0, "gang-1") == 1
 
 
 def test_an_attempt_is_marked_before_it_starts(ledger: Ledger) -> None:
     """So what it kills cannot uncount it: another owner, who knows of none, gets the next number."""
-    assert ledger.begin_attempt("clip", 0, "dead-gang") == 1
-    assert ledger.begin_attempt("clip", 0, "dead-gang-too") == 2
-    assert Ledger(Storage(ledger.storage.uri)).begin_attempt("clip", 0, "gang-3") == 3
+    assert begin_attempt(ledger, "clip", 0, "dead-gang") == 1
+    assert begin_attempt(ledger, "clip", 0, "dead-gang-too") == 2
+    assert begin_attempt(Ledger(Storage(ledger.storage.uri)), "clip", 0, "gang-3") == 3
 
 
 def test_attempt_numbers_are_never_shared(ledger: Ledger) -> None:
     """Not by two owners, and not by one owner who asks again."""
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda n: ledger.begin_attempt("clip", 0, f"gang-{n % 2}"), range(8)))
+        numbers = list(pool.map(lambda n: begin_attempt(ledger, "clip", 0, f"gang-{n % 2}"), range(8)))
     assert sorted(numbers) == list(range(1, 9))
 
 
@@ -303,7 +304,7 @@ def test_any_interleaving_keeps_one_outcome_a_generation(steps: list[tuple]) -> 
 
 def _attempt(ledger: Ledger, model: Model, clip_id: str) -> None:
     past = ledger.state().past_attempts(clip_id)
-    number = ledger.begin_attempt(clip_id, past, "owner")
+    number = begin_attempt(ledger, clip_id, past, "owner")
     assert number not in model.attempts[clip_id]
     assert number > past
     model.attempts[clip_id].append(number)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.attempts import begin_attempt
 from support.compaction_scenes import compaction_of, make_small
 from support.paths import ROOT
 
@@ -250,7 +251,7 @@ def test_what_failed_can_be_retried_and_settled(output: Storage) -> None:
     record = ledger.find("faulty", 0)
     assert record is not None
     assert ledger.commit(record) == record, "what it had stays what it was"
-    assert ledger.begin_attempt("left", state.past_attempts("left"), "gang-0002") == 2, "its first was cut off"
+    assert begin_attempt(ledger, "left", state.past_attempts("left"), "gang-0002") == 2, "its first was cut off"
 
 
 def test_its_records_move_and_merge_with_todays(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.attempts import begin_attempt
 
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.rows import Clip
@@ -55,7 +56,7 @@ def test_an_attempt_is_marked_before_it_begins(tmp_path: Path, monkeypatch: pyte
 def test_a_number_that_another_has_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks_module, "_WAITS_S", 300.0)
     ledger, work = Ledger(Storage(str(tmp_path))), Work(Clip("a", "a"), past_attempt=0)
-    ledger.begin_attempt("a", 0, "one that is dead")
+    begin_attempt(ledger, "a", 0, "one that is dead")
     assert begin(Marks(ledger, 7), work) == [""]
     assert work.past_attempt == 2
 

@@ -14,6 +14,7 @@ from cosmos_ray.ledger.compaction import KEPT_S, compact, merge
 from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.store.storage import Storage
+from support.attempts import begin_attempt
 
 LATER = 10 * KEPT_S
 
@@ -97,7 +98,7 @@ def settle(ledger: Ledger, *records: Record) -> list[Record]:
     """As gangs do: an attempt is marked, then its outcome committed."""
     for one in records:
         if one.attempt:
-            assert ledger.begin_attempt(one.id, one.attempt - 1, "gang") == one.attempt
+            assert begin_attempt(ledger, one.id, one.attempt - 1, "gang") == one.attempt
         assert ledger.commit(one) == one
     return list(records)
 
