@@ -62,18 +62,12 @@ def attempt_folder(clip_id: str, attempt: int) -> str:
     return f"{CLIPS}/{clip_id}/{attempt}"
 
 
-def commit_clip(storage: Storage, spec: GangSpec, made: Made) -> Record:
-    """The clip's record: ours, or the one that was there already.
-
-    Raises OSError if a file is not as it was stored, LeaseLost if another job has taken the output over.
-    """
-    return commit_made(storage, record_of(spec, made), sidecar_of(spec, made))
-
-
 def commit_made(storage: Storage, record: Record, sidecar: dict[str, Any], is_marked_late: bool = False) -> Record:
-    """As `commit_clip`, of a clip whose record is made up but for its end; the lease is that of its epoch.
+    """The record of a clip whose files are stored: this one, or the one that was there already.
 
-    is_marked_late: see `Ledger.commit`.
+    record: as `record_of` makes it, of the lease whose epoch it has. sidecar: as `sidecar_of` does. is_marked_late: see
+    `Ledger.commit`. Raises OSError if a file is not as it was stored, LeaseLost if another job has taken the output
+    over.
     """
     _verify(storage, record)
     data = json.dumps(sidecar, indent=2, sort_keys=True).encode()

@@ -16,7 +16,7 @@ from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.clip.settings import Settings
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.errors import LeaseLost
-from cosmos_ray.gang.commit import Made, clip_folder, commit_clip
+from cosmos_ray.gang.commit import Made, clip_folder, commit_made, record_of, sidecar_of
 from cosmos_ray.gang.prepare import InputFile, Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import LEASE
@@ -88,6 +88,10 @@ def made(output: Storage, attempt: int = 1, clip: Clip = CLIP, **changes: Any) -
         files=tuple(files),
     )
     return replace(found, **changes)
+
+
+def commit_clip(output: Storage, spec: GangSpec, clip: Made) -> Record:
+    return commit_made(output, record_of(spec, clip), sidecar_of(spec, clip))
 
 
 def records(output: Storage) -> list[Record]:
