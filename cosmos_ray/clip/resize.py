@@ -9,8 +9,6 @@ import math
 
 import numpy as np
 
-from cosmos_ray.words import counted
-
 #: Rows of a picture that are worked on at a time.
 BAND = 64
 #: From this share of the rows or columns on, cropping is worth a warning.
@@ -76,22 +74,6 @@ def resize_crop(frames_THWC: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray
     for target, frame in zip(out, frames_THWC, strict=True):
         target[:] = _resize(frame, (math.ceil(scale * height), math.ceil(scale * width)), size_hw)
     return out
-
-
-def conditioning_frames(video_THWC: np.ndarray, n_views: int, num_frames: int, size_hw: tuple[int, int]) -> np.ndarray:
-    """The last `num_frames` frames of each view, resized and cropped: uint8 [V, num_frames, H, W, 3].
-
-    video_THWC: uint8, the views one after the other in time, as Cosmos-Predict2 Multiview takes its input.
-    Raises ValueError if the frames cannot be divided among the views, or a view has too few.
-    """
-    a_view, rest = divmod(len(video_THWC), n_views)
-    if rest or a_view < num_frames:
-        raise ValueError(
-            f"found {counted(len(video_THWC), 'frame')}, expected {n_views} times {num_frames} or more (views one "
-            "after the other)"
-        )
-    last = [view * a_view + frame for view in range(n_views) for frame in range(a_view - num_frames, a_view)]
-    return resize_crop(video_THWC[last], size_hw).reshape(n_views, num_frames, *size_hw, 3)
 
 
 def _resize(frame_HWC: np.ndarray, scaled_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.published_inputs import conditioning_frames
 from support.videos import blocks, encode, moving_picture, numbered, numbers, write
 
 from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning
@@ -16,7 +17,6 @@ from cosmos_ray.clip.family import PREDICT2, PREDICT25, PREDICT25_2025_10, Famil
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.clip.resize import conditioning_frames
 from cosmos_ray.errors import RowError
 
 DATA = Path(__file__).parent / "data"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from support.paths import GOLDEN
+from support.published_inputs import conditioning_frames
 from support.videos import moving_picture
 
 from cosmos_ray.clip.resize import (
-    conditioning_frames,
     crop_warning,
     fit_frame,
     resize_crop,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.published_video import chunk_inputs, joined
 
-from cosmos_ray.models.chunks import DONE, Chunks, chunk_inputs, joined
+from cosmos_ray.models.chunks import DONE, Chunks
 from cosmos_ray.models.sampler import SamplerState
 
 

@@ -16,19 +16,20 @@ from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS
-from cosmos_ray.clip.resize import conditioning_frames
 from cosmos_ray.models.network.dit import patchify, unpatchify
 from cosmos_ray.models.network.rope import RopeAxes, angle_table, axis_angles
 from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
 from cosmos_ray.models.sampler import SIGMA_MAX, SamplerState, ab2_step, denoise, initial_noise, sigma_schedule
 from cosmos_ray.models.text.text import encode_ids
-from cosmos_ray.models.vae.pixels import normalise_frames, to_uint8
+from cosmos_ray.models.vae.pixels import normalise_frames
 from cosmos_ray.models.vae.vae import WanVAE
 from support.parity_case import Case, Check, in_ulps, largest
 from support.parity_cases25 import KINDS25, NETWORK_KINDS25
 from support.parity_cases_guardrail import KINDS_GUARDRAIL
 from support.parity_cases_single import KINDS_SINGLE, NETWORK_KINDS_SINGLE
 from support.parity_network import Recorder, grid_of, network_of
+from support.published_inputs import conditioning_frames
+from support.published_video import to_uint8
 
 # ---------------------------------------------------------------------------------------------------- the network
 

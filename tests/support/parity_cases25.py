@@ -14,7 +14,6 @@ from cosmos_ray.clip.family import PREDICT25, PREDICT25_2025_10, Family
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.clip.resize import stretch_frame
 from cosmos_ray.clip.taken import first_frames
-from cosmos_ray.models.chunks import chunk_inputs, joined
 from cosmos_ray.models.network.dit import Grid, patchify, unpatchify
 from cosmos_ray.models.network.rope import RopeAxes, axis_angles
 from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
@@ -24,6 +23,7 @@ from cosmos_ray.models.unipc import TIMESTEP_SCALE, UniPC, flow_sigmas, flow_tim
 from cosmos_ray.models.vae.pixels import normalise_frames, truncated_to_uint8
 from support.parity_case import Case, Check, largest
 from support.parity_network import Recorder, grid_of, network_of
+from support.published_video import chunk_inputs, joined
 
 
 def project(case: Case, raw_MW: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.paths import GOLDEN
+from support.published_video import to_uint8
 from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.dims import VaeDims
 from cosmos_ray.models.vae import vae as vae_module
 from cosmos_ray.models.vae import vae_whole
-from cosmos_ray.models.vae.pixels import normalise_frames, signed_to_uint8, to_uint8
+from cosmos_ray.models.vae.pixels import normalise_frames, signed_to_uint8
 from cosmos_ray.models.vae.vae import WanVAE
 from cosmos_ray.models.vae.vae_whole import decode_whole, encode_whole
 
