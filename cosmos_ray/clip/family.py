@@ -24,8 +24,8 @@ class Family:
     """One recipe.
 
     views: the cameras that its networks know, by their number; has_cameras: their embeddings are part of a token, else
-    there is one view, which is nobody's in particular. latent_frames: pixel frames a clip may start from, and
-    the latent frames that they fill.
+    there is one view, which is nobody's in particular. latent_frames: pixel frames a clip may start from, and the
+    latent frames that they fill.
     text_encoder: what makes embeddings of captions. empty_text: what is encoded for a view without a caption; None:
     nothing, such a view has no text, and its window is zeros. negative_everywhere: with a caption a view, the negative
     prompt is every view's; else it is the captioned one's. no_negative: what is weighed against is raw text of zeros,
@@ -39,10 +39,9 @@ class Family:
     makes_picture: a clip begins with a picture that another network makes of its caption.
     takes: which frames of an input a clip starts from, at the row's rate. as_is: of these as they were published,
     whatever the rate, the number of the first and how many are from one to the next; None: from the first, at the row's
-    rate. fit: what is done to pictures of another
-    shape, where a job does not say. fps: of the files written, where a row does not say.
-    truncates: bytes of pixels are rounded down, else to the nearest. network: what the recipe fixes of the network.
-    has_control: each camera has a second video, which steers it.
+    rate. fit: what is done to pictures of another shape, where a job does not say. fps: of the files written, where a
+    row does not say. truncates: bytes of pixels are rounded down, else to the nearest.
+    network: what the recipe fixes of the network. has_control: each camera has a second video, which steers it.
     chunk_seed: whether longer videos are made, chunk by chunk, and of which noise: the `same` for each chunk, as
     published, or that of the seed + the chunk's number (`next`). repeats_given: each later chunk begins with as many
     frames of the one before as the first is conditioned on, else with one.

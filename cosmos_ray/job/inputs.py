@@ -76,8 +76,8 @@ def look_at_inputs(
     """clips: in the manifest's order, those of one row together; of each row the first is looked at.
 
     home: URI of the folder that all of the manifest lies in. taken: of how many rows the inputs are read as a gang
-    reads them; None for all. Which ones follows from their ids. rare: the plan's `rare_stores`.
-    Captions are counted where the model's tokenizer is on this machine. OSError: stores do not answer, again and again.
+    reads them; None for all. Which ones follows from their ids. rare: the plan's `rare_stores`. Captions are counted
+    where the model's tokenizer is on this machine. OSError: stores do not answer, again and again.
     """
     look = _Look(bundle, config, Source(manifest, config.reach(home), rare), sys.maxsize if taken is None else taken)
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -158,9 +158,9 @@ class Generator:
         """This rank's share [V, l, 64] float32 of the clip's latents, on its device; of several chunks, side by side in
         the last axis; with those of the picture that it began with, where it did. Collective.
 
-        on_step(done, total) follows each pass of the family; on_state gets the run's state at its
-        start and after each pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every
-        rank if the latents of any are not finite.
+        on_step(done, total) follows each pass of the family; on_state gets the run's state at its start and after each
+        pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every rank if the latents
+        of any are not finite.
         """
         self._check(request)
         if self.parallel.world_size == 1:

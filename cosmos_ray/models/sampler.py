@@ -146,10 +146,9 @@ def denoise(
     prompt, in the family's form. control: latents of the control videos of a network that takes them, this rank's
     share, and how much they weigh. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
     where it was drawn from the seed ahead; of a solver that draws again, perhaps all draws, [n, C, V, T, H, W].
-    approximations: among others, where guidance acts; elsewhere the positive
-    branch is computed alone. on_step(done, total): after each of the family's passes.
-    on_state: the state before the first pass and after each one but the last; given back as `resume`, on the network's
-    device, it continues that run bit for bit.
+    approximations: among others, where guidance acts; elsewhere the positive branch is computed alone.
+    on_step(done, total): after each of the family's passes. on_state: the state before the first pass and after each
+    one but the last; given back as `resume`, on the network's device, it continues that run bit for bit.
     """
     _check_inputs(grid, condition_VlP, num_condition_latents, positive_VMC, negative_VMC)
 
