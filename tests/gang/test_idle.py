@@ -5,18 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
+from support.clock import Clock
 
 from cosmos_ray.gang import idle as idle_module
 from cosmos_ray.gang.idle import IdleClock
-
-
-class Clock:
-    """Stands in for `time.monotonic`."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.compaction_scenes import CrashError, WatchedStorage, crash_at
 from support.job_runs import write_manifest
-from support.outcomes import DEFAULTS, ROWS, begin, clips, settle
+from support.outcomes import DEFAULTS, begin, clips, settle
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
@@ -28,16 +28,6 @@ from cosmos_ray.store.storage import Storage
 
 #: Of the operations: some of them in `make test`, all of them in `make chaos`.
 STRIDES = pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.long)])
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
 
 
 def of_now(output: Storage, run: Run) -> list[str]:

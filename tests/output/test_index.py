@@ -19,16 +19,6 @@ from cosmos_ray.output.index import write_index
 from cosmos_ray.store.storage import Storage
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
-
-
 def read_index(output: Storage) -> pa.Table:
     return pq.read_table(output.uri_of("index.parquet"))
 

@@ -25,11 +25,6 @@ from cosmos_ray.output.references import without_secrets
 from cosmos_ray.store.storage import Storage
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
-
-
 def rows_of(manifest: Any) -> list[dict[str, Any]]:
     return [row for _, batch in manifest.batches() for row in batch.to_pylist()]
 

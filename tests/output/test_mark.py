@@ -7,22 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.compaction_scenes import compaction_of, make_small
-from support.job_runs import write_manifest
-from support.outcomes import ROWS, clips, run_of, settle
+from support.outcomes import clips, run_of, settle
 
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.output.mark import mark_of
 from cosmos_ray.store.storage import Storage
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
 
 
 def test_moving_records_into_parts_changes_nothing(

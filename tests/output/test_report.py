@@ -29,11 +29,6 @@ def manifest(tmp_path: Path) -> str:
     return write_manifest(tmp_path / "m.parquet", [{**row, "place": f"at {row['id']}"} for row in ROWS])
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
-
-
 def page_of(output: Storage, run: Run, patch: pytest.MonkeyPatch, index: bool = True, part: Part = WHOLE) -> ReportPage:
     pages: list[ReportPage] = []
     state = Ledger(output).state()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
-from support.job_runs import write_manifest
-from support.outcomes import ROWS, clips, run_of, settle
+from support.outcomes import clips, run_of, settle
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.lease import LeaseTimes, Owner, acquire
@@ -18,16 +16,6 @@ from cosmos_ray.ledger.run import open_run
 from cosmos_ray.output import status as status_module
 from cosmos_ray.output.status import owner_lines, read_status, record_lines
 from cosmos_ray.store.storage import Storage
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
 
 
 def test_the_status_tells_of_the_job_that_owns_the_output(manifest: str, output: Storage) -> None:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from cosmos_ray.pool import gpu_time as gpu_time_module
 from cosmos_ray.pool.gpu_time import GpuTime
-
-
-class Clock:
-    """Stands in for `time.monotonic`."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def test_gpu_time_counts_from_the_gpus_to_their_release(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,21 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.clock import Clock
 
 from cosmos_ray.config import BreakerConfig
 from cosmos_ray.errors import Fault
 from cosmos_ray.pool import health as health_module
 from cosmos_ray.pool.health import JobFailedError, JobHealth
-
-
-class Clock:
-    """Stands in for `time.monotonic`, so that minutes of faults take no time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

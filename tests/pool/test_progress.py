@@ -7,21 +7,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from support.clock import Clock
 
 from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool import progress as progress_module
 from cosmos_ray.pool.progress import AtWork, Progress
 from cosmos_ray.words import duration
-
-
-class Clock:
-    """Stands in for `time.monotonic`."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

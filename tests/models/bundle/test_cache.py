@@ -13,11 +13,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import cache
 from cosmos_ray.models.bundle.cache import cache_folder, cache_root, node_lock, put_in_place, remembered_sha256
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_cache_is_in_the_home_unless_it_is_told_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,11 +22,7 @@ from cosmos_ray.models.bundle.check import Finding, check_bundle, text_encoder_p
 from cosmos_ray.models.bundle.shapes import dit_shapes, t5_shapes, vae_shapes
 from cosmos_ray.models.bundle.t5_files import encoder_shapes, read_t5
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def remote(name: str, **files: tuple[str, bytes]) -> Bundle:

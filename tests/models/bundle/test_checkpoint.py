@@ -30,15 +30,11 @@ from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network.dit import DiTConfig, MultiviewDiT
 from cosmos_ray.models.text.t5 import build_encoder, load_encoder
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 NETWORK = published.SMALL_NETWORK
 SHAPES = dit_shapes(NETWORK)
 TOKENIZER = BUILT_IN_FOLDER / "tiny" / "tokenizer.json"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")

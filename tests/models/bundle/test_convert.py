@@ -20,13 +20,9 @@ from cosmos_ray.models.bundle.headers import read_header
 from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.models.bundle.shapes import Shapes
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHAPES: Shapes = {"a": (3,), "b": (2, 2)}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def state(**changes: torch.Tensor) -> dict[str, torch.Tensor]:

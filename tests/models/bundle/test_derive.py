@@ -20,6 +20,8 @@ from cosmos_ray.models.bundle.derive import derive, with_dit
 from cosmos_ray.models.bundle.files import local_path, source_key
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 TINY = load_bundle("tiny")
 NAME = "t_embedding_norm.weight"
 
@@ -36,11 +38,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     torch.save({**state, "net.accum_iteration": torch.tensor(1000)}, path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
 
 
 def weight(bundle: Bundle) -> float:

@@ -28,14 +28,10 @@ from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.fetch import CHUNK_BYTES, CHUNKS_AT_ONCE, fetch
 from cosmos_ray.models.bundle.files import local_path
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 WINDOW = CHUNK_BYTES * CHUNKS_AT_ONCE
 TOKENIZER = (TINY / "tokenizer.json").read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def spec_with(files: dict[str, Any]) -> bytes:

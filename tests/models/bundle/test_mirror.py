@@ -15,6 +15,8 @@ from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.mirror import mirror
 from cosmos_ray.models.bundle.references import FileRef
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 TINY = load_bundle("tiny")
 #: Of a repository: what T5 and its tokenizer load, and what somebody else's program has fetched beside it.
 REPOSITORY = (
@@ -26,11 +28,6 @@ REPOSITORY = (
     "spiece.model",
     "tokenizer.json",
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_copy_is_a_model_of_its_own_with_the_same_files(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,6 @@ from cosmos_ray.output.report import files
 from cosmos_ray.output.report.files import names_in, remove_others, write_rows
 from cosmos_ray.output.report.listing import Listing
 from cosmos_ray.store.storage import Storage
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
 
 
 def listing(rows: int, **changed: int) -> Listing:
