@@ -151,6 +151,7 @@ def leave(code: int) -> NoReturn:
 
 
 def are_heard() -> bool:
+    """Whether this process is a command, which has its own answer to SIGTERM and SIGINT."""
     return _signals is not None
 
 

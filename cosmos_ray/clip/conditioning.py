@@ -218,6 +218,7 @@ def _converted(info: VideoInfo, fps: float, taken: np.ndarray, total: int, rules
 
 
 def picture_warnings(info: VideoInfo, size_hw: tuple[int, int], rules: InputRules) -> list[str]:
+    """What is doubtful in a file's pictures, and in making them `size_hw`, (height, width)."""
     about = {"crop": crop_warning, "stretch": stretch_warning}.get(rules.fitted if rules.fit != "stretch" else "")
     said = about(info.height, info.width, size_hw) if about else None
     return [*info.warnings, *([said] if said else [])]

@@ -148,6 +148,7 @@ def default_stream(streams: Sequence[Stream]) -> Stream:
 
 
 def too_slow(path: Path) -> RowError:
+    """Of an ffmpeg that has not come through a file in its time."""
     return RowError(f"reading {path.name} took more than {TIMEOUT_S} s", "timeout")
 
 

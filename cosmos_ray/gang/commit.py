@@ -131,6 +131,7 @@ def _verify(storage: Storage, record: Record) -> None:
 
 
 def sidecar_of(spec: GangSpec, made: Made) -> dict[str, Any]:
+    """What becomes `clip.json`: all that `reproduce` needs, and that people want to know of the clip."""
     return {
         "clip": asdict(made.clip),
         "attempt": made.attempt,

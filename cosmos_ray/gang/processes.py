@@ -16,6 +16,8 @@ _GONE_S = 20.0
 
 @dataclass(frozen=True)
 class RankProcess:
+    """A rank's process. start: when it began, as `process_start` has it: with that no other process is taken for it."""
+
     node: str
     pid: int
     start: str

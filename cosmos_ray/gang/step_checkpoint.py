@@ -81,6 +81,7 @@ class Writer:
         return self._thread is None or not self._thread.is_alive()
 
     def write(self, checkpoint: StepCheckpoint, state: PackedState) -> None:
+        """Begin to store a state; left out while the one before is still being stored."""
         if not self.is_idle:
             return
         self._writing, self._is_wanted = checkpoint.path, True

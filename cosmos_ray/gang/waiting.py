@@ -112,6 +112,7 @@ class WaitingRoom:
 
 
 def forget(folder: Path) -> None:
+    """A clip that is stored, or that nobody wants."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

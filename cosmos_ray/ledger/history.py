@@ -34,6 +34,7 @@ class JobTook:
 
 
 def write_job(storage: Storage, job: JobTook) -> None:
+    """In place of what was written of this job before."""
     storage.write(f"{JOBS}/{job.epoch:08d}.json", json.dumps(asdict(job), sort_keys=True).encode())
 
 

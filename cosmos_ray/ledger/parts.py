@@ -65,6 +65,7 @@ def live_parts(parts: Sequence[Part]) -> list[Part]:
 
 
 def replaced_paths(parts: Iterable[Part]) -> frozenset[str]:
+    """Parts that these have taken the place of."""
     return frozenset().union(*(part.replaces for part in parts))
 
 

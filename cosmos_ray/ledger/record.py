@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -88,20 +88,26 @@ class Record:
             raise ValueError(f"found the status {fields['status']!r}, expected ok or failed")
         for moment in filter(None, (fields.get("started"), fields.get("finished"))):
             datetime.datetime.fromisoformat(moment)
-        fields["failure_class"] = fields.pop("class")
-        fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
-        fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
-        fields["warnings"] = tuple(fields.get("warnings", ()))  # records of 0.1.0 have none, nor what follows
-        fields["previews"] = tuple(FileEntry(**entry) for entry in fields.get("previews", ()))
-        fields["scores"] = _scores(fields.get("scores", {}).items())
-        fields["marks"] = tuple(fields.get("marks", ()))
-        fields["tries"] = tuple(
-            Try(one["seed"], tuple(one["marks"]), _scores(one["scores"].items())) for one in fields.get("tries", ())
-        )
-        fields["settings"] = Settings.from_json(fields.get("settings"))
-        fields["refined_prompts"] = tuple(fields.get("refined_prompts", ()))
-        fields["guardrails"] = tuple(fields.get("guardrails", ()))
-        return Record(**fields)
+        return _built(fields, lambda scores: _scores((scores or {}).items()))
+
+
+def _built(fields: dict[str, Any], scores_of: Callable[[Any], dict[str, Scores]]) -> Record:
+    """Of JSON or of a row; what an earlier release did not know is missing, or null. scores_of: how they are written
+    there."""
+    fields["failure_class"] = fields.pop("class")
+    fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
+    fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
+    fields["previews"] = tuple(FileEntry(**entry) for entry in fields.get("previews") or ())
+    for name in ("warnings", "marks", "refined_prompts", "guardrails"):
+        fields[name] = tuple(fields.get(name) or ())
+    for name in ("seconds", "blurred"):
+        fields[name] = dict(fields.get(name) or ())
+    fields["scores"] = scores_of(fields.get("scores"))
+    fields["tries"] = tuple(
+        Try(one["seed"], tuple(one["marks"]), scores_of(one["scores"])) for one in fields.get("tries") or ()
+    )
+    fields["settings"] = Settings.from_json(fields.get("settings"))
+    return Record(**fields)
 
 
 def _scores(views: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Scores]:
@@ -238,28 +244,7 @@ def _widened(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def records_of(table: pa.Table | pa.RecordBatch) -> list[Record]:
     """The inverse of `table_of`; columns beyond RECORDS are left out."""
     names = [name for name in RECORDS.names if name in table.schema.names]
-    newer = ("warnings", "previews", "seed", "scores", "marks", "tries", "settings")
-    missing = dict.fromkeys((*newer, "refined_prompts", "guardrails", "blurred"))
-    return [_record({**missing, **row}) for row in table.select(names).to_pylist()]
-
-
-def _record(fields: dict[str, Any]) -> Record:
-    fields["failure_class"] = fields.pop("class")
-    fields["seconds"] = dict(fields["seconds"])
-    fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
-    fields["sidecar"] = FileEntry(**fields["sidecar"]) if fields["sidecar"] else None
-    fields["warnings"] = tuple(fields["warnings"] or ())
-    fields["previews"] = tuple(FileEntry(**entry) for entry in fields["previews"] or ())
-    fields["scores"] = _scores_of_rows(fields["scores"])
-    fields["marks"] = tuple(fields["marks"] or ())
-    fields["tries"] = tuple(
-        Try(one["seed"], tuple(one["marks"]), _scores_of_rows(one["scores"])) for one in fields["tries"] or ()
-    )
-    fields["settings"] = Settings.from_json(fields["settings"])
-    fields["refined_prompts"] = tuple(fields["refined_prompts"] or ())
-    fields["guardrails"] = tuple(fields["guardrails"] or ())
-    fields["blurred"] = dict(fields["blurred"] or ())
-    return Record(**fields)
+    return [_built(row, _scores_of_rows) for row in table.select(names).to_pylist()]
 
 
 def _scores_of_rows(rows: list[dict[str, Any]] | None) -> dict[str, Scores]:

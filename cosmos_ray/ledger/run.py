@@ -78,6 +78,7 @@ def open_run(storage: Storage, run: Run) -> None:
 
 
 def check_same(storage: Storage, known: Run, run: Run) -> None:
+    """Raises UsageError for a run that may not go on with what `known` has begun, with each difference."""
     fixed = ["model", "model_fingerprint", "numerics", "sampling", "approximations", "inputs", "refiner", "guardrails"]
     if known.manifest_sha256 != run.manifest_sha256 and place_of(known.manifest) != place_of(run.manifest):
         fixed.append("manifest")

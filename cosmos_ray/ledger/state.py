@@ -166,6 +166,12 @@ class LedgerState:
         return settled
 
     @functools.cached_property
+    def made_rows(self) -> np.ndarray:
+        """bool, a row of `records.table`: the clip needs nothing more, and is ok."""
+        is_ok: np.ndarray = pc.equal(self.records.table["status"], "ok").to_numpy()
+        return self.settled_rows & is_ok
+
+    @functools.cached_property
     def settled_table(self) -> pa.Table:
         """The rows of `records.table` of clips that need nothing more."""
         table, settled = self.records.table, self.settled_rows

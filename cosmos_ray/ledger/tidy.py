@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pyarrow.compute as pc
 
 from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, PREVIEWS, REPRODUCED, STEPS, kept_path
 from cosmos_ray.ledger.lease import check_epoch
@@ -116,7 +115,7 @@ def damaged(storage: Storage) -> Iterator[tuple[str, str]]:
     """(id, what is wrong) of every ok clip whose files are not what its record says. Reads all of them."""
     state = Ledger(storage).state()
     reader = RecordReader(storage, state)
-    ok = np.flatnonzero(state.settled_rows & pc.equal(state.records.table["status"], "ok").to_numpy())
+    ok = np.flatnonzero(state.made_rows)
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(ok), _BATCH):
             records = records_of(reader.table(ok[start : start + _BATCH]))

@@ -159,6 +159,7 @@ def _such_as(found: object) -> str:
 
 
 def sample_id(row_id: str, sample: int) -> str:
+    """Of a row with several samples."""
     return f"{row_id}.s{sample:03d}"
 
 

@@ -16,6 +16,7 @@ def column_of(batch: pa.RecordBatch, name: str) -> pa.Array | None:
 
 
 def text_of(batch: pa.RecordBatch, name: str) -> pa.StringArray:
+    """A column as texts; nulls where there is none."""
     column = column_of(batch, name)
     return pa.nulls(batch.num_rows, pa.string()) if column is None else column.cast(pa.string())
 
@@ -44,6 +45,7 @@ def matches(texts: pa.StringArray, pattern: str) -> np.ndarray:
 
 
 def is_there(texts: pa.Array) -> np.ndarray:
+    """bool, one a value: it is not null."""
     return np.asarray(pc.is_valid(texts).to_numpy(zero_copy_only=False))
 
 

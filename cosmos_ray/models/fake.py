@@ -48,6 +48,8 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Alone:
+    """A gang of one, or ranks that never exchange anything."""
+
     rank: int = 0
     world_size: int = 1
 

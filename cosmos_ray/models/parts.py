@@ -109,6 +109,7 @@ def load_network(bundle: Bundle) -> tuple[MultiviewDiT, dict[str, Tensor]]:
 
 
 def load_vae(bundle: Bundle) -> WanVAE:
+    """The video tokenizer, on the CPU."""
     from cosmos_ray.models.vae.vae import WanVAE
 
     source = bundle.file("vae")

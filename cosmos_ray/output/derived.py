@@ -93,6 +93,7 @@ def stale_words(names: Sequence[str]) -> str:
 
 
 def say_outrun(made: Made, say: Callable[[str], None]) -> None:
+    """Which of the files that were written are of a ledger that has gone on since."""
     if made.outrun:
         say(
             f"the ledger went on meanwhile: {', '.join(made.outrun)} are of a moment before; the job that is at work "

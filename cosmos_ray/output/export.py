@@ -106,7 +106,7 @@ def _chosen(
 ) -> np.ndarray:
     """Rows of `state.records.table` of clips that are to be copied, in order of ids. UsageError if there are none."""
     table = state.records.table
-    ok = np.flatnonzero(state.settled_rows & pc.equal(table["status"], "ok").to_numpy())
+    ok = np.flatnonzero(state.made_rows)
     places: np.ndarray = ok[pc.sort_indices(table["id"].take(ok)).to_numpy()]
     if not len(places):
         check_no_comparison(source)

@@ -30,6 +30,7 @@ def put_clip(work: Work, target: CopyTarget, clip: Clip) -> bool:
 
 
 def episode_of(clip: Clip) -> Episode:
+    """A clip that was copied, with the size and the frames of its first video."""
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         path = Path(folder) / "first.mp4"
         path.write_bytes(next(iter(clip.videos.values())))

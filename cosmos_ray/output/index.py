@@ -112,8 +112,7 @@ def write_tables(
 ) -> int:
     """As `write_index`, into a folder of this machine; nothing is written to the output."""
     reader, run = RecordReader(storage, state), read_run(storage)
-    ok = pc.equal(state.records.table["status"], "ok").to_numpy()
-    made, failed = ok & state.settled_rows, ~ok & state.settled_rows
+    made, failed = state.made_rows, state.settled_rows & ~state.made_rows
     rows = 0
     with (
         _Table(folder / INDEX, manifest, added(defaults.recipe), mark) as index,

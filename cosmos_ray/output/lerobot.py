@@ -50,6 +50,7 @@ def key(view: str) -> str:
 
 
 def video_path(view: str, number: int) -> str:
+    """Of an episode's video, in the data set."""
     chunk, file = divmod(number, _CHUNK)
     return f"videos/{key(view)}/{_PLACE.format(chunk_index=chunk, file_index=file)}.mp4"
 

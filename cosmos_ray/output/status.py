@@ -90,6 +90,7 @@ def check_no_comparison(storage: Storage) -> None:
 
 
 def summarise(output: str, run: Run, state: LedgerState) -> Status:
+    """As the run and the ledger tell it, whoever owns the output."""
     settled = state.settled_table
     counts = counts_by_outcome(settled)
     for outcome, removed in run.removed.items():
@@ -100,16 +101,16 @@ def summarise(output: str, run: Run, state: LedgerState) -> Status:
     rate = _clips_per_hour(settled.filter(pc.equal(settled["status"], "ok"))["finished"])
     eta_s = left / rate * 3600 if rate else None
     return Status(
-        output,
-        run.model,
-        run.clips,
-        ok,
-        sum(by_class.values()),
-        by_class,
-        left,
-        rate,
-        eta_s,
-        sum(run.removed.values()),
+        output=output,
+        model=run.model,
+        clips=run.clips,
+        ok=ok,
+        failed=sum(by_class.values()),
+        failed_by_class=by_class,
+        left=left,
+        clips_per_hour=rate,
+        eta_s=eta_s,
+        removed=sum(run.removed.values()),
     )
 
 

@@ -42,6 +42,7 @@ class Progress:
         self.work: Callable[[], AtWork] | None = None  # of the pool, once there is one
 
     def count(self, record: Record) -> None:
+        """One more clip is settled: say how, and how long the rest will take."""
         self.settled += 1
         for warning in record.warnings:
             self._warnings.add(record.id, warning)

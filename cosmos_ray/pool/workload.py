@@ -27,6 +27,7 @@ _SAME_AGAIN: frozenset[FailureClass] = frozenset({"model", "guardrail"})
 
 
 def is_rows_own(fault: Fault) -> bool:
+    """Whether the row alone is to blame, so that its clip fails at once and says nothing of the job."""
     return not fault.is_unclear and (fault.is_verdict or fault.failure_class in OWN_FAULTS)
 
 

@@ -90,6 +90,7 @@ def plain(words: str) -> str:
 
 
 def camera_name(view: str) -> str:
+    """As a person would say it."""
     return view.replace("_", " ")
 
 

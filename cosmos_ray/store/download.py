@@ -15,6 +15,7 @@ _LONGEST_S = 24 * 3600.0
 
 
 def second_name(path: str, target: Path) -> None:
+    """A link at `target` to a file of this machine. Raises OSError if that may not be read."""
     target.unlink(missing_ok=True)
     target.symlink_to(path)
     os.close(os.open(target, os.O_RDONLY | os.O_NONBLOCK))  # whether it may be read

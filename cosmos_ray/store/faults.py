@@ -92,6 +92,7 @@ def explain_store(error: BaseException) -> str:
 
 
 def with_os_errors(operation: Callable[[], T]) -> T:
+    """What it gives; whatever a store's library raises becomes an OSError."""
     try:
         return operation()
     except Exception as error:

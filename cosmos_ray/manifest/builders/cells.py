@@ -49,6 +49,7 @@ def cell(column: str, value: Any, where: str, decimal_comma: bool = False) -> An
 
 
 def says_nothing(value: Any) -> bool:
+    """Whether a cell is empty, as tables and programs write that."""
     return value is None or (isinstance(value, str) and value.strip().lower() in {"", *_NOTHING})
 
 

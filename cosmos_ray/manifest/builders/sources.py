@@ -122,10 +122,12 @@ def check_fetched(uri: str) -> None:
 
 
 def suffix_of(name: str) -> str:
+    """In lower case, with its dot; "" without."""
     return posixpath.splitext(name)[1].lower()
 
 
 def stem_of(uri: str) -> str:
+    """The file's name without folder and suffix."""
     return posixpath.splitext(posixpath.basename(uri))[0]
 
 
@@ -166,6 +168,7 @@ def check_each_once(keys: Sequence[str]) -> None:
 
 
 def read_json(uri: str) -> Any:
+    """What a JSON file says. Raises ManifestError."""
     text = read_text(uri)
     check_values(uri, text, JSON_MARKS)
     try:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
+    """Of this machine: `COSMOS_RAY_CACHE`, else below the user's home."""
     return Path(os.environ.get("COSMOS_RAY_CACHE") or Path.home() / ".cache" / "cosmos_ray")
 
 

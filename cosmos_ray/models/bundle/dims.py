@@ -21,6 +21,8 @@ Ratio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
+    """A part of a bundle that has no other keys than these, and never changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

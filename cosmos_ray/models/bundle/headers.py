@@ -102,6 +102,7 @@ def check_keys(file: BinaryIO, size: int) -> None:
 
 
 def item_bytes(dtype: str) -> int:
+    """Bytes of a number, by the name of its dtype in a header; 1 for one that is not known."""
     return _ITEM_BYTES.get(dtype, 1)
 
 

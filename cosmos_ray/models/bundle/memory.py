@@ -121,6 +121,7 @@ def _networks(bundle: Bundle) -> list[NetworkDims]:
 
 
 def parameters(shapes: Shapes) -> int:
+    """How many numbers there are in all."""
     return sum(math.prod(shape) for shape in shapes.values())
 
 

@@ -54,4 +54,5 @@ def nearest_name(name: str) -> str | None:
 
 
 def aliases_of(name: str) -> list[str]:
+    """Published names that mean this model."""
     return [alias for alias, known in ALIASES.items() if known == name]

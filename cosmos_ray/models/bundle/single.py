@@ -107,6 +107,7 @@ def video_name(size: str, resolution: str, fps: int, ratio: str, is_natten: bool
 
 
 def picture_name(size: str, is_distilled: bool, ratio: str) -> str:
+    """Of Text2Image of this size and aspect ratio."""
     return f"cosmos-predict2-{size.lower()}-text2image{'-distilled' if is_distilled else ''}{_in_name(ratio)}"
 
 
@@ -119,6 +120,7 @@ def world_name(size: str, resolution: str, fps: int, distill_steps: int, ratio: 
 
 
 def gr00t_name(variant: str, ratio: str) -> str:
+    """Of the GR00T sample `gr1` or `droid`."""
     return f"cosmos-predict2-14b-sample-gr00t-dreams-{variant}{_in_name(ratio)}"
 
 

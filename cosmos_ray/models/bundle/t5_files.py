@@ -63,6 +63,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def config_of(dims: T5Dims, width: int) -> dict[str, Any]:
+    """What a T5's `config.json` would say."""
     return {
         "d_model": width,
         "pad_token_id": PAD_ID,
@@ -73,6 +74,7 @@ def config_of(dims: T5Dims, width: int) -> dict[str, Any]:
 
 
 def encoder_shapes(config: Mapping[str, Any]) -> Shapes:
+    """Of the encoder that a `config.json` describes."""
     dims = T5Dims(**{name: config[name] for name in T5Dims.model_fields})
     gated = str(config.get("feed_forward_proj", "relu")).startswith("gated")
     return t5_shapes(dims, int(config["d_model"]), gated=gated)

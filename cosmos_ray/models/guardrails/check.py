@@ -43,6 +43,7 @@ class Check(Protocol):
 
 
 def facts_of(check: Check) -> CheckFacts:
+    """What jobs, records and sidecars say of a check."""
     return CheckFacts(
         check.name,
         str(check.version),
@@ -53,11 +54,13 @@ def facts_of(check: Check) -> CheckFacts:
 
 
 def problems_of(check: Check) -> Sequence[str]:
+    """What it lacks to be asked here, a line each."""
     asked: Any = getattr(check, "problems", None)
     return () if asked is None else tuple(asked())
 
 
 def load(check: Check, device: str) -> None:
+    """Once in each process, where it has something to load."""
     loading: Any = getattr(check, "load", None)
     if loading is not None:
         loading(device)

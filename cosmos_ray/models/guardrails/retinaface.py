@@ -21,6 +21,8 @@ MEANS = (104.0, 117.0, 123.0)
 
 
 class Bottleneck(nn.Module):
+    """A block of ResNet-50 (arXiv 1512.03385). reshapes: what goes round it is convolved too."""
+
     def __init__(self, channels: int, inner: int, stride: int, reshapes: bool) -> None:
         super().__init__()
         out = inner * _EXPANSION

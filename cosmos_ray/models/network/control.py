@@ -22,6 +22,8 @@ _HINT_LAYERS = 7
 
 
 class ControlDims(Dims, Protocol):
+    """What the branch needs to know of the network's configuration."""
+
     @property
     def in_channels(self) -> int: ...
     @property

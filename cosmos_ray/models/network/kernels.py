@@ -21,6 +21,7 @@ def kernels_of(bundle: Bundle, device: str, approximations: Approximations = EXA
 
 
 def in_words(device: torch.device, dtype: torch.dtype, head_dim: int, approximations: Approximations = EXACT) -> str:
+    """`FA3, fused`: the attention and the passes between matrix products that a network would have here."""
     attention = ATTENTION[attention_kernel(device, dtype, head_dim)]
     if approximations.attention == "fp8":
         attention += " and 8 bits"

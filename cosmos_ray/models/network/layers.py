@@ -19,6 +19,7 @@ from cosmos_ray.models.parallel import SharedAttention
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
+    """Without bias; only the control branch has some with one."""
     return nn.Linear(inputs, outputs, bias=False)
 
 
@@ -39,6 +40,8 @@ def adaln(width: int, rank: int, parts: int) -> nn.Sequential:
 
 
 class RMSNorm(nn.Module):
+    """`rms_norm` under a weight of the checkpoint."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
@@ -62,6 +65,8 @@ class Sinusoid(nn.Module):
 
 
 class TimestepMLP(nn.Module):
+    """[..., D] -> [..., 3 D]: what is added to every modulation, as shift, scale and gate."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear_1 = linear_as_input(width, width)
@@ -124,6 +129,8 @@ class CrossAttention(_Attention):
 
 
 class MLP(nn.Module):
+    """[..., D] -> [..., D]."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layer1 = linear(width, 4 * width)

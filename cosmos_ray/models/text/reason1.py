@@ -149,6 +149,7 @@ def load_tower(
 
 
 def build_rotary(config: Qwen2Config) -> torch.nn.Module:
+    """The library's rotation of positions, whose buffers no file has."""
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
     return Qwen2RotaryEmbedding(config)

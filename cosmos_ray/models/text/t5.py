@@ -21,6 +21,7 @@ def build_encoder(dims: T5Dims, width: int) -> T5EncoderModel:
 
 
 def random_encoder(dims: T5Dims, width: int, seed: int) -> T5EncoderModel:
+    """With weights drawn from `seed`, the same on every machine."""
     encoder = build_encoder(dims, width)
     fill_random(encoder, seed)
     return encoder

@@ -69,6 +69,7 @@ class Taken:
 
 
 def gather(setting: Compared, clip_ids: Sequence[str]) -> Taken:
+    """What the output of one setting says of these clips."""
     storage = Storage(setting.output)
     state, jobs = Ledger(storage).state(), read_jobs(storage)
     settled = [clip_id for clip_id in clip_ids if state.is_settled(clip_id)]

@@ -52,6 +52,7 @@ def _names(page: bytes) -> set[str]:
 
 
 def remove_others(storage: Storage, kept: Iterable[str], folder: str = REPORT_ROWS) -> None:
+    """All files of rows but those of these names."""
     paths = {f"{folder}/{name}" for name in kept}
     for path in list(storage.list(folder)):
         if path not in paths:
