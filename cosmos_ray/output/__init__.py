@@ -4,5 +4,5 @@ Works from any machine, while a job runs or years after. Nothing here changes wh
 loads a model.
 
 Begin with `status.py`; `index.py` is the table of the clips, `export.py` copies them into other layouts, `report/` is
-the page.
+the page, `compare/` that of several settings.
 """

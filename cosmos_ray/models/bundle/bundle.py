@@ -1,6 +1,6 @@
 """What a model is: a validated `bundle.json` beside (or pointing to) its weights. No torch, no Ray.
 
-Three bundles are built in (`tiny`, `fake`, `cosmos-predict2-2b-multiview`); any folder or URI that holds a
+Some bundles are built in, under the names that `names.py` and `single.py` know; any folder or URI that holds a
 `bundle.json` is another. `docs/bundle.md` describes every field.
 """
 
