@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from transformers import T5EncoderModel
 
 from cosmos_ray.clip.request import TEXT_TOKENS
+from cosmos_ray.models.ab2 import SIGMA_CONDITIONAL, sigma_schedule
 from cosmos_ray.models.network import attention
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, Share, patchify
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import SIGMA_CONDITIONAL, sigma_schedule
 
 #: Share of clips without caption but with the negative prompt, and without any text.
 NEGATIVE_SHARE, EMPTY_SHARE = 0.10, 0.03

@@ -26,7 +26,8 @@ from cosmos_ray.ledger.layout import RUN
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.table import fan_out
-from cosmos_ray.output.compare.build import Compared, write_comparison
+from cosmos_ray.output.compare.build import write_comparison
+from cosmos_ray.output.compare.gather import Compared
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.stop import Stop, goes_on
 from cosmos_ray.store.storage import Storage

@@ -26,7 +26,8 @@ from cosmos_ray.models.bundle.memory import memory_plans, runs_on_cpus
 from cosmos_ray.models.guardrails.checks import look as look_at_guardrails
 from cosmos_ray.models.network.toolchain import missing_tools
 from cosmos_ray.refine.check import findings_of
-from cosmos_ray.store.storage import PROBES, Storage, explain
+from cosmos_ray.store.faults import explain
+from cosmos_ray.store.storage import PROBES, Storage
 from cosmos_ray.version import VERSION
 from cosmos_ray.words import counted
 

@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger.layout import LEDGER
 from cosmos_ray.ledger.record import RECORDS, with_all_columns
-from cosmos_ray.store.storage import Storage, explain, filesystem_of, retrying
+from cosmos_ray.store.faults import explain, retrying
+from cosmos_ray.store.storage import Storage, filesystem_of
 
 #: Beside the record: the epoch of the owner that moved it here. Of two records of one outcome the later owner's holds.
 PART_SCHEMA = RECORDS.append(pa.field("compacted_by", pa.int64()))

@@ -20,7 +20,8 @@ from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record, record_path
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
 from cosmos_ray.ledger.run import read_run
-from cosmos_ray.store.storage import PROBES, Removed, Storage
+from cosmos_ray.store.storage import PROBES, Storage
+from cosmos_ray.store.uploads import Removed
 
 log = logging.getLogger(__name__)
 

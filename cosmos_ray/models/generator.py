@@ -25,13 +25,13 @@ from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import picture_first, sampler
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
 from cosmos_ray.models.chunks import DONE, Chunks
-from cosmos_ray.models.network.dit import NUMERICS_DTYPE, MultiviewDiT, patchify, unpatchify
+from cosmos_ray.models.network.dit import NUMERICS_DTYPE, Grid, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.network.kernels import check_approximations
 from cosmos_ray.models.network.neighbourhood import natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.parts import load_network, load_parts
 from cosmos_ray.models.picture_first import WithPicture
-from cosmos_ray.models.sampler import Grid, SamplerState
+from cosmos_ray.models.sampler import SamplerState
 from cosmos_ray.models.text.layout import caption_texts, negative_texts
 from cosmos_ray.models.text.tokens import cut_captions, overhead_of, texts_of
 from cosmos_ray.models.timing import timed

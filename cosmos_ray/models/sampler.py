@@ -20,25 +20,13 @@ from torch import Tensor
 from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import TEXT_TOKENS
-from cosmos_ray.models.ab2 import (
-    SIGMA_CONDITIONAL,
-    SIGMA_MAX,
-    AdamsBashforth,
-    ab2_step,
-    frame_timesteps,
-    sigma_schedule,
-)
+from cosmos_ray.models.ab2 import AdamsBashforth
 from cosmos_ray.models.distilled import Distilled
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.models.unipc import UniPC
 from cosmos_ray.models.unipc_noise import NoiseUniPC
-
-__all__ = [
-    "SIGMA_CONDITIONAL", "SIGMA_MAX", "Grid", "SamplerState", "ab2_step", "denoise", "frame_timesteps", "guide",
-    "initial_noise", "sigma_schedule", "solver_of",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.models.bundle.bundle import Bundle
-from cosmos_ray.models.network.dit import MultiviewDiT
+from cosmos_ray.models.network.dit import Grid, MultiviewDiT
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import Grid, denoise
+from cosmos_ray.models.sampler import denoise
 from cosmos_ray.models.timing import timed
 
 

@@ -25,9 +25,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
 from cosmos_ray.ledger.record import records_of
 from cosmos_ray.ledger.rows import RecordReader
-from cosmos_ray.output.clip_copy import CAMERAS as CAMERAS
-from cosmos_ray.output.clip_copy import Clip, Group, Work, facts_of, read_clip
-from cosmos_ray.output.clip_copy import Layout as Layout
+from cosmos_ray.output.clip_copy import Clip, Group, Layout, Work, facts_of, read_clip
 from cosmos_ray.output.columns import Columns
 from cosmos_ray.output.copy_target import CopyTarget
 from cosmos_ray.output.folders import clips_in, episode_of, put_clip, put_tables

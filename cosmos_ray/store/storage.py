@@ -34,7 +34,6 @@ from cosmos_ray.store.accounts import check_connection
 from cosmos_ray.store.buckets import check_bucket
 from cosmos_ray.store.content import typed
 from cosmos_ray.store.download import download, second_name
-from cosmos_ray.store.faults import explain as explain
 from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.probe import answers

@@ -17,7 +17,8 @@ from cosmos_ray.manifest.builders.by_camera import from_rds_hq
 from cosmos_ray.manifest.builders.caption_files import captions_of
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.output.export import CAMERAS, export
+from cosmos_ray.output.clip_copy import CAMERAS
+from cosmos_ray.output.export import export
 from cosmos_ray.store.storage import Storage
 
 ONE = Clip(id="one", row_id="one", prompts=("A street.",), n_views=7, row_hash="h")

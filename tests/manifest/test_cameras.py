@@ -7,7 +7,7 @@ import pytest
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.cameras import PRESETS, camera_names, check_views, view_of
-from cosmos_ray.output.export import CAMERAS
+from cosmos_ray.output.clip_copy import CAMERAS
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,9 @@ import torch
 from support.networks import caption, relative_error, short_run, small_network
 
 from cosmos_ray.clip.approximations import Approximations
+from cosmos_ray.models.ab2 import ab2_step, frame_timesteps, sigma_schedule
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT
-from cosmos_ray.models.sampler import (
-    SamplerState,
-    ab2_step,
-    frame_timesteps,
-    initial_noise,
-    sigma_schedule,
-)
+from cosmos_ray.models.sampler import SamplerState, initial_noise
 
 GRID = Grid(views=3, frames=3, height=2, width=2)
 

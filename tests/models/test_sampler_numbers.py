@@ -13,17 +13,10 @@ from hypothesis import strategies as st
 from support.networks import caption, small_network
 from torch import Tensor
 
-from cosmos_ray.models.network.dit import NUMERICS_DTYPE
+from cosmos_ray.models.ab2 import ab2_step, frame_timesteps, sigma_schedule
+from cosmos_ray.models.network.dit import NUMERICS_DTYPE, Grid
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import (
-    Grid,
-    SamplerState,
-    ab2_step,
-    denoise,
-    frame_timesteps,
-    initial_noise,
-    sigma_schedule,
-)
+from cosmos_ray.models.sampler import SamplerState, denoise, initial_noise
 
 GRID = Grid(views=2, frames=3, height=2, width=2)
 

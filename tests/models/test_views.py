@@ -14,9 +14,10 @@ from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.load import load_generator
+from cosmos_ray.models.network.dit import Grid
 from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import Grid, denoise
+from cosmos_ray.models.sampler import denoise
 
 #: The five cameras of Waymo's cars.
 WAYMO = ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left")

@@ -24,7 +24,8 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.output.export import CAMERAS, export
+from cosmos_ray.output.clip_copy import CAMERAS
+from cosmos_ray.output.export import export
 from cosmos_ray.store.storage import Storage
 
 ONE = Clip(id="b", row_id="b", prompts=("A street.",), seed=4, num_steps=9, n_views=2, row_hash="h")

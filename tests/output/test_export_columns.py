@@ -26,7 +26,8 @@ from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.output.export import Layout, export
+from cosmos_ray.output.clip_copy import Layout
+from cosmos_ray.output.export import export
 from cosmos_ray.output.index import write_index
 from cosmos_ray.store.storage import Storage
 

@@ -14,7 +14,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from cosmos_ray.config import GangConfig
-from cosmos_ray.gang.leader import GangInfo
+from cosmos_ray.gang.processes import GangInfo
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.pool import resident as resident_module

@@ -20,8 +20,9 @@ from cosmos_ray.store import faults as store_faults
 from cosmos_ray.store import storage as storage_module
 from cosmos_ray.store import traffic
 from cosmos_ray.store.faults import BucketMissingError
-from cosmos_ray.store.storage import Removed, Storage, filesystem_of, read_bytes
+from cosmos_ray.store.storage import Storage, filesystem_of, read_bytes
 from cosmos_ray.store.traffic import Traffic
+from cosmos_ray.store.uploads import Removed
 from cosmos_ray.store.uris import scheme_of
 
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS
+from cosmos_ray.models.ab2 import SIGMA_MAX, ab2_step, sigma_schedule
 from cosmos_ray.models.network.dit import patchify, unpatchify
 from cosmos_ray.models.network.rope import RopeAxes, angle_table, axis_angles
 from cosmos_ray.models.parallel import ContextParallel, gather_all, shard
-from cosmos_ray.models.sampler import SIGMA_MAX, SamplerState, ab2_step, denoise, initial_noise, sigma_schedule
+from cosmos_ray.models.sampler import SamplerState, denoise, initial_noise
 from cosmos_ray.models.text.text import encode_ids
 from cosmos_ray.models.vae.pixels import normalise_frames
 from cosmos_ray.models.vae.vae import WanVAE

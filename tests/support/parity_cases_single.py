@@ -12,9 +12,10 @@ from torch import Tensor
 
 from cosmos_ray.clip.family import TEXT2IMAGE, TEXT2IMAGE_DISTILLED, VIDEO2WORLD, Family
 from cosmos_ray.clip.request import LATENT_FRAMES, TEXT_TOKENS
+from cosmos_ray.models.ab2 import sigma_schedule
 from cosmos_ray.models.network.rope import RopeAxes, angle_table, axis_angles
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import SamplerState, denoise, initial_noise, sigma_schedule
+from cosmos_ray.models.sampler import SamplerState, denoise, initial_noise
 from support.parity_case import Case, Check, in_ulps, largest
 from support.parity_cases25 import Layout
 from support.parity_network import Recorder, grid_of, network_of

@@ -24,7 +24,7 @@ from cosmos_ray.models.bundle.qwen2_files import Qwen2Files, read_dims, read_qwe
 from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, vae_shapes
 from cosmos_ray.models.bundle.t5_files import T5Files, encoder_shapes, read_config, read_t5
-from cosmos_ray.store.storage import explain
+from cosmos_ray.store.faults import explain
 from cosmos_ray.words import counted
 
 #: Weights that are drawn are for tests: more of them would fill a machine.

@@ -18,8 +18,9 @@ import fsspec
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.cache import content_sha256, node_lock, put_in_place
 from cosmos_ray.store.accounts import foreign_account
+from cosmos_ray.store.faults import retrying
 from cosmos_ray.store.regular import TooLargeError, read_regular
-from cosmos_ray.store.storage import filesystem_of, retrying
+from cosmos_ray.store.storage import filesystem_of
 from cosmos_ray.store.uris import scheme_of
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.cache import cache_folder, folder_sha256, short_key
 from cosmos_ray.models.bundle.fetch import fetch_parts, listed
 from cosmos_ray.models.bundle.references import FileRef, HubFile
-from cosmos_ray.store.storage import explain
+from cosmos_ray.store.faults import explain
 
 #: Of a hash, as versions show it.
 _SHOWN = 12
