@@ -15,9 +15,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
+from pydantic import BaseModel, ValidationError
 from support.command_line import assert_one_line, in_a_process
 
-from cosmos_ray.cli.main import app
+from cosmos_ray.cli.main import _say_value_fault, app
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,20 @@ def test_a_value_of_the_wrong_kind_is_told_in_our_words(cosmos_ray: Any) -> None
         assert f"'{flag}': " in answer.err
         assert "'no-such-value'" in answer.err
         assert not any(words in answer.err for words in ("Value error", "Input should", "unable to parse"))
+
+
+def test_each_fault_of_a_value_is_told() -> None:
+    class Two(BaseModel):
+        one: int
+        other: float
+
+    fault = Exception()
+    try:
+        Two.model_validate({"one": "x", "other": "y"})
+    except ValidationError as error:
+        fault.__cause__ = error
+    _say_value_fault(fault)
+    assert fault.message == "found 'x', expected a whole number; found 'y', expected a number"  # type: ignore[attr-defined]
 
 
 def test_help_lists_the_commands_in_the_order_of_a_users_day() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from cosmos_ray import Generator, load_bundle
 from cosmos_ray.clip.frames import inspect_video
-from cosmos_ray.clip.request import PICTURE, VIEWS, ClipRequest
+from cosmos_ray.clip.input_rules import InputRules
+from cosmos_ray.clip.request import PICTURE, VIEWS, ClipRequest, ClipText
 from cosmos_ray.errors import CosmosRayError, RowError, UsageError
+from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.job.generator import clip_of
 from cosmos_ray.job.made_clip import MadeClip
 
@@ -127,3 +130,26 @@ def test_what_is_refused(columns: dict[str, Any], words: str) -> None:
 def test_a_generator_of_test_patterns_is_no_model() -> None:
     with pytest.raises(UsageError, match="`fake` makes test patterns"):
         Generator.load("fake")
+
+
+def test_a_clip_says_what_was_doubtful_and_plays_as_its_row_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its inputs, then in its captions; at the row's frame rate, and without the noise that it was made from."""
+    request = ClipRequest("a", ("p",), "", 1, 0, 0, 3.0, 1, noise=np.zeros(3))
+    rules = InputRules(rate="as_is")
+
+    def prepared(clip: Any, bundle: Any, attempt: int, given: InputRules) -> Prepared:
+        assert (bundle, attempt, given) == (TINY, 1, rules)
+        return Prepared(request, (), ("dark input",))
+
+    monkeypatch.setattr("cosmos_ray.job.generator.prepare", prepared)
+    monkeypatch.setattr("cosmos_ray.models.generator.Generator.generate", lambda *_: {"rear": np.ones((1, 2, 2, 3))})
+    generator = Generator.__new__(Generator)
+    generator.bundle = TINY
+    for text, warnings in (
+        (ClipText((), None, ("caption cut",)), ("dark input", "caption cut")),
+        (None, ("dark input",)),
+    ):
+        generator.embed = lambda request, text=text: replace(request, text=text)  # type: ignore[method-assign, misc]
+        clip = generator.generate(prompt="p", n_views=1, fps=24, rules=rules)
+        assert (clip.warnings, clip.fps, list(clip.frames)) == (warnings, 24, ["rear"])
+        assert (clip.request.noise, clip.request.prompts) == (None, ("p",))

@@ -24,11 +24,12 @@ from cosmos_ray.config import SamplingConfig
 from cosmos_ray.errors import LeaseHeld, ManifestError, UsageError
 from cosmos_ray.job.job import generate
 from cosmos_ray.job.plan import manifest_clips, row_defaults
-from cosmos_ray.job.report import bring_up_to_date, report
+from cosmos_ray.job.report import bring_up_to_date, report, report_together
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.output import derived
 from cosmos_ray.output.derived import with_stale
+from cosmos_ray.output.report.part import WHOLE, Part
 from cosmos_ray.output.status import read_status
 from cosmos_ray.store.storage import Storage
 
@@ -273,3 +274,14 @@ def test_a_report_does_not_take_an_output_from_a_living_job(scene: Scene) -> Non
             report(scene.output.uri, print, scene.manifest)
     finally:
         lease.release()
+
+
+def test_a_page_of_several_is_of_the_part_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each output's own files are of all of it."""
+    heard: list[Any] = []
+    monkeypatch.setattr("cosmos_ray.job.report.report", lambda output, say: heard.append((output, say)))
+    monkeypatch.setattr("cosmos_ray.job.report.write_together", lambda outputs, part: f"{'+'.join(outputs)} {part!r}")
+    part = Part("colour = 1", ("colour", "seed"), 2.0)
+    assert report_together(["a", "b"], print, part) == f"a+b {part!r}"
+    assert report_together(["a"], print) == f"a {WHOLE!r}"
+    assert heard == [("a", print), ("b", print), ("a", print)]

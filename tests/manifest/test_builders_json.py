@@ -243,6 +243,18 @@ def test_cameras_may_be_named_as_transfer_and_nvidia_name_them(tmp_path: Path) -
     )
 
 
+def test_controls_of_all_cameras_are_taken_and_parameters_of_nothing_are_kept(tmp_path: Path) -> None:
+    """Under the views' names, whatever the file calls its cameras; 0 is a value."""
+    cameras = {name: {"input_path": f"{name}.mp4", "control_path": f"c_{name}.mp4"} for name in ("front", "rear_30fov")}
+    source = put(tmp_path / "t.json", {"prompt": "a road", **cameras, "seed": 0, "control_weight": 0, "guidance": 0})
+    built = from_multiview_json([str(source)], str(tmp_path / "out.parquet"))
+    [row] = read(tmp_path / "out.parquet")
+    assert row["control_videos"] == {"front_wide": "c_front.mp4", "rear": "c_rear_30fov.mp4"}
+    assert row["input_videos"] == {"front_wide": "front.mp4", "rear": "rear_30fov.mp4"}
+    assert (row["seed"], row["control_weight"], row["guidance"]) == (0, 0, 0)
+    assert built.warnings == ()
+
+
 def test_a_spec_of_some_cameras_says_which(tmp_path: Path) -> None:
     """In the rig's order, and with as many captions; `views` of the spec, or of the command, choose among them."""
     put(tmp_path / "three.txt", "\n".join(CAPTIONS[:3]))

@@ -136,3 +136,18 @@ def test_warnings_are_told_once_a_kind_with_an_example_at_the_end() -> None:
         "warning for 2 clips, as c0: rear: cropped by 24 %",
         "warning for 1 clip, as c0: caption cut",
     ]
+
+
+def test_marks_of_looks_are_told_after_warnings_and_failures_are_counted() -> None:
+    """A mark is of what was made, a warning of what it was made from; a clip that failed has none of the first."""
+    said: list[str] = []
+    progress = Progress(5, 0, said.append)
+    progress.count(replace(made(), id="c0", warnings=("caption cut",)))
+    for number in (1, 2):
+        progress.count(replace(made(), id=f"c{number}", marks=(f"black: {number}0 % of its frames",)))
+    progress.count(failed())
+    progress.count(failed())
+    assert (progress.settled, progress.failed) == (5, 2)
+    del said[:]
+    progress.say_warnings()
+    assert said == ["warning for 1 clip, as c0: caption cut", "2 clips marked, as c1: black: 10 % of its frames"]
