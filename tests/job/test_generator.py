@@ -144,12 +144,12 @@ def test_a_clip_says_what_was_doubtful_and_plays_as_its_row_asks(monkeypatch: py
     monkeypatch.setattr("cosmos_ray.job.generator.prepare", prepared)
     monkeypatch.setattr("cosmos_ray.models.generator.Generator.generate", lambda *_: {"rear": np.ones((1, 2, 2, 3))})
     generator = Generator.__new__(Generator)
-    generator.bundle = TINY
+    object.__setattr__(generator, "bundle", TINY)
     for text, warnings in (
         (ClipText((), None, ("caption cut",)), ("dark input", "caption cut")),
         (None, ("dark input",)),
     ):
-        generator.embed = lambda request, text=text: replace(request, text=text)  # type: ignore[method-assign, misc]
+        monkeypatch.setattr(Generator, "embed", lambda _, request, text=text: replace(request, text=text))
         clip = generator.generate(prompt="p", n_views=1, fps=24, rules=rules)
         assert (clip.warnings, clip.fps, list(clip.frames)) == (warnings, 24, ["rear"])
         assert (clip.request.noise, clip.request.prompts) == (None, ("p",))
