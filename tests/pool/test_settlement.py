@@ -12,6 +12,7 @@ from support.waiting import PATIENCE_S
 from cosmos_ray.errors import Fault, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.record import Try
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool import health as health_module
 from cosmos_ray.pool import settlement as settlement_module
@@ -193,3 +194,16 @@ def test_an_outcome_that_cannot_be_stored_for_long_stops_the_job(tmp_path: Path)
     with pytest.raises(JobFailedError, match=r"cannot be stored, the last: storage: OSError: 503.*goes on from here"):
         asyncio.run(goes_on())
     assert job.recorded == []
+
+
+def test_a_failure_keeps_as_which_it_was_tried_and_leaves_nothing_of_other_attempts(tmp_path: Path) -> None:
+    """Those of checks: what each was made of. A first attempt has left nothing that is another's."""
+    tries = (Try(7, ("dark",), {}), Try(8, ("dark", "frozen"), {}))
+    for attempt, left in ((1, ["clips/a/1/rear.mp4"]), (2, [])):
+        job = Job(tmp_path / str(attempt))
+        job.storage.write("clips/a/1/rear.mp4", b"cut off")
+        work = job.take()
+        work.past_attempt = attempt
+        asyncio.run(job.settlement.after_fault(work, Fault("input", "dark"), tries))
+        (found,) = job.ledger.records()
+        assert (found.tries, found.attempt, list(job.storage.list("clips"))) == (tries, attempt, left)

@@ -11,6 +11,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from cosmos_ray.errors import Fault, LeaseLost
 from cosmos_ray.gang.leader import Outcome
+from cosmos_ray.gang.processes import GangInfo
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool import watched
 from cosmos_ray.pool.watched import WatchedGang
@@ -124,3 +125,52 @@ def test_a_lost_lease_ends_the_job_and_not_the_clip() -> None:
             list(gang.attempts_that_ended())
 
     asyncio.run(tell())
+
+
+def leaves(gang: WatchedGang, is_spent: bool = False, draining: dict[str, float] | None = None) -> list[str]:
+    said: list[str] = []
+    gang.leave_if_it_must(is_spent, draining or {}, said.append)
+    return said
+
+
+def test_a_gang_leaves_a_node_that_goes_and_a_job_without_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once; in time if it is known how much there is."""
+    monkeypatch.setattr(watched, "time", SimpleNamespace(time=lambda: 1000.0))
+    drained = "gang-0001 leaves: node node is being drained"
+    for is_spent, draining, why, notice_s, said in (
+        (False, {"other": 1030.0}, "", [], []),
+        (False, {"node": 1030.0}, "its node goes", [30.0], [f"{drained}, gone in 30 s"]),
+        (False, {"node": 0.0}, "its node goes", [None], [drained]),
+        (True, {"node": 1030.0}, "the budget is spent", [None], []),
+    ):  # fmt: skip
+        leader = Leader(None, stages={})
+        gang = WatchedGang("gang-0001", leader, GangInfo("node", (), 1.0, {}), since=0.0)
+        assert leaves(gang, is_spent, draining) == said
+        assert (gang.leaving, leader.told) == (why, notice_s)
+        if why:
+            assert leaves(gang, True, {"node": 1.0}) == []
+            assert (gang.leaving, leader.told) == (why, notice_s)
+
+
+def test_clips_that_wait_for_the_store_are_counted_as_the_leader_says() -> None:
+    """It is asked with what is known, and answers when that has changed."""
+    asked: list[int] = []
+
+    async def waiting(known: int) -> int:
+        asked.append(known)
+        if len(asked) > 2:
+            await asyncio.Event().wait()
+        return known + 2
+
+    async def watch() -> int:
+        leader = Leader(None, stages={})
+        leader.waiting = SimpleNamespace(remote=waiting)  # type: ignore[attr-defined]
+        gang = gang_of(leader)
+        watching = asyncio.create_task(gang.until_gone())
+        while len(asked) < 3:
+            await asyncio.sleep(0)
+        watching.cancel()
+        return gang.waiting
+
+    assert asyncio.run(watch()) == 4
+    assert asked == [0, 2, 4]

@@ -1,0 +1,140 @@
+"""What a job makes of its settings before the first gang: what each gang is told, what the pool may try, and what the
+output keeps of the job. Nothing runs."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.job_runs import fake_config, write_manifest
+
+from cosmos_ray.clip.check_rules import CheckRules
+from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
+from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig, SamplingConfig
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.job.job import Job, Summary, _finish, _gang_spec, _pool_config, _progress, check
+from cosmos_ray.job.plan import Plan
+from cosmos_ray.ledger.run import open_run
+from cosmos_ray.pool.pool_config import PoolConfig
+
+ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": "p"} for number in range(4)]
+
+
+def checked(folder: Path, rows: list[dict[str, Any]] = ROWS, **settings: Any) -> tuple[Job, Plan, list[str]]:
+    manifest, said = write_manifest(folder / "m.parquet", rows), []
+    job, plan = check(fake_config(manifest, folder / "out", **settings), said.append)
+    return job, plan, said
+
+
+def test_each_gang_is_told_all_of_the_jobs_settings(tmp_path: Path) -> None:
+    """No field of it is left as it is by default."""
+    gang = GangConfig(clips_waiting=7, step_checkpoint=3)
+    inputs = InputsConfig(rate="as_is")
+    checks = CheckRules(max_black=0.25)
+    job, plan, _ = checked(
+        tmp_path,
+        gang=gang,
+        inputs=inputs,
+        checks=checks,
+        breaker=BreakerConfig(patience_s=77.0),
+        sampling=SamplingConfig(preset="fast"),
+    )
+    words, guardrails = {"r0": ("other",)}, Guardrails(NO_GUARDRAILS.rules, ("a check",))  # type: ignore[arg-type]
+    job = replace(job, words=words, guardrails=guardrails)
+    spec = _gang_spec(job, replace(plan, rare_stores=("s3",)), 5, 4, "cuda")
+    assert spec == GangSpec(
+        bundle=job.bundle,
+        gang_size=4,
+        device="cuda",
+        numerics=job.bundle.numerics,
+        output=str(tmp_path / "out"),
+        epoch=5,
+        settings=gang,
+        approximations=job.config.sampling.approximations,
+        inputs=inputs,
+        manifest=str(tmp_path / "m.parquet"),
+        home=str(tmp_path),
+        patience_s=77.0,
+        checks=checks.of_model("fake"),
+        refining=job.refining,
+        words=words,
+        guardrails=guardrails,
+        rare_stores=("s3",),
+        preset="fast",
+    )
+    plain = _gang_spec(checked(tmp_path)[0], plan, 5, 4, "cuda")
+    same = {one.name for one in fields(spec) if getattr(spec, one.name) == getattr(plain, one.name)}
+    assert same <= {"bundle", "gang_size", "device", "numerics", "output", "epoch", "manifest", "home", "refining"}
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, 4), (3, 3), (9, 4)])
+def test_the_pool_is_told_what_it_may_have_and_try(tmp_path: Path, limit: int | None, expected: int) -> None:
+    breaker = BreakerConfig(max_consecutive_faults=4)
+    job, plan, _ = checked(
+        tmp_path, gangs="2:5", gang={"clips_in_flight": 6, "max_attempts": 7}, breaker=breaker, max_gpu_hours=1.5,
+        limit=limit,
+    )  # fmt: skip
+    found = _pool_config(job.config, plan)
+    assert found == PoolConfig(
+        min_gangs=2,
+        max_gangs=5,
+        clips_in_flight=6,
+        max_attempts=7,
+        breaker=breaker,
+        max_gpu_hours=1.5,
+        expected_clips=expected,
+    )
+
+
+def test_rows_that_no_gang_is_to_make_are_none_of_the_time_that_is_left(tmp_path: Path) -> None:
+    _, plan, said = checked(tmp_path, [*ROWS, {"id": "bad", "prompt": None}])
+    assert said[0].startswith("bad: ")
+    assert _progress(None, plan, print)._invalid == 1
+    assert _progress(2, plan, print)._invalid == 0
+
+
+def test_the_output_keeps_what_the_job_is_of(tmp_path: Path) -> None:
+    """As it was told, and as the rows say; of what was left as it is by default, nothing."""
+    job, plan, _ = checked(tmp_path, inputs={"rate": "as_is"}, sampling={"solver": "unipc"})
+    run = job.run
+    assert (run.manifest, run.rows, run.clips) == (str(tmp_path / "m.parquet"), 4, 4)
+    assert run.manifest_sha256 == job.manifest.sha256()
+    assert (run.model, run.model_fingerprint, run.numerics) == ("fake", job.bundle.fingerprint, job.bundle.numerics)
+    assert (run.sampling, run.inputs, run.removed) == (job.defaults.to_json(), {"rate": "as_is"}, {})
+    assert run.approximations == job.config.sampling.approximations.chosen
+    assert run.manifest_version
+    assert checked(tmp_path)[0].run.inputs == {}
+    assert plan.left == 4
+
+
+def test_a_job_ends_with_its_verdict_and_where_everything_is(tmp_path: Path) -> None:
+    """So many failures are all right; one more is exit code 3."""
+    job, plan, _ = checked(tmp_path, max_failed="2")
+    open_run(job.storage, job.run)
+    said: list[str] = []
+    summary = _finish(job, plan, job.ledger.state(), said.append)
+    assert summary == Summary(str(tmp_path / "out"), 4, 0, 0, 4, 2)
+    out = tmp_path / "out"
+    assert said == [
+        "0 ok, 0 failed (up to 2 allowed), 4 left",
+        f"videos: {out}/clips   index: {out}/index.parquet",
+        f"report: {out}/report.html",
+    ]
+    assert [replace(summary, failed=failed).exit_code for failed in (0, 2, 3)] == [0, 0, 3]
+
+
+@pytest.mark.parametrize(("ids", "shown"), [(1, "r0"), (5, "r0, r1, r2, r3, r4"), (6, "r0, r1, r2, r3, r4 …")])
+def test_rows_that_were_edited_after_their_clips_were_made_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: int, shown: str
+) -> None:
+    """A few of them. With `redo_changed` the job goes on."""
+    found = checked(tmp_path)
+    changed = replace(found[1], changed=tuple(f"r{number}" for number in range(ids)))
+    monkeypatch.setattr("cosmos_ray.job.job.survey", lambda *_, **__: SimpleNamespace(plan=changed, work=changed.work))
+    with pytest.raises(ManifestError, match=rf"edited after their clips were made: {ids} rows? \({shown}\)\. Give"):
+        checked(tmp_path)
+    assert checked(tmp_path, redo_changed=True)[1] is changed
