@@ -23,6 +23,7 @@ from cosmos_ray.job.cost import (
     is_known,
     lines,
     neighbours_line,
+    planned_gpu_seconds,
     spares_line,
 )
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
@@ -280,3 +281,30 @@ def test_memory_of_spares_is_told_unless_there_are_none() -> None:
         assert told is not None
         assert "0.4 GB" in told
         assert "gang.spare_ranks=never" in told
+
+
+def test_a_clip_that_begins_with_a_picture_costs_the_picture_too() -> None:
+    """By its own model and that model's passes, each of two texts whether or not the clip itself is guided."""
+    from_text, from_video = (load_bundle(f"cosmos-predict2-2b-{name}world") for name in ("text2", "video2"))
+    picture = from_text.picture_bundle()
+    assert (picture.height, picture.width, picture.sampling.num_steps) == (768, 1360, 35)
+    tokens, whole, per_token = 48 * 85, 7 * 28_160, 7 * 2048
+    a_pass = 13.06 * tokens * (tokens + per_token) / (whole * (whole + per_token))
+    for guided in (True, False):
+        group = ClipGroup(1, 35, guided, 1, 1)
+        first, second = (clip_seconds(group, one, "h100", 1) for one in (from_text, from_video))
+        assert first - second == pytest.approx(36 * 2 * a_pass, rel=1e-6)
+
+
+def test_what_a_job_is_planned_to_take_is_of_all_its_gpus(bundle: Bundle) -> None:
+    """As on H100s; nothing is said of a model whose times are not known."""
+    groups = [GROUP, replace(GROUP, n_views=1, clips=3)]
+    seconds = [clip_seconds(group, bundle, "h100", 2) for group in groups]
+    planned = planned_gpu_seconds(groups, bundle, 2, EXACT)
+    assert planned == pytest.approx(2 * (10 * seconds[0] + 3 * seconds[1]))
+    cheaper = planned_gpu_seconds(groups, bundle, 2, Approximations(guidance_interval=(0, 0.6)))
+    assert cheaper is not None
+    assert planned is not None
+    assert cheaper < 0.9 * planned
+    assert planned_gpu_seconds(groups, load_bundle("fake"), 2, EXACT) is None
+    assert planned_gpu_seconds([], bundle, 2, EXACT) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cosmos_ray.job.inputs import look_at_inputs
 from cosmos_ray.job.listed import clip_line
 from cosmos_ray.job.plan import manifest_clips, plan_for, row_defaults
 from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 
 FAKE = load_bundle("fake")
@@ -58,3 +60,42 @@ def test_every_plan_has_the_words_of_the_failed_row(
     assert [fault.examples for fault in look.faults] == [(("a", said),)]
     assert dict(plan.invalid_examples)["a"] == said
     assert plan.invalid == (2 if family is TRANSFER25 else 1), "the other row has no control video either"
+
+
+def test_a_clip_is_listed_with_all_that_it_is_made_of_and_no_secret(tmp_path: Path) -> None:
+    """Each key what it says; pictures a list a view."""
+    clip = Clip(
+        "r1.2",
+        "r1",
+        prompts=("p", "q"),
+        seed=3,
+        guidance=4.5,
+        num_steps=6,
+        num_conditional_frames=1,
+        n_views=2,
+        views=("rear", "front_wide"),
+        inputs=("https://ann:hunter2@host/a.mp4?sig=hunter2", "/b.mp4"),
+        warnings=("dark",),
+    )
+    found = clip_line(clip, FAKE)
+    assert "hunter2" not in str(found)
+    first, second = found.pop("inputs")
+    assert "host/a.mp4" in first
+    assert second == "/b.mp4"
+    assert found == {
+        "id": "r1.2",
+        "row": "r1",
+        "seed": 3,
+        "guidance": 4.5,
+        "num_steps": 6,
+        "num_conditional_frames": 1,
+        "views": ["rear", "front_wide"],
+        "prompts": ["p", "q"],
+        "warnings": ["dark"],
+        "error": None,
+    }
+    pictures = replace(clip, inputs=(), frames=(("/1.png", "/2.png"), ("/3.png", "s3://a:hunter2@b/4.png")))
+    (one, other) = clip_line(pictures, FAKE)["inputs"]
+    assert (one, other[0]) == (["/1.png", "/2.png"], "/3.png")
+    assert "hunter2" not in other[1]
+    assert clip_line(replace(clip, error="no prompt"), FAKE)["error"] == "no prompt"
