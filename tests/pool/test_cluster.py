@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
@@ -87,3 +89,65 @@ def test_why_there_is_no_ray_depends_on_whose_it_would_be(monkeypatch: pytest.Mo
     monkeypatch.setenv("RAY_TMPDIR", "/short")
     said = cluster._why_not(OSError("refused"))
     assert said.startswith("Ray did not start on this machine: OSError: refused. It needs room in /short (RAY_TMPDIR")
+
+
+def test_what_the_autoscaler_makes_of_a_demand_is_said_to_who_waits(
+    nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thing once; that it cannot help, alone."""
+    reply = GetClusterStatusReply()
+    asked: list[Any] = []
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            asked.append(address)
+
+        def get_cluster_status(self, timeout_s: float) -> bytes:
+            assert timeout_s == 10
+            return bytes(reply.SerializeToString())
+
+    monkeypatch.setattr(cluster, "GcsClient", Client)
+    context = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr(cluster.ray, "get_runtime_context", lambda: context)
+    nodes += [node("a", GPU=8), node("b", GPU=4), node("head", CPU=8)]
+    said = "the cluster's nodes have 8, 4 in all; "
+    assert cluster.what_is_on_offer("GPU", 8) == f"{said}no autoscaler (v2) reports to it"
+    assert asked == ["10.0.0.1:6379"]
+    state = reply.autoscaling_state
+    state.autoscaler_state_version = 1
+    assert cluster.what_is_on_offer("GPU", 8) == f"{said}its autoscaler starts none at the moment"
+    state.pending_instance_requests.add(ray_node_type_name="h100", count=2)
+    for _ in range(2):
+        state.pending_instances.add(ray_node_type_name="h100")
+    state.failed_instance_requests.add(ray_node_type_name="h200", reason="no quota")
+    told = "its autoscaler starts 2 x h100, h100 is starting, h200 could not be started: no quota"
+    assert cluster.what_is_on_offer("GPU", 8) == said + told
+    state.infeasible_resource_requests.add(resources_bundle={"GPU": 4, "CPU": 8})
+    assert cluster.what_is_on_offer("GPU", 8) == said + told
+    nodes.clear()
+    assert cluster.what_is_on_offer("GPU", 4) == (
+        "the cluster's nodes have none in all; its autoscaler cannot start a node with so many, or no more of them"
+    )
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["joined before", "joined or started here"])
+def test_a_job_leaves_the_ray_that_it_has_joined_or_started_and_no_other(
+    nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Also if it fails; it says whether it was done."""
+    events: list[Any] = []
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: is_there)
+    monkeypatch.setattr(cluster, "_initialise", lambda _: events.append("in"))
+    monkeypatch.setattr(cluster, "_leave", events.append)
+    nodes += [node("a", GPU=8)]
+    published = load_bundle(PUBLISHED)
+    with cluster.connect(published, config()) as found:
+        assert found == ("cuda", 8)
+    with cluster.connect(published, config(gang_size=2, device="cpu")) as found:
+        assert found == ("cpu", 2)
+    with pytest.raises(RuntimeError), cluster.connect(published, config()):
+        raise RuntimeError
+    nodes.clear()
+    with pytest.raises(UsageError), cluster.connect(published, config()):
+        pytest.fail("there is no GPU")
+    assert events == ([] if is_there else ["in", True, "in", True, "in", False, "in", False])
