@@ -325,7 +325,7 @@ def test_a_gang_that_broke_is_made_again_where_it_was(
         assert (again, asked) == (None, [])
         return
     assert again is not None
-    assert asked == [(gang, "gang-0001", pool._pace, scene.spec.settings.load_timeout_s, pool._say)]
+    assert asked == [(gang, "gang-0001", pool._pace, scene.spec.settings.load_timeout_s, pool._is_idle, pool._say)]
     assert pool._nodes["gang-0001"] == "node"
     assert "gang-0001" in pool._gpu_time._since
     assert scene.metrics.of("gang_started") == [6.5]
