@@ -82,5 +82,7 @@ def compare(
     for setting, summary in zip(chosen, done.summaries, strict=True):
         failed = f", {summary.failed} failed" if summary.failed else ""
         tell(f"{setting.name}: {counted(summary.ok, 'clip')}{failed}, {summary.output}")
+    for line in done.table:
+        tell(line)
     tell(done.page)
     return done.exit_code

@@ -41,10 +41,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """summaries: of the settings, in their order. page: its URI."""
+    """summaries: of the settings, in their order. page: its URI; table: its table as lines of text."""
 
     summaries: tuple[Summary, ...]
     page: str
+    table: tuple[str, ...]
 
     @property
     def exit_code(self) -> int:
@@ -77,8 +78,8 @@ def compare(settings: Sequence[Setting], folder: str, say: Say, price: float | N
         with _resident() as resident:
             summaries = dict(_carried_out(works, say, resident))
         compared = [Compared(one.setting.name, summaries[one.setting.name].output, one.setting.given) for one in works]
-        page = write_comparison(home, compared, clips, loud, price)
-    return Comparison(tuple(summaries[one.name] for one in compared), page)
+        written = write_comparison(home, compared, clips, loud, price)
+    return Comparison(tuple(summaries[one.name] for one in compared), written.page, written.table)
 
 
 def _carried_out(works: Sequence[_Work], say: Say, resident: Resident) -> Iterator[tuple[str, Summary]]:

@@ -22,7 +22,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def make(settings: Any, folder: str, say: Any, price: float | None) -> Comparison:
         found.append((settings, folder, price))
         return Comparison(
-            tuple(Summary(one.config.output, 3, 2, 1, 0, 0) for one in settings), f"{folder}/compare.html"
+            tuple(Summary(one.config.output, 3, 2, 1, 0, 0) for one in settings),
+            f"{folder}/compare.html",
+            ("setting  saved", "a        0 %"),
         )
 
     monkeypatch.setattr("cosmos_ray.job.compare.compare", make)
@@ -40,7 +42,12 @@ def test_all_files_up_to_the_next_option_are_settings(cosmos_ray: Any, asked: li
     assert [one.name for one in settings] == ["a", "b", "c"]
     assert {(one.config.limit, one.config.model, one.config.gang.max_attempts) for one in settings} == {(2, "tiny", 1)}
     assert (folder, price) == ("o", 3.0)
-    assert answer.out.splitlines() == [*(f"{name}: 2 clips, 1 failed, o/{name}" for name in "abc"), "o/compare.html"]
+    assert answer.out.splitlines() == [
+        *(f"{name}: 2 clips, 1 failed, o/{name}" for name in "abc"),
+        "setting  saved",
+        "a        0 %",
+        "o/compare.html",
+    ]
 
 
 def test_the_flag_may_be_repeated_and_the_rest_come_from_a_file(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, DitPrefix
+from cosmos_ray.models.bundle.leads import chosen_lead, has_known_prefix, leads_of, plain, why_none
 from cosmos_ray.models.bundle.shapes import Shapes
 from cosmos_ray.words import counted
 
@@ -15,6 +16,7 @@ _EXTRAS = (
     (re.compile(r"accum_"), "training counters"),
     (re.compile(r"pos_embedder(_options)?\."), "position buffers"),
     (re.compile(r"(.*\.)?_extra_state$"), "engine states"),
+    (re.compile(r"optim|(lr_)?sched|(grad_)?scaler"), "training states"),
 )
 _UNKNOWN = "unknown entries"
 _LISTED, _UNKNOWN_LISTED = 40, 5
@@ -47,18 +49,24 @@ def select_dit(
 ) -> Selection:
     """The parameters `expected` among a DiT checkpoint's entries `found` (name -> shape); `others` are no tensors.
 
-    Parameters have the prefix; in a file where no name has any of the known ones, none is expected.
+    Parameters have the prefix; in a file where no name has any of the known ones, none is expected, or whatever
+    training code has put before all of them (`model.`, `module.`, `model_ema.`), if that leaves no choice.
     """
     everything = [*found, *others]
-    has_prefixes = any(name.startswith(DIT_PREFIXES) for name in everything)
-    lead = prefix if has_prefixes else ""
-    names = {name: lead + name for name in expected}
+    leads = leads_of(found, expected)
+    has_prefixes = has_known_prefix(everything)
+    lead = prefix if has_prefixes else chosen_lead(leads, prefix)
+    if lead is None:
+        why = why_none(everything, leads, prefix, next(iter(expected)))
+        return Selection({name: name for name in expected}, {}, (why,))
+    stored = leads.get(lead, {})
+    names = {name: stored.get(name, lead + name) for name in expected}
     used = set(names.values())
-    ignored = _by_kind((name for name in everything if name not in used), lambda name: _kind(name, prefix))
+    ignored = _by_kind((name for name in everything if name not in used), lambda name: _kind(name, lead, has_prefixes))
     missing = [names[name] for name in expected if names[name] not in found]
     faults = []
     if len(missing) == len(expected) and has_prefixes:
-        there = sorted({lead for lead in DIT_PREFIXES if any(name.startswith(lead) for name in everything)})
+        there = sorted({lead for lead in DIT_PREFIXES if any(plain(name).startswith(lead) for name in everything)})
         faults.append(f"no parameter has the prefix `{prefix}` (dit_prefix); found {', '.join(there)}")
     elif missing:
         faults.append(_listed(f"{len(missing)} of {counted(len(expected), 'parameter')} missing", missing))
@@ -124,11 +132,13 @@ def _misshapen(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Ma
     ]
 
 
-def _kind(name: str, prefix: DitPrefix) -> str:
-    for lead in DIT_PREFIXES:
-        if name.startswith(lead) and lead != prefix:
-            return f"weights under `{lead}`"
-    bare = name.removeprefix(prefix)
+def _kind(name: str, lead: str, has_prefixes: bool) -> str:
+    bare = plain(name)
+    if has_prefixes and (other := next((one for one in DIT_PREFIXES if bare.startswith(one) and one != lead), None)):
+        return f"weights under `{other}`"
+    if lead and not has_prefixes and not bare.startswith(lead):
+        return f"beside `{lead}`"
+    bare = bare.removeprefix(lead)
     return next((kind for pattern, kind in _EXTRAS if pattern.match(bare)), _UNKNOWN)
 
 

@@ -38,7 +38,7 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
     uri = normalise_uri(dit)
     suffix = posixpath.splitext(uri)[1]
     if suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"checkpoint {dit}: found suffix `{suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
+        raise UsageError(f"checkpoint {dit}: found suffix `{suffix}`, expected {suffixes_expected(suffix)}")
     try:
         header, sha256 = _read(uri)
     except FileNotFoundError:
@@ -90,6 +90,15 @@ def write_bundle(bundle: Bundle, storage: Storage) -> Bundle:
     text = json.dumps(bundle.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
     storage.write(BUNDLE_FILE, text.encode() + b"\n")
     return load_bundle(storage.uri)
+
+
+def suffixes_expected(found: str) -> str:
+    """Of a checkpoint's file; what has no suffix may be a folder that torch's distributed checkpoints are."""
+    expected = ", ".join(WEIGHT_SUFFIXES)
+    if found in ("", ".distcp"):
+        expected += "; of a distributed checkpoint's folder, `python -m torch.distributed.checkpoint.format_utils "
+        expected += "dcp_to_torch FOLDER FILE.pt` makes one"
+    return expected
 
 
 def _read(uri: str) -> tuple[Header, str]:

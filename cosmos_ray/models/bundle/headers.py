@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cosmos_ray.models.bundle.leads import leaves
 from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 
 #: Of a DiT or a video tokenizer.
@@ -50,7 +51,10 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a weights file says it holds. others: names of entries that are no tensors. legacy: pickled without zip."""
+    """What a weights file says it holds; `a.b` is entry `b` of dictionary `a`.
+
+    others: names of entries that are no tensors. legacy: pickled without zip.
+    """
 
     tensors: Mapping[str, TensorEntry]
     others: tuple[str, ...] = ()
@@ -191,13 +195,14 @@ def _legacy(file: BinaryIO, size: int) -> Header:
 def _header(value: object, offset_of: Callable[[str], int], legacy: bool) -> Header:
     if not isinstance(value, dict):
         raise ValueError(f"found a {type(value).__name__}, expected a dict from names to tensors")
-    tensors = {}
-    for name, entry in value.items():
+    tensors, others = {}, []
+    for name, entry in leaves(value):
         if isinstance(entry, _Tensor):
             offset = offset_of(entry.key) + entry.start * item_bytes(entry.dtype)
-            tensors[str(name)] = TensorEntry(entry.dtype, entry.shape, offset, entry.contiguous)
-    others = tuple(str(name) for name in value if str(name) not in tensors)
-    return Header(tensors, others, legacy)
+            tensors[name] = TensorEntry(entry.dtype, entry.shape, offset, entry.contiguous)
+        else:
+            others.append(name)
+    return Header(tensors, tuple(others), legacy)
 
 
 @dataclass(frozen=True)
@@ -258,7 +263,9 @@ class _Reader(PlainUnpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for `{module}.{name}`; only tensors are read") from None
+            raise pickle.UnpicklingError(
+                f"it asks for `{module}.{name}`; only tensors and plain values are read"
+            ) from None
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
         _storage, dtype, key, _location, elements = pid[:5]

@@ -23,8 +23,9 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import Bundle, DitPrefix
 from cosmos_ray.models.bundle.checkpoint import Selection, select_dit
 from cosmos_ray.models.bundle.convert import selected, write_safetensors
-from cosmos_ray.models.bundle.derive import derive, with_dit
+from cosmos_ray.models.bundle.derive import derive, suffixes_expected, with_dit
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
+from cosmos_ray.models.bundle.leads import chosen_lead, has_known_prefix, leads_of
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage, fetch_to_file
@@ -55,7 +56,7 @@ def merge(
         raise UsageError(f"--rank {rank}, --alpha {alpha:g}: expected those of the training, more than 0")
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
         path, header = _here(lora, Path(scratch) / "lora")
-        adapted = [name for name in network if _LAYER.fullmatch(name) and _is_adapted(name, header, prefix)]
+        adapted = _adapted(network, header, prefix)
         if not adapted:
             raise UsageError(f"{lora}: found no adapters under `{prefix}`, expected LAYER{_A} and LAYER{_B}")
         expected = _adapter_shapes(network, adapted, rank)
@@ -105,9 +106,13 @@ class _Merged(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def _is_adapted(name: str, header: Header, prefix: str) -> bool:
-    layer = name.removesuffix(".weight")
-    return any(f"{lead}{layer}{end}" in header.shapes for lead in (prefix, "") for end in (_A, _B))
+def _adapted(network: Shapes, header: Header, prefix: DitPrefix) -> list[str]:
+    """Which of the network's weights have adapters among those that `prefix` means."""
+    layers = {name: name.removesuffix(".weight") for name in network if _LAYER.fullmatch(name)}
+    leads = leads_of(header.shapes, {layer + end for layer in layers.values() for end in (_A, _B)})
+    lead = prefix if has_known_prefix(header.shapes) else chosen_lead(leads, prefix)
+    there = leads.get(lead, {}) if lead is not None else {}
+    return [name for name, layer in layers.items() if layer + _A in there or layer + _B in there]
 
 
 def _adapter_shapes(network: Shapes, adapted: list[str], rank: int) -> Shapes:
@@ -138,7 +143,7 @@ def _here(uri: str, path: Path) -> tuple[Path, Header]:
     """The file on this machine, and what it holds."""
     suffix = posixpath.splitext(uri)[1]
     if suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"checkpoint {uri}: found suffix `{suffix}`, expected {', '.join(WEIGHT_SUFFIXES)}")
+        raise UsageError(f"checkpoint {uri}: found suffix `{suffix}`, expected {suffixes_expected(suffix)}")
     path = path.with_suffix(suffix)
     try:
         where = normalise_uri(uri)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.checkpoint import select_exactly
 from cosmos_ray.models.bundle.headers import read_header
+from cosmos_ray.models.bundle.leads import leaves
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -37,8 +38,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def read_pickled(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Tensors of a file that torch.save wrote, memory-mapped; entries that are no tensors are dropped.
 
-    only: names of interest (default: all). Read with torch's restricted unpickler, or, where that cannot map (files
-    older than torch 1.6), with ours: a file that would run code is a UsageError.
+    `a.b` is entry `b` of dictionary `a`. only: names of interest (default: all). Read with torch's restricted
+    unpickler, or, where that cannot map (files older than torch 1.6), with ours: a file that would run code is a
+    UsageError.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -51,8 +53,9 @@ def read_pickled(path: Path, only: Collection[str] | None = None) -> dict[str, T
         raise UsageError(f"{path}: not a file of tensors only ({type(error).__name__})") from error
     if not isinstance(state, dict):
         raise UsageError(f"{path}: found a {type(state).__name__}, expected a dict from names to tensors")
-    wanted = state.keys() if only is None else only
-    return {name: value for name, value in state.items() if isinstance(value, Tensor) and name in wanted}
+    return {
+        name: value for name, value in leaves(state) if isinstance(value, Tensor) and (only is None or name in only)
+    }
 
 
 def _map_legacy(path: Path, only: Collection[str] | None) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import os
 import posixpath
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, gather
 from cosmos_ray.output.compare.lines import Line, line
 from cosmos_ray.output.compare.page import write_page
+from cosmos_ray.output.compare.shown import text_table
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
@@ -50,14 +52,22 @@ SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Written:
+    """page: its URI. table: the page's table as lines of text."""
+
+    page: str
+    table: tuple[str, ...]
+
+
 def write_comparison(
     home: Storage,
     settings: Sequence[Compared],
     clip_ids: Sequence[str],
     say: Callable[[str], None],
     price: float | None = None,
-) -> str:
-    """URI of the page. The first setting is what the others are compared with; clip_ids: which clips, in their order.
+) -> Written:
+    """The first setting is what the others are compared with; clip_ids: which clips, in their order.
 
     Distances that an earlier table has of the same files are not measured again.
     """
@@ -74,7 +84,7 @@ def write_comparison(
     pq.write_table(table, buffer)
     home.write(TABLE, buffer.getvalue())
     home.write(COMPARISON, _summary(takens, lines).encode())
-    return write_page(home, takens, lines, table)
+    return Written(write_page(home, takens, lines, table), tuple(text_table(lines, first.device)))
 
 
 def _known(home: Storage) -> dict[str, Distance]:

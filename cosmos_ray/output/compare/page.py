@@ -12,7 +12,8 @@ from cosmos_ray.clip.request import ALL_VIEWS
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import now
 from cosmos_ray.output.compare.gather import Side, Taken
-from cosmos_ray.output.compare.lines import Line, Spread
+from cosmos_ray.output.compare.lines import Line
+from cosmos_ray.output.compare.shown import Shown, unit_of
 from cosmos_ray.output.report.files import names_in, remove_others, write_rows
 from cosmos_ray.output.report.listing import Listing, captions, read_index
 from cosmos_ray.output.report.page import Rows, filled, head_of
@@ -31,44 +32,24 @@ def write_page(home: Storage, takens: Sequence[Taken], lines: Sequence[Line], ta
     rows = Rows(listing.name, listing.columns, write_rows(home, listing, ROWS), len(listing.rows), listing.total)
     clips = len(takens[0].sides)
     head = {"folder": f"{ROWS}/", "settings": [one.name for one in lines], "lists": [head_of(rows)]}
-    unit = "GPU-hours" if takens[0].device == "cuda" else "rank-hours"
     page = filled(
         "compare.html", head, _SCRIPTS, _STYLES,
         title=f"Compared: {', '.join(one.name for one in lines)}", home=home.uri, made_at=now(), clips=clips,
-        lines=[_Shown(taken, one, home) for taken, one in zip(takens, lines, strict=True)], unit=unit,
-        has_price=any(one.usd is not None for one in lines), first=lines[0].name,
+        lines=[_OnPage(taken, one, home) for taken, one in zip(takens, lines, strict=True)],
+        unit=unit_of(takens[0].device), has_price=any(one.usd is not None for one in lines), first=lines[0].name,
     )  # fmt: skip
     home.write(PAGE, page.encode())
     remove_others(home, before.union(rows.files), ROWS)
     return home.uri_of(PAGE)
 
 
-class _Shown:
-    """A line as a person reads it."""
+class _OnPage(Shown):
+    """A line, where its report is, and what its setting is."""
 
     def __init__(self, taken: Taken, line: Line, home: Storage) -> None:
-        self.name, self.ok, self.failed, self.left = line.name, line.ok, line.failed, line.left
+        super().__init__(line)
         self.report = f"./{posixpath.relpath(taken.storage.uri, home.uri)}/report.html"
-        self.seconds = _spread(line.seconds, 1)
-        self.gpu_hours = _spread(line.gpu_hours, 4)
-        self.usd = "–" if line.usd is None else f"{line.usd:,.4f}"
-        self.cost = "–" if line.cost is None else f"{100 * line.cost:.0f} %"
-        self.saving = "–" if line.saving is None else f"{100 * line.saving:.0f} %"
-        self.psnr = _spread(line.psnr_db, 1)
-        self.worst_psnr = "" if line.psnr_db is None else f"{line.psnr_db.least:.1f}"
-        self.ssim = _spread(line.ssim, 3)
-        self.worst_ssim = "" if line.ssim is None else f"{line.ssim.least:.3f}"
-        self.agreement = _spread(line.agreement, 3)
-        self.change = _spread(line.agreement_change, 3, signed=True)
         self.given = "\n".join(_said(taken.setting.given)) or "(the model's own)"
-        self.not_compared = [f"{count}: {why}" for why, count in (line.not_compared or {}).items()]
-
-
-def _spread(of: Spread | None, digits: int, signed: bool = False) -> str:
-    if of is None:
-        return "–"
-    mean = f"{of.mean:{'+' if signed else ''}.{digits}f}"
-    return mean if of.deviation is None else f"{mean} ± {of.deviation:.{digits}f}"
 
 
 def _said(given: Any, before: str = "") -> list[str]:

@@ -23,7 +23,7 @@ def test_a_comparison_in_a_bucket_and_the_outputs_in_it(
 ) -> None:
     judged = Storage(f"{s3}/judged")
     settings, ids = write_outputs(tmp_path, rows=4, judged=judged.uri)
-    assert write_comparison(judged, settings, ids, lambda _: None) == f"{judged.uri}/compare.html"
+    assert write_comparison(judged, settings, ids, lambda _: None).page == f"{judged.uri}/compare.html"
     rows = pq.read_table(pa.BufferReader(judged.read("compare.parquet"))).to_pylist()
     measured = [row["setting"] for row in rows if row["psnr_db"] is not None]
     first, near, far = SETTINGS

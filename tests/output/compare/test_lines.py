@@ -12,6 +12,7 @@ from cosmos_ray.ledger.ledger import FileEntry, Record
 from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, _firsts
 from cosmos_ray.output.compare.lines import line, spread
+from cosmos_ray.output.compare.shown import text_table
 from cosmos_ray.store.storage import Storage
 
 NOWHERE = Storage("/nowhere")
@@ -127,3 +128,27 @@ def test_clips_that_are_no_pair_are_not_compared(other: dict[str, object], why: 
 def test_a_pair_of_files_is_known_by_their_hashes_and_which_is_which() -> None:
     changed = replace(RECORD, files=(replace(RECORD.files[0], sha256="y"),))
     assert len({pair(RECORD, RECORD), pair(RECORD, changed), pair(changed, RECORD)}) == 3
+
+
+def test_the_table_as_text_has_a_line_a_setting_with_what_is_saved_and_how_far_it_is() -> None:
+    first = taken("exact", side("1", 36), side("2", 72))
+    other = taken("fast", side("1", 18, agreement=0.4), side("2", 36, agreement=0.5))
+    far = {"1": Distance(30.0, 0.9), "2": Distance(20.0, 0.7)}
+    small = taken("small", side("1", 18), Side("2", "failed", RECORD), Side("3", "left"))
+    lines = [line(first, first, {}), line(first, other, far)]
+    assert text_table(lines, "cuda") == [
+        "setting  seconds  GPU-hours  saved      PSNR, dB  SSIM   views agree  change          clips made",
+        "exact    54.0     0.0300     the first  –         –      0.500        –               2",
+        "fast     27.0     0.0150     50 %       25.0      0.800  0.450        -0.050 ± 0.071  2",
+    ]
+    three = taken("exact", side("1", 36), side("2", 72), side("3", 1))
+    why = {"1": Distance(why_not="of another size"), "2": Distance(why_not="not made under both settings")}
+    table = text_table([line(three, three, {}, 7.2), line(three, small, why, 7.2)], "cpu")
+    assert "  rank-hours  " in table[0]
+    assert table[0].endswith("  USD     clips made")
+    assert table[1].endswith("  0.1453  3"), "36.3 s of two, at 7.20 an hour"
+    assert table[2].endswith("  0.0720  1, 1 failed, 1 left")
+    assert table[3:] == [
+        "small, not compared, clips: 1: of another size",
+        "small, not compared, clips: 1: not made under both settings",
+    ]
