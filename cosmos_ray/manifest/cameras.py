@@ -16,6 +16,7 @@ from typing import Literal
 
 from cosmos_ray.clip.request import VIDEO, VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.unknown_cameras import unknown_cameras, words_of
 
 #: {data set: {its camera: our view, None for a camera that no view is like}}. What is not obvious: Argoverse 2 looks
 #: aside twice on each hand (45 and 99 degrees); the first is what cross sees in other data sets, and what is left for
@@ -76,11 +77,11 @@ class CameraNames:
 
         A name that was told counts where the given one ends with it (`seg-1_FRONT_LEFT`), a view's own name wherever
         it stands in it. Of names inside each other the longer one counts: `camera_rear_left_70fov` is no `rear`.
-        Raises ManifestError for none or several.
+        Raises UnknownCamerasError for none or several.
         """
         if self.one == "any":
             return VIDEO
-        found = f"_{_words(name)}_"
+        found = f"_{words_of(name)}_"
         fitting = {told: view for told, view in self.views.items() if found.endswith(f"_{told}_")}
         if self.one == "told":
             return max(fitting.items(), key=lambda one: len(one[0]), default=("", None))[1]
@@ -89,20 +90,24 @@ class CameraNames:
             told for told in fitting if not any(told != other and f"_{told}_" in f"_{other}_" for other in fitting)
         ]
         if len(longest) != 1:
-            known = ", ".join([*VIEWS, *self.views])
-            raise ManifestError(f"camera name {name!r}: found {longest or 'no view'} in it, expected one of {known}")
+            raise unknown_cameras({name: longest}, self.known)
         return fitting[longest[0]]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names that a camera's may hold."""
+        return (*VIEWS, *(name for name in self.views if name not in VIEWS))
 
     def ends_with_one(self, name: str) -> bool:
         """Whether a file of this name is likely one camera's: `drive-1_front_wide`, `camera_rear_tele_30fov`."""
         if self.one == "any":
             return False
         known = "|".join((*self.views, *VIEWS))
-        return re.search(rf"(?:^|_)(?:{known})(?:(?:_tele)?_\d+fov)?$", _words(name)) is not None
+        return re.search(rf"(?:^|_)(?:{known})(?:(?:_tele)?_\d+fov)?$", words_of(name)) is not None
 
     def ends_with_told(self, name: str) -> bool:
         """Whether a file's name ends with one that was told."""
-        return any(_words(name).endswith(f"_{told}") for told in self.views)
+        return any(words_of(name).endswith(f"_{told}") for told in self.views)
 
     def split(self, name: str) -> tuple[str, str | None] | None:
         """(clip, view) of a file's name that ends with a camera's, `drive-1_front_wide` or `drive-1.front_wide`; None
@@ -125,14 +130,14 @@ class CameraNames:
         """As `check_views`, of cameras under the names that were told, too."""
         names = _listed(found)
         if isinstance(names, list | tuple):
-            names = [self.views.get(_words(name), name) or name if isinstance(name, str) else name for name in names]
+            names = [self.views.get(words_of(name), name) or name if isinstance(name, str) else name for name in names]
         if names == [VIDEO]:
             return (VIDEO,)
         return _checked(names, found, where)
 
     def is_told(self, name: str) -> bool:
         """Whether exactly this name was told."""
-        return _words(name) in self.views
+        return words_of(name) in self.views
 
 
 def camera_names(text: str | None) -> CameraNames:
@@ -148,17 +153,17 @@ def camera_names(text: str | None) -> CameraNames:
         if text not in _DATA_SETS:
             raise ManifestError(f"--cameras: found {text!r}, expected one of {', '.join(PRESETS)}, or NAME=VIEW,...")
         told = _DATA_SETS[text]
-        names = {_words(name): view for name, view in told.items()}
+        names = {words_of(name): view for name, view in told.items()}
         return CameraNames(names, in_rig_order(names.values()) if text in _WHOLE_RIGS else None)
     names = {}
     for pair in text.split(","):
         name, equals, view = (part.strip() for part in pair.partition("="))
-        if not equals or not _words(name) or (view and view not in (*VIEWS, VIDEO)):
+        if not equals or not words_of(name) or (view and view not in (*VIEWS, VIDEO)):
             known = f"{', '.join(VIEWS)}, or `{VIDEO}` of a model of one view"
             raise ManifestError(f"--cameras: found {pair!r}, expected NAME=VIEW with a view of {known}")
-        if _words(name) in names:
+        if words_of(name) in names:
             raise ManifestError(f"--cameras: found {name!r} twice, expected each camera once")
-        names[_words(name)] = view or None
+        names[words_of(name)] = view or None
     rig = in_rig_order(names.values())
     if VIDEO in rig and (len(rig) > 1 or list(names.values()).count(VIDEO) > 1):
         raise ManifestError(f"--cameras: found {text!r}, expected one camera of `{VIDEO}`, for a model of one view")
@@ -192,7 +197,3 @@ def _checked(names: object, found: object, where: str) -> tuple[str, ...]:
 
 def _listed(found: object) -> object:
     return [part for part in re.split(r"[\s,]+", found) if part] if isinstance(found, str) else found
-
-
-def _words(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -224,9 +224,8 @@ def test_a_fleets_own_names(tmp_path: Path, out: Path) -> None:
     assert (first.views, first.prompts) == (("front_wide", "cross_left"), ("front", "left"))
     assert first.inputs == tuple(f"{tmp_path}/drive-1/drive-1_{name}.mp4" for name in ("front_center", "left"))
     assert built.warnings[0].startswith("cameras that are not used: 2: drive-1/drive-1_roof_lidar.mp4; ")
-    with pytest.raises(
-        ManifestError, match=r"drive-1: camera name 'drive-1_front_center'.*`--cameras drive-1_front_ce"
-    ):
+    listed = r"drive-1: camera names 'front_center', 'left', 'roof_lidar': found no view in each.*"
+    with pytest.raises(ManifestError, match=listed + "`--cameras front_center=VIEW,left=VIEW,roof_lidar=VIEW` says"):
         from_folder(str(tmp_path), str(out))
 
 

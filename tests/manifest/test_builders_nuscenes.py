@@ -197,7 +197,7 @@ def test_pictures_may_lie_elsewhere_than_their_tables(data: DataSet, tmp_path: P
         ({"frames": 3}, r"--frames: found 3, expected 1 or 5"),
         ({"stride": 0}, "--stride, --fps: found 0 and 10"),
         ({"version": "v1.0-trainval"}, r"v1\.0-trainval/scene\.json cannot be read: FileNotFoundError"),
-        ({"rig": rig_of("waymo")}, "camera name 'CAM_BACK_RIGHT': found no view in it"),
+        ({"rig": rig_of("waymo")}, "camera names 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT': found no"),
     ],
 )
 def test_what_does_not_fit_is_said(data: DataSet, options: dict[str, Any], complaint: str) -> None:

@@ -30,6 +30,7 @@ from cosmos_ray.manifest.builders.sources import (
 from cosmos_ray.manifest.builders.writing import Draft, references, write
 from cosmos_ray.manifest.columns import COLUMNS
 from cosmos_ray.manifest.rows import ID_PATTERN
+from cosmos_ray.manifest.unknown_cameras import Unknown
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.uris import normalise_uri
 
@@ -130,15 +131,13 @@ def _is_cameras(folder: Folder, rig: Rig) -> bool:
 
 
 def _cameras(home: Folder, rig: Rig, strict: bool) -> dict[str, str]:
-    """URI of the folder of each view. strict: raises ManifestError for a folder that is no camera's."""
+    """URI of the folder of each view. strict: raises ManifestError for folders that are no camera's."""
     found: dict[str, str] = {}
-    for name in home.folders:
-        try:
-            view = rig.names.view_of(name)
-        except ManifestError as error:
-            if strict:
-                raise ManifestError(f"{home.uri_of(name)}: {error}") from None
-            continue
+    unknown = Unknown(rig.names)
+    named = {name: unknown.view_of(name, home.uri_of(name)) for name in home.folders}
+    if strict:
+        unknown.check()
+    for name, view in named.items():
         if view is not None and view in found:
             raise ManifestError(f"{home.uri}: two folders for the view {view}, {stem_of(found[view])} and {name}")
         if view is not None:

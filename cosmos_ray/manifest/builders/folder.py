@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cosmos_ray.clip.family import PREDICT2, VIDEO2WORLD
@@ -27,8 +27,11 @@ from cosmos_ray.manifest.builders.sources import (
 from cosmos_ray.manifest.builders.windows import Windows, cut_pictures
 from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, references, with_references, write
 from cosmos_ray.manifest.rows import check_id
+from cosmos_ray.manifest.unknown_cameras import Unknown
 from cosmos_ray.store.uris import normalise_uri
 
+#: Of unknown cameras, in the way out.
+_LISTED = 12
 #: Where the cameras of a clip may lie in its folder: Argoverse 2, PhysicalAI-AV's own tool, many fleets.
 _INSIDE = ("sensors/cameras", "camera", "cameras")
 #: Of pictures that are named by time, where nothing else is said.
@@ -74,7 +77,9 @@ def from_folder(
         if windows is not None:
             raise ManifestError(f"--windows: found a folder a camera in {top.uri}, expected clips of one video")
         return from_rds_hq(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, base=base)
-    found = [_sub_folder(list_folder(top.uri_of(name)), name, rig, notes) for name in top.folders]
+    unknown = Unknown(rig.names)
+    found = [_sub_folder(list_folder(top.uri_of(name)), name, unknown, notes) for name in top.folders]
+    unknown.check(_way_out(unknown.found))
     clips = [clip for clip in found if clip.says_something or clip.id in given.by_id]
     for clip in found:
         if clip not in clips:
@@ -144,7 +149,7 @@ def _pictures(clip: ClipFiles, views: tuple[str, ...], fps: float, notes: Notes)
     return {view: [f"{cameras[view][0]}/{name}" for name in taken[view]] for view in cameras}
 
 
-def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> ClipFiles:
+def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes) -> ClipFiles:
     clip = ClipFiles(name, folder.uri)
     folder.check_media()
     used = {file for file in (folder.named("caption.txt"), folder.named("params.json")) if file}
@@ -158,9 +163,9 @@ def _sub_folder(folder: Folder, name: str, rig: Rig, notes: Notes) -> ClipFiles:
     clip.video = folder.uri_of(whole[0]) if whole else None
     home, beside = _home(folder)
     home.check_media()
-    used.update(whole, _videos(clip, home, rig, notes), _loose_pictures(clip, home, rig, notes))
-    used.update(_picture_folders(clip, home, rig, notes))
-    if clip.videos and clip.pictures and not clip.video:
+    used.update(whole, _videos(clip, home, unknown, notes), _loose_pictures(clip, home, unknown, notes))
+    used.update(_picture_folders(clip, home, unknown, notes))
+    if clip.videos and clip.pictures and not clip.video and not unknown.found:
         raise ManifestError(f"{folder.uri} has videos and pictures of its cameras, expected one kind")
     if clip.video and (clip.videos or clip.pictures):
         notes.warn("clips with a video of all views, whose cameras' own files are not used", name)
@@ -185,11 +190,11 @@ def _home(folder: Folder) -> tuple[Folder, list[str]]:
     return folder, []
 
 
-def _videos(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _videos(clip: ClipFiles, home: Folder, unknown: Unknown, notes: Notes) -> list[str]:
     """Takes one video a camera into the clip; the names of the files."""
     names = [name for name in home.of_kind(VIDEOS) if stem_of(name).lower() != "video"]
     for name in names:
-        view = _view_of(stem_of(name), home, rig)
+        view = _view_of(stem_of(name), clip, home, unknown)
         if view is None:
             notes.warn("cameras that are not used", f"{clip.id}/{name}")
         elif view in clip.videos:
@@ -200,11 +205,11 @@ def _videos(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
     return names
 
 
-def _loose_pictures(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _loose_pictures(clip: ClipFiles, home: Folder, unknown: Unknown, notes: Notes) -> list[str]:
     """Takes pictures that name their camera themselves; the names of the files."""
     names = home.of_kind(PICTURES)
     for name in names:
-        view = _view_of(stem_of(name).rstrip("0123456789_-."), home, rig)
+        view = _view_of(stem_of(name).rstrip("0123456789_-."), clip, home, unknown)
         if view is None:
             notes.warn("cameras that are not used", f"{clip.id}/{name}")
         else:
@@ -212,7 +217,7 @@ def _loose_pictures(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> li
     return names
 
 
-def _picture_folders(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> list[str]:
+def _picture_folders(clip: ClipFiles, home: Folder, unknown: Unknown, notes: Notes) -> list[str]:
     """Takes folders of pictures, a camera each; the names of the folders that were looked at."""
     seen = []
     for name in home.folders:
@@ -221,7 +226,7 @@ def _picture_folders(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> l
         if not inside.of_kind(MEDIA):
             continue
         seen.append(name)
-        view = _view_of(name, home, rig)
+        view = _view_of(name, clip, home, unknown)
         if view is None:
             notes.warn("cameras that are not used", f"{clip.id}/{name}")
             continue
@@ -237,14 +242,20 @@ def _picture_folders(clip: ClipFiles, home: Folder, rig: Rig, notes: Notes) -> l
     return seen
 
 
-def _view_of(name: str, home: Folder, rig: Rig) -> str | None:
-    try:
-        return rig.names.view_of(name)
-    except ManifestError as error:
-        raise ManifestError(
-            f"{home.uri}: {error}; `--cameras {name}=VIEW` says which it is, `--cameras {name}=` that it is none, and "
-            "`video.mp4` is a video of all views, one after the other; `--cameras video` is for models of one view"
-        ) from None
+def _view_of(name: str, clip: ClipFiles, home: Folder, unknown: Unknown) -> str | None:
+    """None for a camera that is not used, and for one that `unknown` gathers: without the clip's id, since others have
+    a camera of that name too."""
+    short = name.removeprefix(clip.id).lstrip(" _-.")
+    return unknown.view_of(name, home.uri, short)
+
+
+def _way_out(unknown: Collection[str]) -> str:
+    named = ",".join(f"{name}=VIEW" for name in list(unknown)[:_LISTED])
+    which, none = ("which they are", "that one is") if len(unknown) > 1 else ("which it is", "that it is")
+    return (
+        f"; `--cameras {named}` says {which}, `NAME=` {none} none, and `video.mp4` is a video of all views, one after "
+        "the other; `--cameras video` is for models of one view"
+    )
 
 
 def _parameters(uri: str) -> dict[str, Any]:

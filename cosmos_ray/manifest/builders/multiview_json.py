@@ -15,6 +15,7 @@ from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import ANY_VIDEOS, read_json_list, stem_of, suffix_of
 from cosmos_ray.manifest.builders.writing import INPUTS, PARAMETERS, Draft, reference, renamed, with_prompt, write
 from cosmos_ray.manifest.names import near_column
+from cosmos_ray.manifest.unknown_cameras import Unknown, UnknownCamerasError
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 #: Conditioning in those releases' own words, by name or in latent frames, as pixel frames.
@@ -109,10 +110,11 @@ def _cameras(
     keys: list[str] = []
     named: dict[str, str | None] = {}
     videos: dict[str, Any] = {}
+    unknown = Unknown(rig.names)
     for key, found in item.items():
         if not (is_camera_object(found) or (_names_a_file(found) and _is_camera(key, rig))):
             continue
-        view = _view_of(key, rig, where)
+        view = _view_of(key, unknown, where)
         if view is not None and view in named.values():
             first = next(name for name in named if named[name] == view)
             raise ManifestError(f"{where}: two cameras for the view {view}, `{first}` and `{key}`")
@@ -126,6 +128,7 @@ def _cameras(
             if isinstance(found, Mapping) and found.get("control_path"):
                 controls[view] = found["control_path"]
                 keys.append(key)
+    unknown.check()
     if any(view not in controls for view in named.values() if view):
         for key in keys:
             notes.warn("cameras' `control_path`, which is not used", f"{where}: `{key}`")
@@ -141,20 +144,17 @@ def _names_a_file(found: Any) -> bool:
 def _is_camera(key: str, rig: Rig) -> bool:
     if rig.is_one_view:  # which has a view for any name, or none for most
         return rig.names.is_told(key)
-    try:
-        _view_of(key, rig, "")
-    except ManifestError:
-        return False
-    return True
+    unknown = Unknown(rig.names)
+    _view_of(key, unknown, "")
+    return not unknown.found
 
 
-def _view_of(key: str, rig: Rig, where: str) -> str | None:
+def _view_of(key: str, unknown: Unknown, where: str) -> str | None:
+    """None for a camera that is not used, and for one that `unknown` gathers."""
     try:
-        return rig.names.view_of(key)
-    except ManifestError as error:
-        if key in _FRONT:
-            return _FRONT[key]
-        raise ManifestError(f"{where}: {error}") from None
+        return unknown.names.view_of(key)
+    except UnknownCamerasError:
+        return _FRONT[key] if key in _FRONT else unknown.view_of(key, where)
 
 
 def _path(found: Any, where: str, notes: Notes) -> Any:

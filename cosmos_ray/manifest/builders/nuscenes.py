@@ -23,6 +23,7 @@ from cosmos_ray.manifest.builders.pictures import at_instants, back, check_frame
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import each_object, list_folder
 from cosmos_ray.manifest.builders.writing import Draft, reference, write
+from cosmos_ray.manifest.unknown_cameras import Unknown
 from cosmos_ray.store.uris import normalise_uri
 
 _MICROSECONDS = 1e-6
@@ -176,9 +177,10 @@ def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
     """View of each calibrated sensor; None for what is no camera, or one that is not used."""
     channels: dict[str, str | None] = {}
     named: dict[str, str] = {}
+    unknown = Unknown(rig.names)
     for sensor in _table(tables, "sensor"):
         is_camera, channel = sensor["modality"] == "camera", sensor["channel"]
-        view = channels[sensor["token"]] = rig.names.view_of(channel) if is_camera else None
+        view = channels[sensor["token"]] = unknown.view_of(channel) if is_camera else None
         if is_camera and view is None:
             notes.warn("cameras that are not used", channel)
         if view is not None and named.setdefault(view, channel) != channel:
@@ -186,6 +188,7 @@ def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
                 f"{tables}: two cameras for the view {view}, `{named[view]}` and `{channel}`: "
                 f"`--cameras {channel}=VIEW` says which it is"
             )
+    unknown.check()
     calibrated = _table(tables, "calibrated_sensor")
     return {
         one["token"]: channels[_known(channels, one["sensor_token"], "calibrated_sensor", "sensor")]

@@ -10,6 +10,7 @@ from cosmos_ray.clip.request import VIDEO, VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.cameras import CameraNames, camera_names, in_rig_order
+from cosmos_ray.manifest.unknown_cameras import Unknown
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,14 @@ def in_order(
 def by_camera(found: Mapping[str, Any], rig: Rig, where: str) -> dict[str, Any]:
     """{view: value} of {camera: value}; what says nothing, and cameras that are not used, are left out.
 
-    Raises ManifestError for a name that is no camera's, and for two of one view.
+    Raises ManifestError for names that are no camera's, and for two of one view.
     """
     views: dict[str, str] = {}
+    unknown = Unknown(rig.names)
+    named = {camera: unknown.view_of(camera, where) for camera in found}
+    unknown.check()
     for camera, value in found.items():
-        try:
-            view = rig.names.view_of(camera)
-        except ManifestError as error:
-            raise ManifestError(f"{where}: {error}") from None
+        view = named[camera]
         if value is None or view is None:
             continue
         if view in views:

@@ -23,6 +23,7 @@ from cosmos_ray.manifest.builders.writing import (
     write,
 )
 from cosmos_ray.manifest.names import near_column
+from cosmos_ray.manifest.unknown_cameras import Unknown
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 _ALIASES = ("name", "input_path", "prompt_path", "output_video")
@@ -51,7 +52,9 @@ def from_table(
     rig, notes = rig or rig_of(), Notes()
     table = read_source(source, notes, encoding)
     base = normalise_uri(base) if base else parent_uri(source)
-    split = {name: place for name in table.columns if (place := _camera_column(name, rig, table)) is not None}
+    unknown = Unknown(rig.names)
+    split = {n: place for n in table.columns if (place := _camera_column(n, rig, table, unknown, source)) is not None}
+    unknown.check()
     ours = [name for name in table.columns if name in COLUMNS or name in _ALIASES]
     if "output_image" in table.columns and not {*_IDS} & {*ours}:
         ours.append("output_image")
@@ -110,13 +113,13 @@ def _row(table: Source, ours: list[str], number: int, where: str) -> dict[str, A
     return {name: value for name, value in cells.items() if value is not None}
 
 
-def _camera_column(name: str, rig: Rig, table: Source) -> tuple[str, str | None] | None:
+def _camera_column(name: str, rig: Rig, table: Source, unknown: Unknown, source: str) -> tuple[str, str | None] | None:
     """(what it holds, view) of a column that is one camera's; None for any other. A view of None is not used."""
     if name in COLUMNS:
         return None
     prefix, dot, camera = name.partition(".")
     if dot and prefix in _SPLIT:
-        return _SPLIT[prefix], rig.names.view_of(camera)
+        return _SPLIT[prefix], unknown.view_of(camera, source)
     is_one = rig.names.one == "any" and name in _OF_ONE
     if is_one or rig.names.is_told(name) or name in VIEWS or _NVIDIA.fullmatch(name):
         values = [value for value in table.columns[name] if value is not None]

@@ -90,10 +90,8 @@ def why_none(names: Collection[str], leads: Leads, prefix: DitPrefix, example: s
         if of_average:
             return f"found no running average, only weights under {_listed(others)}: they are taken without --ema"
         return f"found a running average alone, under {_listed(others)}: --ema takes it (model.ema=true, --load_ema)"
-    return (
-        f"found {_tops(names)}, none of them a parameter of this network, expected `net.{example}` and so on "
-        f"(`net_ema.` of a running average): {_WAY_OUT}"
-    )
+    found = f"no parameter of this network among {_tops(names)}" if names else "no entries"
+    return f"found {found}, expected `net.{example}` and so on (`net_ema.` of a running average): {_WAY_OUT}"
 
 
 _WAY_OUT = "save it alone, `torch.save({f'net.{name}': value for name, value in network.state_dict().items()}, FILE)`"
@@ -113,4 +111,4 @@ def _tops(names: Collection[str]) -> str:
     tops = collections.Counter(name.split(".", 1)[0] for name in names)
     listed = [f"`{top}`" if count == 1 else f"`{top}` ({count} entries)" for top, count in tops.items()]
     rest = f" and {len(listed) - _TOPS_LISTED} more" if len(listed) > _TOPS_LISTED else ""
-    return ", ".join(listed[:_TOPS_LISTED]) + rest if listed else "nothing"
+    return ", ".join(listed[:_TOPS_LISTED]) + rest

@@ -112,12 +112,16 @@ REFUSED = {
     "another network": (
         {"epoch": 3, "model": {f"transformer.{n}": torch.ones(2) for n in range(60)}},
         "net.",
-        "found `model` (60 entries), `epoch`, none of them a parameter of this network, expected "
+        "found no parameter of this network among `model` (60 entries), `epoch`, expected "
         f"`net.{FIRST}` and so on (`net_ema.` of a running average): save it alone, "
         "`torch.save({f'net.{name}': value for name, value in network.state_dict().items()}, FILE)`",
     ),
-    "many keys": ({f"{n}.x": torch.ones(1) for n in "abcdefgh"}, "net_ema.", "`d`, `e`, `f` and 2 more, none of them"),
-    "nothing": ({}, "net.", "found nothing, none of them a parameter"),
+    "many keys": (
+        {f"{n}.x": torch.ones(1) for n in "abcdefgh"},
+        "net_ema.",
+        "among `a`, `b`, `c`, `d`, `e`, `f` and 2 more, expected",
+    ),
+    "nothing": ({}, "net.", "found no entries, expected `net."),
     "two networks": (
         {"generator": state(), "teacher": state(2.0)},
         "net.",
