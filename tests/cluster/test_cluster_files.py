@@ -137,6 +137,19 @@ def test_pods_run_the_pinned_image_with_a_token_and_secrets_by_name(name: str) -
     assert {"num-cpus": "0", "num-gpus": "0"}.items() <= spec["headGroupSpec"]["rayStartParams"].items()
 
 
+@pytest.mark.parametrize("name", ["rayjob.yaml", "kueue.yaml"])
+def test_the_pod_that_submits_the_job_asks_for_as_little(name: str) -> None:
+    """KubeRay's own says nothing of its user and rights, and a namespace that is `restricted` refuses it."""
+    pod = of_kind(name, "RayJob")["spec"]["submitterPodTemplate"]["spec"]
+    head = ray_cluster(name)["headGroupSpec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["restartPolicy"] == "Never", "a Job takes no other than that and OnFailure"
+    assert pod["securityContext"] == head["securityContext"]
+    assert container["securityContext"] == LEAST
+    assert container["image"] == head["containers"][0]["image"]
+    assert not {"command", "args", "env", "envFrom"} & set(container), "KubeRay's; it needs none of the job's secrets"
+
+
 @pytest.mark.parametrize("name", RAY_FILES)
 def test_a_pod_drains_its_node_before_it_is_killed(name: str) -> None:
     for group in ray_cluster(name)["workerGroupSpecs"]:
