@@ -150,7 +150,7 @@ class GenerateConfig(_Settings):
     limit: int | None = Field(None, ge=1)
     """Make at most so many clips in this run; null: all."""
     max_failed: str = "0.05"
-    """Failures that are all right, a count ("3") or a fraction ("0.05"); with more: exit code 3."""
+    """Failures that are all right, a count ("3") or a fraction ("0.05", "5%"); with more: exit code 3."""
     max_gpu_hours: float | None = Field(None, gt=0)
     """Denoise no further clip once gangs have held GPUs for so long in this run, loading included; then exit code 1."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -244,13 +244,15 @@ def _gangs(text: str) -> tuple[int, int]:
 
 
 def failed_allowed(max_failed: str, clips: int) -> int:
-    """How many of `clips` may fail: "3" is a count, "0.05" a fraction."""
+    """How many of `clips` may fail: "3" is a count, "0.05" and "5%" are a fraction."""
+    text = max_failed.strip()
+    number, is_percent = text.removesuffix("%"), text.endswith("%")
     try:
-        value = float(max_failed) if "." in max_failed else int(max_failed)
+        value = float(number) / 100 if is_percent else float(number) if "." in number else int(number)
     except ValueError:
         raise ValueError(f"expected a count or a fraction, found {max_failed!r}") from None
-    if value < 0 or (isinstance(value, float) and value > 1):
-        raise ValueError(f"expected a count from 0 or a fraction from 0.0 to 1.0, found {max_failed!r}")
+    if not 0 <= value <= (1 if isinstance(value, float) else math.inf):
+        raise ValueError(f"expected a count from 0 or a fraction from 0.0 to 1.0 (0% to 100%), found {max_failed!r}")
     # 0.29 * 100 is 28.999999999999996.
     return value if isinstance(value, int) else math.floor(value * clips + 1e-6)
 

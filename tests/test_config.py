@@ -109,6 +109,9 @@ def test_set_takes_values_as_yaml_has_them() -> None:
         ("max_failed=half", "max_failed: expected a count or a fraction, found 'half'"),
         ("max_failed=1.5", "max_failed: expected a count from 0 or a fraction from 0.0 to 1.0"),
         ("max_failed=-1", "max_failed: expected a count from 0"),
+        ("max_failed=101%", "max_failed: expected a count from 0 or a fraction from 0.0 to 1.0 (0% to 100%)"),
+        ("max_failed=-1%", "max_failed: expected a count from 0"),
+        ("max_failed=nan%", "max_failed: expected a count from 0"),
         ("model=[", "--set model=[: "),
         ("model=3", "model: found 3, expected a text"),
     ],
@@ -200,6 +203,12 @@ def test_how_many_gangs(gangs: Any, low: int, high: int) -> None:
         ("1.0", 7, 7),
         ("0.0", 7, 0),
         ("1", 1000, 1),
+        ("100%", 7, 7),
+        ("5%", 100, 5),
+        ("5 %", 20, 1),
+        ("2.5%", 100, 2),
+        ("29%", 100, 29),
+        ("0%", 7, 0),
     ],
 )
 def test_how_many_may_fail(max_failed: str, clips: int, allowed: int) -> None:

@@ -217,7 +217,7 @@ def generate(
     max_failed: Annotated[
         str | None,
         typer.Option(
-            help='How many clips may fail: "3", or a fraction "0.05". With more: exit code 3.',
+            help='How many clips may fail: "3", or a fraction "0.05", "5%". With more: exit code 3.',
             show_default=DEFAULTS["max_failed"],
         ),
     ] = None,
