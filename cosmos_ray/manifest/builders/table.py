@@ -98,7 +98,7 @@ def from_table(
     check_alike(undecided)
     if others:
         notes.remarks.append(f"columns that are carried into the index as they are: {', '.join(others)}")
-    return write(drafts, out, notes, table.carried(others), rig.is_one_view)
+    return write(drafts, out, notes, table.carried(others, notes), rig.is_one_view)
 
 
 def _row(table: Source, ours: list[str], number: int, where: str) -> dict[str, Any]:

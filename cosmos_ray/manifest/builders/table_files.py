@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.carried import carried_array
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.sources import JSON_MARKS, MAX_TABLE_BYTES, UTF16, check_values, from_json, suffix_of
-from cosmos_ray.manifest.builders.writing import array_of
 from cosmos_ray.manifest.captions import parsed
 from cosmos_ray.manifest.columns import COLUMNS, is_bytes
 from cosmos_ray.manifest.files import PARQUET_SUFFIXES, unreadable
@@ -54,11 +54,18 @@ class Source:
     def where(self, row: int) -> str:
         return f"{self.places[row]} of {self.uri}"
 
-    def carried(self, names: list[str]) -> pa.Table:
+    def carried(self, names: list[str], notes: Notes) -> pa.Table:
         """These columns as they are; texts of CSV that are numbers one and all, as numbers."""
         if self.arrow is not None:
             return self.arrow.select(names)
-        return pa.table({name: (_numbers if self.texts else _array)(name, self.columns[name]) for name in names})
+        return pa.table({name: self._array(name, self.columns[name], notes) for name in names})
+
+    def _array(self, name: str, values: list[Any], notes: Notes) -> pa.Array:
+        if all(value is None for value in values):
+            return pa.nulls(len(values), pa.string())
+        if self.texts and (numbers := _numbers(values)) is not None:
+            return numbers
+        return carried_array(name, values, self.where, notes)
 
 
 def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
@@ -253,17 +260,12 @@ def _gap(value: Any) -> Any:
     return value
 
 
-def _numbers(name: str, values: list[str | None]) -> pa.Array:
+def _numbers(values: list[str | None]) -> pa.Array | None:
+    """None unless they are numbers one and all."""
     texts = [value for value in values if value is not None]
     for form, kind, convert in ((_WHOLE, pa.int64(), int), (_DECIMAL, pa.float64(), float)):
         if texts and all(form.fullmatch(text) for text in texts):
             if convert is float and any(map(_LONG.fullmatch, texts)):
                 break
             return pa.array([None if value is None else convert(value) for value in values], kind)
-    return _array(name, values)
-
-
-def _array(name: str, values: list[Any]) -> pa.Array:
-    if all(value is None for value in values):
-        return pa.nulls(len(values), pa.string())
-    return array_of(name, values)
+    return None

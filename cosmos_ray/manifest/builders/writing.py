@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from cosmos_ray.clip.family import TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import shown_value
+from cosmos_ray.manifest.builders.carried import array_of, carried_array
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.sources import read_captions, stem_of
 from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
@@ -153,7 +153,7 @@ def write(
     carried: more columns of the same rows, as they are. is_one_view: they are for models of one view.
 
     Raises ManifestError, and writes nothing, for ids that are illegal or repeated, values of different types in a
-    column, and rows that no model would take.
+    column of ours, and rows that no model would take.
     """
     _check_ids(drafts)
     _check_numbers(drafts)
@@ -165,7 +165,11 @@ def write(
     names = [name for name in COLUMNS if name in present] + sorted(present - set(COLUMNS))
     columns = {}
     for name in names:
-        columns[name] = array_of(name, [row.get(name) for row in rows])
+        values = [row.get(name) for row in rows]
+        is_ours = name in COLUMNS
+        columns[name] = (
+            array_of(name, values) if is_ours else carried_array(name, values, lambda n: drafts[n].where, notes)
+        )
     table = pa.table(columns)
     if carried is not None:
         for name in carried.column_names:
@@ -178,40 +182,6 @@ def write(
     check_lasts(parent_uri(out), "the manifest")
     Storage(parent_uri(out)).write(name, buffer.getvalue())
     return notes.built(len(rows))
-
-
-def array_of(name: str, values: Sequence[Any]) -> pa.Array:
-    """A column of these values. Raises ManifestError where no type holds them all.
-
-    An object without keys is null: Parquet has no type for it.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ManifestError(f"column {name!r}: its name is no Unicode: half of a surrogate pair") from None
-    try:
-        found = pa.array(values)
-        return pa.array(map(_without_empty, values)) if _has_empty(found.type) else found
-    except OverflowError:
-        with suppress(OverflowError, TypeError, pa.ArrowException):
-            return pa.array(values, pa.uint64())
-        raise ManifestError(f"column `{name}` has an integer beyond 64 bits") from None
-    except UnicodeEncodeError:
-        raise ManifestError(f"column `{name}` has a text that is no Unicode: half of a surrogate pair") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ManifestError(f"column `{name}` has values of different types: {error}") from error
-
-
-def _has_empty(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) and not kind.num_fields:
-        return True
-    return any(_has_empty(kind.field(number).type) for number in range(kind.num_fields))
-
-
-def _without_empty(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_empty(one) for key, one in value.items()} or None
-    return [_without_empty(one) for one in value] if isinstance(value, list) else value
 
 
 def _check_ids(drafts: Sequence[Draft]) -> None:
