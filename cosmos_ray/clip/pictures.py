@@ -27,6 +27,7 @@ from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.memory import to_decode
 from cosmos_ray.clip.profile import OTHER, primaries_of
 from cosmos_ray.clip.resize import BAND
+from cosmos_ray.clip.several import pictures_in
 from cosmos_ray.errors import RowError
 
 #: Largest file of one picture, bytes.
@@ -43,7 +44,8 @@ class Picture:
     """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
 
     end: where the picture ends in the file; phones append videos and more. primaries: of its colour profile, in the
-    words of `primaries_of`. shown: how many pictures it shows one after the other, as an animation.
+    words of `primaries_of`. shown: how many pictures it shows one after the other, as an animation; held: how many
+    there are in the file beside each other.
     """
 
     codec: str
@@ -55,6 +57,7 @@ class Picture:
     end: int = 0
     primaries: str = ""
     shown: int = 1
+    held: int = 1
 
 
 def read_pictures(
@@ -144,6 +147,8 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
     conversions, warnings = [], []
     if found.shown > 1:
         warnings.append(f"an animation of {found.shown} pictures, of which the first is taken")
+    if found.held > 1:
+        warnings.append(f"{found.held} pictures in one file, as of a stereo camera, of which the first is taken")
     if found.may_be_transparent:
         if picture[..., 3].min() < 255:
             warnings.append("transparent pixels, shown on black")
@@ -232,7 +237,7 @@ def _unpacked(chunk: bytes) -> bytes:
 
 def _jpeg(data: mmap.mmap) -> Picture:
     """From the segments up to the first scan (ITU-T T.81, B.1)."""
-    at, orientation, primaries = 2, 1, ""
+    at, orientation, primaries, index = 2, 1, "", None
     for _ in range(_MAX_PARTS):
         if at + 4 > len(data) or data[at] != 0xFF:
             break
@@ -246,8 +251,12 @@ def _jpeg(data: mmap.mmap) -> Picture:
             orientation = _orientation(segment[6:])
         if marker == 0xE2 and segment.startswith(b"ICC_PROFILE\0\1"):  # the first part has what is looked for
             primaries = primaries_of(segment[14:])
+        if marker == 0xE2 and segment.startswith(b"MPF\0"):
+            index = at + 8
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
-            return replace(_jpeg_frame(data, at, marker, segment, orientation), primaries=primaries)
+            found = _jpeg_frame(data, at, marker, segment, orientation)
+            held = pictures_in(data, at + 2 + size, index, (found.height, found.width))
+            return replace(found, primaries=primaries, held=held)
         at += 2 + size
     raise RowError("damaged: a JPEG without a picture's header")
 
