@@ -7,28 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cosmos_ray.cli.builders import Prompts, with_options
 from cosmos_ray.cli.lines import note, tell
 from cosmos_ray.cli.options import Assignments, Config, Model
 from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
+    from cosmos_ray.manifest.builders.caption_files import Captions
     from cosmos_ray.manifest.builders.notes import Built
+    from cosmos_ray.manifest.builders.rig import Rig
 
 app = typer.Typer(no_args_is_help=True, help="Build a Parquet manifest from what you have.")
 
 Out = Annotated[str, typer.Option(help="URI of the manifest to write.")]
-Cameras = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PRESET|NAME=VIEW,...",
-        help="Whose camera names: nuscenes, waymo, argoverse2, physicalai-av, rds-hq, or your own; `video`: for models "
-        "of one view.",
-    ),
-]
-Views = Annotated[
-    str | None, typer.Option(metavar="VIEW,...", help="Which cameras to make; else those that there are inputs of.")
-]
-NViews = Annotated[int | None, typer.Option(help="How many cameras to make, the first in the rig's order.")]
 Base = Annotated[str | None, typer.Option(help="Folder that relative paths start from; else the file's own.")]
 Home = Annotated[
     str | None,
@@ -36,21 +27,17 @@ Home = Annotated[
         "--base", metavar="URI", help="Where this folder lies for the job, and its files are named; else here."
     ),
 ]
-Prompt = Annotated[str | None, typer.Option(help="Caption of every clip that has none of its own.")]
-Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="Captions by id: JSON, CSV, JSONL or Parquet.")]
 Frames = Annotated[int | None, typer.Option(help="Frames of each camera that clips start from: 1 or 5; else 1.")]
 Fps = Annotated[int | None, typer.Option(help="Frames a second of the clips; 10 where nothing else is said.")]
 
 
 @app.command()
+@with_options()
 def from_folder(
     folder: Annotated[str, typer.Argument(help="A sub-folder a clip: videos or pictures, and caption.txt.")],
     out: Out,
-    cameras: Cameras = None,
-    views: Views = None,
-    n_views: NViews = None,
-    prompt: Prompt = None,
-    prompts: Prompts = None,
+    rig: Rig,
+    captions: Captions,
     fps: Fps = None,
     frames: Frames = None,
     windows: Annotated[
@@ -63,32 +50,27 @@ def from_folder(
     base: Home = None,
 ) -> None:
     """From a folder with a sub-folder a clip, or a sub-folder a camera."""
-    from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.folder import from_folder as build
-    from cosmos_ray.manifest.builders.rig import rig_of
     from cosmos_ray.manifest.builders.windows import Windows
 
-    captions = captions_of(prompt, prompts)
-    rig, cut = rig_of(cameras, views, n_views), Windows(windows, zoom) if windows else None
+    cut = Windows(windows, zoom) if windows else None
     built = build(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, windows=cut, base=base)
     _tell(built, out)
 
 
 @app.command()
+@with_options()
 def from_table(
     source: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv, .jsonl or .parquet with a row a clip.")],
     out: Out,
-    cameras: Cameras = None,
-    views: Views = None,
-    n_views: NViews = None,
+    rig: Rig,
     base: Base = None,
     encoding: Annotated[str | None, typer.Option(help="Of a CSV that is not UTF-8, such as cp1252.")] = None,
 ) -> None:
     """From a CSV, JSONL or Parquet file with the manifest's columns."""
-    from cosmos_ray.manifest.builders.rig import rig_of
     from cosmos_ray.manifest.builders.table import from_table as build
 
-    _tell(build(source, out, rig=rig_of(cameras, views, n_views), base=base, encoding=encoding), out)
+    _tell(build(source, out, rig=rig, base=base, encoding=encoding), out)
 
 
 class CaptionFrom(StrEnum):
@@ -98,9 +80,11 @@ class CaptionFrom(StrEnum):
 
 
 @app.command()
+@with_options(cameras="nuscenes")
 def from_nuscenes(
     dataroot: Annotated[str, typer.Argument(metavar="DATAROOT", help="The folder that holds samples and sweeps.")],
     out: Out,
+    rig: Rig,
     version: Annotated[str, typer.Option(help="The folder of tables in it.")] = "v1.0-mini",
     stride: Annotated[int, typer.Option(help="Key frames (2 a second) from a clip to the next.", min=1)] = 6,
     fps: Annotated[int, typer.Option(help="Frames a second of the clips.", min=1)] = 10,
@@ -112,9 +96,6 @@ def from_nuscenes(
         CaptionFrom | None, typer.Option(help="Instead of a prompt; the scene's description is the default.")
     ] = None,
     prompts: Prompts = None,
-    cameras: Cameras = "nuscenes",
-    views: Views = None,
-    n_views: NViews = None,
     base: Annotated[
         str | None, typer.Option(metavar="URI", help="Folder of samples and sweeps; else DATAROOT.")
     ] = None,
@@ -123,12 +104,10 @@ def from_nuscenes(
     from cosmos_ray.errors import UsageError
     from cosmos_ray.manifest.builders.caption_files import captions_of
     from cosmos_ray.manifest.builders.nuscenes import from_nuscenes as build
-    from cosmos_ray.manifest.builders.rig import rig_of
 
     if caption_from is not None and prompt is not None:
         raise UsageError("--prompt and --caption-from: found both, expected one of them")
     captions = captions_of("{description}" if prompt is None else prompt, prompts)
-    rig = rig_of(cameras, views, n_views)
     built = build(
         dataroot, out, version=version, stride=stride, fps=fps, frames=frames, rig=rig, captions=captions, base=base
     )
@@ -136,57 +115,48 @@ def from_nuscenes(
 
 
 @app.command()
+@with_options(cameras="rds-hq")
 def from_rds_hq(
     folder: Annotated[str, typer.Argument(help="A folder a camera, in `videos` or in itself; `captions`, `metas`.")],
     out: Out,
-    cameras: Cameras = "rds-hq",
-    views: Views = None,
-    n_views: NViews = None,
-    prompt: Prompt = None,
-    prompts: Prompts = None,
+    rig: Rig,
+    captions: Captions,
     fps: Fps = None,
     frames: Frames = None,
     base: Home = None,
 ) -> None:
     """From RDS-HQ's layout, which `export --format rds-hq` writes too."""
     from cosmos_ray.manifest.builders.by_camera import from_rds_hq as build
-    from cosmos_ray.manifest.builders.caption_files import captions_of
-    from cosmos_ray.manifest.builders.rig import rig_of
 
-    rig, captions = rig_of(cameras, views, n_views), captions_of(prompt, prompts)
     _tell(build(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, base=base), out)
 
 
 @app.command()
+@with_options()
 def from_batch_json(
     source: Annotated[str, typer.Argument(metavar="JSON", help="A list of {input_video, prompt, output_video}.")],
     out: Out,
-    cameras: Cameras = None,
-    views: Views = None,
-    n_views: NViews = None,
+    rig: Rig,
     base: Base = None,
 ) -> None:
     """From the JSON that Cosmos-Predict2's `--batch_input_json` takes."""
     from cosmos_ray.manifest.builders.batch_json import from_batch_json as build
-    from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(build(source, out, rig=rig_of(cameras, views, n_views), base=base), out)
+    _tell(build(source, out, rig=rig, base=base), out)
 
 
 @app.command()
+@with_options()
 def from_multiview_json(
     sources: Annotated[list[str], typer.Argument(metavar="JSON...", help="Files that name a video for each camera.")],
     out: Out,
-    cameras: Cameras = None,
-    views: Views = None,
-    n_views: NViews = None,
+    rig: Rig,
     base: Base = None,
 ) -> None:
     """From the JSON files of Cosmos-Predict2.5's and -Transfer2.5's multiview examples."""
     from cosmos_ray.manifest.builders.multiview_json import from_multiview_json as build
-    from cosmos_ray.manifest.builders.rig import rig_of
 
-    _tell(build(sources, out, rig=rig_of(cameras, views, n_views), base=base), out)
+    _tell(build(sources, out, rig=rig, base=base), out)
 
 
 @app.command()
