@@ -29,9 +29,7 @@ from cosmos_ray.store.uris import normalise_uri
 class _Settings(BaseModel):
     """The words under a setting are its description: `cosmos-ray config` prints them."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class TextEncoderConfig(_Settings):
@@ -45,8 +43,6 @@ class TextEncoderConfig(_Settings):
 
 class InputsConfig(InputRules):
     """How the inputs of rows are taken."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     strict: bool = False
     """Whatever is worth a warning fails its row."""

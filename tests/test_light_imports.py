@@ -52,7 +52,7 @@ def test_a_rank_begins_with_nothing_that_it_does_not_need() -> None:
     """What it imports before it can answer; a gang waits for its slowest."""
     found = imported_by("gang.rank", "gang.leader")
     assert "ray" in found
-    assert found & {"torch", "diffusers", "transformers", "pandas", "scipy", "cv2"} == set()
+    assert found & {"torch", "diffusers", "transformers", "pandas", "scipy", "cv2", "aiohttp"} == set()
 
 
 @pytest.mark.slow

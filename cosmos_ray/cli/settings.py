@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import textwrap
 from collections.abc import Iterator
@@ -28,6 +31,7 @@ def config() -> None:
 
 
 def _lines(settings: type[BaseModel], indent: str = "") -> Iterator[str]:
+    told = _told(settings)
     for name, field in settings.model_fields.items():
         group = field.annotation
         if isinstance(group, type) and issubclass(group, BaseModel):
@@ -36,14 +40,29 @@ def _lines(settings: type[BaseModel], indent: str = "") -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _lines(group, indent + "  ")
             continue
-        yield from _comment(_words(field), indent)
+        yield from _comment(_words(field, told.get(name, "")), indent)
         default = None if field.default is PydanticUndefined else field.default
         yield f"{indent}{name}: {json.dumps(default)}"
 
 
-def _words(field: FieldInfo) -> str:
+def _told(settings: type[BaseModel]) -> dict[str, str]:
+    """The words under each setting. Found here and not by pydantic, which would look for them whenever a process begins
+    that knows what a job's settings are: each rank and each command."""
+    found = dict[str, str]()
+    for kind in reversed(settings.__mro__):
+        if not issubclass(kind, BaseModel) or kind is BaseModel:
+            continue
+        (of_kind,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(of_kind, ast.ClassDef)
+        for field, words in itertools.pairwise(of_kind.body):
+            match field, words:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = text
+    return found
+
+
+def _words(field: FieldInfo, words: str) -> str:
     """With all values that it can have, where they are few and the words leave one out."""
-    words = field.description or ""
     choices = [str(one) for one in _choices(field.annotation)]
     of = "Any of" if isinstance(field.default, tuple) else "One of"
     return words if all(one in words for one in choices) else f"{words} {of}: {', '.join(choices)}."

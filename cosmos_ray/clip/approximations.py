@@ -20,7 +20,7 @@ Interval = tuple[Place, Place]
 class Approximations(BaseModel):
     """Another solver and schedule, guidance on a part of the schedule, self-attention in 8 bits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     solver: Literal["published", "unipc"] = "published"
     """`unipc`: UniPC of order 2 in place of second-order Adams-Bashforth, without the last evaluation at the lowest

@@ -21,7 +21,7 @@ _UNITS = {"flicker": " levels", "sharpness": " levels", "given_psnr_db": " dB"}
 class CheckRules(BaseModel):
     """What becomes of clips by what they look like. Limits: null for one that marks nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_black: float | None = 0.5
     """Share of a view's frames that are black, above which its clip is marked."""

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 class GuardrailRules(BaseModel):
     """Checks of prompts before a clip is made, and of its videos after. Off unless asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = False
     """Prompts and videos are checked; what is blocked is a failed row of class `guardrail`."""

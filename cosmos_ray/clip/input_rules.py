@@ -12,7 +12,7 @@ from cosmos_ray.clip.family import PREDICT2, Family
 class InputRules(BaseModel):
     """How the conditioning frames of a job's clips are taken."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: Literal["resample", "as_is"] = "resample"
     """`resample`: frames at the row's `fps`, back from the last instant that all cameras have; `as_is`: the last frames

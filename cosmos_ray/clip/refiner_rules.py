@@ -19,7 +19,7 @@ PUBLISHED = "hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635
 class RefinerRules(BaseModel):
     """Rewriting the rows' prompts before their clips are made. What a row said stays in the manifest's columns."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     backend: Literal["none", "local", "endpoint"] = "none"
     """`none`: prompts are taken as they are; `local`: a Qwen2.5-VL in the gang; `endpoint`: a server at `url` that

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cosmos_ray.clip.approximations import Approximations
 
@@ -32,8 +32,6 @@ PRESETS: dict[str, Preset] = {
 
 class SamplingConfig(Approximations):
     """What a row may leave out, and the numerics of all rows (null: the model's own); and the job's approximations."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     preset: Literal["exact", "balanced", "fast"] = "exact"
     """A judged set of the settings of this group: `balanced` takes about 0.43 of the exact clip's network calls, `fast`

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.gang.spec import GangSpec
@@ -13,10 +13,12 @@ from cosmos_ray.ledger.layout import REFINED
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.refine.answers import words_of
 from cosmos_ray.refine.asks import Ask, asks_of
-from cosmos_ray.refine.endpoint import Endpoint
 from cosmos_ray.refine.kept import KeptWords
 from cosmos_ray.refine.refiner import Words, refined
 from cosmos_ray.store.storage import Storage
+
+if TYPE_CHECKING:
+    from cosmos_ray.refine.endpoint import Endpoint
 
 #: Beside the time that the local model has for an answer: reading the pictures, and the way there and back.
 _ROOM_S = 60.0
@@ -30,7 +32,11 @@ class GangWords:
     def __init__(self, spec: GangSpec, storage: Storage, on_first_rank: Callable[..., Awaitable[Any]]) -> None:
         self._spec, self._on_first_rank = spec, on_first_rank
         self._kept = KeptWords(storage, REFINED)
-        self._endpoint = Endpoint(spec.refining) if spec.refining.rules.backend == "endpoint" else None
+        self._endpoint: Endpoint | None = None
+        if spec.refining.rules.backend == "endpoint":
+            from cosmos_ray.refine.endpoint import Endpoint  # its client is a tenth of what a leader imports
+
+            self._endpoint = Endpoint(spec.refining)
         self._one_at_a_time = asyncio.Lock()
         self._without: OrderedDict[tuple[str, int, int], Words] = OrderedDict()
 
