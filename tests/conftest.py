@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -20,6 +21,10 @@ from support.cluster import SharedHead, shared_head
 from support.command_line import Answer
 
 from cosmos_ray.store.storage import Storage
+
+# Libraries and tests are a million objects that stay. Python does not look for garbage among them, neither while they
+# come nor whenever it looks through what a test has left.
+gc.disable()
 
 # Rules are tried on the same examples each time, so that who changes something else is not met by a new one; on fresh
 # ones by `make chaos`.
@@ -66,6 +71,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that wait for clusters come first, then slow ones: no process is left with a long one at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.get_closest_marker("slow") is None))
     _OF_RAY.update(item.path for item in items if item.get_closest_marker("ray"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

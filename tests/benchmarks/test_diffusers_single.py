@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from diffusers_single import main  # type: ignore[import-not-found]
 
 
 @pytest.mark.slow
 @pytest.mark.long
 def test_corrected_networks_agree_and_solvers_do_not(capsys: pytest.CaptureFixture[str]) -> None:
     """Its short sibling: the golden cases of `tests/models/test_parity.py`."""
+    from diffusers_single import main  # type: ignore[import-not-found]  # pipelines, seconds of every process of tests
+
     main(["--steps", "4"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][1:]
     as_is, corrected, stretched, *runs = lines

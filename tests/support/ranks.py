@@ -22,6 +22,13 @@ TIMEOUT = timedelta(seconds=PATIENCE_S)
 #: So many processes stay for the gangs to come: torch costs a new one more than most of what it is asked for. (Ranks on
 #: GPUs are new ones each time: a process keeps its GPU's memory.)
 _KEPT = 4
+#: What ranks on CPUs need is imported once, by the process that they are forked from.
+_OF_ALL_RANKS = [
+    "cosmos_ray.models.generator",
+    "cosmos_ray.models.vae.vae",
+    "cosmos_ray.models.text.t5",
+    "cosmos_ray.models.text.tokenizer",
+]
 
 
 def run_ranks(
@@ -43,7 +50,7 @@ def _run_once(
     world_size: int, function: Callable[..., Any], args: tuple[Any, ...], backend: str, first_gpu: int
 ) -> list[Any]:
     keep = backend == "gloo" and world_size <= _KEPT
-    pool = _kept_processes() if keep else _processes(world_size)
+    pool = _kept_processes() if keep else _processes(world_size, backend)
     try:
         with TemporaryDirectory() as folder:
             store = Path(folder) / "store"
@@ -61,14 +68,18 @@ def _run_once(
     return results
 
 
-def _processes(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+def _processes(count: int, backend: str) -> ProcessPoolExecutor:
+    if backend == "nccl":
+        return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_OF_ALL_RANKS)
+    return ProcessPoolExecutor(count, mp_context=context)
 
 
 @functools.cache
 def _kept_processes() -> ProcessPoolExecutor:
     """Started as they are needed, and there until this process ends."""
-    return _processes(_KEPT)
+    return _processes(_KEPT, "gloo")
 
 
 def _be_rank(
