@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,27 @@ def test_no_file_is_longer_than_can_be_read_in_a_sitting(folder: str) -> None:
     }
     assert lengths
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_a_module_that_a_comment_names_is_there() -> None:
+    """Names in backticks go stale where files move. In the rooms of published flags they are others' programs."""
+    folders = ("cosmos_ray", "tests", "benchmarks", "datasets", "jobs", "cluster")
+    texts = {path: path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    there = {place for path in texts for place in _places(path)}
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path, text in texts.items()
+        if path.parent.name != "published"
+        for name in re.findall(r"`([\w/]+\.py)`", text)
+    }
+    assert len(named) > 100
+    assert {(path, name) for path, name in named if name not in there} == set()
+
+
+def _places(path: Path) -> list[str]:
+    """Its name, and the same with each of the folders round it."""
+    parts = path.relative_to(ROOT).parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def run_from_root(code: str) -> str:
