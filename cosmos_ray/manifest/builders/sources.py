@@ -45,6 +45,7 @@ _POINTER_BYTES = 1024
 _PIECE = 2**20
 _LARGEST = 16 * _PIECE
 _BETWEEN = re.compile(r"[\s,]*")
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -199,33 +200,12 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
     Raises ManifestError for anything else, once it is reached.
     """
     fs, path = filesystem_of(uri)
-    reader = codecs.getincrementaldecoder("utf-8-sig")()
-    decode, text, at, ended, begun = json.JSONDecoder().raw_decode, "", 0, False, False
+    reader, listed = codecs.getincrementaldecoder("utf-8-sig")(), _ListInPieces(uri)
     try:
         with fs.open(path, "rb") as file:
-            while not ended:
-                piece = file.read(_PIECE)
-                ended = not piece
-                text, at = text[at:] + reader.decode(piece, final=ended), 0
-                while True:
-                    at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
-                    if not begun and text[at : at + 1] == "[":
-                        begun, at = True, at + 1
-                        continue
-                    if at == len(text) or text[at] == "]":
-                        break
-                    try:
-                        found, after = decode(text, at)
-                    except json.JSONDecodeError:
-                        if len(text) - at > _LARGEST:
-                            raise ManifestError(
-                                f"{uri} is no JSON list of objects, or has one without an end"
-                            ) from None
-                        break  # its end is not read yet
-                    if not begun or not isinstance(found, dict):
-                        raise ManifestError(f"{uri}: expected a list of objects, found {type(found).__name__}")
-                    yield found
-                    at = after
+            while piece := file.read(_PIECE):
+                yield from listed.objects_with(reader.decode(piece))
+        yield from listed.objects_with(reader.decode(b"", final=True))
     except OSError as error:
         raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
     except UnicodeDecodeError as error:
@@ -234,8 +214,46 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
         raise ManifestError(f"{uri} is JSON that nests too deep to be read") from error
     except ValueError as error:  # a number of thousands of digits
         raise ManifestError(f"{uri} is JSON that cannot be read: {error}") from error
-    if not begun or text[at:].strip() != "]":
+    if not listed.is_whole:
         raise ManifestError(f"{uri} is no JSON list of objects, or ends too early")
+
+
+class _ListInPieces:
+    """A JSON list of objects whose text comes in pieces, of which only what is not decoded yet is kept."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._text, self._at, self._has_begun = "", 0, False
+
+    def objects_with(self, piece: str) -> Iterator[dict[str, Any]]:
+        """Those whose end has come with this piece. Raises ManifestError, ValueError, RecursionError."""
+        self._text, self._at = self._text[self._at :] + piece, 0
+        while self._is_at_a_value():
+            try:
+                found, after = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if len(self._text) - self._at > _LARGEST:
+                    raise ManifestError(f"{self._uri} is no JSON list of objects, or has one without an end") from None
+                return  # its end is not read yet
+            if not self._has_begun or not isinstance(found, dict):
+                raise ManifestError(f"{self._uri}: expected a list of objects, found {type(found).__name__}")
+            yield found
+            self._at = after
+
+    def _is_at_a_value(self) -> bool:
+        """After what stands between two; False at the end of the list, and of what has come of it."""
+        self._pass_separators()
+        if not self._has_begun and self._text.startswith("[", self._at):
+            self._has_begun, self._at = True, self._at + 1
+            self._pass_separators()
+        return self._at < len(self._text) and self._text[self._at] != "]"
+
+    def _pass_separators(self) -> None:
+        self._at = _BETWEEN.match(self._text, self._at).end()  # type: ignore[union-attr]
+
+    @property
+    def is_whole(self) -> bool:
+        return self._has_begun and self._text[self._at :].strip() == "]"
 
 
 def read_captions(uri: str, count: int) -> str | list[str]:

@@ -274,12 +274,16 @@ class MultiviewDiT(nn.Module):
         control_BVlP: Tensor | None,
         rest: tuple[Any, ...],
     ) -> Iterator[Tensor]:
-        """What the control branch adds after the blocks that it steers, one after the other; each when it is needed."""
+        """What the control branch adds after the blocks that it steers, one after the other; each when it is needed.
+
+        rest: what blocks take beside their tokens and their attention.
+        """
         if not self._control:
             return iter(())
         if control_BVlP is None:
             raise ValueError("the network has a control branch: expected latents of control videos")
-        attend = partial(attend_over_ranks, attention, parallel=rest[-1].parallel)
+        *_, share = rest
+        attend = partial(attend_over_ranks, attention, parallel=share.parallel)
         values = self.config.in_channels * self.config.patch_spatial**2
         latents_BVlP = control_BVlP.to(self.dtype)
         return control_hints(self._control, tokens_BVSsP, values, x_BVSsD, latents_BVlP, (*rest, attend))

@@ -32,39 +32,18 @@ _MORE = "Video2World"
 _INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
-    *("id", "row_id", "prompt", "seed", "seconds", "attempt", "generation", "warnings"),
-    *(field.name for field in SETTINGS),
-    *(
-        "scores",
-        "marks",
-        "refined_prompts",
-        "guardrails",
-        "blurred",
-        "videos",
-        "sha256",
-        "sidecar",
-        "num_conditional_frames",
-        *(f"video_{view}" for view in ALL_VIEWS),
-    ),
-)
+    "id", "row_id", "prompt", "seed", "seconds", "attempt", "generation", "warnings", "scores", "marks",
+    "refined_prompts", "guardrails", "blurred", "videos", "sha256", "sidecar",
+    *(field.name for field in SETTINGS), *(f"video_{view}" for view in ALL_VIEWS),
+)  # fmt: skip
 _TAKEN_OF_FAILURES = ("id", "row_id", "prompt", "class", "error", "attempts")
 #: Of the settings in effect, those that are shown as they are.
 _SETTINGS = ("model", "size", "frames", "negative_prompt", "preset", "numerics", "camera_prefix")
 #: Names that the page has columns by itself.
 _PAGES = (
-    *("id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished"),
-    *(
-        "warnings",
-        "class",
-        "error",
-        "marks",
-        "guardrails",
-        "blurred",
-        "approximations",
-        "refined",
-        *_SETTINGS,
-    ),
-)
+    "id", "caption", "mode", "seed", "guidance", "steps", "fps", "denoise_s", "attempts", "gang", "finished",
+    "warnings", "class", "error", "marks", "guardrails", "blurred", "approximations", "refined", *_SETTINGS,
+)  # fmt: skip
 #: Of failures: these, and what its scripts look for in any row.
 _PAGES_OF_FAILURES = ("id", "class", "error", "caption", "attempts", "mode", "marks", "warnings")
 
