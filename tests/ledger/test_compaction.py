@@ -192,7 +192,9 @@ def test_a_damaged_part_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_records_in_parts_read_as_json_would(tmp_path: Path) -> None:
     """Every field survives, also of records that another version's `seconds` made longer."""
-    one = replace(record("a"), gang="g", node="nœud", started="s", request_hash="h", seconds={"denoise": 1, "x": 0.25})
+    one = replace(
+        record("a"), gang="g", node="nœud", started="2030-01-01", request_hash="h", seconds={"denoise": 1, "x": 0.25}
+    )
     ledger = Ledger(Storage(str(tmp_path)))
     settle(ledger, one, record("b"))
     compact(ledger.storage, 1, ledger.state().contents)

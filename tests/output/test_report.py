@@ -136,7 +136,7 @@ def test_columns_of_strangers_take_no_place_of_the_pages_own(
 ) -> None:
     row = {"id": "a", "prompt": "p", ".folder": "http://x", "caption": "mine", "mode": "mine", "finished": "mine"}
     manifest = write_manifest(tmp_path / "own.parquet", [row])
-    settle(output, clips(manifest)["a"], finished="2030")
+    settle(output, clips(manifest)["a"], finished="2030-01-01")
     (found,) = rows_of(output, page_of(output, run_of(manifest), monkeypatch), "clips")
     assert (found[".folder"], found["folder"], found["caption"]) == ("clips/a/1", "http://x", "p")
     assert (found["manifest_caption"], found["manifest_mode"], found["manifest_finished"]) == ("mine", "mine", "mine")
