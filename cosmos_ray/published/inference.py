@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import os
-import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,15 +20,15 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, TransferSpec, read_specs, write_specs
-from cosmos_ray.manifest.builders.writing import absolute
+from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES, absolute
 from cosmos_ray.models.bundle.names import built_in_name
 from cosmos_ray.published.command import Say
 from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.layouts import names_of, write_views
-from cosmos_ray.published.options import refused
+from cosmos_ray.published.options import refused, version_of
 from cosmos_ray.store.places import check_lasts, place_of
 from cosmos_ray.store.storage import Storage
-from cosmos_ray.store.uris import normalise_uri, parent_uri
+from cosmos_ray.store.uris import normalise_uri
 
 OFF = GuardrailRules()
 #: Flags of the published programs that change nothing here, and why.
@@ -151,19 +150,22 @@ def check_results(flags: argparse.Namespace, found: Sequence[Found]) -> None:
     for one in found:
         row = one.spec.row()
         paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
-        paths += [one.spec.prompt_path] if one.spec.prompt_path else []
+        paths += _prompt_files(one.spec)
         read |= {place_of(absolute(path, one.folder, one.where)) for path in paths}
     if clash := sorted(read & set(taken)):
         raise UsageError(f"{clash[0]} is an input, and would be written over: give another --output-dir")
 
 
 def work_folder(flags: argparse.Namespace, found: Sequence[Found], guardrails: GuardrailRules = OFF) -> str:
-    """Its name is the hash of the specs, of the files that they name, and of what checks them."""
+    """Its name is the hash of the specs, of the files that they and the flags name, and of what checks them."""
     facts: list[Any] = [flags.model, flags.checkpoint_path, os.getcwd()]
+    if flags.checkpoint_path:
+        facts.append(version_of(flags.checkpoint_path))
     for one in found:
         row = one.spec.row()
         paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
-        versions = [_version(absolute(path, one.folder, one.where)) for path in paths]
+        paths += _prompt_files(one.spec)
+        versions = [version_of(absolute(path, one.folder, one.where)) for path in paths]
         facts.append([one.folder, one.spec.model_dump(mode="json"), versions])
     if guardrails.enabled:
         facts.append(guardrails.model_dump())
@@ -171,7 +173,7 @@ def work_folder(flags: argparse.Namespace, found: Sequence[Found], guardrails: G
     return f"{normalise_uri(flags.output_dir)}/.work/{key}"
 
 
-def _version(path: str) -> list[Any] | None:
-    uri = normalise_uri(path)
-    found = Storage(parent_uri(uri)).stat(posixpath.basename(uri))
-    return [found.size, found.version] if found else None
+def _prompt_files(spec: PredictSpec | TransferSpec) -> list[str]:
+    """Where its prompt is read from, if that is no text itself."""
+    named = spec.prompt_path or spec.prompt or ""
+    return [named] if spec.prompt_path or named.endswith((".txt", *EMBEDDING_SUFFIXES)) else []

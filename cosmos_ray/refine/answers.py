@@ -7,9 +7,9 @@ import unicodedata
 
 #: Longest answer, characters for each token that was asked for: English has about four.
 _CHARS_A_TOKEN = 8
-#: What models that reason aloud put before their answer.
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT = re.compile(r"\s*<think>", re.IGNORECASE)
+#: What models that reason aloud put before their answer; of some the question has the mark that it begins with.
+_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL | re.IGNORECASE)
+_OPEN_THOUGHT = re.compile(r"<think>", re.IGNORECASE)
 _HTML = re.compile(r"<\s*(!doctype|/?(html|head|body|script|style|title|div|span|p|a|br|table|meta)\b)", re.IGNORECASE)
 #: A terminal's orders: `ESC [ … letter`, `ESC ] … BEL`, and the rest of the kind.
 _TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_a-z0-9=>]?")
@@ -41,8 +41,8 @@ def words_of(answer: object, max_tokens: int) -> str:
     if not isinstance(answer, str):
         raise _unusable(f"found {type(answer).__name__}, expected a text")
     most = _CHARS_A_TOKEN * max_tokens
-    text = _THOUGHT.sub("", answer, count=1)
-    if _OPEN_THOUGHT.match(text):
+    text = _THOUGHT.sub("", answer)
+    if _OPEN_THOUGHT.search(text):
         raise _unusable("found a thought that does not end, expected a caption")
     if len(text) > 2 * most:  # before anything is done with it
         raise _unusable(f"found {len(text)} characters, expected at most {most}")

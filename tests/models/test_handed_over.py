@@ -28,7 +28,7 @@ UNIPC = Approximations(solver="unipc", guidance_interval=(0.0, 0.5))
 
 
 class Autoencoder:
-    """Encodes frames as their mean; decodes view v to bytes 10 t + 100 v, t being the number of a frame."""
+    """Encodes frames as their mean; decodes view v to bytes 10 t + 100 v, however rounded, t being a frame's number."""
 
     device, dtype = torch.device("cpu"), torch.float32
 
@@ -42,7 +42,7 @@ class Autoencoder:
 
     def decode(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
         views = latents_BCTHW[:, 0, 0, 0, 0]
-        shown = 10 * torch.arange(4 * latents_BCTHW.shape[2] - 3)[None] + 100 * views[:, None]
+        shown = 10 * torch.arange(4 * latents_BCTHW.shape[2] - 3)[None] + 100 * views[:, None] + 0.25
         return (shown / 127.5 - 1)[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE)
 
 
@@ -229,7 +229,8 @@ def test_the_video_goes_on_with_the_middle_of_the_picture() -> None:
     assert changed(asked, found) == {"frames", "num_conditional_frames"}
     assert found.num_conditional_frames == 1
     assert found.frames is not None
-    assert (found.frames.shape, found.frames.dtype, int(found.frames.min())) == ((1, 1, 48, 32, 3), np.uint8, 200)
+    assert (found.frames.shape, found.frames.dtype) == ((1, 1, 48, 32, 3), np.uint8)
+    assert found.frames.min() >= 199, "nothing of its dark sides"
     elsewhere = picture_first.video_request(asked, None, (48, 32)).frames
     assert elsewhere is not None
     assert (elsewhere.shape, elsewhere.any()) == ((1, 1, 48, 32, 3), False)
