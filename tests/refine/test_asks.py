@@ -102,5 +102,42 @@ def test_where_and_how_patiently_somebody_is_asked_decides_no_words() -> None:
     assert "url" not in str(same.deciding)
 
 
+#: Of each setting another value, and whether the words depend on it by itself. Model and instructions are told apart
+#: from the settings that name them.
+OTHER: dict[str, tuple[Any, bool]] = {
+    "backend": ("local", True),
+    "url": ("http://127.0.0.1:2/v1", False),
+    "model": ("n", False),
+    "device": ("cpu", False),
+    "instructions": ("elsewhere.txt", False),
+    "captions": ("each", True),
+    "view_template": ("{camera}", False),
+    "frames": (2, True),
+    "max_tokens": (100, True),
+    "temperature": (0.0, True),
+    "on_failure": ("fail", False),
+    "parallel": (1, False),
+    "timeout_s": (1.0, False),
+    "patience_s": (1.0, False),
+    "attempts": (1, False),
+}
+
+
+def test_every_setting_decides_the_words_or_does_not() -> None:
+    """One that is added later has to be said to, or not to."""
+    assert OTHER.keys() == RefinerRules.model_fields.keys()
+    ask = Ask("a bus")
+    of_each = {"view_template": ("{camera}", True), "captions": ("one", True)}
+    for rules, table in ((ONE, OTHER), (EACH, OTHER | of_each)):
+
+        def key(changes: dict[str, Any], rules: RefinerRules = rules) -> str:
+            return ask.key(Refining(rules.model_copy(update=changes), "m", "do it"))
+
+        keys = {name: key({name: value}) for name, (value, _) in table.items()}
+        deciding = {name for name, (_, decides) in table.items() if decides}
+        assert {name for name, found in keys.items() if found != key({})} == deciding
+        assert len(set(keys.values())) == 1 + len(deciding)
+
+
 def test_nothing_is_decided_where_nothing_is_refined() -> None:
     assert (NOTHING_REFINED.deciding, NOT_REFINED.deciding, NOT_REFINED.is_on) == ({}, {}, False)
