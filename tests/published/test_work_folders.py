@@ -156,7 +156,7 @@ def test_each_flag_of_a_world_is_one_setting_of_its_job(asked: list[Any], monkey
     plain = asked[-1]
     found = {}
     for given in (
-        ["--dit_path_text2image", "p.pt"], ["--dit_path_video2world", "v.pt"], ["--load_ema"], ["--num_gpus", "4"],
+        ["--dit_path_text2image", "p.pt"], ["--dit_path_video2world", "v.pt"], ["--load_ema", "--dit_path_video2world", "v.pt"], ["--num_gpus", "4"],
         ["--offload_text_encoder"], ["--downcast_text_encoder"], ["--guardrail_weights", "W"],
     ):  # fmt: skip
         output_of(text2world, asked, *flags, *given)
@@ -165,7 +165,7 @@ def test_each_flag_of_a_world_is_one_setting_of_its_job(asked: list[Any], monkey
                            if getattr(asked[-1], name) != getattr(plain, name)}  # fmt: skip
     assert found["--dit_path_text2image"] == {"picture_dit": "p.pt"}
     assert found["--dit_path_video2world"] == {"dit": "v.pt"}
-    assert found["--load_ema"] == {"ema": True}
+    assert found["--load_ema"] == {"ema": True, "dit": "v.pt"}
     assert found["--num_gpus"] == {"gang_size": 4}
     assert found["--offload_text_encoder"]["text_encoder"].model_dump() == {"device": "cpu", "dtype": None}
     assert found["--downcast_text_encoder"]["text_encoder"].model_dump() == {"device": None, "dtype": "bfloat16"}
