@@ -156,7 +156,8 @@ def test_each_flag_of_a_world_is_one_setting_of_its_job(asked: list[Any], monkey
     plain = asked[-1]
     found = {}
     for given in (
-        ["--dit_path_text2image", "p.pt"], ["--dit_path_video2world", "v.pt"], ["--load_ema", "--dit_path_video2world", "v.pt"], ["--num_gpus", "4"],
+        ["--dit_path_text2image", "p.pt"], ["--dit_path_video2world", "v.pt"], ["--num_gpus", "4"],
+        ["--load_ema", "--dit_path_video2world", "v.pt"],
         ["--offload_text_encoder"], ["--downcast_text_encoder"], ["--guardrail_weights", "W"],
     ):  # fmt: skip
         output_of(text2world, asked, *flags, *given)
