@@ -31,8 +31,14 @@ def test_a_caption_is_a_question_or_each_cameras_is() -> None:
 def test_the_local_model_takes_seconds_and_memory() -> None:
     found = refiner_cost(GROUPS, RefinerRules(backend="local"))
     assert found is not None
-    assert "13 questions to hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635649" in found.line()
-    assert "GB of it" in found.line()
+    assert found.line() == (
+        "refiner: at most 13 questions to hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635649, "
+        "while the clips before are made: about 4 s each on the gang's first GPU (19 GB of it), 72 s on processors "
+        "(modelled)"
+    )
+    own = refiner_cost(GROUPS, RefinerRules(backend="local", model="/mine"))
+    assert own is not None
+    assert (own.model, own.seconds) == ("/mine", found.seconds)
     assert found.gpu_bytes == REFINER_BYTES
     on_cpus = refiner_cost(GROUPS, RefinerRules(backend="local", device="cpu"))
     assert on_cpus is not None

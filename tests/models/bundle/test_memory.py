@@ -12,15 +12,20 @@ from support.tiny_spec import random_tiny_spec
 
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
+from cosmos_ray.models.bundle.dims import Qwen2Dims
 from cosmos_ray.models.bundle.memory import (
     GPU_BYTES,
+    REASON1_7B_PARAMETERS,
     T5_11B_ENCODER_PARAMETERS,
     MemoryPlan,
     guardrail_bytes,
     memory_plan,
     memory_plans,
+    parameters,
+    runs_on_cpus,
     whole_decode_bytes,
 )
+from cosmos_ray.models.bundle.shapes import qwen2_shapes
 
 PUBLISHED = load_bundle("cosmos-predict2-2b-multiview")
 
@@ -115,6 +120,62 @@ def test_a_view_that_is_too_large_is_decoded_in_parts() -> None:
     whole, in_parts = memory_plan(PUBLISHED, 1).decode, memory_plan(PUBLISHED.with_numerics("float32"), 1).decode
     assert whole_decode_bytes(96, 29, 704 * 1280, 4) > GPU_BYTES["80 GB"] / 3
     assert in_parts < whole
+
+
+def test_decoding_in_parts_takes_the_last_doubling_the_convolutions_output_and_its_caches() -> None:
+    """Four frames at once, at full size: twice the base width in float32 and once more, then the base width."""
+    pixels, frame = 704 * 1280, 96 * 704 * 1280
+    finished = 3 * 29 * pixels * (2 * 4 + 7)
+    doubling, output, caches = 4 * 2 * frame * (4 + 4), 4 * frame * 4, 7 * 2 * frame * 4
+    plan = memory_plan(PUBLISHED.with_numerics("float32"), 1)
+    assert plan.decode == finished + doubling + output + caches
+    more = PUBLISHED.model_copy(update={"vae": PUBLISHED.vae.model_copy(update={"num_res_blocks": 3})})
+    assert memory_plan(more.with_numerics("float32"), 1).decode == plan.decode + 2 * 2 * frame * 4
+
+
+def test_text_encoders_that_come_with_their_own_words_are_taken_for_the_published_ones() -> None:
+    """Of Reason1 by its dimensions; without its head, which no caption needs."""
+    reason1 = Qwen2Dims(
+        vocab_size=152_064, hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+        intermediate_size=18_944,
+    )  # fmt: skip
+    assert parameters(qwen2_shapes(reason1)) == REASON1_7B_PARAMETERS == 7_070_619_136
+    later = load_bundle("cosmos-predict2.5-2b-multiview")
+    assert later.text_encoder is None
+    assert memory_plan(later.with_text_encoder("gang", "float32"), 2).text_encoder == 4 * REASON1_7B_PARAMETERS
+    assert memory_plan(later.with_text_encoder("gang", "bfloat16"), 2, 10).text_encoder == 20
+    tiny = load_bundle("tiny25")
+    assert isinstance(tiny.text_encoder, Qwen2Dims)
+    assert memory_plan(tiny, 1).text_encoder == parameters(qwen2_shapes(tiny.text_encoder)) * (
+        2 if tiny.text_encoder_dtype == "bfloat16" else 4
+    )
+
+
+def test_a_network_is_worth_running_without_gpus_up_to_a_size() -> None:
+    tiny = load_bundle("tiny")
+
+    def is_small(channels: int, blocks: int) -> bool:
+        network = tiny.network.model_copy(update={"model_channels": channels, "num_blocks": blocks})
+        return runs_on_cpus(tiny.model_copy(update={"network": network}))
+
+    assert [is_small(512, 12), is_small(512, 13), is_small(544, 12)] == [True, False, False]
+    assert (runs_on_cpus(tiny), runs_on_cpus(PUBLISHED)) == (True, False)
+
+
+def test_each_guardrail_takes_its_own_memory() -> None:
+    """Parameters of the published networks, and room for their work."""
+
+    def size(*checks: str) -> int:
+        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, "checks": checks}))
+
+    alone = {check: size(check) for check in ("blocklist", "llama_guard", "content_filter", "face_blur")}
+    assert alone == {
+        "blocklist": 0,
+        "llama_guard": 2 * 8_030_261_248 + 500_000_000,
+        "content_filter": 4 * 428_225_600 + 500_000_000,
+        "face_blur": 4 * 27_300_000 + 1_000_000_000,
+    }
+    assert size(*alone) == sum(alone.values())
 
 
 def test_latents_are_eight_float32_copies_of_a_ranks_share() -> None:
