@@ -171,8 +171,7 @@ def cluster(ray_head: SharedHead) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def one_node(ray_head: SharedHead) -> Iterator[SharedHead]:
     """The head and one node of four CPUs, for all tests of a module; this process is connected to it."""
-    with ray_head.connected() as cluster:
-        cluster.add_node(num_cpus=4)
+    with ray_head.with_a_node():
         yield ray_head
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support.cluster import SharedHead
 from support.job_runs import FAST, check_files, records, write_manifest
 
 import cosmos_ray.job.compare as compare_module
@@ -27,7 +28,7 @@ SETTINGS = {"many": "sampling: {num_steps: 6}", "other": "resolution: 224x128", 
 
 
 def test_one_gang_makes_all_settings_and_the_same_call_goes_on(
-    ray_head: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_node: SharedHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ROWS)
     files = []

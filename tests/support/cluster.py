@@ -4,6 +4,8 @@ something all the time that it is there."""
 from __future__ import annotations
 
 import contextlib
+import functools
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import services
 from ray.cluster_utils import Cluster
 
 from support.job_runs import end_background_jobs
+from support.paths import TOOLS
 from support.waiting import wait_for
 
 #: What Ray says of a node whose processes have not started within its thirty seconds: the machine is busy. Its raylet
@@ -26,16 +30,39 @@ _NO_METRICS = {"_system_config": {"enable_metrics_collection": False}}
 
 
 class PatientCluster(Cluster):
-    """A node that comes too late for Ray is started again."""
+    """A node that comes too late for Ray is started again. Agents of nodes are there where metrics are collected."""
+
+    _has_agents = True
 
     def add_node(self, wait: bool = True, **arguments: Any) -> Any:
-        for _ in range(TRIES - 1):
-            try:
-                return super().add_node(wait, **arguments)
-            except Exception as error:
-                if TOO_LATE not in str(error):
-                    raise
-        return super().add_node(wait, **arguments)
+        if self.head_node is None:
+            self._has_agents = arguments.get("_system_config") != _NO_METRICS["_system_config"]
+        with contextlib.nullcontext() if self._has_agents else _without_agent():
+            for _ in range(TRIES - 1):
+                try:
+                    return super().add_node(wait, **arguments)
+                except Exception as error:
+                    if TOO_LATE not in str(error):
+                        raise
+            return super().add_node(wait, **arguments)
+
+
+@contextlib.contextmanager
+def _without_agent() -> Iterator[None]:
+    """Nodes that are started meanwhile have `tests/tools/no-dashboard-agent`: Ray wants an agent, whatever it does."""
+    start, option = services.start_ray_process, "--dashboard_agent_command="
+
+    @functools.wraps(start)
+    def with_another_agent(command: list[str], *more: Any, **named: Any) -> Any:
+        if any(word.startswith(option) for word in command):
+            said = dict(word.split("=", 1) for word in command if "=" in word)
+            agent = [str(TOOLS / "no-dashboard-agent"), said["--session_dir"], said["--node_id"]]
+            command = [option + subprocess.list2cmdline(agent) if word.startswith(option) else word for word in command]
+        return start(command, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "start_ray_process", with_another_agent)
+        yield
 
 
 def once_ray_has_started(scene: Callable[[Path], float], folder: Path, name: str) -> float:
@@ -63,17 +90,39 @@ class SharedHead:
     @contextlib.contextmanager
     def connected(self) -> Iterator[Cluster]:
         """This process is a driver on the head alone; afterwards whatever was added to it is gone."""
+        with self._as_driver():
+            self._remove_nodes()
+            try:
+                yield self.cluster
+            finally:
+                end_background_jobs()
+                self._remove_nodes()
+
+    @contextlib.contextmanager
+    def with_a_node(self) -> Iterator[None]:
+        """This process is a driver on the head and one node of four CPUs, which stays for the next that asks for it."""
+        with self._as_driver():
+            if not self.cluster.worker_nodes:
+                self.cluster.add_node(num_cpus=4)
+            try:
+                yield
+            finally:
+                end_background_jobs()
+
+    @contextlib.contextmanager
+    def _as_driver(self) -> Iterator[None]:
         ray.shutdown()
         ray.init(address=self.cluster.address, log_to_driver=False)
         try:
-            yield self.cluster
+            yield
         finally:
-            end_background_jobs()
-            for node in list(self.cluster.worker_nodes):
-                self.cluster.worker_nodes.remove(node)
-                node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
-            wait_for(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, "the nodes to be gone")
             ray.shutdown()
+
+    def _remove_nodes(self) -> None:
+        for node in list(self.cluster.worker_nodes):
+            self.cluster.worker_nodes.remove(node)
+            node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+        wait_for(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, "the nodes to be gone")
 
 
 @contextlib.contextmanager
