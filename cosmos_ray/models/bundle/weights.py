@@ -9,8 +9,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -18,21 +16,6 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.checkpoint import select_exactly
 from cosmos_ray.models.bundle.headers import read_header
 from cosmos_ray.models.bundle.leads import leaves
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU, memory-mapped.
-
-    UsageError if it is another file, or one that would run code.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise UsageError(f"{path}: not a safetensors file ({error})") from error
-    if path.suffix not in (".pt", ".pth"):
-        raise UsageError(f"{path}: found suffix `{path.suffix}`, expected .safetensors, .pt or .pth")
-    return read_pickled(path)
 
 
 def read_pickled(path: Path, only: Collection[str] | None = None) -> dict[str, Tensor]:

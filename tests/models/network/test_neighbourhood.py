@@ -22,13 +22,37 @@ from cosmos_ray.models.bundle.single import NATTEN
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network import neighbourhood
 from cosmos_ray.models.network.dit import MultiviewDiT
-from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, natten, window_mask
+from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, natten
 from cosmos_ray.models.network.windows import WINDOWS, Window, keys_of, window_of
 from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.parts import load_network
 
 GRID = (3, 6, 10)
 ODD = ((2, 9, 11), Window((3, 4), (2, 3), (2, 1))), ((2, 8, 12), Window((2, 4), (1, 1), (3, 2)))
+
+
+def window_mask(grid: tuple[int, int, int], window: Window) -> Tensor:
+    """bool [L, L]: whether token m is in the window of token l. No grid of a published size has the memory for it."""
+    frames = torch.ones(grid[0], grid[0], dtype=torch.bool)
+    rows, columns = (
+        _axis_mask(grid[1 + place], window.size[place], window.stride[place], window.dilation[place])
+        for place in (0, 1)
+    )
+    both = frames[:, None, None, :, None, None] & rows[None, :, None, None, :, None]
+    return (both & columns[None, None, :, None, None, :]).flatten(3).flatten(0, 2)
+
+
+def _axis_mask(extent: int, size: int, stride: int, dilation: int) -> Tensor:
+    """bool [extent, extent]. Of each place, those that are `dilation` apart from it are its neighbours; it shares the
+    window of the middle one of its `stride`, which is moved inwards at the ends."""
+    mask = torch.zeros(extent, extent, dtype=torch.bool)
+    for place in range(extent):
+        first, number = place % dilation, place // dilation
+        count = len(range(first, extent, dilation))
+        middle = min(number // stride * stride + stride // 2, count - 1)
+        begin = min(max(middle - size // 2, 0), count - size)
+        mask[place, [first + dilation * (begin + step) for step in range(size)]] = True
+    return mask
 
 
 def masked(q: Tensor, k: Tensor, v: Tensor, kernel_size: Any, stride: Any, dilation: Any) -> Tensor:
