@@ -96,6 +96,7 @@ def plan(
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.models.bundle.bundle import check_world_size
+    from cosmos_ray.models.bundle.memory import guardrail_bytes
     from cosmos_ray.store.storage import Storage
 
     if as_list and (inputs is not None or as_json):
@@ -127,7 +128,8 @@ def plan(
         home = open_manifest(settings.manifest).home
         many, rare = _how_many(inputs), found.rare_stores
         look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, many, home, rare)
-    costs = estimates(found.work, bundle, gpu, settings.sampling.approximations, gang_size=settings.gang_size)
+    approximations, checks = settings.sampling.approximations, guardrail_bytes(settings.guardrails)
+    costs = estimates(found.work, bundle, gpu, approximations, gang_size=settings.gang_size, guardrails=checks)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
     words = refiner_cost(found.work, settings.refiner)

@@ -67,7 +67,7 @@ def check(model: Named, config: Config = None, assignments: Assignments = None) 
     """Check a model's files, access, names, shapes, gang sizes, memory, without a GPU; and refiner and guardrails."""
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
-    from cosmos_ray.models.bundle.memory import REFINER_BYTES, guardrail_bytes, memory_plans
+    from cosmos_ray.models.bundle.memory import REFINER_BYTES, guardrail_bytes, memory_plans, refiner_line
     from cosmos_ray.models.guardrails.checks import look
     from cosmos_ray.refine.check import findings_of
 
@@ -83,10 +83,13 @@ def check(model: Named, config: Config = None, assignments: Assignments = None) 
         tell(f"  {finding.level:12} {finding.subject}: {finding.message}")
     if bundle.generator == "cosmos":
         tell("GPU memory (weights exactly, the rest as estimates):")
-        stays = REFINER_BYTES if rules.backend == "local" and rules.device != "cpu" else 0
+        is_local = rules.backend == "local"
+        stays = REFINER_BYTES if is_local and rules.device in ("gang", "between") else 0
         checks = guardrail_bytes(guardrails)
         for plan in memory_plans(bundle, text_encoder_parameters(bundle), refiner=stays, guardrails=checks):
             tell(f"  {plan.line()}")
+            if is_local and rules.device is None:
+                tell(f"    {refiner_line(plan)}")
     return 0 if all(finding.level == "ok" for finding in findings) else 2
 
 

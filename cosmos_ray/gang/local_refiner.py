@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from cosmos_ray.clip.refiner_rules import PUBLISHED
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.models.bundle import hub
-from cosmos_ray.models.bundle.memory import memory_plan, stays_beside
+from cosmos_ray.models.bundle.memory import guardrail_bytes, memory_plan, stays_beside
 from cosmos_ray.models.text.qwen_vl import QwenVL
 from cosmos_ray.refine.answers import NoWordsError
 from cosmos_ray.refine.asks import Ask, Refining
@@ -25,7 +26,8 @@ def load_refiner(spec: GangSpec) -> Callable[[Ask], str]:
     device = spec.refining.rules.device or "cpu"
     if spec.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
-        plan = memory_plan(spec.bundle, spec.gang_size)
+        checks = guardrail_bytes(spec.guardrails.rules)
+        plan = replace(memory_plan(spec.bundle, spec.gang_size), guardrails=checks)
         device = spec.refining.rules.device or ("gang" if stays_beside(plan, total) else "cpu")
     gpu = spec.device if spec.device == "cpu" else "cuda"
     return answers_of(spec.refining, {"gang": (gpu, gpu), "between": ("cpu", gpu), "cpu": ("cpu", "cpu")}[device])

@@ -118,9 +118,10 @@ def estimates(
     approximations: Approximations = EXACT,
     limit: int = 8,
     gang_size: int | None = None,
+    guardrails: int = 0,
 ) -> list[Estimate]:
     """Of gangs of this size, or of each up to `limit` that the bundle fits. [] without clips, or if nothing
-    `is_known`."""
+    `is_known`. guardrails: bytes that they have on a gang's first GPU."""
     clips = sum(group.clips for group in groups)
     if not clips or not is_known(bundle):
         return []
@@ -140,7 +141,7 @@ def estimates(
                 longest_seconds=max(seconds),
                 clips_a_gpu_hour=3600 * clips / (total_s * size),
                 gpu_hours=total_s * size / 3600,
-                memory_bytes=memory_plan(bundle, size).total,
+                memory_bytes=memory_plan(bundle, size).total + guardrails,
             )
         )
     return found

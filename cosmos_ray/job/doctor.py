@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -22,7 +23,7 @@ from cosmos_ray.errors import CosmosRayError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.cache import cache_folder, cache_root
 from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
-from cosmos_ray.models.bundle.memory import memory_plans, runs_on_cpus
+from cosmos_ray.models.bundle.memory import guardrail_bytes, memory_plans, runs_on_cpus
 from cosmos_ray.models.guardrails.checks import look as look_at_guardrails
 from cosmos_ray.models.network.toolchain import missing_tools
 from cosmos_ray.refine.check import findings_of
@@ -86,7 +87,7 @@ def examine(
         yield _tried(store)
     yield _cache()
     if model is not None:
-        yield from _model(load_bundle(model), machine)
+        yield from _model(load_bundle(model), machine, guardrail_bytes(guardrails))
     for found in findings_of(refiner):
         yield Finding("ok" if found.level == "ok" else "missing", found.subject, found.message)
     if guardrails.enabled:
@@ -214,18 +215,21 @@ def _cache() -> Finding:
     return Finding("ok", "cache", f"{cache_root()}, one write, one read, {free / 1e9:.0f} GB free{room}; hub: {hub}")
 
 
-def _model(bundle: Bundle, machine: Machine) -> Iterator[Finding]:
-    """Its files, and whether a GPU of this machine has the memory."""
+def _model(bundle: Bundle, machine: Machine, guardrails: int) -> Iterator[Finding]:
+    """Its files, and whether a GPU of this machine has the memory. guardrails: their bytes there."""
     for one in check_bundle(bundle):
         yield Finding("ok" if one.level == "ok" else "missing", f"{bundle.name} {one.subject}", one.message)
     if bundle.generator == "fake":
         return
+    if bundle.network.natten is not None and importlib.util.find_spec("natten") is None:
+        says = "its network attends to neighbourhoods, and natten is not installed: pip install 'cosmos-ray[natten]'"
+        yield Finding("missing", f"{bundle.name} natten", says)
     if not machine.gpus:
         if not runs_on_cpus(bundle):
             yield Finding("missing", bundle.name, "there is no GPU here, and this is no model for CPUs")
         return
     has = min(gpu.total for gpu in machine.gpus)
-    plans = memory_plans(bundle, text_encoder_parameters(bundle), len(machine.gpus))
+    plans = memory_plans(bundle, text_encoder_parameters(bundle), len(machine.gpus), guardrails=guardrails)
     fits = [plan for plan in plans if plan.total <= has]
     best = (fits or plans)[0]
     says = f"a gang of {best.gang_size} needs {best.total / 1e9:.1f} GB a GPU, {counted(len(machine.gpus), 'GPU')} here"

@@ -11,7 +11,7 @@ from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.network.dit import Grid, MultiviewDiT
-from cosmos_ray.models.parallel import ContextParallel
+from cosmos_ray.models.parallel import ContextParallel, shard
 from cosmos_ray.models.sampler import denoise
 from cosmos_ray.models.timing import timed
 
@@ -23,11 +23,11 @@ def warm_up(
     approximations: Approximations,
     seconds: dict[str, float],
 ) -> None:
-    """`short_run` on a GPU; nothing on a CPU, which has nothing to load, nor for a network that reads control videos.
+    """`short_run` on a GPU; nothing on a CPU, which has nothing to load. Collective.
 
-    Collective. seconds: where those that it takes are put down.
+    seconds: where those that it takes are put down.
     """
-    if network.device.type == "cuda" and not bundle.recipe.has_control:
+    if network.device.type == "cuda":
         with timed(seconds, "warming up"):
             short_run(network, bundle, parallel, approximations)
             torch.cuda.synchronize(network.device)
@@ -36,13 +36,18 @@ def warm_up(
 def short_run(network: MultiviewDiT, bundle: Bundle, parallel: ContextParallel, approximations: Approximations) -> None:
     """One step of a clip of one view, with and without guidance: of seven views, a fiftieth of the work. Collective.
 
-    What comes out is nobody's, finite or not.
+    With a black control video, where the network follows one. What comes out is nobody's, finite or not.
     """
     patch = 8 * bundle.network.patch_spatial
+    grid = Grid(1, bundle.state_t, bundle.height // patch, bundle.width // patch)
+    control_1lP = None
+    if bundle.recipe.has_control:
+        values = bundle.vae.z_dim * bundle.network.patch_spatial**2
+        control_1lP = shard(torch.zeros(1, grid.tokens_per_view, values, device=network.device), parallel)
     text_1MC = torch.zeros(1, TEXT_TOKENS, bundle.text_width, device=network.device)
     denoise(
         network,
-        grid=Grid(1, bundle.state_t, bundle.height // patch, bundle.width // patch),
+        grid=grid,
         condition_VlP=None,
         num_condition_latents=0,
         positive_VMC=text_1MC,
@@ -53,5 +58,6 @@ def short_run(network: MultiviewDiT, bundle: Bundle, parallel: ContextParallel, 
         model_fps=bundle.model_fps,
         parallel=parallel,
         family=bundle.recipe,
+        control_VlP=control_1lP,
         approximations=approximations,
     )

@@ -1,4 +1,7 @@
-"""Could prompts be refined here? What `doctor`, `model check` and a job say before anything is asked. No torch."""
+"""Could prompts be refined here? What `doctor`, `model check` and a job say before anything is asked.
+
+No torch, but for a local model whose folder is here: its chat template is tried, by the library that will use it.
+"""
 
 from __future__ import annotations
 
@@ -94,15 +97,16 @@ def _local(rules: RefinerRules) -> Iterator[Finding]:
         yield Finding("problem", "refiner", str(error))
         return
     if reference is None:
-        yield _folder(Path(model))
+        yield _folder(Path(model), can_be_tried=not missing)
     elif (where := hub.cached(reference, "text_encoder")) is not None:
-        yield _folder(where)
+        yield _folder(where, can_be_tried=not missing)
     else:
         answer = hub.ask(reference, "text_encoder")
         yield Finding(answer.level, "refiner", answer.message)
 
 
-def _folder(folder: Path) -> Finding:
+def _folder(folder: Path, can_be_tried: bool) -> Finding:
+    """can_be_tried: all packages for that are here."""
     try:
         check_folder(folder)
         kind = read_object(folder / "config.json")["model_type"]
@@ -116,4 +120,17 @@ def _folder(folder: Path) -> Finding:
         return Finding(
             "problem", "refiner", f"{shown_uri(folder)}: found no weights (or not all shards), expected them there"
         )
+    if can_be_tried and (fault := _fault_of_words(folder)):
+        return Finding("problem", "refiner", fault)
     return Finding("ok", "refiner", f"present: {shown_uri(folder)}")
+
+
+def _fault_of_words(folder: Path) -> str:
+    """What is wrong with its tokenizer or its chat template; "" if nothing is."""
+    from cosmos_ray.models.text.conversation import Conversation, tokenizer_of
+
+    try:
+        Conversation.of(folder, tokenizer_of(folder))
+    except UsageError as error:
+        return str(error).removeprefix("refiner ")
+    return ""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules, Guardrails
 from cosmos_ray.clip.refiner_rules import PUBLISHED, RefinerRules
 from cosmos_ray.config import GangConfig
 from cosmos_ray.gang import local_refiner
@@ -51,6 +52,28 @@ def test_it_stays_where_it_is_told_or_where_it_fits(
     spec = GangSpec(BUNDLE, 4, device, "reference", "out", 1, GangConfig(), refining=told)
     local_refiner.load_refiner(spec)
     assert found == [(told, place)]
+
+
+@pytest.mark.parametrize(
+    ("rules", "gigabytes", "place"),
+    [
+        ({}, 80, ("cpu", "cpu")),
+        ({}, 141, ("cuda", "cuda")),
+        ({"device": "cpu"}, 80, ("cuda", "cuda")),
+        ({"enabled": False}, 80, ("cuda", "cuda")),
+    ],
+)
+def test_guardrails_have_their_room_first(
+    rules: dict[str, Any], gigabytes: int, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """55 GB of a gang of two, 19 of the refiner, 20 of the guardrails: nobody may run out of memory for a prompt."""
+    monkeypatch.setattr(local_refiner, "answers_of", lambda _, found: found)
+    card = type("Properties", (), {"total_memory": gigabytes * 10**9})
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
+    checked = Guardrails(GuardrailRules.model_validate({"enabled": True, **rules}))
+    more: dict[str, Any] = {"refining": refining(), "guardrails": checked}
+    spec = GangSpec(BUNDLE, 2, "cuda", "reference", "out", 1, GangConfig(), **more)
+    assert local_refiner.load_refiner(spec) == place
 
 
 @pytest.mark.parametrize(

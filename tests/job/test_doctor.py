@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.job import doctor
 from cosmos_ray.job.doctor import MEASURED, Finding, Gpu, Machine, examine, findings, look
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -168,10 +169,31 @@ def test_a_models_memory_is_that_of_the_largest_gang_that_fits(monkeypatch: pyte
     bundle = load_bundle("cosmos-predict2-2b-multiview")
     for sizes, level in (((80, 80), "ok"), ((80, 10), "missing")):
         gpus = tuple(Gpu("card", (9, 0), 0, size * 10**9) for size in sizes)
-        (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=gpus))
+        (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=gpus), 0)
         assert (found.level, found.subject) == (level, f"{bundle.name} memory")
         assert f"2 GPUs here with at least {min(sizes)}.0 GB each" in found.message
-    (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=()))
+    (found,) = doctor._model(bundle, dataclasses.replace(HOPPER, gpus=()), 0)
     assert (found.level, found.message) == ("missing", "there is no GPU here, and this is no model for CPUs")
-    assert list(doctor._model(load_bundle("tiny"), dataclasses.replace(HOPPER, gpus=()))) == []
-    assert list(doctor._model(load_bundle("fake"), HOPPER)) == []
+    assert list(doctor._model(load_bundle("tiny"), dataclasses.replace(HOPPER, gpus=()), 0)) == []
+    assert list(doctor._model(load_bundle("fake"), HOPPER, 0)) == []
+
+
+def test_guardrails_take_their_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """66 GB of a gang of one fit a card of 80, 86 with them do not."""
+    monkeypatch.setattr(doctor, "check_bundle", lambda bundle: [])
+    bundle, machine = load_bundle("cosmos-predict2-2b-multiview"), dataclasses.replace(HOPPER, gpus=(H100,))
+    assert [one.level for one in doctor._model(bundle, machine, 0)] == ["ok"]
+    assert [one.level for one in doctor._model(bundle, machine, 20 * 10**9)] == ["missing"]
+    monkeypatch.setattr(doctor, "look", lambda: machine)
+    said = list(doctor.examine(bundle.name, None, guardrails=GuardrailRules(enabled=True)))
+    assert [one.level for one in said if one.subject == f"{bundle.name} memory"] == ["missing"]
+
+
+def test_a_network_of_neighbourhoods_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "check_bundle", lambda bundle: [])
+    bundle = load_bundle("cosmos-predict2-2b-video2world-natten")
+    for installed, levels in ((None, ["missing", "ok"]), (object(), ["ok"])):
+        monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _, installed=installed: installed)
+        found = list(doctor._model(bundle, HOPPER, 0))
+        assert [one.level for one in found] == levels
+        assert ("natten is not installed" in found[0].message) == (installed is None)

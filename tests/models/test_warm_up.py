@@ -23,7 +23,9 @@ def short(name: str) -> Bundle:
     return load_bundle(name).model_copy(update={"state_t": 2})
 
 
-@pytest.mark.parametrize(("name", "approximations"), [("tiny", EXACT), ("tiny", UNIPC), ("tiny25", EXACT)])
+@pytest.mark.parametrize(
+    ("name", "approximations"), [("tiny", EXACT), ("tiny", UNIPC), ("tiny25", EXACT), ("tiny-transfer25", EXACT)]
+)
 def test_the_short_run_takes_the_whole_way_of_a_guided_step(
     name: str, approximations: Approximations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,10 +33,12 @@ def test_the_short_run_takes_the_whole_way_of_a_guided_step(
     bundle = short(name).solved_by(approximations)
     network, _ = parts.load_network(bundle)
     calls: list[tuple[int, int, frozenset[int]]] = []
+    controls: list[tuple[int, ...]] = []
     forward = MultiviewDiT.forward_tokens
 
     def seen(self: MultiviewDiT, x: Any, mask: Any, times: Any, texts: Any, share: Any, **more: Any) -> Any:
         calls.append((x.shape[1], len(texts), more["fp8_blocks"]))
+        controls.extend([tuple(more["control_BVlP"].shape)] if "control_BVlP" in more else [])
         return forward(self, x, mask, times, texts, share, **more)
 
     monkeypatch.setattr(MultiviewDiT, "forward_tokens", seen)
@@ -43,6 +47,8 @@ def test_the_short_run_takes_the_whole_way_of_a_guided_step(
     assert len(calls) == 2 * passes
     assert {(views, texts) for views, texts, _ in calls} == {(1, 2)}
     assert any(blocks for *_, blocks in calls) == (approximations.attention == "fp8")
+    half = bundle.tokens_per_view // 2
+    assert set(controls) == ({(1, 1, half, 64)} if bundle.recipe.has_control else set()), "what it follows, too"
 
 
 def test_a_cpu_is_not_warmed_up() -> None:

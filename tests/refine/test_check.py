@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from random_qwen_vl import byte_tokenizer  # type: ignore[import-not-found]
 from support.chat_server import MODEL, Answer, ChatServer, chat_server, refused
 
 from cosmos_ray.cli.main import app, run
+from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.bundle import load_bundle
-from cosmos_ray.models.bundle.memory import REFINER_BYTES, memory_plan, memory_plans, stays_beside
+from cosmos_ray.models.bundle.memory import (
+    REFINER_BYTES,
+    guardrail_bytes,
+    memory_plan,
+    memory_plans,
+    refiner_line,
+    stays_beside,
+)
 from cosmos_ray.refine import check
 from cosmos_ray.refine.asks import Refining
 from cosmos_ray.refine.check import check_refiner, findings_of
@@ -73,7 +83,10 @@ def test_a_local_model_is_a_folder_of_the_right_kind_with_its_weights(tmp_path: 
         found += levels(rules)
     (tmp_path / "model.safetensors").write_bytes(b"")
     found += levels(rules)
-    assert [level for level, _ in found] == ["problem"] * 4 + ["ok"]
+    byte_tokenizer().save_pretrained(tmp_path)
+    found += levels(rules)
+    assert [level for level, _ in found] == ["problem"] * 5 + ["ok"]
+    assert found[4][1] == f"{tmp_path}: its tokenizer cannot be loaded: it knows no words: are its files there?"
     assert [words.partition(": ")[2] for _, words in found[:4]] == [
         "found no readable config.json, expected a Qwen2.5-VL's",
         "found no readable config.json, expected a Qwen2.5-VL's",
@@ -82,6 +95,21 @@ def test_a_local_model_is_a_folder_of_the_right_kind_with_its_weights(tmp_path: 
     ]
     with pytest.raises(UsageError, match="expected a whole repository"):
         check_refiner(Refining(RefinerRules(backend="local", model=f"hf://a/b@{'0' * 40}/x.safetensors")), print)
+
+
+def test_a_chat_template_that_is_no_use_is_found_before_a_gpu_is_taken(tmp_path: Path) -> None:
+    """By `model check`, `doctor` and the job itself; what gangs would say is said."""
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% for one in messages %}{{ one.content }}"
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    rules = RefinerRules(backend="local", model=str(tmp_path))
+    said = rf"^refiner: {tmp_path}: its chat template cannot be used: TemplateSyntaxError"
+    with pytest.raises(UsageError, match=said):
+        check_refiner(Refining(rules), print)
+    (tmp_path / "chat_template.json").write_text("[]")
+    assert "chat_template.json holds no chat template" in levels(rules)[0][1], "which comes first"
 
 
 def test_a_local_model_that_is_out_of_reach_ends_the_job_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +158,36 @@ def test_the_memory_plan_says_whether_it_stays_on_the_gangs_gpu() -> None:
     assert with_one.total == plans[1].total + REFINER_BYTES
     assert "refiner 19.1" in with_one.line()
     assert "refiner" not in plans[1].line()
+
+
+def test_where_it_writes_is_said_for_each_size_of_gpu() -> None:
+    plan = memory_plan(load_bundle("cosmos-predict2-2b-multiview"), 2)
+    assert refiner_line(plan).startswith("refiner (19.1 GB): on the first GPU of 80 GB or 141 GB (")
+    checked = dataclasses.replace(plan, guardrails=guardrail_bytes(GuardrailRules(enabled=True)))
+    places = "on the first GPU of 141 GB, on the node's processors beside one of 80 GB"
+    assert refiner_line(checked).startswith(f"refiner (19.1 GB): {places} (")
+    nowhere = dataclasses.replace(plan, decode=200 * 10**9)
+    assert ": on the node's processors beside one of 80 GB or 141 GB (" in refiner_line(nowhere)
+
+
+def test_model_check_says_what_refiner_and_guardrails_take_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["refiner.backend=local", "guardrails.enabled=true"]
+    monkeypatch.setattr("cosmos_ray.models.bundle.check.check_bundle", lambda _: [])
+    monkeypatch.setattr("cosmos_ray.models.bundle.check.text_encoder_parameters", lambda _: None)
+
+    def lines(*more: str) -> list[str]:
+        words = [word for flag in (*flags, *more) for word in ("--set", flag)]
+        monkeypatch.setattr("sys.argv", ["cosmos-ray", "model", "check", "cosmos-predict2-2b-multiview", *words])
+        run(app)
+        return [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+    found = lines()
+    two = next(number for number, line in enumerate(found) if line.startswith("gang of 2: 74.8 GB"))
+    assert "guardrails 19.9" in found[two]
+    assert found[two + 1].startswith("refiner (19.1 GB): on the first GPU of 141 GB, on the node's processors")
+    assert any(
+        line.startswith("gang of 2: 93.9 GB") and "refiner 19.1" in line for line in lines("refiner.device=gang")
+    )
+    assert not any("refiner (" in line for line in lines("refiner.device=gang"))

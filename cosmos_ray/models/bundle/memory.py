@@ -107,6 +107,15 @@ def stays_beside(plan: MemoryPlan, gpu_bytes: int) -> bool:
     return plan.total + REFINER_BYTES <= gpu_bytes
 
 
+def refiner_line(plan: MemoryPlan) -> str:
+    """Where it writes beside all else of this plan, on GPUs of each size."""
+    stays = [name for name, size in GPU_BYTES.items() if stays_beside(plan, size)]
+    leaves = [name for name in GPU_BYTES if name not in stays]
+    places = [f"on the first GPU of {' or '.join(stays)}"] if stays else []
+    places += [f"on the node's processors beside one of {' or '.join(leaves)}"] if leaves else []
+    return f"refiner ({REFINER_BYTES / 1e9:.1f} GB): {', '.join(places)} (refiner.device says otherwise)"
+
+
 def guardrail_bytes(rules: GuardrailRules) -> int:
     """Of the published checks on a gang's first GPU, while all of them are at work; 0 for those that are not there."""
     if not rules.enabled or rules.provider != "reference" or rules.device == "cpu":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from cosmos_ray.errors import UsageError, first_line
 
@@ -18,6 +18,7 @@ _PICTURE = f"<|vision_start|>{PAD}<|vision_end|>"
 #: Of older folders; newer ones have `chat_template.jinja`, which the tokenizer reads, or it is among its settings.
 _OLDER_FILE = "chat_template.json"
 _MAX_BYTES = 2**20
+_A_WORD = "street"
 
 
 class Conversation:
@@ -69,6 +70,18 @@ class Conversation:
                 messages, chat_template=chosen, tokenize=False, add_generation_prompt=True
             )
         )
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """Of a folder in Hugging Face layout. UsageError."""
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        said = "" if found(_A_WORD).input_ids else "it knows no words: are its files there?"  # of none, one is made
+    except Exception as error:  # noqa: BLE001 - a library's readers of strangers' files, of several formats
+        said = f"{type(error).__name__}: {first_line(error)}"
+    if said:
+        raise UsageError(f"refiner {folder}: its tokenizer cannot be loaded: {said}")
+    return found
 
 
 def _older(folder: Path) -> str | None:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoTokenizer, LogitsProcessor, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
+from transformers import LogitsProcessor, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.text.conversation import Conversation
+from cosmos_ray.models.text.conversation import Conversation, tokenizer_of
 from cosmos_ray.store.regular import check_folder, read_object
 
 #: As a folder's config.json has it.
@@ -90,9 +90,9 @@ class QwenVL:
                 str(folder), dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False,
                 use_safetensors=True,
             )  # fmt: skip
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UsageError(f"refiner {folder}: cannot be loaded: {type(error).__name__}: {error}") from error
+        tokenizer = tokenizer_of(folder)
         return cls(model, tokenizer, home, works_on, Conversation.of(folder, tokenizer))
 
     def answer(
