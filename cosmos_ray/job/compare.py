@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from cosmos_ray.foreign import saying
 from cosmos_ray.job.compared import Setting
 from cosmos_ray.job.job import Job, Summary, carry_out, check
 from cosmos_ray.job.plan import Plan, RowGroup
-from cosmos_ray.job.say import display_for
+from cosmos_ray.job.say import Say, hearers_of
 from cosmos_ray.ledger.layout import RUN
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.manifest.files import Manifest
@@ -35,8 +35,6 @@ from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
     from cosmos_ray.pool.resident import Resident
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ def _carried_out(works: Sequence[_Work], say: Say, resident: Resident) -> Iterat
         if why := signals.reason():  # it came when the job before had nothing left to stop
             raise JobFailedError(goes_on(why))
         loud(f"setting {work.setting.name}:")
-        display = display_for(say)
-        to = loud if display is None else saying(display.say)
-        yield work.setting.name, carry_out(work.job, work.plan, (to, to), display, resident)
+        yield work.setting.name, carry_out(work.job, work.plan, hearers_of(say), resident)
 
 
 def _resident() -> contextlib.closing[Resident]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,13 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
-from cosmos_ray.foreign import saying
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
 from cosmos_ray.job.in_loop import detached, in_background, run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
-from cosmos_ray.job.say import display_for, say
+from cosmos_ray.job.say import Hearers, Say, hearers_of, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.history import JobTook
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from cosmos_ray.pool.resident import Resident
 
 _FAILURES_SHOWN = 20
-Say = Callable[[str], None]
 _NONE: Mapping[str, tuple[str, ...]] = {}
 
 
@@ -109,39 +107,27 @@ def work_through(config: GenerateConfig, say: Say, about: Say, words: Mapping[st
 
     words: by clip, where it is to be made of other ones than its row's.
     """
-    display = display_for(say)
-    loud = saying(say if display is None else display.say)
-    about = loud if about is say else about
-    job, plan = check(config, about)
-    return carry_out(replace(job, words=words), plan, (loud, about), display)
+    hearers = hearers_of(say, about)
+    job, plan = check(config, hearers.of_job)
+    return carry_out(replace(job, words=words), plan, hearers)
 
 
-def carry_out(
-    job: Job, plan: Plan, says: tuple[Say, Say], display: Display | None, resident: Resident | None = None
-) -> Summary:
-    """What was checked. says: to whom as in `work_through`. resident: gangs that jobs one after the other share."""
-    config, about = job.config, says[1]
+def carry_out(job: Job, plan: Plan, hearers: Hearers, resident: Resident | None = None) -> Summary:
+    """What was checked. resident: gangs that jobs one after the other share."""
+    config, say = job.config, hearers.of_job
     stop = Stop()
-    lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, about)
-    about(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
+    lease = acquire(job.storage, LeaseTimes(config.lease.beat_s, config.lease.life_s), stop.lease_lost, say)
+    say(f"run {lease.epoch} of {job.storage.uri}, by {lease.owner}")
     with stop.heeds_signals(lease.release):
         try:
-            return _run(job, plan, lease, stop, says, display, resident)
+            return _run(job, plan, lease, stop, hearers, resident)
         finally:
             lease.release()
 
 
-def _run(
-    job: Job,
-    plan: Plan,
-    lease: Lease,
-    stop: Stop,
-    says: tuple[Say, Say],
-    display: Display | None,
-    resident: Resident | None,
-) -> Summary:
+def _run(job: Job, plan: Plan, lease: Lease, stop: Stop, hearers: Hearers, resident: Resident | None) -> Summary:
     """What the owner of the output does."""
-    loud, say = says
+    say = hearers.of_job
     state = job.ledger.state()  # again: an owner that was dying may have committed until now
     compact(job.storage, lease.epoch, state.contents)
     if plan.changed and job.config.redo_changed:
@@ -150,28 +136,34 @@ def _run(
     take_up(job.storage, job.manifest, job.run)
     worked = plan.left > 0 or bool(plan.changed)
     if worked:
-        say(f"{plan.in_words()}; {plan.invalid} with faults in their rows")
-        if plan.unguided:
-            say(unguided_line(plan.unguided))
-        if job.bundle.is_random:
-            say(f"model {job.bundle.name}: its network's weights are random, its videos show nothing")
-        if names := ", ".join(job.guardrails.versions):
-            say(f"guardrails: {names}")
-        if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
-            say(chosen)
-        for warning in plan.warnings:
-            say(warning.in_words())
-        if plan.carried:
-            say(carried_line(plan.carried))
-        if plan.unread:
-            say(unread_line(plan.unread))
-        written = _make_clips(job, plan, state, lease, stop, loud, display, resident).result()
+        for line in _opening(job, plan):
+            say(line)
+        written = _make_clips(job, plan, state, lease, stop, hearers, resident).result()
         say_outrun(written, say)
         state = written.state
     else:
         say(f"{plan.in_words()}: nothing to do")
         make_if_stale(job.storage, job.run, state, say)
     return _finish(job, plan, state, say)
+
+
+def _opening(job: Job, plan: Plan) -> Iterator[str]:
+    """What is said before gangs are asked for."""
+    yield f"{plan.in_words()}; {plan.invalid} with faults in their rows"
+    if plan.unguided:
+        yield unguided_line(plan.unguided)
+    if job.bundle.is_random:
+        yield f"model {job.bundle.name}: its network's weights are random, its videos show nothing"
+    if names := ", ".join(job.guardrails.versions):
+        yield f"guardrails: {names}"
+    if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
+        yield chosen
+    for warning in plan.warnings:
+        yield warning.in_words()
+    if plan.carried:
+        yield carried_line(plan.carried)
+    if plan.unread:
+        yield unread_line(plan.unread)
 
 
 def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
@@ -245,8 +237,7 @@ def _make_clips(
     state: LedgerState,
     lease: Lease,
     stop: Stop,
-    say: Say,
-    display: Display | None,
+    hearers: Hearers,
     resident: Resident | None,
 ) -> Future[Made]:
     """Run the gangs until every clip is settled. What is written of them then is written while Ray ends."""
@@ -255,7 +246,7 @@ def _make_clips(
     from cosmos_ray.pool.metrics import JobMetrics
     from cosmos_ray.pool.pool import GangPool
 
-    config = job.config
+    config, say, display = job.config, hearers.of_clips, hearers.display
     with (resident.connected if resident else connect)(job.bundle, config) as (device, gang_size):
         check_world_size(job.bundle, gang_size)
         say(
