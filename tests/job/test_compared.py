@@ -165,7 +165,7 @@ def test_settings_differ_in_what_makes_clips_and_in_nothing_else(file: Any, name
 
 def test_a_comparison_ends_as_the_worst_of_its_settings() -> None:
     def ended(*codes: int) -> int:
-        return Comparison(tuple(SimpleNamespace(exit_code=code) for code in codes), "page").exit_code  # type: ignore[misc]
+        return Comparison(tuple(SimpleNamespace(exit_code=code) for code in codes), "page", ()).exit_code  # type: ignore[misc]
 
     assert [ended(0, 0), ended(3, 0), ended(0, 1, 0)] == [0, 3, 1]
 
