@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 from support.job_runs import write_manifest
+from support.outcomes import DEFAULTS, clips, settle
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.job.compare import Comparison, _first_like, _loads, compare, first_rows
 from cosmos_ray.job.compared import read_settings
 from cosmos_ray.job.plan import survey
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
@@ -132,13 +133,27 @@ def test_a_limit_is_of_the_manifests_first_rows_whatever_is_done(tmp_path: Path)
     manifest = open_manifest(str(tmp_path))
     defaults = RowDefaults(n_views=7, num_steps=4, guidance=3.0, negative_prompt="")
     work = survey(manifest, defaults, LedgerState.empty()).work
-    for limit, clips, groups in ((1, 2, 1), (4, 8, 2), (7, 14, 3), (100, 20, 4)):
+    for limit, asked, groups in ((1, 2, 1), (4, 8, 2), (7, 14, 3), (100, 20, 4)):
         found, left = first_rows(manifest, work, LedgerState.empty(), limit)
-        assert (left, len(found)) == (clips, groups)
+        assert (left, len(found)) == (asked, groups)
     import numpy as np
 
     group = first_rows(manifest, work, LedgerState.empty(), 4)[0][1]
     assert np.unpackbits(np.frombuffer(group.left, np.uint8))[:2].tolist() == [1, 0]
+
+
+def test_what_is_retried_is_made_within_the_limit_alone(tmp_path: Path) -> None:
+    """`retry` of a setting's output opens a clip there; the next comparison makes that one, none beyond its rows."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": one, "prompt": one} for one in ("a", "b", "c", "beyond")])
+    output = Storage(str(tmp_path / "few"))
+    for name, clip in clips(manifest).items():
+        if name != "beyond":
+            settle(output, clip, "model" if name == "b" else None)
+    assert Ledger(output).retry([]) == ["b"]
+    state, opened = Ledger(output).state(), open_manifest(manifest)
+    (group,), left = first_rows(opened, survey(opened, DEFAULTS, state).work, state, 3)
+    assert left == 1
+    assert [bool(group.left[0] & 128 >> row) for row in range(4)] == [False, True, False, False]
 
 
 #: Another value for every setting of a job than its default, as a file may say it.

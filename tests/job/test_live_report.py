@@ -23,23 +23,23 @@ def took(gpu_seconds: float = 1.0) -> JobTook:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     monkeypatch.setattr(module, "EVERY_S", 0.01)
     return Storage(str(tmp_path / "out"))
 
 
-def test_it_is_written_again_and_again_until_the_job_ends(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_written_again_and_again_until_the_job_ends(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[float] = []
-    monkeypatch.setattr(module, "make", lambda *_: made.append(read_jobs(storage)[0].gpu_seconds))
+    monkeypatch.setattr(module, "make", lambda *_: made.append(read_jobs(output)[0].gpu_seconds))
     seconds = iter(range(1000))
-    with live_report(storage, RUN, lambda: took(next(seconds)), pytest.fail):
+    with live_report(output, RUN, lambda: took(next(seconds)), pytest.fail):
         wait_for(lambda: len(made) >= 3, "three reports")
     assert made[:3] == [0, 1, 2]
     assert [one.name for one in threading.enumerate() if one.name == "report"] == []
-    assert read_jobs(storage)[0].gpu_seconds == len(made)
+    assert read_jobs(output)[0].gpu_seconds == len(made)
 
 
-def test_a_writing_that_is_under_way_is_waited_for(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writing_that_is_under_way_is_waited_for(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would remove the files that the last report has its rows in."""
     begun, go_on, order = threading.Event(), threading.Event(), list[str]()
 
@@ -49,14 +49,14 @@ def test_a_writing_that_is_under_way_is_waited_for(storage: Storage, monkeypatch
         order.append("written")
 
     monkeypatch.setattr(module, "make", slow)
-    with live_report(storage, RUN, took, pytest.fail):
+    with live_report(output, RUN, took, pytest.fail):
         assert begun.wait(300)
         threading.Timer(0.2, go_on.set).start()
     order.append("ended")
     assert order == ["written", "ended"]
 
 
-def test_a_job_goes_on_without_a_report_and_says_so_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_goes_on_without_a_report_and_says_so_once(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
     def fails(*_: object) -> None:
@@ -65,7 +65,7 @@ def test_a_job_goes_on_without_a_report_and_says_so_once(storage: Storage, monke
 
     monkeypatch.setattr(module, "make", fails)
     said: list[str] = []
-    with live_report(storage, RUN, took, said.append):
+    with live_report(output, RUN, took, said.append):
         wait_for(lambda: len(tries) >= 3, "three tries")
     assert said == ["the report could not be written meanwhile: OSError: 503 SlowDown"]
 
@@ -79,7 +79,7 @@ def test_a_job_goes_on_without_a_report_and_says_so_once(storage: Storage, monke
     ],
 )
 def test_nothing_that_a_store_or_a_disk_answers_ends_the_job_or_is_said_twice(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+    output: Storage, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     """Neither while it runs nor at its end; no thread ends with a traceback, and whoever hears of it may fail too."""
     uncaught: list[object] = []
@@ -97,7 +97,7 @@ def test_nothing_that_a_store_or_a_disk_answers_ends_the_job_or_is_said_twice(
         said.append(line)
         raise BrokenPipeError
 
-    with live_report(storage, RUN, took, hears):
+    with live_report(output, RUN, took, hears):
         wait_for(lambda: len(tries) >= 3, "three tries")
     assert len(said) == 1
     assert words in said[0]
@@ -106,7 +106,7 @@ def test_nothing_that_a_store_or_a_disk_answers_ends_the_job_or_is_said_twice(
 
 
 def test_the_end_of_a_job_waits_for_no_more_than_the_file_that_is_being_written(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
+    output: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, written = threading.Event(), list[int]()
 
@@ -117,29 +117,29 @@ def test_the_end_of_a_job_waits_for_no_more_than_the_file_that_is_being_written(
             begun.set()
 
     monkeypatch.setattr(module, "make", many_files)
-    with live_report(storage, RUN, took, pytest.fail):
+    with live_report(output, RUN, took, pytest.fail):
         assert begun.wait(300)
     assert len(written) < 1_000_000
-    assert len(list(storage.list("report"))) == len(written), "and nothing is written after it"
+    assert len(list(output.list("report"))) == len(written), "and nothing is written after it"
 
 
-def test_what_a_job_took_may_fail_to_be_told(storage: Storage) -> None:
-    with live_report(storage, RUN, lambda: 1 / 0, lambda _: None):  # type: ignore[arg-type, return-value]
+def test_what_a_job_took_may_fail_to_be_told(output: Storage) -> None:
+    with live_report(output, RUN, lambda: 1 / 0, lambda _: None):  # type: ignore[arg-type, return-value]
         pass
-    assert read_jobs(storage) == []
+    assert read_jobs(output) == []
 
 
-def test_a_job_that_fails_is_not_held_by_a_writing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_fails_is_not_held_by_a_writing(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(module, "make", lambda *_: begun.set() or go_on.wait(300))
 
     def job() -> None:
-        with live_report(storage, RUN, took, pytest.fail):
+        with live_report(output, RUN, took, pytest.fail):
             assert begun.wait(300)
             raise RuntimeError("lost")
 
     with pytest.raises(RuntimeError, match="lost"):
         job()
     assert not go_on.is_set()
-    assert read_jobs(storage) == [took()], "what it took is told of it too"
+    assert read_jobs(output) == [took()], "what it took is told of it too"
     go_on.set()

@@ -28,7 +28,13 @@ WITH_PREVIEW = 3
 def write_scene(manifest: Path, output: Storage, made: int = 60, failed: int = 5) -> None:
     """Clips drive-000, drive-001, … with all their videos, then failures; rows lie in files of ten."""
     rows: list[dict[str, Any]] = [
-        {"id": f"drive-{i:03d}", "prompt": f"street {i}", "seed": 100 - i, "weather": ("rain", "fog", "sun")[i % 3]}
+        {
+            "id": f"drive-{i:03d}",
+            "prompt": f"street {i}",
+            "seed": 100 - i,
+            "weather": ("rain", "fog", "sun")[i % 3],
+            "speed": i * 0.1,
+        }
         for i in range(made + failed)
     ]
     rows[1] |= {"prompt": HOSTILE, "weather": HOSTILE}

@@ -32,7 +32,16 @@ def values_of(column: pa.ChunkedArray | pa.Array) -> list[Value]:
 
     A number of two or four bytes is that of its fewest digits: 0.1, not 0.10000000149011612.
     """
-    return [_value(_as_written(one, column.type)) for one in values_in(column)]
+    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+    if _is_written_so(kind):
+        return [_value(one) for one in values_in(column)]
+    return [_value(_as_written(one, kind)) for one in values_in(column)]
+
+
+def _is_written_so(kind: pa.DataType) -> bool:
+    """Most columns, of pages with thousands of rows."""
+    is_text = kinds.is_string(kind) or kinds.is_large_string(kind)
+    return bool(is_text or kinds.is_integer(kind) or kinds.is_float64(kind) or kinds.is_boolean(kind))
 
 
 def _as_written(one: Any, kind: pa.DataType) -> Any:

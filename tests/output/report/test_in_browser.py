@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from support import browser
+from support.outcomes import begin
 from support.report_scene import HOSTILE, WITH_PREVIEW, write_scene
 
 from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.output.report.part import WHOLE
+from cosmos_ray.output.report.together import write_together
 from cosmos_ray.store.storage import Storage
 
 pytestmark = [
@@ -79,6 +82,29 @@ def test_clips_come_while_one_scrolls_until_all_are_there(page: browser.Page) ->
     page.until("document.querySelector('.card')?.getAttribute('aria-label') === 'drive-000'")
 
 
+def test_what_the_keyboard_leads_to_is_not_under_the_bar_at_the_top(page: browser.Page) -> None:
+    """At any width at which the bar stays there, however many lines it has; nor under that of a clip by itself."""
+    top, bar = "document.activeElement.getBoundingClientRect().top", "getBoundingClientRect().bottom"
+    for width in (1440, 700):
+        page.size(width, 700)
+        page.until("document.documentElement.style.scrollPaddingTop !== ''")
+        link = "[...document.querySelectorAll('h3 a')][5]"
+        for above in ("0", "innerHeight", f"document.querySelector('.tools').offsetHeight - {link}.offsetHeight"):
+            page.ask(f"document.activeElement.blur(), scrollBy(0, {link}.getBoundingClientRect().top + {above})")
+            page.ask(f"{link}.focus(), new Promise(requestAnimationFrame)")
+            assert page.ask(top) >= page.ask(f"document.querySelector('.tools').{bar}"), (width, above)
+    page.size(390, 844)
+    page.until("document.documentElement.style.scrollPaddingTop === ''")
+    page.ask("document.querySelectorAll('h3 a')[4].click()")
+    page.until(
+        "document.querySelector('dialog').open && document.querySelector('dialog').style.scrollPaddingTop !== ''"
+    )
+    page.ask(
+        "document.querySelector('dialog').scrollTo(0, 1e6), document.querySelector('dialog .player button').focus()"
+    )
+    assert page.ask(top) >= page.ask(f"document.querySelector('dialog header').{bar}")
+
+
 def test_search_filters_and_order(page: browser.Page) -> None:
     page.key("/")
     assert page.ask("document.activeElement.type") == "search"
@@ -96,6 +122,23 @@ def test_search_filters_and_order(page: browser.Page) -> None:
     page.until("document.querySelectorAll('.card').length === 11")
     page.ask("ui.descending.click()")
     page.until("document.querySelector('.card').getAttribute('aria-label') === 'drive-005'")
+
+
+def test_numbers_are_shown_as_people_write_them_and_taken_as_they_are(page: browser.Page) -> None:
+    """0.3 is three times 0.1, which is a little more."""
+    page.ask(f"{PICK}('speed', 'at most', '0.3')")
+    assert ids(page) == ["drive-000", "drive-001", "drive-002"]
+    page.ask("document.querySelector('.filters button').click()")
+    page.ask(f"{PICK}('speed', 'is', '0.3')")
+    assert ids(page) == ["drive-003"]
+    speed = "[...document.querySelectorAll('dt')].find(one => one.textContent === 'speed').nextSibling"
+    assert page.ask(f"[{speed}.textContent, {speed}.title]") == ["0.3", "0.30000000000000004"]
+    page.ask("document.querySelector('.filters button').click()")
+    page.ask(f"{PICK}('seed', 'is', '97.0')")
+    assert ids(page) == ["drive-003"]
+    page.ask("ui.column.value = 'speed', ui.column.dispatchEvent(new Event('change'))")
+    offered = page.ask("[...ui.values.children].map(one => one.value)")
+    assert offered[:5] == ["0", "0.1", "0.2", "0.3", "0.4"], "in their order"
 
 
 #: A filter, and an order, as a person sets them.
@@ -146,6 +189,10 @@ def test_one_click_leads_to_the_full_files_and_a_link_to_each_clip(page: browser
     page.until("document.querySelector('dialog h2').textContent === 'drive-003'")
     page.key("Escape")
     page.until("!document.querySelector('dialog').open && location.hash === ''")
+    page.open(url + "#drive-009")  # the last row of its file
+    page.until("document.querySelector('dialog h2')?.textContent === 'drive-009'")
+    page.key("ArrowRight")
+    page.until("document.querySelector('dialog h2').textContent === 'drive-010'")
     page.open(url + "#drive-055")
     page.until(
         "document.querySelector('dialog').open && document.querySelector('dialog h2')?.textContent === 'drive-055'"
@@ -238,3 +285,33 @@ def test_a_screen_reader_is_told_what_everything_is(page: browser.Page) -> None:
         role for role, name in names if role in ("button", "link", "combobox", "searchbox", "article") and not name
     ]
     assert unnamed == []
+
+
+@pytest.mark.long
+def test_a_page_of_several_outputs_tells_clips_of_one_id_apart(chromium: browser.Browser, tmp_path: Path) -> None:
+    outputs = [tmp_path / "parts" / name for name in ("a", "b")]
+    for output in outputs:
+        write_scene(tmp_path / "m.parquet", Storage(str(output)), made=5, failed=2)
+        begin(Storage(str(output)), str(tmp_path / "m.parquet"))
+    url = Path(write_together([str(output) for output in outputs], WHOLE)).as_uri()
+    page = chromium.page()
+    page.size(1440, 900)
+    for asked, output in (("drive-003", "a"), ("b%2Fdrive-003", "b")):
+        page.open("about:blank")
+        page.open(f"{url}#{asked}")
+        page.until("document.querySelector('dialog h2')?.textContent === 'drive-003'")
+        assert page.ask("location.hash") == f"#{output}%2Fdrive-003"
+        assert f"/parts/{output}/clips/drive-003/1/" in page.ask("document.querySelector('dialog video').src")
+    page.key("ArrowRight")
+    page.until("document.querySelector('dialog h2').textContent === 'drive-004'")
+    page.open("about:blank")
+    page.open(f"{url}#b%2Fdrive-006")
+    page.until("document.querySelector('dialog .class')?.textContent === 'input'")
+    assert page.ask("document.querySelector('dialog code').textContent").endswith("/parts/b --id drive-006")
+    page.key("ArrowLeft")
+    page.until("document.querySelector('dialog h2').textContent === 'drive-005'")
+    shown = page.ask("[...document.querySelectorAll('.counts code')].map(one => one.textContent)")
+    assert shown == [f"cosmos-ray retry {output} --class input" for output in outputs]
+    shot(page, "together-1440")
+    assert page.errors == []
+    page.close()
