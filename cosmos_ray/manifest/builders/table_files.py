@@ -25,6 +25,7 @@ from cosmos_ray.manifest.files import PARQUET_SUFFIXES, unreadable
 from cosmos_ray.manifest.other_tables import way_out_of
 from cosmos_ray.manifest.parquet import table_of
 from cosmos_ray.manifest.partitions import partition_type, partition_value, partitions_of
+from cosmos_ray.manifest.python_values import values_in
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
@@ -244,7 +245,7 @@ def _parquet(uri: str, notes: Notes) -> Source:
 def _texts(uri: str, name: str, column: pa.ChunkedArray) -> list[Any]:
     """Values; of a column of ours, bytes are text that its writer has not called so."""
     if name not in COLUMNS or not is_bytes(column.type):
-        return list(column.to_pylist())
+        return values_in(column)
     try:
         return list(column.cast(pa.string()).to_pylist())
     except pa.ArrowInvalid:
