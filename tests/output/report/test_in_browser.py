@@ -127,9 +127,11 @@ def test_search_filters_and_order(page: browser.Page) -> None:
 def test_numbers_are_shown_as_people_write_them_and_taken_as_they_are(page: browser.Page) -> None:
     """0.3 is three times 0.1, which is a little more."""
     page.ask(f"{PICK}('speed', 'at most', '0.3')")
+    page.until("document.querySelectorAll('.card').length === 3")
     assert ids(page) == ["drive-000", "drive-001", "drive-002"]
     page.ask("document.querySelector('.filters button').click()")
     page.ask(f"{PICK}('speed', 'is', '0.3')")
+    page.until("document.querySelectorAll('.card').length === 1")
     assert ids(page) == ["drive-003"]
     speed = "[...document.querySelectorAll('dt')].find(one => one.textContent === 'speed').nextSibling"
     assert page.ask(f"[{speed}.textContent, {speed}.title]") == ["0.3", "0.30000000000000004"]
