@@ -41,6 +41,7 @@ from cosmos_ray.published.options import (
     GUARDRAILS_OFF,
     add_without_effect,
     between,
+    check_save_path,
     read_json_list,
     refused,
     say_times,
@@ -250,6 +251,8 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
             items.append(_item(found, number, where))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
+    for item in items:
+        check_save_path(item.save_path)
     taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
     inputs = {place_of(path) for item in items for path in _paths(item.input_video, item.prompt)}
     if len(set(taken)) < len(taken):

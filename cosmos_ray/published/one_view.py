@@ -36,6 +36,7 @@ from cosmos_ray.published.command import Say
 from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
+    check_save_path,
     prompts_text,
     read_json_list,
     say_times,
@@ -124,6 +125,8 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     for item in items:
         if kind.takes_input and version_of(item.input_path) is None and flags.batch_input_json is None:
             raise UsageError(f"--input_path: there is no file {item.input_path}")
+    for item in items:
+        check_save_path(item.save_path)
     taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
     if len(set(taken)) < len(taken):
         raise UsageError(f"two clips would be written to the same file: give them different {kind.output}")

@@ -16,6 +16,7 @@ from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.manifest.builders.sources import from_json
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
@@ -105,6 +106,12 @@ def version_of(path: str) -> list[Any] | None:
 def text_path(save_path: str) -> str:
     """Of the prompts that are written beside a result."""
     return posixpath.splitext(save_path)[0] + ".txt"
+
+
+def check_save_path(save_path: str) -> None:
+    """UsageError for a result that its own prompts would be written over."""
+    if place_of(save_path) == place_of(text_path(save_path)):
+        raise UsageError(f"{save_path}: found a name that ends in .txt, expected another: prompts are written there")
 
 
 def write_file(path: str, data: bytes) -> None:

@@ -41,6 +41,12 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         items(twice, video2world.KIND, tmp_path, [])
 
 
+def test_a_result_is_not_where_its_prompts_are_written(tmp_path: Path) -> None:
+    item = {"prompt": "A street.", "input_video": "in.mp4", "output_video": str(tmp_path / "a.txt")}
+    with pytest.raises(UsageError, match=r"a\.txt: found a name that ends in \.txt, expected another"):
+        items([item], video2world.KIND, tmp_path, [])
+
+
 def test_bounds_are_said_whole() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected 0 to 4294967295$"):
         between(int, 0, 2**32 - 1)("4294967296")
