@@ -29,8 +29,9 @@ RECORD = Record("a", 0, "ok", None, 1, None, "row", 1)
 #: Another value for every field of a record.
 OF_RECORD: dict[str, Any] = {
     "id": "b", "generation": 3, "status": "failed", "failure_class": "oom", "attempt": 4, "error": "no memory",
-    "row_hash": "other", "epoch": 7, "request_hash": "r", "gang": "gang-1", "node": "n", "started": "2030", "finished":
-    "2031", "seconds": {"denoise": 1.5, "decode": 0.5}, "files": (FileEntry("rear", "p", 3, "s"),),
+    "row_hash": "other", "epoch": 7, "request_hash": "r", "gang": "gang-1", "node": "n",
+    "started": "2030-01-01T00:00:00+00:00", "finished":
+    "2031-01-01T00:00:00+00:00", "seconds": {"denoise": 1.5, "decode": 0.5}, "files": (FileEntry("rear", "p", 3, "s"),),
     "sidecar": FileEntry("", "c", 2, "t"), "warnings": ("w", "v"), "previews": (FileEntry("preview", "q", 1, "u"),),
     "seed": 0, "scores": {"rear": SCORES, "front_wide": dataclasses.replace(SCORES, agreement=None)},
     "marks": ("m", "k"), "tries": (Try(6, ("x",), {"rear": SCORES}), Try(5, (), {})), "settings": SETTINGS,
@@ -105,7 +106,7 @@ def test_a_manifest_is_another_one_only_where_place_and_rows_differ(tmp_path: Pa
 
 
 def test_each_field_of_what_a_job_took_comes_back(tmp_path: Path) -> None:
-    job = JobTook(1, "2030", "2031", 2, 3, "cpu", 4.5, 6.5)
+    job = JobTook(1, "2030-01-01T00:00:00+00:00", "2031-01-01T00:00:00+00:00", 2, 3, "cpu", 4.5, 6.5)
     write_job(Storage(str(tmp_path)), job)
     assert read_jobs(Storage(str(tmp_path))) == [job]
     assert (tmp_path / "_cosmos_ray" / "jobs" / "00000001.json").exists()
