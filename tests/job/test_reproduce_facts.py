@@ -184,3 +184,12 @@ def test_only_a_clip_that_was_made_has_something_to_compare_with(tmp_path: Path)
     storage.write("clip.json", b"[]")
     with pytest.raises(UsageError, match=r"clip\.json: found 2 bytes of another sha256"):
         reproduce._sidecar(storage, made)
+
+
+def test_a_model_of_the_same_name_and_other_weights_is_another_model() -> None:
+    """What counts is what it is made of; a folder elsewhere with the same is the same."""
+    config = build_config({"manifest": "m", "output": "o", "model": "tiny"})
+    fingerprint = load_bundle("tiny").fingerprint
+    reproduce._check_model(config, {"model": {"name": "renamed", "fingerprint": fingerprint}})
+    with pytest.raises(UsageError, match=f"found fingerprint {fingerprint}, expected {'0' * 64} of `tiny`"):
+        reproduce._check_model(config, {"model": {"name": "tiny", "fingerprint": "0" * 64}})

@@ -50,7 +50,7 @@ def builder_of(path: Path) -> Callable[..., Any]:
 )
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, out: Path, name: str, content: str, key: str) -> None:
     source = put(tmp_path / name, content)
-    with pytest.raises(ManifestError, match=f"{name}: found the key '{key}' twice in one object"):
+    with pytest.raises(ManifestError, match=f"{name}: (line 1: )?found the key '{key}' twice in one object"):
         builder_of(source)(str(source), str(out))
 
 
