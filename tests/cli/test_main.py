@@ -45,7 +45,10 @@ def options_of_kinds(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple
         yield from options_of_kinds(one, (*name, below))
     if hasattr(command, "commands"):
         return
-    hints = get_type_hints(inspect.unwrap(command.callback))
+    made = inspect.unwrap(
+        command.callback, stop=lambda one: hasattr(one, "__signature__")
+    )  # of options that are shared
+    hints = get_type_hints(made)
     for option in command.params:
         kinds = {hints.get(option.name), *get_args(hints.get(option.name))}
         if any(isinstance(kind, type) and issubclass(kind, int | float | Enum) for kind in kinds - {bool}):

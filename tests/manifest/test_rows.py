@@ -234,7 +234,7 @@ def test_a_map_that_names_a_camera_twice_is_a_fault_of_its_row(column: str) -> N
         {"id": ["a", "b"], "prompt": ["p", "p"], column: pa.array([once, [*once, ("rear", value)]], kind)}
     )
     [good], [bad] = (clips_of_row(row, DEFAULTS, BASE) for row in rows_of(rows))
-    assert (good.error, bad.error) == (None, f"column `{column}`: found ['rear', 'rear'], expected each camera once")
+    assert (good.error, bad.error) == (None, f"column `{column}`: found ['rear'], expected each camera once")
     assert not check_batch(rows, DEFAULTS, BASE).right[1]
 
 
