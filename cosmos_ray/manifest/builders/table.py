@@ -59,24 +59,14 @@ def from_table(
     if "output_image" in table.columns and not {*_IDS} & {*ours}:
         ours.append("output_image")
     others = [name for name in table.columns if name not in split and name not in ours]
-    for name in others:
-        if (near := near_column(name, table.columns)) is not None and near not in table.columns:
-            one = " (`--cameras video` takes it, for models of one view)" if name in _OF_ONE else ""
-            raise ManifestError(
-                f"{source}: column {name!r} is nearly `{near}`: rename it, to that or to something else{one}"
-            )
-    for name, (kind, view) in split.items():
-        if view is None and kind != "prompts":
-            notes.warn("cameras that are not used", f"column `{name}`")
-    for name in others:
-        if any(isinstance(value, str) and suffix_of(value) in MEDIA for value in table.columns[name]):
-            notes.warn("columns of videos or pictures that are only carried along", f"`{name}`")
+    _check_others(others, table, source)
+    _warn_of_unused(others, split, table, notes)
     if not {*_IDS, "output_image"} & {*ours}:
         raise ManifestError(f"{source} has no column `id`: found {', '.join(table.columns)}")
     drafts, undecided = [], []
     for number, where in enumerate(map(table.where, range(len(table.places)))):
         row = _row(table, ours, number, where)
-        cameras = _cameras(table, split, rig, number, where)
+        cameras = _cameras(table, split, number, where)
         column, found = _merged(row, cameras, rig, where)
         controls = _controls(row, cameras["controls"], rig, where)
         decided = rig.asked or row.get("views") or row.get("n_views")
@@ -99,6 +89,28 @@ def from_table(
     if others:
         notes.remarks.append(f"columns that are carried into the index as they are: {', '.join(others)}")
     return write(drafts, out, notes, table.carried(others, notes), rig.is_one_view)
+
+
+def _check_others(others: list[str], table: Source, source: str) -> None:
+    """Raises ManifestError for a column that nearly has one of our names, where that is not there too."""
+    for name in others:
+        if (near := near_column(name, table.columns)) is not None and near not in table.columns:
+            one = " (`--cameras video` takes it, for models of one view)" if name in _OF_ONE else ""
+            raise ManifestError(
+                f"{source}: column {name!r} is nearly `{near}`: rename it, to that or to something else{one}"
+            )
+
+
+def _warn_of_unused(
+    others: list[str], split: Mapping[str, tuple[str, str | None]], table: Source, notes: Notes
+) -> None:
+    """Columns that name files, and of which no clip is made."""
+    for name, (kind, view) in split.items():
+        if view is None and kind != "prompts":
+            notes.warn("cameras that are not used", f"column `{name}`")
+    for name in others:
+        if any(isinstance(value, str) and suffix_of(value) in MEDIA for value in table.columns[name]):
+            notes.warn("columns of videos or pictures that are only carried along", f"`{name}`")
 
 
 def _row(table: Source, ours: list[str], number: int, where: str) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def _camera_column(name: str, rig: Rig, table: Source, unknown: Unknown, source:
 
 
 def _cameras(
-    table: Source, split: Mapping[str, tuple[str, str | None]], rig: Rig, number: int, where: str
+    table: Source, split: Mapping[str, tuple[str, str | None]], number: int, where: str
 ) -> dict[str, dict[str, Any]]:
     """Values by view, of each kind of _SPLIT."""
     found: dict[str, dict[str, Any]] = {"videos": {}, "frames": {}, "prompts": {}, "controls": {}}
