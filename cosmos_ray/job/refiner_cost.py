@@ -36,7 +36,8 @@ class RefinerCost:
             return said
         gpu_s, cpu_s = self.seconds
         return (
-            f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({self.gpu_bytes / 1e9:.0f} GB of it), "
+            f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({self.gpu_bytes / 1e9:.0f} GB of it), a minute "
+            f"beside a clip there, which goes first, "
             f"{cpu_s:.0f} s on processors (modelled)"
         )
 

@@ -33,8 +33,8 @@ def test_the_local_model_takes_seconds_and_memory() -> None:
     assert found is not None
     assert found.line() == (
         "refiner: at most 13 questions to hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635649, "
-        "while the clips before are made: about 4 s each on the gang's first GPU (19 GB of it), 72 s on processors "
-        "(modelled)"
+        "while the clips before are made: about 4 s each on the gang's first GPU (19 GB of it), a minute beside a clip "
+        "there, which goes first, 72 s on processors (modelled)"
     )
     own = refiner_cost(GROUPS, RefinerRules(backend="local", model="/mine"))
     assert own is not None
