@@ -35,8 +35,7 @@ def hold(kind):
             file.write(str(os.getpid()))
     except FileExistsError:
         return
-    os.rename(path + ".part", path)
-    open(path + ".part", "x").close()
+    os.link(path + ".part", path)
     time.sleep(3600)
 
 
