@@ -104,6 +104,9 @@ def test_a_standard_is_of_every_check_and_a_fingerprint_of_those_that_change_vid
     assert len({spec.standard for spec in specs}) == len(lists)
     assert len({spec.fingerprint for spec in specs}) == (len(lists) if changes_pixels else 1)
     assert specs[0].standard == specs[0].fingerprint
+    table = OTHER_SPEC | {"guardrails": Guardrails(checks=(replace(first, name="two"),))}
+    deciding = {"bundle", "numerics", "approximations", "refining", "guardrails"}
+    assert changed(table, specs[1], lambda spec: spec.standard) == deciding, "and of what fixes the videos"
 
 
 def test_gangs_take_each_others_place_where_what_is_loaded_is_the_same() -> None:

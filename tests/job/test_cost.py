@@ -308,3 +308,12 @@ def test_what_a_job_is_planned_to_take_is_of_all_its_gpus(bundle: Bundle) -> Non
     assert cheaper < 0.9 * planned
     assert planned_gpu_seconds(groups, load_bundle("fake"), 2, EXACT) is None
     assert planned_gpu_seconds([], bundle, 2, EXACT) is None
+
+
+def test_more_steps_of_a_video_are_none_of_the_picture_that_it_begins_with() -> None:
+    def more_s(name: str) -> float:
+        bundle = load_bundle(name)
+        seconds = [clip_seconds(replace(GROUP, n_views=1, num_steps=steps), bundle, "h100", 1) for steps in (35, 70)]
+        return seconds[1] - seconds[0]
+
+    assert more_s("cosmos-predict2-2b-text2world") == pytest.approx(more_s("cosmos-predict2-2b-video2world"))

@@ -18,6 +18,7 @@ from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSpec, read_specs
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.published import adapters, inference, multiview25, one_view, text2world, transfer_multiview, video2world
+from cosmos_ray.published.options import say_times
 
 VIEWS = ("front_wide", "rear")
 
@@ -211,3 +212,15 @@ def test_a_merged_network_is_of_its_adapters_their_scale_and_the_model(
     assert merged() not in places, "a file that was written anew is another one"
     assert merged(use_lora=False) == str(tmp_path / "a.pt")
     assert merged(use_lora=False, dit_path="") == "None"
+
+
+def test_times_of_a_benchmark_are_means_of_every_phase() -> None:
+    said: list[str] = []
+    phases = ("prepare", "denoise", "decode", "encode", "put")
+    records: Any = [
+        SimpleNamespace(status="ok", seconds={phase: float(run + number) for number, phase in enumerate(phases)})
+        for run in (1, 3)
+    ]
+    say_times([*records, SimpleNamespace(status="failed", seconds={})], said.append)
+    shown = "prepare 2.000 s, denoise 3.000 s, decode 4.000 s, encode 5.000 s, put 6.000 s"
+    assert said == [f"benchmark, mean of 2 clips after the first: 20.000 s a clip ({shown})"]

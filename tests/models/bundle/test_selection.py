@@ -83,3 +83,8 @@ def test_a_t5_without_any_table_is_refused() -> None:
     found = {name: shape for name, shape in T5.items() if name != "shared.weight"}
     (fault,) = select_t5_encoder(found, T5).faults
     assert fault.endswith("parameters missing: shared.weight")
+
+
+def test_the_tied_table_under_both_names_is_nothing_unknown() -> None:
+    selection = select_t5_encoder(T5 | {"encoder.embed_tokens.weight": (9, 6)}, T5)
+    assert (selection.names["shared.weight"], selection.ignored, selection.faults) == ("shared.weight", {}, ())

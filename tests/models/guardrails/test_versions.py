@@ -9,13 +9,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
-from cosmos_ray.clip.guardrail_rules import HUB_NAMES, LLAMA_GUARD, SIGLIP, WEIGHTS, CheckFacts, GuardrailRules
+from cosmos_ray.clip.guardrail_rules import (
+    HUB_NAMES,
+    LLAMA_GUARD,
+    SIGLIP,
+    WEIGHTS,
+    CheckFacts,
+    GuardrailRules,
+    Guardrails,
+)
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import hub
-from cosmos_ray.models.guardrails import places, reference
+from cosmos_ray.models.guardrails import boxes, places, reference
+from cosmos_ray.models.guardrails.blocklist import matched
 from cosmos_ray.models.guardrails.check import facts_of, load, problems_of
+from cosmos_ray.models.guardrails.guard import load_guard
 from cosmos_ray.models.guardrails.places import Place
 from cosmos_ray.models.guardrails.reference import BlocklistCheck, ContentFilter, FaceBlur, LlamaGuardCheck
 
@@ -225,3 +236,28 @@ def test_data_that_are_links_are_copied_once_a_revision(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "words").write_text("w")
     assert reference._regular(tmp_path / "plain") == tmp_path / "plain"
+
+
+def test_of_boxes_the_surest_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "_COMPARED", 2)
+    found = np.array([[100.0 * n, 0.0, 100.0 * n + 50, 50.0] for n in range(4)])
+    assert boxes.best(found, np.array([0.8, 0.95, 0.6, 0.9])).tolist() == found[[1, 3]].tolist()
+
+
+def test_entries_that_end_in_punctuation_are_found_from_six_signs_on() -> None:
+    assert matched("a womb++ here", ["womb++"]) == "partial"
+    assert matched("a wom++ here", ["wom++"]) == ""
+
+
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_process_loads_the_checks_that_it_runs_and_no_other(asks: bool, looks: bool) -> None:
+    """Each takes gigabytes."""
+    loaded: list[str] = []
+
+    def check(name: str, method: str) -> Any:
+        return SimpleNamespace(name=name, version="1", load=lambda _: loaded.append(name), **{method: lambda _: None})
+
+    checks = [check("words", "check_text"), check("looks", "check_video")]
+    load_guard(Guardrails(checks=tuple(map(facts_of, checks))), checks, "cpu", asks, looks)
+    assert loaded == ["words"] * asks + ["looks"] * looks
