@@ -174,6 +174,7 @@ SPARES = tuple(
 )
 SPARES += (
     Case("a spare killed while spares load", spares_wait, kill_spare_while_it_loads, settings=WITH_SPARES, model="tiny",
+         redone=2 * CLIPS_IN_FLIGHT,  # it may be up already, with other clips
          prompts=("A clear day on a city street.",) * 6),
 )  # fmt: skip
 HELD = (
