@@ -336,7 +336,7 @@ def test_leaders_and_ranks_leave_a_log_that_tells_what_happened(tmp_path: Path) 
             r"ERROR gang-0001: the gang breaks \(oom\): denoise: MemoryError: out of memory",
             r"WARNING gang-0001: unlucky: attempt 1 failed \(oom\)",
             r"INFO gang-0002: unlucky: attempt 2 committed: .*denoise \d+\.\d s",
-            r"INFO gang-0002-rank1-\d+: unlucky: denoised in",
+            r"INFO gang-0002-rank1-\d+-\d+: unlucky: denoised in",
         )
         for line in lines:
             assert re.search(when + line, text, flags=re.MULTILINE), text
