@@ -47,7 +47,7 @@ def made(storage: Storage, attempt: int = 1, mark: str = "", small: bool = True)
             if small:
                 leave_small(place, view, FRAMES)
         prepared = Prepared(None, ())  # type: ignore[arg-type]
-        done = Made(CLIP, attempt, prepared, "gang-0001", "node", "2026-01-01T00:00:00+00:00", 0, {"denoise": 2.0}, tuple(files))
+        done = Made(CLIP, attempt, prepared, "gang-0001", "node", "2026-01-01", 0, {"denoise": 2.0}, tuple(files))
         return await delivery.made(place, done, mark)
 
     return asyncio.run(deliver())

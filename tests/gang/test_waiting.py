@@ -93,7 +93,9 @@ async def make(delivery: Delivery, spec: GangSpec, attempt: int = 1, clip: Clip 
         path = f"{clip_folder(clip, attempt)}/{view}.mp4"
         files.append(FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest()))
     request = ClipRequest(clip.id, clip.prompts, clip.negative_prompt, clip.n_views, 0, 0, 7.0, 35)
-    made = Made(clip, attempt, Prepared(request, ()), "gang-0001", "node", "2026-01-01T00:00:00+00:00", 0, {"denoise": 2.0}, tuple(files))
+    made = Made(
+        clip, attempt, Prepared(request, ()), "gang-0001", "node", "2026-01-01", 0, {"denoise": 2.0}, tuple(files)
+    )
     return await delivery.made(place, made, mark)
 
 
