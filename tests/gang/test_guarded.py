@@ -151,7 +151,9 @@ def made_of(spec: GangSpec, tmp_path: Path, blurred: dict[str, int]) -> Made:
     clip = clip_of("one")
     request = ClipRequest("one", ("a street",), "", 1, 0, seed=0, guidance=0.0, num_steps=1)
     entry = rank_module.FileEntry("front_wide", "clips/one/1/front_wide.mp4", 1, "0" * 64)
-    return Made(clip, 1, Prepared(request, ()), "gang-0001", "node", "then", 0, {}, files=(entry,), blurred=blurred)
+    return Made(
+        clip, 1, Prepared(request, ()), "gang-0001", "node", "2026-01-01", 0, {}, files=(entry,), blurred=blurred
+    )
 
 
 def clip_of(clip_id: str) -> Clip:

@@ -37,7 +37,7 @@ def entries(*views: str) -> tuple[FileEntry, ...]:
     return tuple(FileEntry(view, f"clips/a/1/{view}.mp4", 3, view) for view in views)
 
 
-MADE = Made(CLIP, 1, Prepared(REQUEST, ()), "gang-1", "node", "then", 5, {"denoise": 1.0}, entries(*VIEWS[:2]))
+MADE = Made(CLIP, 1, Prepared(REQUEST, ()), "gang-1", "node", "2026-01-01", 5, {"denoise": 1.0}, entries(*VIEWS[:2]))
 #: Of each field another value, and where it is told: in the record, the sidecar, or both.
 OTHER_MADE: dict[str, tuple[Any, str]] = {
     "clip": (replace(CLIP, seed=5), "both"),
