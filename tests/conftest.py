@@ -19,6 +19,8 @@ from support import s3 as s3_server
 from support.clients import forget_clients
 from support.cluster import SharedHead, shared_head
 from support.command_line import Answer
+from support.job_runs import write_manifest
+from support.outcomes import ROWS
 
 from cosmos_ray.store.storage import Storage
 
@@ -187,3 +189,15 @@ def cosmos_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         return Answer(code, *capsys.readouterr())
 
     return answer
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    """Of five rows that ask for eight clips, three of them with faults."""
+    return write_manifest(tmp_path / "m.parquet", ROWS)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Storage:
+    """That nothing is in yet."""
+    return Storage(str(tmp_path / "out"))

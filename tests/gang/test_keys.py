@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.other_clip import OTHER_CLIP
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.check_rules import CheckRules
@@ -139,12 +140,6 @@ OTHER_FILE: dict[str, Any] = {
     "taken": (3,),
     "facts": replace(CONVERTED, conversions=(), codec="h265", warnings=("doubtful",)),
 }
-OTHER_CLIP: dict[str, Any] = {
-    "id": "b", "row_id": "b", "prompts": ("x",), "prompt_embedding": "e.pt", "inputs": ("i.mp4",),
-    "num_conditional_frames": 1, "negative_prompt": "x", "guidance": 1.0, "seed": 5, "num_steps": 3, "n_views": 3,
-    "fps": 11, "row_hash": "another row", "generation": 1, "error": "x", "views": ("rear",), "frames": (("p.png",),),
-    "warnings": ("x",), "is_stacked": True, "controls": ("c.mp4",), "control_weight": 0.5, "num_chunks": 2, "redone": 1,
-}  # fmt: skip
 
 
 def prepared(*files: InputFile, words: Words | None = None, **rules: Any) -> Prepared:

@@ -30,16 +30,6 @@ from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.storage import Storage
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
-
-
 def test_the_plan_of_a_new_job_counts_rows_clips_and_faults(manifest: str) -> None:
     plan = make_plan(manifest, DEFAULTS, EMPTY)
     assert (plan.rows, plan.clips, plan.invalid) == (5, 8, 3)

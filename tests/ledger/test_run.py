@@ -8,22 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.job_runs import write_manifest
-from support.outcomes import DEFAULTS, ROWS, run_of
+from support.outcomes import DEFAULTS, run_of
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.run import open_run, read_run, row_defaults_of
 from cosmos_ray.store.storage import Storage
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return write_manifest(tmp_path / "m.parquet", ROWS)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Storage:
-    return Storage(str(tmp_path / "out"))
 
 
 def test_a_run_comes_back_as_it_was_opened(manifest: str, output: Storage) -> None:

@@ -7,44 +7,38 @@ import json
 from typing import Any
 
 import pytest
+from support.other_clip import OTHER_CLIP
 
 from cosmos_ray.clip.family import FAMILIES, PREDICT2
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.manifest import rows
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row
 
-#: Another value for every field than the first one.
-OTHER: dict[str, Any] = {
-    "id": "b", "row_id": "b", "prompts": ("q",), "prompt_embedding": "e.npy", "inputs": ("a.mp4",),
-    "num_conditional_frames": 1, "negative_prompt": "n", "guidance": 1.5, "seed": 4, "num_steps": 9, "n_views": 2,
-    "fps": 30, "row_hash": "0", "generation": 3, "error": "wrong", "views": ("rear",), "frames": (("a.png",),),
-    "warnings": ("w",), "is_stacked": True, "controls": ("c.mp4",), "control_weight": 0.5, "num_chunks": 2, "redone": 1,
-}  # fmt: skip
 DECIDES_NOTHING = {"id", "row_id", "row_hash", "generation", "error", "warnings", "is_stacked", "redone"}
 CLIP = Clip("a", "a", ("p",))
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
 
 
 def test_every_field_has_another_value_here() -> None:
-    assert {field.name for field in dataclasses.fields(Clip)} == set(OTHER)
-    assert all(getattr(CLIP, name) != value for name, value in OTHER.items())
+    assert {field.name for field in dataclasses.fields(Clip)} == set(OTHER_CLIP)
+    assert all(getattr(CLIP, name) != value for name, value in OTHER_CLIP.items())
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", OTHER_CLIP)
 def test_a_clips_hash_changes_with_each_field_that_decides_its_video(name: str) -> None:
     usual = rows._hashed(CLIP).row_hash
-    changed = rows._hashed(dataclasses.replace(CLIP, **{name: OTHER[name]})).row_hash
+    changed = rows._hashed(dataclasses.replace(CLIP, **{name: OTHER_CLIP[name]})).row_hash
     if name == "error":
         assert changed == CLIP.row_hash, "the row's own, as it stands"
     else:
         assert (changed == usual) is (name in DECIDES_NOTHING)
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", OTHER_CLIP)
 def test_each_field_survives_the_way_through_json(name: str) -> None:
-    clip = dataclasses.replace(CLIP, **{name: OTHER[name]})
+    clip = dataclasses.replace(CLIP, **{name: OTHER_CLIP[name]})
     assert Clip.from_json(clip.to_json()) == clip
-    assert isinstance(getattr(Clip.from_json(clip.to_json()), name), type(OTHER[name]))
+    assert isinstance(getattr(Clip.from_json(clip.to_json()), name), type(OTHER_CLIP[name]))
     newer = ("views", "frames", "warnings", "controls", "is_stacked", "control_weight", "num_chunks", "redone")
     if name in newer:  # which a clip of an earlier release lacks
         facts = json.loads(clip.to_json())
