@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -19,7 +18,7 @@ from cosmos_ray.clip.family import PREDICT2
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, GuardrailRules
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
-from cosmos_ray.errors import CosmosRayError, first_line
+from cosmos_ray.errors import CosmosRayError, UsageError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.bundle.cache import cache_folder, cache_root
 from cosmos_ray.models.bundle.check import check_bundle, text_encoder_parameters
@@ -221,9 +220,8 @@ def _model(bundle: Bundle, machine: Machine, guardrails: int) -> Iterator[Findin
         yield Finding("ok" if one.level == "ok" else "missing", f"{bundle.name} {one.subject}", one.message)
     if bundle.generator == "fake":
         return
-    if bundle.network.natten is not None and importlib.util.find_spec("natten") is None:
-        says = "its network attends to neighbourhoods, and natten is not installed: pip install 'cosmos-ray[natten]'"
-        yield Finding("missing", f"{bundle.name} natten", says)
+    if bundle.network.natten is not None:
+        yield from _natten(bundle, "cuda" if machine.gpus else "cpu")
     if not machine.gpus:
         if not runs_on_cpus(bundle):
             yield Finding("missing", bundle.name, "there is no GPU here, and this is no model for CPUs")
@@ -235,6 +233,15 @@ def _model(bundle: Bundle, machine: Machine, guardrails: int) -> Iterator[Findin
     says = f"a gang of {best.gang_size} needs {best.total / 1e9:.1f} GB a GPU, {counted(len(machine.gpus), 'GPU')} here"
     level: Literal["ok", "missing"] = "ok" if fits else "missing"
     yield Finding(level, f"{bundle.name} memory", f"{says} with at least {has / 1e9:.1f} GB each")
+
+
+def _natten(bundle: Bundle, device: str) -> Iterator[Finding]:
+    from cosmos_ray.models.network.neighbourhood import check_natten
+
+    try:
+        check_natten(device)
+    except UsageError as error:
+        yield Finding("missing", f"{bundle.name} natten", str(error))
 
 
 def _version(package: str) -> str | None:

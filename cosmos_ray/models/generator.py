@@ -27,7 +27,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
 from cosmos_ray.models.chunks import DONE, Chunks
 from cosmos_ray.models.network.dit import NUMERICS_DTYPE, Grid, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.network.kernels import check_approximations
-from cosmos_ray.models.network.neighbourhood import natten
+from cosmos_ray.models.network.neighbourhood import check_natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.parts import load_network, load_parts
 from cosmos_ray.models.picture_first import WithPicture
@@ -87,7 +87,7 @@ class Generator:
         dtype = NUMERICS_DTYPE[bundle.numerics]
         check_approximations(bundle, torch.device(device), approximations)
         if bundle.network.natten is not None:
-            natten()  # found before anything is loaded
+            check_natten(device)  # found before anything is loaded
         if bundle.numerics == "float32":
             # As it says: convolutions of a GPU would round their inputs to 10 bits otherwise.
             torch.backends.cudnn.allow_tf32 = False

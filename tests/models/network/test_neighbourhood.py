@@ -1,13 +1,15 @@
 """Attention to a neighbourhood: which windows there are, and that a network attends to them and to nothing else.
 
 The package natten is an extra. Where it is not installed, dense attention under a mask stands in its place, and the
-comparison of the two is left out.
+comparison of the two is left out. It holds with natten 0.21.0 and 0.21.7 on a CPU.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from cosmos_ray.models.bundle.single import NATTEN
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.network import neighbourhood
 from cosmos_ray.models.network.dit import MultiviewDiT
-from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, natten
+from cosmos_ray.models.network.neighbourhood import attend_to_neighbourhood, check_natten
 from cosmos_ray.models.network.windows import WINDOWS, Window, keys_of, window_of
 from cosmos_ray.models.parallel import ContextParallel
 from cosmos_ray.models.parts import load_network
@@ -67,7 +69,7 @@ def masked(q: Tensor, k: Tensor, v: Tensor, kernel_size: Any, stride: Any, dilat
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbourhood, "natten", lambda: masked)
-    monkeypatch.setattr("cosmos_ray.models.generator.natten", lambda: masked)
+    monkeypatch.setattr("cosmos_ray.models.generator.check_natten", lambda device: None)
 
 
 @pytest.mark.parametrize("grid", [(3, 11, 20), (1, 11, 20)])
@@ -154,11 +156,22 @@ def test_a_gang_sees_the_grid_of_one_rank(stand_in: None) -> None:
 
 
 def test_without_the_package_the_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "natten", None)
-    natten.cache_clear()
-    with pytest.raises(UsageError, match=r"takes the package natten.*cosmos-ray\[natten\]"):
+    monkeypatch.setitem(sys.modules, "natten", None)
+    with pytest.raises(UsageError, match=r"takes the package natten.*pip install .*'\.\[natten\]'"):
         Generator.load(small("AC"))
-    natten.cache_clear()
+
+
+def test_without_its_kernels_no_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pip builds where it sees no GPU attends by all pairs of tokens: on a published grid more than any memory."""
+    plain = SimpleNamespace(na3d=masked, HAS_LIBNATTEN=False, __version__="0.21.0")
+    monkeypatch.setitem(sys.modules, "natten", plain)
+    check_natten("cpu")
+    with pytest.raises(
+        UsageError, match=r"0\.21\.0 was built here without its kernels.*NATTEN_CUDA_ARCH.*\.\[natten\]"
+    ):
+        Generator.load(small("AC"), "cuda")
+    plain.HAS_LIBNATTEN = True
+    check_natten("cuda")
 
 
 @pytest.mark.parametrize(
