@@ -29,6 +29,7 @@ from cosmos_ray.clip.taken import (
     are_last,
     first_frames,
     first_warnings,
+    gap_warnings,
     how_taken,
     numbered_frames,
     take_first,
@@ -80,10 +81,10 @@ def read_conditioning(
     frames = np.empty((len(views), num_frames, *size_hw, 3), np.uint8)
 
     def read(view: int) -> VideoInfo:
-        wanted = taken[view].tolist()
+        wanted = np.unique(taken[view]).tolist()
 
         def keep(index: int, frame: np.ndarray) -> None:
-            frames[view, wanted.index(index)] = as_model_sees(frame, size_hw, rules)
+            frames[view, taken[view] == index] = as_model_sees(frame, size_hw, rules)
 
         return of_view(views[view], lambda: each_frame(videos[view], wanted, keep))
 
@@ -122,15 +123,15 @@ def _stacked(
     frames = np.empty((count, num_frames, *size_hw, 3), np.uint8)
     small: dict[int, np.ndarray] = {}
     seams = seam_frames(total, count)
-    places = {index: divmod(number, num_frames) for number, index in enumerate(taken.ravel().tolist())}
+    wanted = set(taken.ravel().tolist())
 
     def keep(index: int, frame: np.ndarray) -> None:
-        if index in places:
-            frames[places[index]] = as_model_sees(frame, size_hw, rules)
+        if index in wanted:
+            frames[taken == index] = as_model_sees(frame, size_hw, rules)
         if index in seams:
             small[index] = shrink(frame)
 
-    info = each_frame(video, sorted({*places, *seams}), keep)
+    info = each_frame(video, sorted({*wanted, *seams}), keep)
     info = _converted(info, fps, chosen, a_view, rules)
     said = _timing_warnings(parts, chosen, [info.fps] * count, views, fps, rules)
     said += [("", text) for text in picture_warnings(info, size_hw, rules)]
@@ -197,9 +198,10 @@ def _timing_warnings(
 ) -> list[tuple[str, str]]:
     if rules.numbered is not None:
         return []
+    gaps = gap_warnings(seconds, taken, views)
     if rules.takes_first:
-        return first_warnings(rates, views, fps) if taken.shape[1] > 1 else []
-    return timing_warnings(seconds, taken, rates, views, None if rules.rate == "as_is" else fps)
+        return [*(first_warnings(rates, views, fps) if taken.shape[1] > 1 else []), *gaps]
+    return [*timing_warnings(seconds, taken, rates, views, None if rules.rate == "as_is" else fps), *gaps]
 
 
 def _converted(info: VideoInfo, fps: float, taken: np.ndarray, total: int, rules: InputRules) -> VideoInfo:

@@ -20,7 +20,8 @@ def take_frames(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames:
     """Indices int64 [V, num_frames] into `seconds` (for each view: when its frames are shown, ascending from 0).
 
     fps: a frame every 1/fps seconds, back from the last instant that all views have: the nearest one of each view, the
-    earlier one of two as near. None: the last frames of each, as they are. Raises RowError if a view has too few.
+    earlier one of two as near; in a gap the one before it, as players hold it. None: the last frames of each, as they
+    are. Raises RowError if a view has too few.
     """
     if fps is None:
         return np.stack([_last(times, name, num_frames) for times, name in zip(seconds, names, strict=True)])
@@ -37,15 +38,14 @@ def take_first(seconds: Sequence[np.ndarray], names: Sequence[str], num_frames: 
     instants = np.arange(num_frames) / fps
     taken = []
     for times, name in zip(seconds, names, strict=True):
-        nearest = _nearest_indices(times, instants, fps)
-        usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
-        if instants[-1] > times[-1] + usual / 2 or len(np.unique(nearest)) < num_frames:
+        indices, usual = _shown_at(times, instants, fps), _usual(times, fps)
+        if instants[-1] > times[-1] + usual / 2 or _is_slow(usual, fps, indices):
             found = f"found {counted(len(times), 'frame')} ({len(times) * usual:.3g} s at {1 / usual:.4g} a second)"
             raise RowError(
                 f"view {name}: {found}, expected at least {num_frames} at the row's {fps:g} a second, over "
                 f"{instants[-1]:.3g} s from the first on, none twice (`fps`, inputs.rate)"
             )
-        taken.append(nearest)
+        taken.append(indices)
     return np.stack(taken)
 
 
@@ -56,6 +56,19 @@ def first_warnings(rates: Sequence[float], names: Sequence[str], fps: float) -> 
         every = rate / fps
         if every < 1 - _SAME_RATE or abs(every - round(every)) > _SAME_RATE * every:
             said.append((name, f"{how_taken(rate, fps)} (inputs.rate)"))
+    return said
+
+
+def gap_warnings(seconds: Sequence[np.ndarray], taken: np.ndarray, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(view, what is said of it): frames that are taken more than once, for want of others."""
+    said = []
+    for name, times, of in zip(names, seconds, taken, strict=True):
+        repeated = of[1:][np.diff(of) == 0]
+        if len(repeated):
+            ends = times[np.minimum(repeated + 1, len(times) - 1)]
+            widest = int(np.argmax(ends - times[repeated]))
+            gap = f"no frame between {times[repeated[widest]]:.4g} and {ends[widest]:.4g} s"
+            said.append((name, f"{gap}: the one before is held, {len(repeated)} of {len(of)} repeat one"))
     return said
 
 
@@ -142,27 +155,32 @@ def _last(times: np.ndarray, name: str, num_frames: int) -> np.ndarray:
     return np.arange(len(times) - num_frames, len(times))
 
 
-def _nearest_indices(times: np.ndarray, instants: np.ndarray, fps: float) -> np.ndarray:
+def _shown_at(times: np.ndarray, instants: np.ndarray, fps: float) -> np.ndarray:
+    """Frames nearest to the instants; where none is near, that which players show then."""
     later = np.clip(np.searchsorted(times, instants), min(1, len(times) - 1), len(times) - 1)
     earlier = np.maximum(later - 1, 0)
     # Times are rounded to the file's clock: a thousandth of a frame is no distance.
     is_later = times[later] - instants < instants - times[earlier] - 1e-3 / fps
-    return np.where(is_later, later, earlier)
+    nearest = np.where(is_later, later, earlier)
+    near = (1 + _SAME_RATE) * max(_usual(times, fps), 1 / fps) / 2
+    return np.where(np.abs(times[nearest] - instants) <= near, nearest, earlier)
+
+
+def _usual(times: np.ndarray, fps: float) -> float:
+    """Seconds from a frame to the next."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+
+
+def _is_slow(usual: float, fps: float, taken: np.ndarray) -> bool:
+    """Whether frames repeat because a camera takes fewer than are asked for, and not for a gap."""
+    return len(np.unique(taken)) < len(taken) and usual > (1 + _SAME_RATE) / fps
 
 
 def _nearest(times: np.ndarray, name: str, instants: np.ndarray, fps: float) -> np.ndarray:
-    """Frames of one view nearest to the instants, each another one."""
-    taken = _nearest_indices(times, instants, fps)
-    usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+    """Frames of one view at the instants, ascending. Raises RowError if it has too few."""
+    taken, usual = _shown_at(times, instants, fps), _usual(times, fps)
     is_short = instants[0] < times[0] - usual / 2
-    if not is_short and len(np.unique(taken)) < len(taken) and usual <= (1 + _SAME_RATE) / fps:
-        near = times[max(int(taken[0]) - 1, 0) :]
-        widest = int(np.argmax(np.diff(near)))
-        raise RowError(
-            f"view {name}: found no frame between {near[widest]:.3g} and {near[widest + 1]:.3g} s, expected one every "
-            f"{1 / fps:.3g} s, {len(instants)} back from {instants[-1]:.3g} s, none twice (`fps`, inputs.rate)"
-        )
-    if is_short or len(np.unique(taken)) < len(taken):
+    if is_short or _is_slow(usual, fps, taken):
         found = f"found {counted(len(times), 'frame')} ({len(times) * usual:.3g} s at {1 / usual:.4g} a second)"
         expected = f"{len(instants)} at the row's {fps:g} a second, over {instants[-1] - instants[0]:.3g} s"
         back = f"back from {instants[-1]:.3g} s, the last instant that all views have"

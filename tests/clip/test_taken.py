@@ -10,6 +10,7 @@ from cosmos_ray.clip.taken import (
     are_last,
     first_frames,
     first_warnings,
+    gap_warnings,
     how_taken,
     numbered_frames,
     take_first,
@@ -38,12 +39,30 @@ def test_a_thousandth_of_a_frame_is_no_distance() -> None:
     assert taken.tolist() == [[2, 3], [1, 2]]
 
 
-def test_a_gap_where_a_frame_is_needed_is_named() -> None:
-    """As a cut without decoding leaves it, between frames that are shown in another order than they are stored."""
-    with pytest.raises(RowError, match=r"view a: found no frame between 0\.5 and 0\.8 s, expected one every 0\.1 s, 5"):
-        take_frames([np.delete(every(10, 10), (6, 7))], ["a"], 5, 10)
+def test_in_a_gap_the_frame_before_it_is_held_as_players_do() -> None:
+    """As a telephone leaves it where nothing moves, and a cut without decoding. 0.6 and 0.7 are gone."""
+    gap = np.delete(every(10, 10), (6, 7))
+    taken = take_frames([gap, every(10, 10)], ["a", "b"], 5, 10)
+    assert taken.tolist() == [[5, 5, 5, 6, 7], [5, 6, 7, 8, 9]]
+    held = "no frame between 0.5 and 0.8 s: the one before is held, 2 of 5 repeat one"
+    assert gap_warnings([gap, every(10, 10)], taken, ["a", "b"]) == [("a", held)]
+    first = take_first([gap], ["a"], 9, 10)
+    assert first.tolist() == [[0, 1, 2, 3, 4, 5, 5, 5, 6]]
+    assert gap_warnings([gap], first, ["a"])[0][1].endswith("2 of 9 repeat one")
+    wide = at(0, 0.1, 0.2, 0.3, 2.3, 2.4, 2.5, 2.6, 4)
+    taken = take_frames([wide], ["a"], 5, 1)
+    assert taken.tolist() == [[0, 3, 4, 7, 8]], "2 is within half a second of the frame at 2.3, 1 of none"
+
+
+def test_where_a_gap_ends_the_nearest_frame_is_taken() -> None:
+    assert take_frames([at(0, 0.1, 0.2, 0.44, 0.5)], ["a"], 3, 10).tolist() == [[2, 3, 4]]
+    assert take_frames([at(0, 0.1, 0.2, 0.46, 0.5)], ["a"], 3, 10).tolist() == [[2, 2, 4]]
+
+
+def test_a_camera_that_takes_fewer_frames_than_the_row_asks_for_is_refused() -> None:
     with pytest.raises(RowError, match=r"view a: found 9 frames \(1\.8 s at 5 a second\), expected at least 5"):
         take_frames([every(5, 9)], ["a"], 5, 10)
+    assert take_frames([every(2, 9)], ["a"], 1, 10).tolist() == [[8]]
 
 
 def test_a_view_may_begin_half_a_frame_late_and_no_more() -> None:
