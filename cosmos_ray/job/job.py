@@ -177,7 +177,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     ledger = Ledger(storage)
     defaults = row_defaults(bundle, config.sampling)
     table = config.table
-    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, config.lease.life_s)
+    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, config.lease.life_s, say)
     config = config.model_copy(update={"manifest": manifest_uri})
     try:
         state, known = ledger.state(), read_run(storage)

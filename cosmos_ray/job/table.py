@@ -7,29 +7,33 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cosmos_ray.errors import LeaseHeld, ManifestError
+from cosmos_ray.errors import LeaseHeld
+from cosmos_ray.job.say import Say
 from cosmos_ray.ledger.layout import TABLE
 from cosmos_ray.ledger.lease import read_owner
-from cosmos_ray.manifest.builders.table import from_table
+from cosmos_ray.manifest.builders.frame import source_of_frame
+from cosmos_ray.manifest.builders.notes import Notes
+from cosmos_ray.manifest.builders.rig import rig_of
+from cosmos_ray.manifest.builders.table import manifest_of
 from cosmos_ray.store.storage import Storage
+from cosmos_ray.store.uris import normalise_uri
 
 
-def keep(table: Any, storage: Storage, life_s: float) -> str:
+def keep(table: Any, storage: Storage, life_s: float, say: Say) -> str:
     """URI of the manifest that a pandas DataFrame makes, written to `storage` unless it is there already.
 
     Relative paths in it start from the current folder. life_s: how long a silent owner counts as alive: another job
-    that is at work reads the manifest that is there. Raises ManifestError, LeaseHeld.
+    that is at work reads the manifest that is there. say: hears what is doubtful in the table, as of any other one.
+    Raises ManifestError, LeaseHeld.
     """
     if table.index.name == "id" and "id" not in table.columns:
         table = table.reset_index()
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        given, built = Path(folder, "table.parquet"), Path(folder, "manifest.parquet")
-        try:
-            table.to_parquet(given, index=False)
-        except Exception as error:  # of pandas or its engine, whatever a cell may hold
-            raise ManifestError(f"the DataFrame cannot be written as Parquet: {error}") from error
-        from_table(str(given), str(built), base=os.getcwd())
+        built, notes = Path(folder, "manifest.parquet"), Notes()
+        done = manifest_of(source_of_frame(table, notes), str(built), rig_of(), notes, normalise_uri(os.getcwd()))
         data = built.read_bytes()
+    for words in done.warnings:
+        say(f"warning: {words}")
     if storage.exists(TABLE) and storage.read(TABLE) == data:
         return storage.uri_of(TABLE)
     owner = read_owner(storage)

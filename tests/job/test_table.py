@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +22,10 @@ from cosmos_ray.store.storage import Storage
 ROWS = pd.DataFrame({"id": ["a", "b"], "prompt": ["p", "q"], "seed": [1, None], "town": ["x", "y"]})
 
 
+def nobody(line: str) -> None:
+    raise AssertionError(line)
+
+
 def test_a_configuration_takes_a_frame(tmp_path: Path) -> None:
     config = GenerateConfig(manifest=ROWS, output=tmp_path / "out")
     assert config.table is ROWS
@@ -31,7 +38,7 @@ def test_it_is_kept_and_written_again_only_if_it_changes(tmp_path: Path, monkeyp
     storage = Storage(str(tmp_path / "out"))
     monkeypatch.chdir(tmp_path)
     videos = ROWS.assign(input_video=["v.mp4", None], n_views=[1, 1])
-    uri = keep(videos, storage, 15.0)
+    uri = keep(videos, storage, 15.0, nobody)
     found = pq.read_table(uri).to_pylist()
     assert uri == f"{tmp_path}/out/_cosmos_ray/manifest.parquet"
     assert [(row["id"], row["prompt"], row["seed"], row["town"]) for row in found] == [
@@ -39,27 +46,65 @@ def test_it_is_kept_and_written_again_only_if_it_changes(tmp_path: Path, monkeyp
     ]  # fmt: skip
     assert found[0]["input_video"] == f"{tmp_path}/v.mp4"
     before = Path(uri).stat().st_mtime_ns
-    assert keep(videos.set_index("id"), storage, 15.0) == uri
+    assert keep(videos.set_index("id"), storage, 15.0, nobody) == uri
     assert Path(uri).stat().st_mtime_ns == before
-    assert pq.read_table(keep(ROWS[:1], storage, 15.0)).num_rows == 1
+    assert pq.read_table(keep(ROWS[:1], storage, 15.0, nobody)).num_rows == 1
 
 
 def test_another_table_is_not_put_under_a_living_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(str(tmp_path / "out"))
-    keep(ROWS, storage, 15.0)
+    keep(ROWS, storage, 15.0, nobody)
     lease = acquire(storage, LeaseTimes(60.0, 180.0))
-    keep(ROWS, storage, 180.0)
+    keep(ROWS, storage, 180.0, nobody)
     with pytest.raises(LeaseHeld, match="owned by a living job"):
-        keep(ROWS[:1], storage, 180.0)
+        keep(ROWS[:1], storage, 180.0, nobody)
     dead = dataclasses.replace(table_module.read_owner(storage), age_s=181.0)  # type: ignore[type-var]
     monkeypatch.setattr(table_module, "read_owner", lambda storage: dead)
-    keep(ROWS[:1], storage, 180.0)
+    keep(ROWS[:1], storage, 180.0, nobody)
     lease.release()
+
+
+def test_what_is_doubtful_in_a_frame_is_said_and_columns_of_mixed_values_are_carried_as_text(tmp_path: Path) -> None:
+    """As of a table in a file: CSV and JSONL, which have no types."""
+    mixed = ROWS.assign(
+        town=[7, "seven"],
+        notes=[{"a": np.int64(1)}, ["b", pd.NaT]],
+        taken=[datetime.date(2024, 2, 3), Decimal("1.50")],
+        clip=["a.mp4", "b.mp4"],
+        views=[["front_wide"], "front_wide"],
+    )
+    said: list[str] = []
+    found = pq.read_table(keep(mixed, Storage(str(tmp_path / "out")), 15.0, said.append)).to_pylist()
+    assert [(row["town"], row["notes"], row["taken"]) for row in found] == [
+        ("7", '{"a": 1}', "2024-02-03"), ("seven", '["b", null]', "1.50"),
+    ]  # fmt: skip
+    assert sorted(said) == [
+        "warning: columns of videos or pictures that are only carried along: 1: `clip`",
+        "warning: columns whose values have no type in common, which are carried as text: 3: `taken`; `town`: a number "
+        "in row 0 of the DataFrame, a text in row 1 of the DataFrame; `notes`: an object in row 0 of the DataFrame, a "
+        "list in row 1 of the DataFrame",
+    ]
+
+
+def test_our_own_columns_may_hold_what_a_row_may(tmp_path: Path) -> None:
+    """A caption here and one a view there, paths as pathlib has them."""
+    frame = pd.DataFrame({"id": ["a", 2], "prompt": ["p", ("q", "r")], "seed": ["3", 4], "n_views": [2, 2],
+                          "input_videos": [[Path("/v/1.mp4"), Path("/v/2.mp4")], None]})  # fmt: skip
+    found = pq.read_table(keep(frame, Storage(str(tmp_path / "out")), 15.0, nobody)).to_pylist()
+    assert [(row["id"], row["prompt"], row["seed"]) for row in found] == [("a", ["p"], 3), ("2", ["q", "r"], 4)]
+    assert found[0]["input_videos"] == ["/v/1.mp4", "/v/2.mp4"]
+    only = pd.DataFrame({"id": ["a", 2], "prompt": ["p", ["q", "r"]], "n_views": [2, "2"]})
+    assert pq.read_table(keep(only, Storage(str(tmp_path / "2")), 15.0, nobody)).num_rows == 2
 
 
 def test_what_a_frame_cannot_be(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "out"))
     with pytest.raises(ManifestError, match="cannot be written as Parquet"):
-        keep(pd.DataFrame({"id": ["a", "b"], "prompt": [object(), 3]}), storage, 15.0)
+        keep(pd.DataFrame({"id": ["a", "b"], "prompt": [object(), 3]}), storage, 15.0, nobody)
+    for names, said in (("ii", "several columns of one name"), (["id", 3], "the column 3: expected a text")):
+        with pytest.raises(ManifestError, match=said):
+            keep(pd.DataFrame([["a", "b"]], columns=list(names)), storage, 15.0, nobody)
+    with pytest.raises(ManifestError, match="row 1 of the DataFrame: `seed` is 'x', expected an integer"):
+        keep(ROWS.assign(seed=[1, "x"]), storage, 15.0, nobody)
     with pytest.raises(ManifestError, match="id"):
-        keep(pd.DataFrame({"prompt": ["p"]}), storage, 15.0)
+        keep(pd.DataFrame({"prompt": ["p"]}), storage, 15.0, nobody)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 
+AS_TEXT = "columns whose values have no type in common, which are carried as text"
 #: What values are called; `bool` before `int`, which it is too.
 _KINDS: tuple[tuple[Any, str], ...] = (
     (str, "a text"), (bool, "true or false"), ((int, float), "a number"), (Mapping, "an object"), (list, "a list"),
@@ -44,7 +45,7 @@ def carried_array(name: str, values: Sequence[Any], where: Callable[[int], str],
             if value is not None:
                 first.setdefault(_kind(value), row)
         met = ", ".join(f"{kind} in {where(row)}" for kind, row in first.items())
-        notes.warn("columns whose values have no type in common, which are carried as text", f"`{name}`: {met}")
+        notes.warn(AS_TEXT, f"`{name}`: {met}")
         values = [None if value is None else _text(value) for value in values]
     except UnicodeEncodeError:
         pass  # told of by the next line

@@ -49,9 +49,14 @@ def from_table(
 
     base: folder that relative paths start from (the table's own by default). encoding: of a CSV that is not UTF-8.
     """
-    rig, notes = rig or rig_of(), Notes()
+    notes = Notes()
     table = read_source(source, notes, encoding)
-    base = normalise_uri(base) if base else parent_uri(source)
+    return manifest_of(table, out, rig or rig_of(), notes, normalise_uri(base) if base else parent_uri(source))
+
+
+def manifest_of(table: Source, out: str, rig: Rig, notes: Notes, base: str) -> Built:
+    """As `from_table`, of a table that was read; notes: what was said meanwhile. base: URI."""
+    source = table.uri
     unknown = Unknown(rig.names)
     split = {n: place for n in table.columns if (place := _camera_column(n, rig, table, unknown, source)) is not None}
     unknown.check()

@@ -42,7 +42,8 @@ _LONG = re.compile(r"-?\d{16,}")
 class Source:
     """columns: values by name, None for nothing. places: of each row, for messages. arrow: what Parquet has them as.
 
-    texts: whether all values are texts, as CSV has them. decimal_comma: whether a number may be written 7,5.
+    A column that Parquet has no type for is not in `arrow`. texts: whether all values are texts, as CSV has them.
+    decimal_comma: whether a number may be written 7,5.
     """
 
     uri: str
@@ -57,9 +58,15 @@ class Source:
 
     def carried(self, names: list[str], notes: Notes) -> pa.Table:
         """These columns as they are; texts of CSV that are numbers one and all, as numbers."""
-        if self.arrow is not None:
+        held = self.arrow.column_names if self.arrow is not None else ()
+        if self.arrow is not None and all(name in held for name in names):
             return self.arrow.select(names)
-        return pa.table({name: self._array(name, self.columns[name], notes) for name in names})
+        return pa.table({
+            name: self.arrow.column(name)
+            if self.arrow is not None and name in held
+            else self._array(name, self.columns[name], notes)
+            for name in names
+        })  # fmt: skip
 
     def _array(self, name: str, values: list[Any], notes: Notes) -> pa.Array:
         if all(value is None for value in values):
@@ -233,6 +240,11 @@ def _parquet(uri: str, notes: Notes) -> Source:
         table = table_of(uri)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise unreadable(uri, error) from error
+    return source_of(uri, table, notes)
+
+
+def source_of(uri: str, table: pa.Table, notes: Notes) -> Source:
+    """Of a table as Parquet has it. uri: its name, for messages."""
     _check_names(uri, table.column_names)
     for name in table.column_names:
         if re.fullmatch(r"__index_level_\d+__|Unnamed: \d+|", name):  # pandas' row numbers
