@@ -1,4 +1,4 @@
-"""A pandas DataFrame, read as a table in a file is: columns as Parquet has them, or as text where no type holds them."""
+"""A pandas DataFrame, read as a table in a file is: columns as Parquet has them, or texts where no type holds them."""
 
 from __future__ import annotations
 
