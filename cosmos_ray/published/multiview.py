@@ -50,6 +50,7 @@ from cosmos_ray.published.options import (
     text_encoder_of,
     text_path,
     version_of,
+    what_lacks,
     write_file,
 )
 from cosmos_ray.store.places import check_lasts, place_of
@@ -245,8 +246,8 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
             where = f"item {number} of {flags.batch_input_json}"
             if isinstance(found, dict):
                 say_unused(found, ("input_video", "prompt", "output_video"), where, say)
-            if not isinstance(found, dict) or not found.get("input_video") or not found.get("prompt"):
-                say(f"{where} is left out: it lacks input_video or prompt")
+            if (lacking := what_lacks(found, ("input_video", "prompt"), where)) is not None:
+                say(lacking)
                 continue
             items.append(_item(found, number, where))
         if not items:

@@ -43,6 +43,7 @@ from cosmos_ray.published.options import (
     say_unused,
     text_path,
     version_of,
+    what_lacks,
     write_file,
 )
 from cosmos_ray.store.places import check_lasts, place_of
@@ -112,8 +113,8 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
             where = f"item {number} of {flags.batch_input_json}"
             if isinstance(found, dict):
                 say_unused(found, (*needed, kind.output), where, say)
-            if not isinstance(found, dict) or not all(found.get(key) for key in needed):
-                say(f"{where} is left out: it lacks {' or '.join(needed)}")
+            if (lacking := what_lacks(found, needed, where)) is not None:
+                say(lacking)
                 continue
             values = [found["input_video"] if kind.takes_input else "", found["prompt"], found.get(kind.output)]
             values[2] = values[2] or f"output_{number}{kind.suffix}"

@@ -16,6 +16,7 @@ from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.manifest.builders.sources import from_json
+from cosmos_ray.manifest.names import near_column
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -94,6 +95,18 @@ def say_unused(item: Mapping[str, Any], known: Sequence[str], where: str, say: C
             raise UsageError(shown(f"{where}: there is no key {key}; `{near[0]}` is near"))
     if unused:
         say(shown(f"{where}: keys without effect: {', '.join(unused)} (flags hold for all items)"))
+
+
+def what_lacks(item: Any, needed: Sequence[str], where: str) -> str | None:
+    """That an item is left out, and which of its keys other tools have for what it lacks; None if it lacks nothing."""
+    if not isinstance(item, Mapping):
+        return f"{where} is left out: found {type(item).__name__}, expected an object with {' and '.join(needed)}"
+    lacks = [key for key in needed if not item.get(key)]
+    if not lacks:
+        return None
+    found = {key: near_column(key, [name for name in item if item[name]]) for key in item}
+    names = [f"`{key}` is called `{near}` here" for key, near in found.items() if near in lacks and item[key]]
+    return shown(f"{where} is left out: it lacks {' and '.join(lacks)}{''.join(f'; {words}' for words in names)}")
 
 
 def version_of(path: str) -> list[Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.published import one_view, text2image, video2world
+from cosmos_ray.published import multiview, one_view, text2image, video2world
 from cosmos_ray.published.options import between
 
 
@@ -32,6 +32,32 @@ def test_keys_of_an_item_that_nobody_knows_are_said_and_those_that_are_nearly_kn
     for key, near in {"output_vidoe": "output_video", "promt": "prompt", "input_videos": "input_video"}.items():
         with pytest.raises(UsageError, match=f"there is no key {key}; `{near}` is near"):
             items([item | {key: "x"}], video2world.KIND, tmp_path, said)
+
+
+def test_of_an_item_that_is_left_out_what_it_lacks_is_said_and_which_key_may_be_it(tmp_path: Path) -> None:
+    """As files for other tools have it: `caption` beside a video, `video_path` beside a prompt."""
+    given = [
+        {"caption": "A street.", "video_path": "in.mp4", "mood": "x"},
+        {"prompt": "A street.", "input_path": ""},
+        {"prompt": "A street.", "input_video": "in.mp4", "caption": "only carried along"},
+        "in.mp4",
+    ]
+    left_out = [
+        "it lacks input_video and prompt; `caption` is called `prompt` here; `video_path` is called `input_video` here",
+        "it lacks input_video",
+        "found str, expected an object with input_video and prompt",
+    ]
+    path, said = tmp_path / "batch.json", []
+    (item,) = items(given, video2world.KIND, tmp_path, said)
+    assert item.prompt == "A street."
+    expected = [f"item {number} of {path} is left out: {why}" for number, why in zip((0, 1, 3), left_out, strict=True)]
+    assert [line for line in said if "left out" in line] == expected
+    said.clear()
+    multiview.read_items(argparse.Namespace(batch_input_json=str(path), num_conditional_frames=1), said.append)
+    assert [line for line in said if "left out" in line] == expected
+    with pytest.raises(UsageError, match="has no item with prompt"):
+        items(given[:1], text2image.KIND, tmp_path, said)
+    assert said[-1].endswith("it lacks prompt; `caption` is called `prompt` here")
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
