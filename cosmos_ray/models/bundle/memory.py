@@ -31,6 +31,9 @@ REFINER_BYTES = 8_292_166_656 * 2 + 2_500_000_000
 #: Of Llama-Guard-3-8B in bfloat16; of the half of SigLIP that sees and of RetinaFace in float32; and of their work.
 _LLAMA_GUARD_BYTES = 8_030_261_248 * 2 + 500_000_000
 _VIDEO_CHECKS_BYTES = {"content_filter": 428_225_600 * 4 + 500_000_000, "face_blur": 27_300_000 * 4 + 1_000_000_000}
+#: Of cosmos-guardrail: Qwen3Guard-Gen-0.6B and RetinaFace, and three float32 copies of a video of 93 frames of 720p,
+#: all of which it looks at together.
+_PACKAGE_BYTES = 751_632_384 * 2 + 27_300_000 * 4 + 3 * 93 * 704 * 1280 * 3 * 4 + 1_000_000_000
 #: Of the text tower of Cosmos-Reason1-7B.
 REASON1_7B_PARAMETERS = 7_070_619_136
 
@@ -117,9 +120,11 @@ def refiner_line(plan: MemoryPlan) -> str:
 
 
 def guardrail_bytes(rules: GuardrailRules) -> int:
-    """Of the published checks on a gang's first GPU, while all of them are at work; 0 for those that are not there."""
-    if not rules.enabled or rules.provider != "reference" or rules.device == "cpu":
+    """On a gang's first GPU, while all checks are at work; 0 for those that are not there, and for people's own."""
+    if not rules.enabled or rules.provider == "none" or rules.device == "cpu":
         return 0
+    if rules.provider == "package":
+        return _PACKAGE_BYTES
     of_videos = sum(size for check, size in _VIDEO_CHECKS_BYTES.items() if check in rules.checks)
     return of_videos + (_LLAMA_GUARD_BYTES if "llama_guard" in rules.checks else 0)
 

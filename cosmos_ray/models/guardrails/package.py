@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.references import HubFile
 from cosmos_ray.models.guardrails.check import VideoAnswer
 
 T = TypeVar("T")
 _PACKAGE, _MODULE = "cosmos-guardrail", "cosmos_guardrail"
-#: What it takes from the hub, at whatever revision is the newest: the repositories, and a file of each.
-_MODELS = (
-    ("nvidia/Cosmos-1.0-Guardrail", "face_blur_filter/Resnet50_Final.pth"),
-    ("Qwen/Qwen3Guard-Gen-0.6B", "config.json"),
-)
+#: What it takes from the hub, at whatever revision is the newest: all of a language model, and of its own files these.
+_LANGUAGE = HubFile(repo="Qwen/Qwen3Guard-Gen-0.6B", revision="main", path=None)
+_OWN = HubFile(repo="nvidia/Cosmos-1.0-Guardrail", revision="main", path=None)
+_FACES = "face_blur_filter/Resnet50_Final.pth"
+_PARTS = (_FACES, *(f"blocklist/{name}" for name in ("custom", "whitelist", "exact_match", "nltk_data")))
+#: Settings of the published checks alone.
+_NOT_ITS = ("checks", "weights", "llama_guard", "siglip")
 #: Its own: they write the prompts that they block.
 _LOGGERS = ("cosmos_guardrail.cosmos_guardrail", "cosmos_guardrail.cosmos_utils", "cosmos_guardrail.utils")
 
@@ -42,20 +45,29 @@ class PackageCheck:
         return f"package {importlib.metadata.version(_PACKAGE)}"
 
     def problems(self) -> list[str]:
-        if importlib.util.find_spec(_MODULE) is None:
-            return [
-                f"the package {_PACKAGE} is not installed: pip install '.[guardrail-package]' where its dependencies "
-                "can be had, or guardrails.provider=reference, which needs none of them"
-            ]
-        files = [HubFile(repo=repo, revision="main", path=path) for repo, path in _MODELS]
-        answers = [hub.ask(file, "dit") for file in files if hub.cached(file, "dit") is None]
-        return [answer.message for answer in answers if answer.level != "ok"]
+        given = self._rules.model_dump(exclude_defaults=True)
+        if foreign := [f"guardrails.{name}" for name in _NOT_ITS if name in given]:
+            return [f"{', '.join(foreign)}: of the published checks; the package has its own models, from the hub"]
+        try:
+            _imported()
+        except UsageError as error:
+            return [str(error)]
+        return [answer.message for answer in _asked_for() if answer.level != "ok"]
 
     def load(self, device: str) -> None:
-        checks = importlib.import_module(f"{_MODULE}.{_MODULE}")
-        self._device, self._checker = device, checks.CosmosSafetyChecker()
+        """UsageError where it cannot be, also where it logs that a word list cannot be read and goes on without."""
+        checks = _imported()
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_HEARD)
+        _HEARD.here.has_failed, said = False, "it could not read one of its files, and would go on without"
+        try:
+            self._device, self._checker = device, checks.CosmosSafetyChecker()
+        except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+                raise
+            _HEARD.here.has_failed, said = True, f"{type(error).__name__}: {first_line(error)}"
+        if _HEARD.here.has_failed:
+            raise UsageError(f"guardrails: the models of {_PACKAGE} cannot be loaded: {said}")
         if not self._rules.offload:
             self._checker.to(device)
 
@@ -84,6 +96,34 @@ class PackageCheck:
         if _HEARD.here.has_failed:
             raise RuntimeError("a check of the package failed")
         return found
+
+
+def _imported() -> Any:
+    """Its module. UsageError where it is not there, or does not load: nobody's problem but this machine's."""
+    instead = "or guardrails.provider=reference, which needs none of its dependencies"
+    try:
+        importlib.metadata.version(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise UsageError(
+            f"the package {_PACKAGE} is not installed: pip install '.[guardrail-package]', {instead}"
+        ) from None
+    try:
+        return importlib.import_module(f"{_MODULE}.{_MODULE}")
+    except Exception as error:  # of its own dependencies: missing ones, libraries, binaries for another torch
+        raise UsageError(
+            f"the package {_PACKAGE} is installed and cannot be imported: {type(error).__name__}: {first_line(error)}. "
+            f"Its torchvision has to be of the torch that is here (`python -c 'import torchvision'`); {instead}"
+        ) from error
+
+
+def _asked_for() -> Iterator[hub.HubAnswer]:
+    """What the hub says of models that are not on this machine whole."""
+    found = hub.cached(_OWN.model_copy(update={"path": _FACES}), "dit")
+    folder = found and found.parents[_FACES.count("/")]
+    if folder is None or not all((folder / part).exists() for part in _PARTS):
+        yield hub.ask_parts(_OWN, _PARTS)
+    if hub.cached(_LANGUAGE, "text_encoder") is None or hub.cached(_LANGUAGE, "tokenizer") is None:
+        yield hub.ask(_LANGUAGE, "text_encoder")
 
 
 class _Heard(logging.Filter):

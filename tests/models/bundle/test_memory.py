@@ -49,6 +49,7 @@ def test_guardrails_take_their_part_where_they_are() -> None:
 
     assert size() == pytest.approx(19.9, abs=0.1)
     assert size(checks=["face_blur"]) == pytest.approx(1.1, abs=0.1)
+    assert size(provider="package") == pytest.approx(5.6, abs=0.1)
     assert size(checks=["blocklist"]) == size(device="cpu") == size(provider="none") == size(enabled=False) == 0
     tiny = load_bundle("tiny")
     plan = memory_plans(tiny, guardrails=10**9)[0]

@@ -13,7 +13,6 @@ from support.guardrail_weights import write_blocklist
 from cosmos_ray.clip.family import PREDICT2, TEXT2IMAGE, TEXT2WORLD
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.errors import UsageError
-from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.guardrails.checks import checks_of, guardrails_of, look
 
 
@@ -81,27 +80,6 @@ def test_a_blocklist_that_is_there_is_fine_and_its_version_changes_with_it(tmp_p
         (folder / "custom" / "more.txt").write_text("zumble\n")
     assert versions[0] != versions[1]
     assert "better-profanity 0.7.0" in versions[0]
-
-
-def test_a_package_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        UsageError, match=r"cosmos-guardrail is not installed: pip install '.\[guardrail-package\]'.*reference"
-    ):
-        guardrails_of(rules(provider="package"), PREDICT2)
-
-
-def test_a_package_whose_models_are_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.3.2")
-    monkeypatch.setattr(hub, "cached", lambda *_: None)
-    monkeypatch.setattr(hub, "ask", lambda file, _: hub.HubAnswer("unavailable", f"no answer about {file.repo}"))
-    with pytest.raises(
-        UsageError, match=r"no answer about nvidia/Cosmos-1\.0-Guardrail; .*about Qwen/Qwen3Guard-Gen-0\.6B"
-    ):
-        guardrails_of(rules(provider="package"), PREDICT2)
-    monkeypatch.setattr(hub, "cached", lambda *_: Path("here"))
-    assert guardrails_of(rules(provider="package"), PREDICT2).versions == {"cosmos_guardrail": "package 0.3.2"}
 
 
 def test_nothing_to_check_with_is_an_error() -> None:
