@@ -352,6 +352,8 @@ def setting_names(settings: type[BaseModel] = GenerateConfig) -> list[str]:
 def nearest_setting(name: str) -> str | None:
     """The setting that `name` may have meant: one that is spelt nearly so, or one of that name in another group."""
     names = setting_names()
+    if name in names:
+        return name
     leaf = name.rpartition(".")[2]
     by_leaf = {known.rpartition(".")[2]: known for known in names}
     if leaf in by_leaf:

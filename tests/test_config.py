@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cosmos_ray.config import GenerateConfig, build_config, failed_allowed
+from cosmos_ray.config import GenerateConfig, build_config, failed_allowed, nearest_setting, setting_names
 from cosmos_ray.errors import UsageError
 
 FLAGS = {"manifest": "m.parquet", "output": "out"}
@@ -76,6 +76,11 @@ def test_set_takes_values_as_yaml_has_them() -> None:
     assert build_config(FLAGS, None, ["max_gpu_hours=1e3"]).max_gpu_hours == 1000.0
     text = "sampling.negative_prompt='a, b=c'"
     assert build_config(FLAGS, None, [text]).sampling.negative_prompt == "a, b=c"
+
+
+def test_a_setting_is_nearest_to_itself() -> None:
+    """Also where a group has one of the same name, as `device`."""
+    assert [name for name in setting_names() if nearest_setting(name) != name] == []
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def test_a_shell_completes_commands() -> None:
         (["--gang-sise", "2"], "--gang-size"),
         (["--num-steps", "3"], "--set sampling.num_steps="),
         (["--guidence", "3"], "--set sampling.guidance="),
+        (["--device", "cpu"], "--set device="),
     ],
 )
 def test_an_unknown_flag_names_the_nearest_flag_or_setting(cosmos_ray: Any, flags: list[str], said: str) -> None:
