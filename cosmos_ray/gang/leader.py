@@ -35,6 +35,7 @@ from cosmos_ray.gang.processes import GangInfo, RankProcess, await_end
 from cosmos_ray.gang.rank import Published
 from cosmos_ray.gang.rank_calls import call_rank
 from cosmos_ray.gang.ready import Preparation
+from cosmos_ray.gang.shared_output import await_output
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, verdict
@@ -108,6 +109,7 @@ class GangLeader:
         self._pace = pace
         self._broken = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
+        await asyncio.to_thread(await_output, self._storage, self._spec.epoch)
         asked = time.monotonic()
         self._ranks, self._processes = self._crew.take(self._name), []
         self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
@@ -142,6 +144,7 @@ class GangLeader:
         """Another job with the model that is loaded (`GangSpec.loaded`), under another name; none of its own clips is
         in flight."""
         began = time.monotonic()
+        await asyncio.to_thread(await_output, Storage(spec.output), spec.epoch)
         await self._on_all_ranks("take_up", spec, deadline_s=spec.settings.load_timeout_s)
         self._name, self._spec, self._storage, self._leaving = name, spec, Storage(spec.output), False
         self._crew.take_up(spec)

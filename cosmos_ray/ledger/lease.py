@@ -55,6 +55,11 @@ def check_epoch(storage: Storage, epoch: int) -> None:
         raise LeaseLost(f"another job has taken over {storage.uri} (epoch {epoch + 1}); this one was epoch {epoch}")
 
 
+def is_seen(storage: Storage, epoch: int) -> bool:
+    """Whether the lease of that epoch, which its owner holds, is to be found from here."""
+    return storage.exists(_epoch_path(epoch))
+
+
 def _newest_epoch(storage: Storage) -> int:
     names = (path.rsplit("/", 1)[1] for path in storage.list(LEASE))
     return max((int(name[:8]) for name in names if _EPOCH.fullmatch(name)), default=0)

@@ -255,6 +255,7 @@ def test_a_gang_that_serves_another_job_is_that_jobs_in_everything(
             made.spec.settings.model_copy(update={"spare_ranks": "always", "deadline_first_s": 77.0}),
         )  # fmt: skip
         info = await made.leader.take_up("gang-0009", other)
+        assert [(Path(uri).name, epoch) for uri, epoch in made.looked_at] == [("out", 1), ("other", 2)]
         assert made.calls("take_up") == [("take_up", rank, other) for rank in (0, 1)]
         assert (info.node, [rank.pid for rank in info.ranks], info.kernels) == (NODE, [100, 101], "kernels of 0")
         ((storage, spec),) = deliveries

@@ -14,6 +14,7 @@ from support.scripted_gang import NODE, Gang, clip, in_loop
 from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import LeaseLost, RowError, UncheckedError
+from cosmos_ray.gang import leader
 from cosmos_ray.gang import leader as leader_module
 from cosmos_ray.gang.deadline import Pace
 from cosmos_ray.gang.delivery import StoreOutError
@@ -21,6 +22,7 @@ from cosmos_ray.gang.processes import RankProcess
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint
 from cosmos_ray.gang.verdict import GangBrokenError
 from cosmos_ray.refine.refiner import NotRefinedError
+from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic
 
 Make = Callable[..., Gang]
@@ -157,6 +159,20 @@ def test_what_could_not_be_stored_is_told_apart_from_what_could_not_be_made(
         assert (outcome.fault.failure_class, outcome.fault.message) == ("storage", message)
         assert outcome.store_is_out == store_is_out
         assert made.removed == [], "the clip is made again from there"
+
+    in_loop(work)
+
+
+def test_no_rank_is_made_where_the_output_is_another(gang: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_another(storage: Storage, epoch: int) -> None:
+        raise GangBrokenError("storage", f"{storage.uri}, run {epoch}")
+
+    async def work() -> None:
+        made = gang()
+        monkeypatch.setattr(leader, "await_output", is_another)
+        with pytest.raises(GangBrokenError, match=r"out, run 1$"):
+            await made.start()
+        assert made.ranks == []
 
     in_loop(work)
 

@@ -132,7 +132,7 @@ class Kept:
 
 class Gang:
     """ranks: every actor that was made; told: what they were, in order; ended: processes that were waited for, with the
-    patience; killed: in order."""
+    patience; looked_at: outputs, and the epochs of leases there; killed: in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int = 2, **changes: Any) -> None:
         self.does: dict[str, Does] = {}
@@ -142,6 +142,7 @@ class Gang:
         self.ended: list[Any] = []
         self.killed: list[Actor] = []
         self.removed: list[StepCheckpoint] = []
+        self.looked_at: list[tuple[str, int]] = []
         self.checkpoint: StepCheckpoint | None = None
         self.packed: Any = None
         self.is_heard_dying = True
@@ -151,6 +152,7 @@ class Gang:
         monkeypatch.setattr(leader, "_AGREE_S", PATIENCE_S)
         monkeypatch.setattr(leader, "Delivery", lambda storage, spec: Kept())
         monkeypatch.setattr(leader, "await_end", lambda processes, *more: self.ended.append(([*processes], *more)))
+        monkeypatch.setattr(leader, "await_output", lambda storage, epoch: self.looked_at.append((storage.uri, epoch)))
         monkeypatch.setattr(leader, "remove_state", lambda storage, checkpoint: self.removed.append(checkpoint))
         settings = GangConfig(**changes.pop("settings", {}))
         bundle = load_bundle(changes.pop("model", "fake"))
