@@ -6,9 +6,7 @@ import contextlib
 import gc
 import logging
 import os
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
 
 import ray
@@ -22,12 +20,9 @@ from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.memory import runs_on_cpus
-from cosmos_ray.pool import closed_ray, own_ray, ray_words
+from cosmos_ray.pool import closed_ray, joining, own_ray, ray_words
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.stop import goes_on
-
-#: A head may be about to start.
-_HEAD_S = 20.0
 
 
 @contextlib.contextmanager
@@ -75,7 +70,7 @@ def _nothing_collected() -> Iterator[None]:
 
 
 def _initialise(config: GenerateConfig) -> None:
-    """Raises JobFailedError, with nothing of Ray left behind, if it does not come up."""
+    """Raises JobFailedError, or UsageError of an address that can be none, with nothing of Ray left behind."""
     try:
         _start_or_join(config)
     except BaseException as error:
@@ -83,7 +78,7 @@ def _initialise(config: GenerateConfig) -> None:
             _leave(is_done=False)
         if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
             raise signals.Interrupted(signals.reason() or "stopped by SIGTERM") from None
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, UsageError):
             raise
         raise JobFailedError(_why_not(error)) from error
     finally:
@@ -92,12 +87,9 @@ def _initialise(config: GenerateConfig) -> None:
 
 def _why_not(error: Exception) -> str:
     """Why there is no Ray, and what to do."""
-    said = f"{type(error).__name__}: {first_line(error)}"
     if "RAY_ADDRESS" in os.environ:
-        return (
-            f"the Ray cluster that RAY_ADDRESS names ({os.environ['RAY_ADDRESS']}) was not reached: {said}. "
-            "`ray status` says whether it is up; without RAY_ADDRESS a job starts a Ray of its own on this machine"
-        )
+        return joining.why_not(os.environ["RAY_ADDRESS"], error)
+    said = f"{type(error).__name__}: {first_line(error)}"
     where = os.environ.get("RAY_TMPDIR", tempfile.gettempdir())
     return (
         f"Ray did not start on this machine: {said}. It needs room in {where} (RAY_TMPDIR names another folder, with a "
@@ -110,7 +102,7 @@ def _start_or_join(config: GenerateConfig) -> None:
     ray_words.shorten()
     options = {"log_to_driver": False, "logging_level": logging.WARNING}
     if "RAY_ADDRESS" in os.environ:
-        _await_head(os.environ["RAY_ADDRESS"])
+        joining.be_let_in(os.environ["RAY_ADDRESS"])
         ray.init(**options)
         return
     # Gangs of CPU ranks ask for a CPU a rank; on a small machine they share them.
@@ -118,22 +110,6 @@ def _start_or_join(config: GenerateConfig) -> None:
     own_ray.mark()
     with own_ray.in_groups_of_their_own():
         ray.init(address="local", num_cpus=cpus, **options, **closed_ray.close())
-
-
-def _await_head(address: str) -> None:
-    """Raises OSError if nobody listens there: Ray would go on trying for many minutes, and say so at length."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return
-    deadline = time.monotonic() + _HEAD_S
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_HEAD_S).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.5)
 
 
 def nodes_with(resource: str, amount: int) -> list[str]:

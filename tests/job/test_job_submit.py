@@ -327,9 +327,14 @@ def test_nothing_is_done_without_the_token(head: Head, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_no_node_joins_without_the_token(head: Head) -> None:
+def test_no_node_and_no_job_joins_without_the_token(head: Head, tmp_path: Path) -> None:
     stranger = replace(head, environment={**head.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     joined = stranger.ray("start", f"--address={head.gcs}", "--num-cpus=1", f"--temp-dir={head.folder / 'stranger'}")
     assert joined.returncode != 0
     assert "uthenticat" in joined.stdout, joined.stdout
+    places = [f"--manifest={_manifest(tmp_path, 1)}", f"--output={tmp_path / 'out'}"]
+    command = [sys.executable, "jobs/generate.py", *places, "--model=fake", "--gang-size=1"]
+    asks = {**stranger.environment, "RAY_ADDRESS": head.gcs}
+    refused = subprocess.run(command, cwd=ROOT, env=asks, capture_output=True, text=True, check=False)
+    assert "lets in who has its token, and the one in RAY_AUTH_TOKEN is another" in refused.stderr, refused.stderr
     assert len(head.get("/api/v0/nodes")["data"]["result"]["result"]) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,20 +63,6 @@ def test_nodes_that_are_about_to_go_are_told_in_seconds(monkeypatch: pytest.Monk
     state = type("State", (), {"get_draining_nodes": staticmethod(lambda: {"a": 1_700_000_000_500, "b": 0})})
     monkeypatch.setattr(cluster.ray._private.state, "state", state)
     assert cluster.draining_nodes() == {"a": 1_700_000_000.5, "b": 0.0}
-
-
-def test_a_head_is_asked_for_before_ray_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an address that is none of a machine's nobody is asked."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-            cluster._await_head(address)
-    for address in ("auto", "local", "host:name", ":6379"):
-        cluster._await_head(address)
-    monkeypatch.setattr(cluster, "_HEAD_S", 0.0)
-    monkeypatch.setattr(cluster.time, "sleep", lambda _: pytest.fail("there is no time left"))
-    with pytest.raises(OSError, match=r"."):
-        cluster._await_head(f"127.0.0.1:{port}")
 
 
 def test_why_there_is_no_ray_depends_on_whose_it_would_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from cosmos_ray.config import GenerateConfig
+from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.pool import cluster
 from cosmos_ray.pool.health import JobFailedError
@@ -33,12 +34,19 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"  # bound, but nobody listens
         monkeypatch.setenv("RAY_ADDRESS", address)
-        monkeypatch.setattr(cluster, "_HEAD_S", 0.1)
+        monkeypatch.setattr(cluster.joining, "_HEAD_S", 0.1)
         monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
         with pytest.raises(
             JobFailedError, match=rf"RAY_ADDRESS names \({address}\) was not reached: Conn.*`ray status`"
         ):
             connect()
+
+
+def test_a_dashboards_address_is_refused_as_an_argument_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(UsageError, match=r"^RAY_ADDRESS: found http://127\.0\.0\.1:8265, a dashboard's address"):
+        connect()
 
 
 def test_what_ray_makes_of_a_signal_while_it_starts_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
