@@ -20,6 +20,8 @@ T = TypeVar("T")
 MOST, MOST_NAME = 4000, 200
 #: What is looked through of a longer one, as a million rows may each have, and the longest name of a host.
 _LOOKED_AT, _HOST_MOST = 2000, 255
+#: Lists and objects within each other that are shown.
+_DEEPEST = 20
 
 _CUT = "…"
 #: Repetitions have a bound, or a text of a million letters would be gone through a million times.
@@ -52,16 +54,21 @@ def shown_uri(uri: object, most: int = MOST_NAME) -> str:
     return _bounded(_uri_without_secrets(_printable(str(uri)[: most + _LOOKED_AT])), most)
 
 
-def shown_value(value: object, most: int = MOST_NAME) -> str:
-    """What was found in a row, as Python writes it; texts in it may be URIs."""
+def shown_value(value: object, most: int = MOST_NAME, depth: int = 0) -> str:
+    """What was found in a row, as Python writes it; texts in it may be URIs. depth: of lists and objects around it."""
+    if depth > _DEEPEST:
+        return _CUT
     if isinstance(value, str):
         return _bounded(repr(_uri_without_secrets(value[: most + _LOOKED_AT])), most)
     if isinstance(value, Mapping):
-        parts = (f"{shown_value(key)}: {shown_value(of)}" for key, of in _first(value.items()))
+        inside = ((shown_value(key), shown_value(of, depth=depth + 1)) for key, of in _first(value.items()))
+        parts = (f"{key}: {of}" for key, of in inside)
         return _bounded("{" + ", ".join(parts) + "}", most)
     if isinstance(value, list | tuple):
         around = "[]" if isinstance(value, list) else "()"
-        return _bounded(around[0] + ", ".join(shown_value(one) for one in _first(value)) + around[1], most)
+        return _bounded(
+            around[0] + ", ".join(shown_value(one, depth=depth + 1) for one in _first(value)) + around[1], most
+        )
     return shown(repr(value), most)
 
 

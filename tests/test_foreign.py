@@ -65,6 +65,10 @@ def test_a_long_text_ends() -> None:
     assert shown("x" * 10**6) == "x" * (MOST - 1) + "…"
     assert len(shown_uri("s3://bucket/" + "x" * 10**6)) == 200
     assert len(shown_value(["x" * 10**6] * 10**6)) == 200
+    deep: object = "x"
+    for _ in range(5000):
+        deep = {"a": [deep]}
+    assert "…" in shown_value(deep)
 
 
 @settings(max_examples=300)

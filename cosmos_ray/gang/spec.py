@@ -70,7 +70,7 @@ class GangSpec:
         if deciding := self.refining.deciding:
             facts.append(json.dumps(deciding, sort_keys=True))
         if changed := self.guardrails.of_pixels:
-            facts.append(json.dumps({"guardrails": changed}, sort_keys=True))
+            facts.append(json.dumps({"guardrails": changed}))  # in their order: each gets what the one before gave
         return hashlib.sha256(":".join(facts).encode()).hexdigest()
 
     @property

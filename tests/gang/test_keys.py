@@ -104,6 +104,8 @@ def test_a_standard_is_of_every_check_and_a_fingerprint_of_those_that_change_vid
     specs = [replace(SPEC, guardrails=Guardrails(checks=checks)) for checks in lists]
     assert len({spec.standard for spec in specs}) == len(lists)
     assert len({spec.fingerprint for spec in specs}) == (len(lists) if changes_pixels else 1)
+    turned = replace(SPEC, guardrails=Guardrails(checks=lists[-1][::-1]))
+    assert (turned.fingerprint != specs[-1].fingerprint) is changes_pixels, "each gets the frames of the one before"
     assert specs[0].standard == specs[0].fingerprint
     table = OTHER_SPEC | {"guardrails": Guardrails(checks=(replace(first, name="two"),))}
     deciding = {"bundle", "numerics", "approximations", "refining", "guardrails"}

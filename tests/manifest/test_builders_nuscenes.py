@@ -255,3 +255,10 @@ def test_tables_that_python_cannot_read_are_refused(data: DataSet, text: str) ->
     put(data.root / "v1.0-mini" / "scene.json", text)
     with pytest.raises(ManifestError, match=r"scene\.json"):
         data.build()
+
+
+def test_pictures_that_all_claim_one_instant_are_a_data_set_like_any_other(data: DataSet) -> None:
+    for row in (*data.tables["sample"], *data.tables["sample_data"]):
+        row["timestamp"] = START
+    data.write()
+    assert data.build(frames=1).rows == 6

@@ -44,6 +44,18 @@ class Nothing:
     name, version = "nothing", "1"
 
 
+class Leaves:
+    def __init__(self):
+        raise SystemExit(0)
+
+
+class LeavesLate(NoRed):
+    name = "leaves-late"
+
+    def problems(self):
+        raise SystemExit(0)
+
+
 class Absent:
     name, version = "absent", "1"
 
@@ -53,7 +65,10 @@ class Absent:
     def problems(self):
         return ["its word list is not on this machine"]
 '''
-NAMES = {"no-red": "NoRed", "no-dragons": "NoDragons", "corner": "Corner", "nothing": "Nothing", "absent": "Absent"}
+NAMES = {
+    "no-red": "NoRed", "no-dragons": "NoDragons", "corner": "Corner", "nothing": "Nothing", "absent": "Absent",
+    "leaves": "Leaves", "leaves-late": "LeavesLate",
+}  # fmt: skip
 
 
 def install(folder: Path) -> Path:

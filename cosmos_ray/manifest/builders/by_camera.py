@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.caption_files import Captions, by_view
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.pictures import check_frames
@@ -180,7 +181,7 @@ def _carried(uri: str) -> dict[str, object]:
     found = read_json(uri)
     columns = found.get("columns") if isinstance(found, dict) else None
     if not isinstance(columns, dict):
-        raise ManifestError(f'{uri}: found {found!r}, expected {{"columns": {{...}}}}')
+        raise ManifestError(f'{uri}: found {shown_value(found)}, expected {{"columns": {{...}}}}')
     return {name: value for name, value in columns.items() if name not in COLUMNS}
 
 
@@ -209,5 +210,5 @@ def _caption(uri: str) -> str:
     found = read_json(uri)
     text = found.get("caption") if isinstance(found, dict) else None
     if not isinstance(text, str):
-        raise ManifestError(f'{uri}: found {found!r}, expected {{"caption": "..."}}')
+        raise ManifestError(f'{uri}: found {shown_value(found)}, expected {{"caption": "..."}}')
     return text

@@ -13,6 +13,8 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 
 AS_TEXT = "columns whose values have no type in common, which are carried as text"
+#: Lists and objects within each other; Parquet's readers stop at about twice as many.
+_MOST_DEEP = 32
 #: What values are called; `bool` before `int`, which it is too.
 _KINDS: tuple[tuple[Any, str], ...] = (
     (str, "a text"), (bool, "true or false"), ((int, float), "a number"), (Mapping, "an object"), (list, "a list"),
@@ -63,7 +65,19 @@ def _array(name: str, values: Sequence[Any]) -> pa.Array:
         with suppress(OverflowError, TypeError, pa.ArrowException):
             return pa.array(values, pa.uint64())
         raise
+    _check_depth(name, found.type)
     return pa.array(map(_without_empty, values)) if _has_empty(found.type) else found
+
+
+def _check_depth(name: str, kind: pa.DataType) -> None:
+    depth, inside = 0, [kind]
+    while inside := [outer.field(number).type for outer in inside for number in range(outer.num_fields)]:
+        depth += 1
+    if depth > _MOST_DEEP:
+        raise ManifestError(
+            f"column `{name}`: found lists and objects {depth} deep, expected at most {_MOST_DEEP}, which Parquet can "
+            "hold; as a text it may say anything"
+        )
 
 
 def _has_empty(kind: pa.DataType) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from cosmos_ray.clip.family import PREDICT2, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.clip_files import ClipFiles
@@ -261,5 +262,5 @@ def _way_out(unknown: Collection[str]) -> str:
 def _parameters(uri: str) -> dict[str, Any]:
     found = read_json(uri)
     if not isinstance(found, dict) or set(found) - set(PARAMETERS):
-        raise ManifestError(f"{uri}: found {found!r}, expected keys {', '.join(PARAMETERS)}")
+        raise ManifestError(f"{uri}: found {shown_value(found)}, expected keys {', '.join(PARAMETERS)}")
     return found

@@ -110,7 +110,8 @@ def _clips(
     start = min((stamps[0][0] for stamps in cameras.values()), default=0)
     times = {view: _seconds(stamps, start) for view, stamps in cameras.items()}
     first = (frames - 1) / fps
-    if fps > (rate := min(1 / float(np.median(np.diff(one))) if len(one) > 1 else np.inf for one in times.values())):
+    apart = max((float(np.median(np.diff(one))) for one in times.values() if len(one) > 1), default=0.0)
+    if apart and fps > (rate := 1 / apart):
         raise ManifestError(f"--fps: found {fps}, expected at most the {rate:.1f} pictures a second of {scene.name}")
     next_one = 0
     for number, (stamp, token) in enumerate(scene.samples):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
+import os
 import posixpath
 import re
 from collections import Counter
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_uri
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
+from cosmos_ray.store.uris import normalise_uri, scheme_of
 
 VIDEOS = (".mp4", ".mov", ".m4v")
 PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
@@ -94,7 +98,9 @@ def list_folder(uri: str) -> Folder:
     fs, path = filesystem_of(uri)
     try:
         found = fs.ls(path, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
+            raise
         raise ManifestError(f"there is no folder {uri}") from None
     if [entry["name"] for entry in found if entry["type"] == "file"] == [path] and len(found) == 1:
         raise ManifestError(f"{uri} is a file, expected a folder")
@@ -113,7 +119,9 @@ def check_fetched(uri: str) -> None:
     """Raises ManifestError for what stands in a file's place: a text of Git LFS or git-annex, or a link to nowhere."""
     try:
         head = read_bytes(uri)
-    except FileNotFoundError:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) and error.errno != errno.ELOOP:
+            raise
         raise ManifestError(
             f"{uri} is a link to a file that is not there (one of git-annex's: `git annex get` fetches it)"
         ) from None
@@ -133,7 +141,9 @@ def stem_of(uri: str) -> str:
 
 
 def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
-    """All of a text file. Raises ManifestError for a larger one, unread, and for what is no regular file."""
+    """All of a text file. Raises ManifestError for a larger one, unread, for what is no regular file, and for a link to
+    a file of another suffix."""
+    _check_link(uri)
     try:
         data = read_bytes(uri, max_bytes=max_bytes)
         return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
@@ -143,6 +153,18 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
         raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _check_link(uri: str) -> None:
+    """Folders come from strangers, and what is read of them becomes captions: a link called caption.txt may lead to a
+    file of secrets. Those that people make have the suffix of their file."""
+    if scheme_of(uri) != "file" or not os.path.islink(path := normalise_uri(uri)):
+        return
+    if suffix_of(real := os.path.realpath(path)) != suffix_of(path):
+        raise ManifestError(
+            f"{uri} is a symbolic link to {shown_uri(real)}: expected one to a file that is called {suffix_of(path)} "
+            "too, or the file itself"
+        )
 
 
 def check_values(uri: str, text: str, marks: str) -> None:

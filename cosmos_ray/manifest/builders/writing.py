@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.clip.family import TEXT2WORLD, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.errors import ManifestError
+from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.carried import array_of, carried_array
 from cosmos_ray.manifest.builders.notes import Built, Notes
@@ -91,6 +91,8 @@ def absolute(path: Any, base: str, where: str) -> str:
         return resolve_reference(path, base)
     except ValueError as error:
         raise ManifestError(f"{where}: {path!r} is {error}") from None
+    except UsageError as error:
+        raise ManifestError(f"{where}: {error}") from None
 
 
 def reference(path: Any, base: str, out: str, where: str) -> str:
@@ -125,9 +127,12 @@ def with_references(row: dict[str, Any], base: str, out: str, where: str) -> dic
             return [named(value) for value in found]
         return None if found is None else reference(found, base, out, where)
 
-    moved = {
-        name: named(row[name]) for name in (*INPUTS, "control_videos", "prompt_embedding") if row.get(name) is not None
-    }
+    moved: dict[str, Any] = {}
+    for name in (*INPUTS, "control_videos", "prompt_embedding"):
+        try:
+            moved |= {name: named(row[name])} if row.get(name) is not None else {}
+        except RecursionError:
+            raise ManifestError(f"{where}: `{name}` nests too deep to be read") from None
     return {**row, **moved}
 
 

@@ -52,7 +52,7 @@ def look(rules: GuardrailRules, family: Family = PREDICT2) -> Iterator[Finding]:
             problems = list(problems_of(check))
             found = [Finding("problem", f"guardrail {check.name}", problem) for problem in problems]
             yield from found or [Finding("ok", f"guardrail {check.name}", str(check.version))]
-        except Exception as error:  # noqa: BLE001 - a check of strangers, too
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a check of strangers, too
             said = f"it cannot be asked what it lacks: {type(error).__name__}: {first_line(error)}"
             yield Finding("problem", f"guardrail {check.name}", said)
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: As a category may be: words, and no place for a prompt.
 _CATEGORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.,:;/&()+-]{0,79}")
+#: Regions of a view's frames that a record can tell.
+_MOST_REGIONS = 2**31 - 1
 #: Captions whose verdict is remembered: clips of one caption and other seeds are asked about once.
 _REMEMBERED = 10_000
 
@@ -86,14 +88,16 @@ def _looked(check: Check, frames_THWC: np.ndarray) -> VideoAnswer:
         raise TypeError("frames of a check that does not say that it changes pixels")
     if not isinstance(frames, np.ndarray) or frames.shape != frames_THWC.shape or frames.dtype != np.uint8:
         raise TypeError("frames of another shape or kind")
-    return frames, int(regions)
+    if not 0 <= int(regions) <= _MOST_REGIONS:
+        raise ValueError("regions of a number that no frames have")
+    return np.asarray(frames), int(regions)
 
 
 def _closed(check: Check, ask: Callable[[], T]) -> T:
     """What the check says. UncheckedError if it raises, without the words of what it raised: it may tell the prompt."""
     try:
         return ask()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # who leaves has not answered either
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             raise  # the gang's fault, not the row's: it is tried elsewhere
         where = [f"{one.filename}:{one.lineno} {one.name}" for one in traceback.extract_tb(error.__traceback__)]

@@ -25,7 +25,7 @@ def own_checks(names: Sequence[str]) -> list[Check]:
             )
         try:
             check = known[name].load()()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a program's module may end the program
             raise UsageError(
                 f"guardrails.own: `{name}` cannot be made: {type(error).__name__}: {first_line(error)}"
             ) from error

@@ -105,6 +105,8 @@ def test_own_checks_come_last_by_their_entry_points(tmp_path: Path) -> None:
         ("gone", "no installed package has an entry point `gone` in the group cosmos_ray.guardrails; there: "),
         ("nothing", "the check `nothing` has no check_text or check_video"),
         ("absent", "guardrail absent: its word list is not on this machine"),
+        ("leaves", "`leaves` cannot be made: SystemExit: 0"),
+        ("leaves-late", "guardrail leaves-late: it cannot be asked what it lacks: SystemExit: 0"),
     ],
 )
 def test_an_own_check_that_cannot_run_is_said(name: str, words: str) -> None:

@@ -104,6 +104,16 @@ def test_a_check_that_raises_blocks_and_its_words_are_nowhere(caplog: pytest.Log
     assert "raised ValueError at" in caplog.text
 
 
+def test_a_check_that_leaves_the_program_has_raised() -> None:
+    said = blocked(Guard([Text(SystemExit(0))], ()), "a street")
+    assert said == "the check `words` raised SystemExit: what it could not check is not published"
+
+
+def test_frames_that_hide_some_of_themselves_are_frames() -> None:
+    frames, _ = Guard((), [Video((np.ma.masked_array(FRAMES), 1))]).check_view(FRAMES)
+    assert type(frames) is np.ndarray
+
+
 def test_a_check_that_raises_is_told_from_one_that_objects_in_another_process_too() -> None:
     with pytest.raises(RowError) as raised:
         Guard([Text(ValueError())], ()).check_captions(["a street"])
@@ -161,8 +171,12 @@ def test_frames_cannot_be_written_to() -> None:
         Video((FRAMES.tolist(), 1)),
         Video(FRAMES),
         Video(True),
+        Video((FRAMES, -1)),
+        Video((FRAMES, 10**30)),
+        Video((FRAMES, float("nan"))),
+        Video(SystemExit(0)),
     ],
-    ids=["not said", "shape", "dtype", "list", "no count", "truth"],
+    ids=["not said", "shape", "dtype", "list", "no count", "truth", "fewer than none", "too many", "no number", "left"],
 )
 def test_what_is_no_answer_blocks(check: Video) -> None:
     with pytest.raises(RowError, match="raised") as caught:

@@ -1,0 +1,93 @@
+"""Folders and tables that a stranger has made: what is in them is refused by name, and nothing else of the machine is
+read into captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.manifests import put, read
+
+from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.batch_json import from_batch_json
+from cosmos_ray.manifest.builders.by_camera import from_rds_hq
+from cosmos_ray.manifest.builders.folder import from_folder
+from cosmos_ray.manifest.builders.sources import check_fetched, list_folder
+from cosmos_ray.store import faults
+
+CAMERA = "ftheta_camera_front_wide_120fov"
+TOKEN = "hf_AToken"
+
+
+def of_camera(top: Path) -> Path:
+    """A clip of one camera without a caption; where that would lie."""
+    put(top / f"videos/{CAMERA}/a_0.mp4", "v" * 2000)
+    return top / f"metas/{CAMERA}/a_0.txt"
+
+
+def of_clip(top: Path) -> Path:
+    put(top / "clip/front_wide.mp4", "v" * 2000)
+    return top / "clip/caption.txt"
+
+
+def of_batch(top: Path) -> Path:
+    put(top / "b.json", json.dumps([{"input_video": "v.mp4", "prompt": "words.txt"}]))
+    return top / "words.txt"
+
+
+BUILDERS = {
+    "rds-hq": (of_camera, lambda top, out: from_rds_hq(str(top), out)),
+    "folder": (of_clip, lambda top, out: from_folder(str(top), out)),
+    "batch": (of_batch, lambda top, out: from_batch_json(str(top / "b.json"), out)),
+}
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_caption_is_no_link_to_a_file_of_another_kind(kind: str, tmp_path: Path) -> None:
+    prepare, build = BUILDERS[kind]
+    caption, out = prepare(tmp_path / "data"), str(tmp_path / "m.parquet")
+    caption.parent.mkdir(parents=True, exist_ok=True)
+    caption.symlink_to(put(tmp_path / "home/token", TOKEN))
+    with pytest.raises(ManifestError, match=r"symbolic link to .*home/token: expected one to a file that is called"):
+        build(tmp_path / "data", out)
+    assert not Path(out).exists()
+    caption.unlink()
+    caption.symlink_to(put(tmp_path / "common/words.txt", "A street."))
+    build(tmp_path / "data", out)
+    assert [row["prompt"] for row in read(Path(out))] == ["A street."]
+
+
+@pytest.mark.parametrize(("depth", "holds"), [(30, True), (40, False), (900, False)])
+@pytest.mark.parametrize("ends", ["[]", '{"a":}'])
+def test_what_no_parquet_file_holds_is_refused_and_what_is_written_can_be_read(
+    depth: int, holds: bool, ends: str, tmp_path: Path
+) -> None:
+    first, last = ends[:-1], ends[-1]
+    deep = f"{first * depth}1{last * depth}"
+    put(tmp_path / "b.json", f'[{{"input_video": "v.mp4", "prompt": "A street.", "mine": {deep}}}]')
+    if holds:
+        from_batch_json(str(tmp_path / "b.json"), str(tmp_path / "m.parquet"))
+        assert read(tmp_path / "m.parquet")[0]["mine"] == json.loads(deep)
+        return
+    with pytest.raises(ManifestError, match=rf"column `mine`: found lists and objects {depth} deep, expected at most"):
+        from_batch_json(str(tmp_path / "b.json"), str(tmp_path / "m.parquet"))
+
+
+def test_names_of_inputs_that_are_none_are_told_with_their_item(tmp_path: Path) -> None:
+    for videos, complaint in (("[" * 900 + "]" * 900, "nests too deep"), ('["a\\u0000"]', "expected a URI")):
+        put(tmp_path / "b.json", f'[{{"prompt": "A street.", "input_videos": {videos}}}]')
+        with pytest.raises(ManifestError, match=rf"item 0 of .*{complaint}"):
+            from_batch_json(str(tmp_path / "b.json"), str(tmp_path / "m.parquet"))
+
+
+def test_a_link_to_itself_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults.time, "sleep", lambda seconds: pytest.fail("it was asked again"))
+    (tmp_path / "a.mp4").symlink_to("a.mp4")
+    with pytest.raises(ManifestError, match="a link to a file that is not there"):
+        check_fetched(str(tmp_path / "a.mp4"))
+
+
+def test_no_folder_has_a_name_that_no_disk_takes(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="there is no folder"):
+        list_folder(str(tmp_path / ("a" * 5000)))
