@@ -183,6 +183,14 @@ def test_a_bad_file(tmp_path: Path, content: str | None, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ['key: "PLANTED', "a: b: PLANTED", "- PLANTED\nb: c", "'a'PLANTED", "%PLANTED"])
+def test_a_line_that_is_wrong_is_named_and_never_quoted(line: str, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(f"seed: 1\n{line}\n")
+    with pytest.raises(UsageError, match=r"job\.yaml: line \d, column \d+: ") as caught:
+        build_config(FLAGS, tmp_path / "job.yaml")
+    assert "PLANTED" not in str(caught.value)
+
+
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(UsageError, match=r"job\.yaml"):

@@ -46,9 +46,14 @@ for _tag, _pattern in _NUMBERS.items():
 
 
 def load_yaml(text: str) -> Any:
-    """Raises yaml.YAMLError, for a text that is none and for values that are not what their form or tag says."""
+    """Raises yaml.YAMLError, for a text that is none and for values that are not what their form or tag says. Its words
+    name the place, and quote no line: a file of secrets may be named by mistake."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader: it makes plain values only
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise yaml.YAMLError(where + ", ".join(filter(None, (error.context, error.problem)))) from None
     except RecursionError:
         raise yaml.YAMLError("found groups that nest too deep, expected settings") from None
     except (ValueError, KeyError, AttributeError, OverflowError) as error:  # what becomes of 2001-99-99, or of !!bool x

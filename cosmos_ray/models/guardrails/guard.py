@@ -89,7 +89,7 @@ def _looked(check: Check, frames_THWC: np.ndarray) -> VideoAnswer:
     if not isinstance(frames, np.ndarray) or frames.shape != frames_THWC.shape or frames.dtype != np.uint8:
         raise TypeError("frames of another shape or kind")
     if not 0 <= int(regions) <= _MOST_REGIONS:
-        raise ValueError("regions of a number that no frames have")
+        raise TypeError("regions of a number that no frames have")
     return np.asarray(frames), int(regions)
 
 
