@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import itertools
 import re
+import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import TypeVar
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.foreign import shown_uri
+from cosmos_ray.gang.verdict import GangBrokenError
 from cosmos_ray.limits import in_this_limit, time_left
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store import probe, storage
@@ -30,7 +32,7 @@ from cosmos_ray.store.places import place_of, service_of
 from cosmos_ray.store.reach import ANYWHERE, PlaceError, Reach
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import Stat, beside, fetch_to_file, read_bytes, stat_of
-from cosmos_ray.store.uris import scheme_of
+from cosmos_ray.store.uris import normalise_uri, scheme_of
 
 T = TypeVar("T")
 
@@ -173,7 +175,7 @@ def _too_large(column: str, uri: str, size: int, max_bytes: int, perhaps: str = 
 
 def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str] = ()) -> str | None:
     """What was expected instead, if the object itself is to blame for `error`; None if its store may be. witness, rare:
-    as in `Source`."""
+    as in `Source`. Raises GangBrokenError if this node has not what the driver reads."""
     if isinstance(error, BucketMissingError):
         elsewhere = _elsewhere(uri, witness)
         # Where none was ever read, nobody can tell a wrong bucket from a wrong service. The job is well without either.
@@ -182,6 +184,12 @@ def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str]
     kinds = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, NotADirectoryError: errno.ENOTDIR}
     number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
     if number in _OWN:
+        if number == errno.ENOENT and (folder := _missing_home(uri, witness)):
+            raise GangBrokenError(
+                "storage",
+                f"this node ({socket.gethostname()}) lacks the folder of the manifest, {folder}: mount it there, as it "
+                "is on the driver's machine, or use a store",
+            )
         return _OWN[number]
     said = explain(error)
     if _ARCHIVED.search(said) or (error.__cause__ is not None and _ARCHIVED.search(str(error.__cause__))):
@@ -190,6 +198,16 @@ def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str]
     if is_unclear(error) and any(map(_answers, others)):
         return f"an object that can be read: its store gives others, but of this one says {said}"
     return None
+
+
+def _missing_home(uri: str, witness: str) -> Path | None:
+    """The manifest's local folder, if the input lies below it and nothing of it is here: then no row is to blame."""
+    if not witness or scheme_of(uri) != "file" or scheme_of(witness) != "file":
+        return None
+    folder = Path(normalise_uri(witness)).parent
+    # Where a mount is missing, nothing is in its place; of a manifest that was removed meanwhile, other files are left.
+    is_here = folder.is_dir() and next(folder.iterdir(), None) is not None
+    return None if is_here or not Path(normalise_uri(uri)).is_relative_to(folder) else folder
 
 
 def is_unclear(error: OSError) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cosmos_ray.errors import Fault, UsageError, first_line
+from cosmos_ray.errors import Fault, UsageError
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.inputs import inputs_answer
 from cosmos_ray.gang.leader import Outcome
@@ -27,6 +27,7 @@ from cosmos_ray.gang.processes import GangInfo, RankProcess
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.ledger import Ledger, Record
 from cosmos_ray.manifest.rows import Clip
+from cosmos_ray.pool import ray_words
 from cosmos_ray.pool.changes import Changes
 from cosmos_ray.pool.cluster import draining_nodes
 from cosmos_ray.pool.demand import Demand
@@ -282,7 +283,7 @@ class GangPool:
                 self._say(f"{name} did not start: its node {node_name(node)} is being drained")
                 return None
             dead = await node_that_died(leader, error)
-            fault = Fault("gang", f"{name} did not start: {'its node died' if dead else first_line(cause)}")
+            fault = Fault("gang", f"{name} did not start: {'its node died' if dead else ray_words.why(cause)}")
             self._say(fault.message)
             self._metrics.gang_did_not_start()
             self._health.gang_broke(dead or node, asked, fault, node_is_dead=bool(dead))

@@ -10,6 +10,9 @@ import logging
 import re
 from typing import Any
 
+from cosmos_ray.errors import first_line
+from cosmos_ray.foreign import shown
+
 log = logging.getLogger(__name__)
 
 _DIED = re.compile(
@@ -38,6 +41,15 @@ def shorten() -> None:
 
     setattr(tell, _STANDS_IN, True)
     worker.print_to_stdstream = tell
+
+
+def why(error: BaseException) -> str:
+    """What an error says, in a line. Of an actor that could not be made Ray's first line names the actor, and the last
+    one what was raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and "creation task" in lines[0]:
+        return shown(lines[-1], 500)
+    return first_line(error)
 
 
 def one_line(said: str) -> str | None:

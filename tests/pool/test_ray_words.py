@@ -46,3 +46,17 @@ def test_why_it_died_is_kept() -> None:
     killed = SAID.replace("Worker unexpectedly exits with a connection error code 2. End of file.", "Out of memory.")
     assert ray_words.one_line(killed) == "Ray: process 1011 died (SYSTEM_ERROR): Out of memory."
     assert ray_words.one_line("(autoscaler) A worker died") is None
+
+
+def test_of_an_actor_that_could_not_be_made_it_says_what_was_raised() -> None:
+    """As Ray 2.60 says it; of any other error the first line."""
+    said = (
+        "The actor died because of an error raised in its creation task, \x1b[36mray::GangLeader.__init__()\x1b[39m "
+        "(pid=1, ip=10.0.0.1, actor_id=14b1, repr=<...TemporaryActor object at 0x7f41>)\n"
+        "  At least one of the input arguments for this task could not be computed:\n"
+        "ray.exceptions.RaySystemError: System error: No module named 'nothing'\n"
+        "ModuleNotFoundError: No module named 'nothing'\n"
+    )
+    assert ray_words.why(RuntimeError(said)) == "ModuleNotFoundError: No module named 'nothing'"
+    assert ray_words.why(RuntimeError("first\nlast")) == "first"
+    assert ray_words.why(RuntimeError()) == "RuntimeError"
