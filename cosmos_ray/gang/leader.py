@@ -38,7 +38,7 @@ from cosmos_ray.gang.ready import Preparation
 from cosmos_ray.gang.shared_output import await_output
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
-from cosmos_ray.gang.verdict import GangBrokenError, verdict
+from cosmos_ray.gang.verdict import GangBrokenError, storage_fault, verdict
 from cosmos_ray.ledger.ledger import Record
 from cosmos_ray.ledger.record import Try, now
 from cosmos_ray.manifest.rows import Clip
@@ -253,7 +253,7 @@ class GangLeader:
         except StoreOutError as error:
             return Outcome(fault=Fault("storage", str(error)), store_is_out=True)
         except OSError as error:
-            return Outcome(fault=Fault("storage", f"{type(error).__name__}: {error}"))
+            return Outcome(fault=storage_fault(error))
         except LeaseLost:
             raise
         except Exception as error:

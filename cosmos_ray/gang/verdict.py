@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from cosmos_ray.errors import FailureClass, RowError, first_line
+import errno
+import socket
+import tempfile
+
+from cosmos_ray.errors import FailureClass, Fault, RowError, first_line
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class GangBrokenError(Exception):
@@ -32,6 +38,17 @@ def verdict(method: str, faults: list[BaseException | None], ranks: int) -> Base
     if isinstance(first, RowError):
         failure_class = first.failure_class
     return GangBrokenError(failure_class, f"{method}: {type(first).__name__}: {first_line(first)}")
+
+
+def storage_fault(error: OSError) -> Fault:
+    """What a store or a disk has said; where there is no room, on which node: Python says neither that nor the disk."""
+    said = f"{type(error).__name__}: {error}"
+    if error.errno in _NO_ROOM:
+        said += (
+            f"; a disk of this node ({socket.gethostname()}) is full: that of {tempfile.gettempdir()} (TMPDIR names "
+            "another), of the caches (COSMOS_RAY_CACHE), or of an output that is a folder"
+        )
+    return Fault("storage", said)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

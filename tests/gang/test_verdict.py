@@ -1,13 +1,15 @@
-"""What the faults of a gang's ranks mean: the fault of a row, or the end of the gang."""
+"""What faults of a gang mean: of its ranks, the fault of a row or the end of the gang; of a disk, which is full."""
 
 from __future__ import annotations
 
+import errno
 import pickle
+import socket
 
 import pytest
 
-from cosmos_ray.errors import RowError
-from cosmos_ray.gang.verdict import GangBrokenError, verdict
+from cosmos_ray.errors import Fault, RowError
+from cosmos_ray.gang.verdict import GangBrokenError, storage_fault, verdict
 
 NAN = RowError("the latents are NaN", "model")
 OutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {})
@@ -66,3 +68,20 @@ def test_why_a_gang_broke_crosses_processes() -> None:
         "oom",
         "load: a rank ran out of memory",
     )
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_its_node(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/small")
+    fault = storage_fault(OSError(number, "no room"))
+    assert fault.failure_class == "storage"
+    assert fault.message.startswith(
+        f"OSError: [Errno {number}] no room; a disk of this node ({socket.gethostname()}) is"
+    )
+    assert "that of /small (TMPDIR" in fault.message
+    assert "COSMOS_RAY_CACHE" in fault.message
+
+
+def test_of_anything_else_its_words_are_enough() -> None:
+    assert storage_fault(PermissionError("Forbidden")) == Fault("storage", "PermissionError: Forbidden")
+    assert storage_fault(OSError(errno.EIO, "bad disk")) == Fault("storage", "OSError: [Errno 5] bad disk")
