@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import UsageError, first_line
+from cosmos_ray.models.text.template import check_template
 
 #: As its template is given them: the last key is in small letters there.
 CATEGORIES = {
@@ -34,10 +35,10 @@ _NAMES = {key.upper(): name.rstrip(".") for key, name in CATEGORIES.items()}
 
 def read_llama_guard(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and model (bfloat16) from a folder in Hugging Face layout. Raises UsageError."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
+    tokenizer = read_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
         )
@@ -46,11 +47,36 @@ def read_llama_guard(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer, once its chat template was tried. Raises UsageError where either is missing or no use."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        check_template(tokenizer.chat_template, {"messages": _messages("(words)"), "categories": CATEGORIES})
+        said = _conversation("(words)", tokenizer)
+    except Exception as error:  # noqa: BLE001 - a library's readers of strangers' files, and strangers' templates
+        raise UsageError(
+            f"{folder}: Llama-Guard's tokenizer or chat template cannot be used: {type(error).__name__}: "
+            f"{first_line(error)}"
+        ) from None
+    if "(words)" not in said:
+        raise UsageError(f"{folder}: Llama-Guard's chat template leaves out what it is given")
+    return tokenizer
+
+
+def _messages(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def _conversation(text: str, tokenizer: Any) -> str:
+    return str(tokenizer.apply_chat_template(_messages(text), categories=CATEGORIES, tokenize=False))
+
+
 @torch.no_grad()
 def answer(text: str, tokenizer: Any, model: Any) -> str:
     """What the model says of a prompt."""
-    messages = [{"role": "user", "content": without_marks(text, tokenizer)}]
-    words = tokenizer.apply_chat_template(messages, categories=CATEGORIES, tokenize=False)
+    words = _conversation(without_marks(text, tokenizer), tokenizer)
     ids = tokenizer(words, add_special_tokens=False, return_tensors="pt").input_ids.to(model.device)
     made = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=_MOST_TOKENS, pad_token_id=0, do_sample=False

@@ -144,9 +144,14 @@ class LlamaGuardCheck(_Reference):
         return (Place(self._rules.llama_guard, (), "config.json"),)
 
     def look(self) -> None:
+        from cosmos_ray.models.guardrails.llama_guard import read_tokenizer
+
         folder = self.places[0].here()
-        if folder is not None and not hub.weight_files(folder):
+        if folder is None:
+            return
+        if not hub.weight_files(folder):
             raise UsageError(f"{folder} has no weights in Hugging Face layout")
+        read_tokenizer(folder)
 
     def load(self, device: str) -> None:
         from cosmos_ray.models.guardrails.llama_guard import read_llama_guard

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from cosmos_ray.errors import UsageError, first_line
+from cosmos_ray.models.text.template import check_template
 
 #: Where a picture is, once for each of its patches.
 PAD = "<|image_pad|>"
@@ -19,6 +20,7 @@ _PICTURE = f"<|vision_start|>{PAD}<|vision_end|>"
 _OLDER_FILE = "chat_template.json"
 _MAX_BYTES = 2**20
 _A_WORD = "street"
+_GOES_ON = {"add_generation_prompt": True}
 
 
 class Conversation:
@@ -37,6 +39,7 @@ class Conversation:
         found = cls(tokenizer, template)
         if template is not None:
             try:
+                check_template(template, {"messages": _messages("(instructions)", "(words)", 1)} | _GOES_ON)
                 text = found.text("(instructions)", "(words)", [1])
             except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UsageError(
@@ -62,14 +65,17 @@ class Conversation:
                 f"<|im_start|>system\n{instructions}<|im_end|>\n"
                 f"<|im_start|>user\n{words}{_PICTURE * pictures}<|im_end|>\n<|im_start|>assistant\n"
             )
-        content: list[dict[str, Any]] = [{"type": "text", "text": words}, *([{"type": "image"}] * pictures)]
-        messages = [{"role": "system", "content": instructions}, {"role": "user", "content": content}]
         chosen = None if isinstance(self._template, dict) else self._template
         return str(
             self._tokenizer.apply_chat_template(
-                messages, chat_template=chosen, tokenize=False, add_generation_prompt=True
+                _messages(instructions, words, pictures), chat_template=chosen, tokenize=False, **_GOES_ON
             )
         )
+
+
+def _messages(instructions: str, words: str, pictures: int) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": words}, *([{"type": "image"}] * pictures)]
+    return [{"role": "system", "content": instructions}, {"role": "user", "content": content}]
 
 
 def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:

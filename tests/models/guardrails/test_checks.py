@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support import own_checks
-from support.guardrail_weights import write_blocklist
+from support.guardrail_weights import write_blocklist, write_llama_guard
 
 from cosmos_ray.clip.family import PREDICT2, TEXT2IMAGE, TEXT2WORLD
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
@@ -80,6 +80,30 @@ def test_a_blocklist_that_is_there_is_fine_and_its_version_changes_with_it(tmp_p
         (folder / "custom" / "more.txt").write_text("zumble\n")
     assert versions[0] != versions[1]
     assert "better-profanity 0.7.0" in versions[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ messages", "chat template cannot be used: TemplateSyntaxError"),
+        ("{{ raise_exception('no') }}", "chat template cannot be used: TemplateError: no"),
+        ("{{ 'x' * 9999999999 }}", "it takes more time or memory"),
+        ("{{ bos_token }}", "leaves out what it is given"),
+    ],
+)
+def test_a_template_of_llama_guard_that_is_no_use_is_found_before_a_job(
+    tmp_path: Path, template: str, words: str
+) -> None:
+    write_llama_guard(tmp_path)
+    (found,) = look(rules(checks=("llama_guard",), llama_guard=str(tmp_path)))
+    assert found.level == "ok"
+    path = next(
+        path for path in (tmp_path / "chat_template.jinja", tmp_path / "tokenizer_config.json") if path.exists()
+    )
+    assert path.suffix == ".jinja"
+    path.write_text(template)
+    (found,) = look(rules(checks=("llama_guard",), llama_guard=str(tmp_path)))
+    assert (found.level, words in found.message) == ("problem", True), found.message
 
 
 def test_nothing_to_check_with_is_an_error() -> None:

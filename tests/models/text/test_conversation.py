@@ -73,6 +73,26 @@ def test_a_template_that_is_no_use_is_refused_by_the_folder(tmp_path: Path, temp
         conversation_of(folder_with(tmp_path, template))
 
 
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+HUGE = "{{ 'x' * 9999999999 }}"
+LONG = "{% for i in range(99999) %}{{ 'words words words ' }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [HUGE, LONG, "x" * 300_000], ids=["memory", "words", "itself"])
+def test_a_template_that_takes_too_much_is_refused(tmp_path: Path, template: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"cannot be used: ValueError: (it takes more time or memory|found 30\d,\d+ char)"
+    ):
+        conversation_of(folder_with(tmp_path, template + TEMPLATE))
+
+
+@pytest.mark.long
+def test_a_template_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    """Its short sibling: one that wants memory."""
+    with pytest.raises(UsageError, match="it takes more time or memory"):
+        conversation_of(folder_with(tmp_path, ENDLESS + TEMPLATE))
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"chat_template": 3}', '{"other": ""}'])
 def test_a_file_without_a_template_is_refused(tmp_path: Path, content: str) -> None:
     folder_with(tmp_path, None)
