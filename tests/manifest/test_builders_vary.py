@@ -208,3 +208,19 @@ def test_ids_that_repeat_are_refused(tmp_path: Path, source: Path, vary: Callabl
 def test_references_may_start_from_elsewhere(tmp_path: Path, source: Path) -> None:
     vary_manifest(str(source), str(tmp_path / "v.parquet"), variations_of(seeds="0"), "s3://b/drives")
     assert read(tmp_path / "v.parquet")[0]["input_video"] == "s3://b/drives/in/a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({"seeds": f"0:{10**30}"}, "--seeds: found .*, expected at most 1,000,000 seeds"),
+        ({"seeds": "9" * 5000}, "--seeds: found '9{50,200}.*, expected numbers from 0 to"),
+        ({"seeds": f"0,0:{'9' * 5000}"}, "--seeds: found .*, expected numbers from 0 to"),
+        ({"sets": ["place=caf\udce9"], "template": "{place}"}, "--set: found .*, expected a text in UTF-8"),
+        ({"sets": ['place=["caf\\ud800"]'], "template": "{place}"}, "--set: found .*, expected a text in UTF-8"),
+        ({"sets": ["place=a"], "template": "{place} \udce9"}, "--template: found .*, expected a text in UTF-8"),
+    ],
+)
+def test_numbers_and_texts_that_are_none_are_refused(said: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        variations_of(**said)

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.writing import INPUTS, with_references
 from cosmos_ray.manifest.files import open_manifest
@@ -38,6 +39,8 @@ _REFERENCES = (*INPUTS, "control_videos", "prompt_embedding")
 _ROWS_A_BATCH = 1024
 #: Most combinations of one row.
 _MOST = 1_000_000
+#: Digits of a seed, with some zeros before it.
+_DIGITS = 40
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def _prompt(row: Mapping[str, Any], template: str, values: Mapping[str, str]) ->
 def _set(text: str) -> tuple[str, tuple[str, ...]]:
     name, equals, listed = (part.strip() for part in text.partition("="))
     values = _json_texts(listed) if listed.startswith("[") else [value.strip() for value in listed.split(",")]
+    _check_unicode("--set", text, *values)
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name) or not all(values):
         raise ManifestError(f"--set: found {text!r}, expected NAME=VALUE,VALUE (or a JSON list of texts with commas)")
     if name in OURS:
@@ -182,6 +186,14 @@ def _set(text: str) -> tuple[str, tuple[str, ...]]:
     if len({_slug(value).lower() for value in values}) < len(values):
         raise ManifestError(f"--set: found {text!r}, expected values that differ in their letters and digits")
     return name, tuple(values)
+
+
+def _check_unicode(flag: str, *texts: str) -> None:
+    """Raises ManifestError for bytes that are no UTF-8, as a command line may have, and for halves of pairs in JSON."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise ManifestError(f"{flag}: found {texts[0]!r}, expected a text in UTF-8") from None
 
 
 def _json_texts(text: str) -> list[str]:
@@ -193,6 +205,7 @@ def _json_texts(text: str) -> list[str]:
 
 
 def _check_template(template: str | None, sets: Mapping[str, tuple[str, ...]]) -> None:
+    _check_unicode("--template", template or "")
     try:
         parts = list(string.Formatter().parse(template or ""))
     except ValueError as error:
@@ -218,8 +231,10 @@ def _seeds(text: str) -> tuple[int, ...]:
         first, colon, end = part.strip().partition(":")
         if not first.isdecimal() or (colon and not end.isdecimal()):
             raise ManifestError(f"--seeds: found {text!r}, expected numbers and ranges, such as 0:5,17")
+        if max(len(first), len(end)) > _DIGITS:
+            raise ManifestError(f"--seeds: found {shown_value(text)}, expected numbers from 0 to {MAX_SEED}")
         found = range(int(first), int(end)) if colon else [int(first)]
-        if len(found) + len(seeds) > _MOST:
+        if found and found[-1] - found[0] + len(seeds) >= _MOST:
             raise ManifestError(f"--seeds: found {text!r}, expected at most {_MOST:,} seeds")
         seeds += found
     if not seeds or max(seeds) > MAX_SEED or len(set(seeds)) < len(seeds):
