@@ -91,7 +91,7 @@ def plan(
     from cosmos_ray.job.listed import clip_line
     from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.plan import plan_for
-    from cosmos_ray.job.refiner_cost import refiner_cost
+    from cosmos_ray.job.refiner_cost import outrun_line, refiner_cost
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.manifest.files import open_manifest
@@ -153,6 +153,8 @@ def plan(
         tell(chosen)
     if words is not None:
         tell(words.line())
+    if outrun := outrun_line(found.work, settings.refiner, costs):
+        tell(outrun)
     if costs and (told := neighbours_line(bundle)):
         tell(told)
     for line in lines(costs, gpu, settings.max_gangs, price):

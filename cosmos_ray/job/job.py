@@ -15,11 +15,12 @@ from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.job.cost import planned_gpu_seconds, sampling_line
+from cosmos_ray.job.cost import estimates, planned_gpu_seconds, sampling_line
 from cosmos_ray.job.in_loop import detached, in_background, run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
+from cosmos_ray.job.refiner_cost import outrun_line
 from cosmos_ray.job.say import Hearers, Say, hearers_of, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
@@ -158,6 +159,10 @@ def _opening(job: Job, plan: Plan) -> Iterator[str]:
         yield f"guardrails: {names}"
     if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
         yield chosen
+    config = job.config
+    costs = estimates(plan.work, job.bundle, "h100", config.sampling.approximations, gang_size=config.gang_size)
+    if outrun := outrun_line(plan.work, config.refiner, costs):
+        yield outrun
     for warning in plan.warnings:
         yield warning.in_words()
     if plan.carried:
