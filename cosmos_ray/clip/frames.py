@@ -41,6 +41,9 @@ _NEIGHBOURS = 2
 _SHOWN = re.compile(r"^n: *\d+ pts: *(-?\d+) .* s:(\d+)x(\d+) i:(\S)")
 _SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
+#: Of a picture whose rest is made up. Where threads share the work ffmpeg 5 may go on, and end well.
+_CONCEALED = re.compile("error while decoding MB ")
+
 OnFrame = Callable[[int, np.ndarray], None]
 
 
@@ -296,9 +299,10 @@ def _decode(
     shape = treatment.shape or (f"scale={_SCALED}" if treatment.is_recoloured else "")
     graph = ",".join(part for part in (*filters, shape, f"format={depth}" if shape else "") if part)
     output = ("-fps_mode", "passthrough", "-frames:v", str(len(indices)), "-pix_fmt", depth, "-f", "rawvideo", "pipe:1")
+    errors: list[str] = []
     source = ("-xerror", *before, *input_arguments(video.path), "-map", f"0:{video.info.track}")
     try:
-        with piped((*source, "-vf", graph, *output), on_log=log.add, memory=treatment.memory) as stdout:
+        with piped((*source, "-vf", graph, *output), errors, log.add, treatment.memory) as stdout:
             count = 0
             for frame in _frames(stdout, (treatment.height, treatment.width), kind):
                 if treatment.is_recoloured:
@@ -309,6 +313,8 @@ def _decode(
                     break
     except subprocess.TimeoutExpired as error:
         raise too_slow(video.path) from error
+    if any(map(_CONCEALED.match, errors)):
+        raise FfmpegFailed(errors)
     for height, width in sorted(log.sizes - {treatment.source_hw}):
         first = "x".join(map(str, reversed(treatment.source_hw)))
         raise RowError(

@@ -5,6 +5,7 @@ Legend: T frames, H/W height/width.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from cosmos_ray.clip import ffmpeg as tool
 from cosmos_ray.clip import frames as module
 from cosmos_ray.clip import info as info_module
 from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.frames import decode_mp4, inspect_video, open_video, read_frames
 from cosmos_ray.errors import RowError
 
@@ -114,6 +116,8 @@ def test_late_frames_are_those_of_a_full_decode(kind: str, tmp_path: Path, monke
     begun = begins(monkeypatch)
     for indices in ([49], [45, 46, 47, 48, 49], [30, 41, 44]):
         assert np.array_equal(read_frames(path, indices), whole[indices]), indices
+    if kind == "open groups" and re.match(r"n?5\.", check_ffmpeg().version):
+        begun.remove(0)  # that of Debian 12 seeks to another key frame at the end, and has to begin anew
     assert (min(map(int, begun)) >= 24) if kind in SOUGHT else (begun == [0, 0, 0])
 
 
@@ -172,6 +176,16 @@ def test_damage_in_what_is_decoded_is_found_and_elsewhere_does_not_matter(tmp_pa
         decode_mp4(early)
     with pytest.raises(RowError, match=r"^damaged: "):
         read_frames(damaged(tmp_path / "late.mp4", 0.97, whole.read_bytes()), [58, 59])
+
+
+def test_damage_that_an_ffmpeg_conceals_and_ends_well_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ffmpeg 5 may, whatever `-xerror` says, where threads share the decoding."""
+    path = damaged(tmp_path / "a.mp4", 0.3, encode(tmp_path / "b.mp4", moving_picture(60, 96, 128), *H264).read_bytes())
+    real = module.piped
+    lenient = lambda arguments, *rest: real([one for one in arguments if one != "-xerror"], *rest)  # noqa: E731
+    monkeypatch.setattr(module, "piped", lenient)
+    with pytest.raises(RowError, match=r"^damaged: "):
+        decode_mp4(path)
 
 
 # --- limits ---
