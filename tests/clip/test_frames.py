@@ -136,7 +136,7 @@ def test_a_demuxer_that_begins_too_late_is_noticed(tmp_path: Path, monkeypatch: 
     path = encode(tmp_path / "a.mp4", moving_picture(50), *H264)
     whole = whole_decode(path, (48, 64))
     piped = module.piped
-    monkeypatch.setattr(module, "piped", lambda command, **rest: piped(late(command), **rest))
+    monkeypatch.setattr(module, "piped", lambda command, *rest: piped(late(command), *rest))
 
     def late(command: tuple[str, ...]) -> tuple[str, ...]:
         place = command.index("-ss") + 1 if "-ss" in command else 0
