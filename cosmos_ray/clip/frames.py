@@ -313,7 +313,9 @@ def _decode(
                     break
     except subprocess.TimeoutExpired as error:
         raise too_slow(video.path) from error
-    if any(map(_CONCEALED.match, errors)):
+    # Short of the end a decoder reads ahead, where damage does not matter; parts have holes.
+    is_all_needed = video.parts is None and indices[-1] == video.info.frames - 1
+    if is_all_needed and any(map(_CONCEALED.match, errors)):
         raise FfmpegFailed(errors)
     for height, width in sorted(log.sizes - {treatment.source_hw}):
         first = "x".join(map(str, reversed(treatment.source_hw)))
