@@ -198,7 +198,7 @@ def _timing_warnings(
 ) -> list[tuple[str, str]]:
     if rules.numbered is not None:
         return []
-    gaps = gap_warnings(seconds, taken, views)
+    gaps = gap_warnings(seconds, taken, views, fps, rules.takes_first) if rules.rate == "resample" else []
     if rules.takes_first:
         return [*(first_warnings(rates, views, fps) if taken.shape[1] > 1 else []), *gaps]
     return [*timing_warnings(seconds, taken, rates, views, None if rules.rate == "as_is" else fps), *gaps]

@@ -59,16 +59,23 @@ def first_warnings(rates: Sequence[float], names: Sequence[str], fps: float) -> 
     return said
 
 
-def gap_warnings(seconds: Sequence[np.ndarray], taken: np.ndarray, names: Sequence[str]) -> list[tuple[str, str]]:
-    """(view, what is said of it): frames that are taken more than once, for want of others."""
+def gap_warnings(
+    seconds: Sequence[np.ndarray], taken: np.ndarray, names: Sequence[str], fps: float, from_first: bool = False
+) -> list[tuple[str, str]]:
+    """(view, what is said of it) where `take_frames`, or `take_first`, had no frame near an instant, or one for two."""
+    steps = np.arange(taken.shape[1])
+    end = min(float(times[-1]) for times in seconds)
+    instants = (steps if from_first else steps - steps[-1]) / fps + (0 if from_first else end)
     said = []
     for name, times, of in zip(names, seconds, taken, strict=True):
-        repeated = of[1:][np.diff(of) == 0]
-        if len(repeated):
-            ends = times[np.minimum(repeated + 1, len(times) - 1)]
-            widest = int(np.argmax(ends - times[repeated]))
-            gap = f"no frame between {times[repeated[widest]]:.4g} and {ends[widest]:.4g} s"
-            said.append((name, f"{gap}: the one before is held, {len(repeated)} of {len(of)} repeat one"))
+        is_held = instants - times[of] > _near(times, fps)
+        is_held[1:] |= np.diff(of) == 0
+        if is_held.any():
+            held = of[is_held]
+            ends = times[np.minimum(held + 1, len(times) - 1)]
+            widest = int(np.argmax(ends - times[held]))
+            gap = f"no frame between {times[held[widest]]:.4g} and {ends[widest]:.4g} s"
+            said.append((name, f"{gap}, where the one before is held"))
     return said
 
 
@@ -162,8 +169,12 @@ def _shown_at(times: np.ndarray, instants: np.ndarray, fps: float) -> np.ndarray
     # Times are rounded to the file's clock: a thousandth of a frame is no distance.
     is_later = times[later] - instants < instants - times[earlier] - 1e-3 / fps
     nearest = np.where(is_later, later, earlier)
-    near = (1 + _SAME_RATE) * max(_usual(times, fps), 1 / fps) / 2
-    return np.where(np.abs(times[nearest] - instants) <= near, nearest, earlier)
+    return np.where(np.abs(times[nearest] - instants) <= _near(times, fps), nearest, earlier)
+
+
+def _near(times: np.ndarray, fps: float) -> float:
+    """Seconds between a frame and an instant that it may stand for."""
+    return (1 + _SAME_RATE) * max(_usual(times, fps), 1 / fps) / 2
 
 
 def _usual(times: np.ndarray, fps: float) -> float:

@@ -237,13 +237,13 @@ def test_frames_that_are_not_there_are_held_and_said(tmp_path: Path) -> None:
     assert numbers(found.frames) == [15, 16, 16, 18, 19, 15, 16, 17, 18, 19]
     assert found.taken[0] == (14, 15, 15, 16, 17)
     assert found.infos[0].conversions == ("9 frames a second, taken at 10",)
-    assert found.warnings[-1] == "front_wide: no frame between 1.6 and 1.8 s: the one before is held, 1 of 5 repeat one"
+    assert found.warnings[-1] == "front_wide: no frame between 1.6 and 1.8 s, where the one before is held"
     stacked = read(path, 5, views=2)
     assert numbers(stacked.frames) == [5, 6, 6, 8, 9, 15, 16, 16, 18, 19]
-    assert "all views: no frame between 0.6 and 0.8 s: the one before is held, 1 of 5 repeat one" in stacked.warnings
+    assert "all views: no frame between 0.6 and 0.8 s, where the one before is held" in stacked.warnings
     first = read([path], 9, rules=InputRules().of(PREDICT25))
     assert numbers(first.frames) == [0, 1, 2, 3, 4, 5, 6, 6, 8]
-    assert first.warnings[-1].endswith("1 of 9 repeat one")
+    assert first.warnings[-1].endswith("where the one before is held")
 
 
 def test_fault_of_one_views_file_names_the_view(tmp_path: Path) -> None:

@@ -44,14 +44,30 @@ def test_in_a_gap_the_frame_before_it_is_held_as_players_do() -> None:
     gap = np.delete(every(10, 10), (6, 7))
     taken = take_frames([gap, every(10, 10)], ["a", "b"], 5, 10)
     assert taken.tolist() == [[5, 5, 5, 6, 7], [5, 6, 7, 8, 9]]
-    held = "no frame between 0.5 and 0.8 s: the one before is held, 2 of 5 repeat one"
-    assert gap_warnings([gap, every(10, 10)], taken, ["a", "b"]) == [("a", held)]
+    held = "no frame between 0.5 and 0.8 s, where the one before is held"
+    assert gap_warnings([gap, every(10, 10)], taken, ["a", "b"], 10) == [("a", held)]
     first = take_first([gap], ["a"], 9, 10)
     assert first.tolist() == [[0, 1, 2, 3, 4, 5, 5, 5, 6]]
-    assert gap_warnings([gap], first, ["a"])[0][1].endswith("2 of 9 repeat one")
+    assert gap_warnings([gap], first, ["a"], 10, from_first=True) == [("a", held)]
     wide = at(0, 0.1, 0.2, 0.3, 2.3, 2.4, 2.5, 2.6, 4)
     taken = take_frames([wide], ["a"], 5, 1)
     assert taken.tolist() == [[0, 3, 4, 7, 8]], "2 is within half a second of the frame at 2.3, 1 of none"
+
+
+def test_a_frame_that_is_held_once_is_said_too() -> None:
+    """1.9 lies in the gap, 2 to 2.3 do not; and the single instant of a clip, where another view ends, does."""
+    gap = np.delete(every(10, 24), range(14, 20))
+    taken = take_frames([gap], ["a"], 5, 10)
+    assert taken.tolist() == [[13, 14, 15, 16, 17]]
+    assert gap_warnings([gap], taken, ["a"], 10) == [
+        ("a", "no frame between 1.3 and 2 s, where the one before is held")
+    ]
+    views = [gap, every(10, 17)]
+    taken = take_frames(views, ["a", "b"], 1, 10)
+    assert taken.tolist() == [[13], [16]]
+    assert [view for view, _ in gap_warnings(views, taken, ["a", "b"], 10)] == ["a"]
+    slow = [every(2, 9), every(30, 100)]
+    assert gap_warnings(slow, take_frames(slow, ["a", "b"], 1, 10), ["a", "b"], 10) == [], "as near as its rate lets it"
 
 
 def test_where_a_gap_ends_the_nearest_frame_is_taken() -> None:
