@@ -97,7 +97,10 @@ class _Merged(Mapping[str, Tensor]):
         layer = name.removesuffix(".weight")
         weight = self._tensors[layer + _BASE]
         a, b = (self._tensors[layer + end].to(torch.float32) for end in (_A, _B))
-        return (weight.to(torch.float32) + self._scale * (b @ a)).to(weight.dtype)
+        merged = (weight.to(torch.float32) + self._scale * (b @ a)).to(weight.dtype)
+        if not torch.isfinite(merged).all():
+            raise UsageError(f"{layer}: merged it has numbers that are not finite: --alpha, or the file, is not right")
+        return merged
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -130,6 +130,12 @@ def test_a_file_that_does_not_fit_is_refused(
         merge(write(tmp_path / "l.safetensors", kept), rank, ALPHA, NETWORK, Storage(str(tmp_path)))
 
 
+def test_weights_without_end_are_never_written(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="merged it has numbers that are not finite"):
+        merge(write(tmp_path / "l.safetensors", tensors), RANK, 1e308, NETWORK, Storage(str(tmp_path / "to")))
+    assert not (tmp_path / "to" / "merged.safetensors").exists()
+
+
 def test_an_alpha_without_end_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--alpha inf: expected those of the training"):
         merge(write(tmp_path / "l.safetensors", tensors), RANK, float("inf"), NETWORK, Storage(str(tmp_path)))
