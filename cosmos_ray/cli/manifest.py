@@ -185,7 +185,9 @@ def refine(
     out: Out,
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Who refines them: as --set refiner.backend=endpoint and refiner.url=URL."),
+        typer.Option(
+            metavar="URL", help="Who refines them: refiner.backend=endpoint and refiner.url=URL, whatever --set says."
+        ),
     ] = None,
     model: Model = None,
     config: Config = None,
@@ -195,9 +197,12 @@ def refine(
     from cosmos_ray.config import build_config
     from cosmos_ray.job.refine import refine_manifest
 
-    said = [] if endpoint is None else ["refiner.backend=endpoint", f"refiner.url={endpoint}"]
+    said = {} if endpoint is None else {"refiner.backend": "endpoint", "refiner.url": endpoint}
+    for name, _, value in (one.partition("=") for one in assignments or ()):
+        if said.get(name, value) != value:
+            note(f"warning: --set {name} says something else than --endpoint, which is what counts")
     flags = {"manifest": source, **({} if model is None else {"model": model})}
-    settings = build_config(flags, config, [*said, *(assignments or ())], {"output": "none"})
+    settings = build_config(flags, config, [*(assignments or ()), *map("=".join, said.items())], {"output": "none"})
     found = refine_manifest(settings, out, note)
     for kind in found.faults.found():
         clip_id, fault = kind.examples[0]

@@ -43,8 +43,9 @@ class Family:
     row does not say. truncates: bytes of pixels are rounded down, else to the nearest.
     network: what the recipe fixes of the network. has_control: each camera has a second video, which steers it.
     chunk_seed: whether longer videos are made, chunk by chunk, and of which noise: the `same` for each chunk, as
-    published, or that of the seed + the chunk's number (`next`). repeats_given: each later chunk begins with as many
-    frames of the one before as the first is conditioned on, else with one.
+    published, or that of the seed + the chunk's number (`next`). overlaps: with how many frames of the one before each
+    later chunk begins: with `one`, with as many as the first is conditioned on (`given`), or with as many as the row
+    says (`asked`), one if it does not.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Family:
     network: Mapping[str, bool] = field(default_factory=dict)
     has_control: bool = False
     chunk_seed: Literal["same", "next"] | None = None
-    repeats_given: bool = False
+    overlaps: Literal["one", "given", "asked"] = "one"
     makes_picture: bool = False
 
     @property
@@ -106,9 +107,12 @@ class Family:
             return replace(self, exponent=exponent)
         return replace(self, exponent=exponent, solver="unipc-noise", state=UNIPC_STATE)
 
-    def overlap(self, num_conditional_frames: int) -> int:
-        """How many frames each later chunk has in common with the one before."""
-        return num_conditional_frames if self.repeats_given and num_conditional_frames else 1
+    def overlap(self, num_conditional_frames: int, chunk_overlap: int | None = None) -> int:
+        """How many frames each later chunk has in common with the one before. chunk_overlap: the row's (`check_chunks`
+        says whether it may have it)."""
+        if chunk_overlap is not None:
+            return chunk_overlap
+        return num_conditional_frames if self.overlaps == "given" and num_conditional_frames else 1
 
     def frames(self, chunk_frames: int, num_chunks: int, overlap: int = 1) -> int:
         """Of a view of so many chunks."""
@@ -136,7 +140,7 @@ VIDEO2WORLD = Family(
     noise_levels=(80.0, 0.002),
     fps=16,
     chunk_seed="next",
-    repeats_given=True,
+    overlaps="given",
     network={"rope_enable_fps_modulation": False},
 )
 TEXT2IMAGE = replace(
@@ -175,7 +179,13 @@ PREDICT25_2025_10 = replace(
     as_is=(3, 3),
 )
 TRANSFER25 = replace(
-    PREDICT25, name="transfer2.5-multiview", guidance="beyond_caption", fps=10, has_control=True, chunk_seed="next"
+    PREDICT25,
+    name="transfer2.5-multiview",
+    guidance="beyond_caption",
+    fps=10,
+    has_control=True,
+    chunk_seed="next",
+    overlaps="asked",
 )
 
 FAMILIES: dict[str, Family] = {

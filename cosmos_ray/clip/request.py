@@ -20,8 +20,13 @@ VIDEO, PICTURE = "video", "picture"
 ALL_VIEWS = (*VIEWS, VIDEO, PICTURE)
 
 
-#: Pixel frames the model can be conditioned on -> latent frames they fill (1 for the first, then 4 frames each).
-LATENT_FRAMES = {0: 0, 1: 1, 5: 2}
+def latent_frames_of(frames: int) -> int:
+    """Latent frames that so many pixel frames fill: one the first, and one each four after it."""
+    return 1 + (frames - 1) // 4 if frames else 0
+
+
+#: Pixel frames that a clip can be conditioned on -> latent frames they fill.
+LATENT_FRAMES = {frames: latent_frames_of(frames) for frames in (0, 1, 5)}
 
 #: Positions of each view's text window; the model has no padding mask, so the number is part of the model.
 TEXT_TOKENS = 512
@@ -58,9 +63,10 @@ class ClipRequest:
     noise: what `models.noise.clip_noise` draws from the seed, where it was drawn ahead; None: when it is needed.
     chosen_views: n_views names of VIEWS, each once, in any order (or the one view of a model of one); empty for the
         first n_views.
-    controls: frames of the control videos, uint8 [V, num_chunks * (F - 1) + 1, H, W, 3] with F frames a chunk, for a
-        family that has them; control_weight: of what they say.
-    num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frame of the one before.
+    controls: frames of the control videos, uint8 [V, num_chunks * (F - o) + o, H, W, 3] with F frames a chunk, o of
+        them shared with the chunk before, for a family that has them; control_weight: of what they say.
+    num_chunks: how many times a family's clip is gone on with; each chunk begins with the last frames of the one
+        before: chunk_overlap of them (None: as many as are the family's own).
     picture_text: embeddings for the picture that a clip begins with, where they are others than the video's.
     attempt: which try this is; never decides the result (the fake generator's faults can depend on it).
 
@@ -83,6 +89,7 @@ class ClipRequest:
     controls: np.ndarray | None = None
     control_weight: float = 1.0
     num_chunks: int = 1
+    chunk_overlap: int | None = None
     picture_text: ClipText | None = None
 
     def __post_init__(self) -> None:

@@ -48,6 +48,10 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def _is_integer_or_none(value: Any) -> bool:
+    return value is None or _is_integer(value)
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -80,5 +84,6 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "controls": (_is_array, "a numpy array, or None"),
     "control_weight": (_is_finite, "a finite number"),
     "num_chunks": _INTEGER,
+    "chunk_overlap": (_is_integer_or_none, "an integer, or None"),
     "picture_text": (_is_clip_text, "a ClipText, or None"),
 }

@@ -114,7 +114,7 @@ def record_of(spec: GangSpec, made: Made) -> Record:
 
 def _settings(spec: GangSpec, clip: Clip) -> Settings:
     bundle = spec.bundle
-    overlap = bundle.recipe.overlap(clip.num_conditional_frames)
+    overlap = bundle.recipe.overlap(clip.num_conditional_frames, clip.chunk_overlap)
     frames, height, width, _ = bundle.shape_of(clip.cameras[0], clip.num_chunks, overlap)
     return Settings(
         bundle.name, clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt,

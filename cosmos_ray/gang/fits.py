@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cosmos_ray.clip.chunks import check_chunks
 from cosmos_ray.errors import RowError, column_error
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
@@ -12,8 +13,7 @@ from cosmos_ray.store.uris import scheme_of
 def check_fits(clip: Clip, bundle: Bundle) -> None:
     """Raises RowError for a clip that this model cannot make, whatever its inputs are."""
     family = bundle.recipe
-    if clip.num_chunks > 1 and family.chunk_seed is None:
-        raise column_error("num_chunks", clip.num_chunks, f"1, because model `{bundle.name}` makes no longer videos")
+    check_chunks(clip, family, bundle.num_frames, bundle.name)
     if family.no_negative and clip.negative_prompt:
         expected = f"null or empty: model `{bundle.name}` weighs the caption against no text at all"
         raise column_error("negative_prompt", clip.negative_prompt, expected)

@@ -111,6 +111,7 @@ def prepare(
         controls=None if steering is None else steering.frames,
         control_weight=clip.control_weight,
         num_chunks=clip.num_chunks,
+        chunk_overlap=clip.chunk_overlap,
         attempt=attempt,
     )
     warnings = clip.warnings + tuple(text for one in (found, steering) if one for text in one.warnings)
@@ -130,7 +131,8 @@ def take_controls(
     `prepare`."""
     if not bundle.recipe.has_control:
         return (), None
-    count = bundle.recipe.frames(bundle.num_frames, clip.num_chunks)
+    overlap = bundle.recipe.overlap(clip.num_conditional_frames, clip.chunk_overlap)
+    count = bundle.recipe.frames(bundle.num_frames, clip.num_chunks, overlap)
     with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
         return _one_a_view(
             "control_videos", clip.controls, clip, count, (bundle.height, bundle.width), rules, source, Path(folder)

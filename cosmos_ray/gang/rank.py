@@ -223,7 +223,7 @@ class Rank:
             self._idle.work_begins()  # with encoding them
         try:
             latents = self._denoise(request, resume, checkpoint)
-            overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames)
+            overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames, request.chunk_overlap)
             collected = self._generator.collect(latents, request.views)
             self._decoding[request.id] = collected, request.num_chunks, overlap, _given(request, collected)
         finally:

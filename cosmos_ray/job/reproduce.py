@@ -161,6 +161,7 @@ def _manifest_of(clip: Clip) -> bytes:
         "control_videos": list(clip.controls) or None,
         "control_weight": clip.control_weight if clip.controls else None,
         "num_chunks": clip.num_chunks if clip.num_chunks > 1 else None,
+        "chunk_overlap": clip.chunk_overlap,
         "views": list(clip.views) or None,
         **{
             name: getattr(clip, name)

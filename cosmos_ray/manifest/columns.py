@@ -162,6 +162,7 @@ COLUMNS = {
     "control_videos": Column(_is_cameras, "struct or map camera -> URI, or list<string>", _cameras),
     "control_weight": Column(_is_number, "a number", _number),
     "num_chunks": _INTEGER,
+    "chunk_overlap": _INTEGER,
     "input_frames": Column(_is_frames, "struct or map camera -> list<string>, the URIs of its pictures", _frames),
     "views": Column(_is_text_list, "list<string>, the names of cameras", _text_list),
     "num_conditional_frames": _INTEGER,

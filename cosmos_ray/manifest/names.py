@@ -22,6 +22,7 @@ OURS = (
     "control_videos",
     "control_weight",
     "num_chunks",
+    "chunk_overlap",
     "views",
     "n_views",
     "num_conditional_frames",
@@ -61,6 +62,7 @@ _ALIASES: dict[tuple[str, ...], str] = {
     ("fps",): "frame_rate framerate frames_per_second target_fps output_fps",
     ("control_weight",): "control_strength control_scale",
     ("num_chunks",): "n_chunks chunks",
+    ("chunk_overlap",): "overlap_frames num_overlap_frames n_overlap_frames",
     ("views", "n_views"): "camera cameras camera_names view_names camera_views camera_list view_list",
     ("n_views", "views"): "num_views n_cameras num_cameras view_count num_view",
 }
@@ -71,6 +73,7 @@ _NUMBERS = frozenset(
         "num_steps",
         "num_samples",
         "num_chunks",
+        "chunk_overlap",
         "control_weight",
         "guidance",
         "seed",

@@ -28,11 +28,13 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 MAX_CHUNKS = 100
+MAX_OVERLAP = 1000  # of any model; `clip.chunks` knows how many frames its chunks have
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which fixes the noise, takes 32 bits
 #: What clips of so many conditioning frames are called.
 _FRAMES = {0: "Text2World", 1: "Image2World", 5: "Video2World"}
 #: A warning: what the row gives and nothing takes.
 UNUSED_INPUT = "the input is not used: num_conditional_frames is 0"
+UNUSED_OVERLAP = "the chunk_overlap is not used: num_chunks is 1"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Clip:
     frames: instead of inputs, URIs of pictures in order of time, a tuple a view.
     row_hash: of everything that decides the video. error: why it cannot be made.
     controls: URIs of control videos, one a view. num_chunks: how often the clip is gone on with.
+    chunk_overlap: frames that its chunks have in common, where that is not what they have anyway.
     warnings: what is doubtful in the row, and decides nothing. is_stacked: the input is one video of all views.
     redone: how often it was made before, with the seeds before this one, and checks did not want it.
     """
@@ -95,6 +98,7 @@ class Clip:
     control_weight: float = 1.0
     num_chunks: int = 1
     redone: int = 0
+    chunk_overlap: int | None = None
 
     @property
     def input_column(self) -> str:
@@ -207,6 +211,12 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
     if not family.has_cameras and is_picture(inputs):
         inputs, frames = (), (inputs,)
     conditional_frames = _conditional_frames(row, inputs, dict(zip(cameras, frames, strict=False)), family)
+    num_chunks = _integer(row, "num_chunks", 1, 1, MAX_CHUNKS)
+    usual = family.overlap(conditional_frames)
+    overlap = _integer(row, "chunk_overlap", usual, 1, MAX_OVERLAP)
+    warnings: tuple[str, ...] = (UNUSED_INPUT,) if (inputs or frames) and not conditional_frames else ()
+    if num_chunks == 1 and overlap != usual:
+        warnings += (UNUSED_OVERLAP,)
     embedding = row.get("prompt_embedding")
     return _hashed(
         Clip(
@@ -227,8 +237,9 @@ def _clip(row: Mapping[str, Any], row_id: str, defaults: RowDefaults, base: str)
             is_stacked=row.get("input_video") is not None,
             controls=controls_of(row, cameras, base),
             control_weight=_number(row, "control_weight", 1.0, 0.0, 1.0),
-            num_chunks=_integer(row, "num_chunks", 1, 1, MAX_CHUNKS),
-            warnings=(UNUSED_INPUT,) if (inputs or frames) and not conditional_frames else (),
+            num_chunks=num_chunks,
+            chunk_overlap=overlap if num_chunks > 1 and overlap != usual else None,
+            warnings=warnings,
         )
     )
 
@@ -242,7 +253,7 @@ def _hashed(clip: Clip) -> Clip:
     for newer in ("views", "frames"):  # rows that do not use them keep the hash that they had before
         if not fields[newer]:
             del fields[newer]
-    for newer, usual in (("controls", ()), ("control_weight", 1.0), ("num_chunks", 1)):
+    for newer, usual in (("controls", ()), ("control_weight", 1.0), ("num_chunks", 1), ("chunk_overlap", None)):
         if fields[newer] == usual:
             del fields[newer]
     return replace(clip, row_hash=_hash(fields))

@@ -91,7 +91,7 @@ def has_frames(batch: pa.RecordBatch) -> np.ndarray:
 
 def is_usual(batch: pa.RecordBatch) -> np.ndarray:
     """bool, one a row: it asks for neither control videos nor more than one chunk, which are looked at row by row."""
-    said = [column_of(batch, name) for name in ("control_videos", "control_weight", "num_chunks")]
+    said = [column_of(batch, name) for name in ("control_videos", "control_weight", "num_chunks", "chunk_overlap")]
     return ~np.any([np.zeros(batch.num_rows, bool), *(is_there(one) for one in said if one is not None)], axis=0)
 
 

@@ -51,7 +51,12 @@ class Chunks:
         self.done_VlP.append(latents_VlP)
 
     def together(self) -> Tensor:
-        return self.done_VlP[0] if len(self.done_VlP) == 1 else torch.cat(self.done_VlP, dim=-1)
+        return self.last(len(self.done_VlP))
+
+    def last(self, count: int) -> Tensor:
+        """The last chunks that are finished, as many of them as there are, side by side."""
+        chosen = self.done_VlP[-count:]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=-1)
 
     def on_step(self, done: int, _: int) -> None:
         if self._on_step:

@@ -20,7 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.clip.request import LATENT_FRAMES, PICTURE, TEXT_TOKENS, VIEWS, ClipRequest, ClipText
+from cosmos_ray.clip.chunks import chunks_behind, conditioned_frames, keep_given
+from cosmos_ray.clip.request import PICTURE, TEXT_TOKENS, VIEWS, ClipRequest, ClipText, latent_frames_of
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import picture_first, sampler
 from cosmos_ray.models.bundle.bundle import Bundle, Numerics, check_world_size
@@ -31,6 +32,7 @@ from cosmos_ray.models.network.neighbourhood import check_natten
 from cosmos_ray.models.parallel import ContextParallel, gather_all, gather_views_to_owners, shard
 from cosmos_ray.models.parts import load_network, load_parts
 from cosmos_ray.models.picture_first import WithPicture
+from cosmos_ray.models.request_check import check_request
 from cosmos_ray.models.sampler import SamplerState
 from cosmos_ray.models.text.layout import caption_texts, negative_texts
 from cosmos_ray.models.text.tokens import cut_captions, overhead_of, texts_of
@@ -113,8 +115,7 @@ class Generator:
         In a gang of several ranks the request must have been through rank 0's `embed` first.
         """
         latents_VlP = self.denoise(request)
-        overlap = self.bundle.recipe.overlap(request.num_conditional_frames)
-        return self.decode(self.collect(latents_VlP, request.views), overlap)
+        return self.decode(self.collect(latents_VlP, request.views), self._overlap(request))
 
     def embed(self, request: ClipRequest) -> ClipRequest:
         """The request with its captions, and its negative prompt, as embeddings. Local; unchanged if it has them.
@@ -162,7 +163,7 @@ class Generator:
         pass but the last; as `resume` it continues that run bit for bit. RowError "model" on every rank if the latents
         of any are not finite.
         """
-        self._check(request)
+        check_request(request, self.bundle)
         if self.parallel.world_size == 1:
             request = self.embed(request)
         if request.text is None or not self._is_embedded(request):
@@ -189,9 +190,8 @@ class Generator:
     ) -> Tensor:
         chunks = Chunks(self.bundle.recipe.passes(request.num_steps), request.num_chunks, on_step, on_state, resume)
         while (number := len(chunks.done_VlP)) < request.num_chunks:
-            if number:
-                request = self._next_chunk(request, number, chunks.done_VlP[-1])
-            chunks.add(self._denoise_chunk(request, number, chunks))
+            asked = self._next_chunk(request, chunks) if number else request
+            chunks.add(self._denoise_chunk(asked, number, chunks))
         latents_VlP = chunks.together()
         self._check_finite(latents_VlP)
         return latents_VlP
@@ -204,7 +204,7 @@ class Generator:
             grid=self._grid(request.n_views),
             view_ids=request.view_ids,
             condition_VlP=self._encode_conditioning(request),
-            num_condition_latents=LATENT_FRAMES[request.num_conditional_frames],
+            num_condition_latents=latent_frames_of(request.num_conditional_frames),
             positive_VMC=self._text_windows(request.text.positive),
             negative_VMC=None if negative is None else self._text_windows(negative),
             guidance=request.guidance,
@@ -222,16 +222,22 @@ class Generator:
             resume=chunks.take_resume(),
         )
 
-    def _next_chunk(self, request: ClipRequest, number: int, before_VlP: Tensor) -> ClipRequest:
-        """What the next chunk is made from: the last frames of the one before, as decoded on each view's owner."""
-        overlap = self.bundle.recipe.overlap(request.num_conditional_frames)
-        shape = (request.n_views, overlap, self.bundle.height, self.bundle.width, 3)
-        frames = np.zeros(shape, np.uint8)
-        owned = self._decode(self._collect(before_VlP, request.views), overlap)
-        for view, video_THWC in owned.items():
-            frames[request.views.index(view)] = video_THWC[-overlap:]
-        noise = None if self.bundle.recipe.chunk_seed == "next" else request.noise
-        return replace(request, frames=frames, num_conditional_frames=overlap, noise=noise)
+    def _next_chunk(self, request: ClipRequest, chunks: Chunks) -> ClipRequest:
+        """What the next chunk is made from: the last frames of those before, as decoded on each view's owner."""
+        bundle, overlap = self.bundle, self._overlap(request)
+        count = conditioned_frames(overlap)
+        frames = np.zeros((request.n_views, count, bundle.height, bundle.width, 3), np.uint8)
+        before_VlP = chunks.last(chunks_behind(overlap, bundle.num_frames))
+        for view, video_THWC in self._decode(self._collect(before_VlP, request.views), overlap).items():
+            frames[request.views.index(view)] = video_THWC[-overlap:][:count]
+        if bundle.recipe.overlaps == "asked" and request.num_conditional_frames:
+            assert request.frames is not None
+            keep_given(frames, request.frames, len(chunks.done_VlP) * (bundle.num_frames - overlap))
+        noise = None if bundle.recipe.chunk_seed == "next" else request.noise
+        return replace(request, frames=frames, num_conditional_frames=count, noise=noise)
+
+    def _overlap(self, request: ClipRequest) -> int:
+        return self.bundle.recipe.overlap(request.num_conditional_frames, request.chunk_overlap)
 
     def pack_state(self, state: SamplerState) -> dict[str, np.ndarray]:
         """What `on_state` got, whole: step, and the state's tensors [V, L, P] float32; {} beside rank 0. Collective."""
@@ -302,40 +308,6 @@ class Generator:
         patch = 8 * self.bundle.network.patch_spatial
         return Grid(views, self.bundle.state_t, self.bundle.height // patch, self.bundle.width // patch)
 
-    def _check(self, request: ClipRequest) -> None:
-        """What the manifest's reader has checked already; here for callers from Python."""
-        bundle = self.bundle
-        if not 1 <= request.n_views <= bundle.n_views:
-            raise column_error("n_views", request.n_views, f"1 to {bundle.n_views}")
-        rig, chosen = bundle.recipe.views[: bundle.n_views], request.views
-        if len(set(chosen)) != request.n_views or len(chosen) != request.n_views or not set(chosen) <= set(rig):
-            raise column_error("views", list(chosen), f"{counted(request.n_views, 'view')} of {', '.join(rig)}")
-        known = bundle.recipe.latent_frames
-        if request.num_conditional_frames not in known:
-            expected = ", ".join(map(str, known))
-            raise column_error("num_conditional_frames", request.num_conditional_frames, f"one of {expected}")
-        if request.text and len(request.text.positive) != request.n_views:
-            given = counted(len(request.text.positive), "view")
-            raise column_error("prompt_embedding", given, counted(request.n_views, "view"))
-        self._check_controls(request)
-        if request.num_conditional_frames:
-            expected_shape = (request.n_views, request.num_conditional_frames, bundle.height, bundle.width, 3)
-            frames = request.frames
-            if frames is None or frames.dtype != np.uint8 or frames.shape != expected_shape:
-                found = "no frames" if frames is None else f"{frames.dtype} frames {list(frames.shape)}"
-                raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
-
-    def _check_controls(self, request: ClipRequest) -> None:
-        bundle, family = self.bundle, self.bundle.recipe
-        if request.num_chunks != 1 and (family.chunk_seed is None or request.num_chunks < 1):
-            raise column_error("num_chunks", request.num_chunks, "1" if family.chunk_seed is None else "at least 1")
-        frames = family.frames(bundle.num_frames, request.num_chunks)
-        expected = (request.n_views, frames, bundle.height, bundle.width, 3) if family.has_control else None
-        found = None if request.controls is None else request.controls.shape
-        if found != expected:
-            words = "null: the model has no control branch" if expected is None else f"uint8 frames {list(expected)}"
-            raise column_error("control_videos", found and list(found), words)
-
     def _is_embedded(self, request: ClipRequest) -> bool:
         """Whether nothing is left for the text encoder to do: rows with embeddings may lack the negative prompt's."""
         is_guided = self.bundle.recipe.is_guided(request.negative_prompt)
@@ -360,14 +332,14 @@ class Generator:
         """This rank's share [V, l, P] of the conditioning latents, zero after the conditional frames. Collective."""
         if request.frames is None or request.num_conditional_frames == 0:
             return None
-        return self._encode(request.frames, LATENT_FRAMES[request.num_conditional_frames])
+        return self._encode(request.frames, latent_frames_of(request.num_conditional_frames))
 
     def _encode_controls(self, request: ClipRequest, number: int) -> Tensor | None:
         """This rank's share [V, l, P] of the latents of a chunk's control frames. Collective."""
         if request.controls is None:
             return None
         frames = self.bundle.num_frames
-        first = number * (frames - 1)
+        first = number * (frames - self._overlap(request))
         return self._encode(request.controls[:, first : first + frames], self.bundle.state_t)
 
     def _encode(self, frames_VTHWC: np.ndarray, latent_frames: int) -> Tensor:

@@ -209,6 +209,17 @@ def test_refining_a_manifest_takes_the_settings_of_a_job(told: Any, file: Path) 
     assert found["out"] == "m"
 
 
+def test_who_refines_is_the_flags_to_say(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--set` says besides is told, where it says something else."""
+    notes: list[str] = []
+    monkeypatch.setattr("cosmos_ray.cli.manifest.note", notes.append)
+    words = ("manifest", "refine", "--in", "in.parquet", "--out", "m", "--endpoint", "http://h:1/v1", "--set")
+    for said in ("refiner.url=http://other:1/v1", "refiner.url=http://h:1/v1"):
+        refiner = told("cosmos_ray.job.refine.refine_manifest", *words, said)["config"].refiner
+        assert (refiner.backend, refiner.url) == ("endpoint", "http://h:1/v1")
+    assert notes == ["warning: --set refiner.url says something else than --endpoint, which is what counts"]
+
+
 def test_looking_at_a_video_takes_the_settings_of_a_job(told: Any, tmp_path: Path) -> None:
     words = ("inspect", "a.mp4", "--model", "tiny", "--n-views", "2", "--num-conditional-frames", "5", "--fps", "7")
     found = told("cosmos_ray.job.inspect.inspect_video", *words, "--to", tmp_path / "to", "--set", "inputs.fit=pad")

@@ -10,7 +10,7 @@ import torch
 from support.paths import ROOT
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.clip.family import FAMILIES, PREDICT2, PREDICT25, TEXT2WORLD, VIDEO2WORLD
+from cosmos_ray.clip.family import FAMILIES, PREDICT2, PREDICT25, TEXT2WORLD, TRANSFER25, VIDEO2WORLD
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle, parse_bundle
@@ -52,21 +52,21 @@ RECIPES: dict[str, dict[str, object]] = {
     "predict2-multiview": {},
     "predict2-video2world": {
         "views": ("video",), "has_cameras": False, "latent_frames": {1: 1, 5: 2}, "noise_levels": (80.0, 0.002),
-        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "chunk_seed": "next", "repeats_given": True,
+        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "chunk_seed": "next", "overlaps": "given",
     },
     "predict2-text2image": {
         "views": ("picture",), "has_cameras": False, "latent_frames": {0: 0}, "noise_levels": (80.0, 0.002),
-        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "repeats_given": True,
+        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "overlaps": "given",
         "zeros_without_negative": True,
     },
     "predict2-text2image-distilled": {
         "views": ("picture",), "has_cameras": False, "latent_frames": {0: 0}, "noise_levels": (80.0, 0.002),
-        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "repeats_given": True,
+        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "overlaps": "given",
         "zeros_without_negative": True, "solver": "distilled", "state": ("sample",),
     },
     "predict2-text2world": {
         "views": ("video",), "has_cameras": False, "latent_frames": {0: 0}, "noise_levels": (80.0, 0.002),
-        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "chunk_seed": "next", "repeats_given": True,
+        "fps": 16, "network": {"rope_enable_fps_modulation": False}, "chunk_seed": "next", "overlaps": "given",
         "makes_picture": True,
     },
     "predict2.5-multiview": {
@@ -78,7 +78,7 @@ RECIPES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 _NEXT = {key: value for key, value in RECIPES["predict2.5-multiview"].items() if key != "guidance"}
 RECIPES["predict2.5-multiview-2025-10"] = _NEXT | {"no_negative": True, "as_is": (3, 3)}
-RECIPES["transfer2.5-multiview"] = _NEXT | {"has_control": True, "chunk_seed": "next"}
+RECIPES["transfer2.5-multiview"] = _NEXT | {"has_control": True, "chunk_seed": "next", "overlaps": "asked"}
 del RECIPES["transfer2.5-multiview"]["fps"]
 FIRST = {
     "latent_frames": {0: 0, 1: 1, 5: 2}, "noise_levels": (200.0, 0.01), "exponent": 7.0, "fps": 10, "solver": "ab2",
@@ -143,6 +143,8 @@ def test_chunks_of_a_longer_video_have_frames_in_common() -> None:
     assert [VIDEO2WORLD.overlap(given) for given in (1, 5)] == [1, 5]
     assert TEXT2WORLD.overlap(0) == 1
     assert [PREDICT25.overlap(given) for given in (0, 1, 5)] == [1, 1, 1]
+    assert [TRANSFER25.overlap(5, asked) for asked in (None, 1, 9)] == [1, 1, 9], "as many as a row asks for"
+    assert [TRANSFER25.frames(29, chunks, overlap) for chunks, overlap in ((2, 5), (4, 28))] == [53, 32]
     assert [VIDEO2WORLD.frames(93, chunks, overlap) for chunks, overlap in ((1, 5), (3, 1), (3, 5))] == [93, 277, 269]
 
 

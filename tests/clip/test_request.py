@@ -16,9 +16,9 @@ from cosmos_ray.errors import UsageError
 GOOD: dict[str, Any] = {
     "id": "a", "prompts": ("a street",), "negative_prompt": "", "n_views": 1, "num_conditional_frames": 0, "seed": 0,
     "guidance": 7.0, "num_steps": 2, "frames": None, "text": None, "noise": None, "attempt": 1, "chosen_views": (),
-    "controls": None, "control_weight": 1.0, "num_chunks": 1, "picture_text": None,
+    "controls": None, "control_weight": 1.0, "num_chunks": 1, "chunk_overlap": None, "picture_text": None,
 }  # fmt: skip
-MAY_BE_NONE = {"frames", "text", "noise", "controls", "picture_text"}
+MAY_BE_NONE = {"frames", "text", "noise", "controls", "chunk_overlap", "picture_text"}
 
 
 @pytest.mark.parametrize("field", GOOD)

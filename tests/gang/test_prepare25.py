@@ -114,6 +114,10 @@ def test_control_videos_give_every_frame_of_all_chunks(videos: tuple[str, ...]) 
     assert numbers(request.controls[0]) == [0, 3, 6, 9, 12, 15, 18, 21, 24]
     assert (request.control_weight, request.num_chunks, request.frames) == (0.5, 2, None)
     assert [file.uri for file in found.inputs] == list(videos), "they decide the clip"
+    shared = prepare(replace(CLIP, controls=videos, num_chunks=2, chunk_overlap=2), TRANSFER, 1).request
+    assert shared.controls is not None
+    assert numbers(shared.controls[0]) == [0, 3, 6, 9, 12, 15, 18, 21], "two chunks of five share two"
+    assert shared.chunk_overlap == 2
 
 
 def test_inputs_are_told_before_controls_and_what_is_doubtful_in_either_is_said(

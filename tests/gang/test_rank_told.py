@@ -161,7 +161,7 @@ def test_a_clip_goes_through_a_rank_with_all_that_it_is(tmp_path: Path, told: li
         write=lambda checkpoint, packed: stored.append((checkpoint.path, int(packed["step"]))),
         denoised=lambda checkpoint: stored.append(checkpoint.path),
     )
-    report = made.denoise(asked(), StepCheckpoint("steps/a", 2), {"step": np.array(3)})
+    report = made.denoise(asked(chunk_overlap=3), StepCheckpoint("steps/a", 2), {"step": np.array(3)})
     assert (report.first_step, report.peak_memory_bytes, made.step()) == (3, 0, 5)
     assert stored == [("steps/a", 4), "steps/a"], "every second step; and denoised"
     (place := tmp_path / "place").mkdir()
@@ -169,7 +169,7 @@ def test_a_clip_goes_through_a_rank_with_all_that_it_is(tmp_path: Path, told: li
     assert model.told == [
         ("denoise", "a", "unpacked 3"),
         ("collect", "latents", ("rear", "front_wide")),
-        ("decode", {"front_wide": "collected"}, 1),
+        ("decode", {"front_wide": "collected"}, 3),
     ]
     (file,) = published.files
     data = (place / "front_wide.mp4").read_bytes()

@@ -136,6 +136,7 @@ def prefixed(name: str) -> Bundle:
          "112x64", 3 * 28 + 1),
         ("tiny-video2world", {"views": ("video",), "n_views": 1, "num_chunks": 2, "num_conditional_frames": 5},
          "112x64", 2 * 24 + 5),
+        ("tiny-transfer25", {"num_chunks": 3, "chunk_overlap": 9}, "112x64", 3 * 20 + 9),
         ("tiny-text2image", {"views": ("picture",), "n_views": 1}, "128x64", 1),
         ("tiny-text2world", {"views": ("video",), "n_views": 1}, "112x64", 29),
     ],

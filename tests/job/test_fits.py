@@ -23,6 +23,9 @@ from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 FAKE = load_bundle("fake")
 
 
+STEERED = {"control_videos": ["a.mp4"]}
+
+
 def of_family(family: Family) -> Bundle:
     return FAKE.model_copy(update={"family": family.name})
 
@@ -36,6 +39,17 @@ def of_family(family: Family) -> Bundle:
         (PREDICT25_2025_10, {"negative_prompt": "rain"}, "weighs the caption against no text at all"),
         (TRANSFER25, {}, "column `control_videos`: found None, expected a video a camera"),
         (PREDICT25, {"num_chunks": 2}, None),
+        (PREDICT25, {"num_chunks": 2, "chunk_overlap": 1}, None),
+        (
+            PREDICT25,
+            {"num_chunks": 2, "chunk_overlap": 2},
+            "`chunk_overlap`: found 2, expected 1, or null: later chunks",
+        ),
+        (
+            TRANSFER25,
+            {"num_chunks": 2, "chunk_overlap": 29, **STEERED},
+            "`chunk_overlap`: found 29, expected 1 to 28: a",
+        ),
     ],
 )
 def test_every_plan_has_the_words_of_the_failed_row(

@@ -17,7 +17,7 @@ import pytest
 from support.job_runs import write_manifest
 
 from cosmos_ray.clip.encode import encode_mp4, encode_png
-from cosmos_ray.clip.family import TEXT2IMAGE, VIDEO2WORLD, Family
+from cosmos_ray.clip.family import TEXT2IMAGE, TRANSFER25, VIDEO2WORLD, Family
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
@@ -73,8 +73,9 @@ def test_its_row_asks_for_the_same_clip_whatever_the_job_leaves_out(tmp_path: Pa
         (VIDEO2WORLD, {"input_video": "s3://b/in.mp4", "num_conditional_frames": 5, "num_chunks": 2}),
         (VIDEO2WORLD, {"input_video": "s3://b/in.JPG"}),
         (TEXT2IMAGE, {}),
+        (TRANSFER25, {"control_videos": ["s3://b/map.mp4"], "num_chunks": 3, "chunk_overlap": 9}),
     ],
-    ids=["a video", "a picture", "a caption"],
+    ids=["a video", "a picture", "a caption", "chunks"],
 )
 def test_so_does_a_row_of_one_view(tmp_path: Path, family: Family, row: dict[str, Any]) -> None:
     defaults, others = (replace(one, n_views=1, family=family.name) for one in (DEFAULTS, OTHERS))

@@ -38,6 +38,7 @@ NEAR = {
     "num_samples": "num_sample n_samples samples num_smaples samples_per_prompt",
     "control_weight": "control_strength",
     "num_chunks": "n_chunks num_chunk",
+    "chunk_overlap": "overlap_frames chunks_overlap chunkOverlap",
     "id": "ID Id",
 }
 NOT_NEAR = """weather time_of_day scene name video_id frame_idx prompt_id seed_source city source_fps input_video_id

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.thread_ranks import run_threads
+from support.thread_ranks import run_on_copies, run_threads
 
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import RowError
@@ -22,7 +21,6 @@ from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, Bundle, load_bundle
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.parallel import ContextParallel, gather_all
 from cosmos_ray.models.sampler import SamplerState
-from cosmos_ray.models.vae.vae import WanVAE
 
 RANKS, VIEWS = 2, 3
 CLOSE = {"rtol": 0, "atol": 1e-4}
@@ -57,14 +55,7 @@ def request(**changes: Any) -> ClipRequest:
 
 
 def on_ranks(generator: Generator, function: Callable[[Generator], Any]) -> list[Any]:
-    """function of each rank's generator: all share the weights, each has its autoencoder's caches."""
-
-    def be_rank(parallel: ContextParallel) -> Any:
-        vae = WanVAE(copy.copy(generator.vae.model))
-        encoder = None if parallel.rank else generator.text_encoder
-        return function(replace(generator, parallel=parallel, vae=vae, text_encoder=encoder))
-
-    return run_threads(RANKS, be_rank)
+    return run_on_copies(RANKS, generator, function)
 
 
 def whole(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -9,4 +9,5 @@ OTHER_CLIP: dict[str, Any] = {
     "num_conditional_frames": 1, "negative_prompt": "n", "guidance": 1.5, "seed": 4, "num_steps": 9, "n_views": 2,
     "fps": 30, "row_hash": "0", "generation": 3, "error": "wrong", "views": ("rear",), "frames": (("a.png",),),
     "warnings": ("w",), "is_stacked": True, "controls": ("c.mp4",), "control_weight": 0.5, "num_chunks": 2, "redone": 1,
+    "chunk_overlap": 5,
 }  # fmt: skip

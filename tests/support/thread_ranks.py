@@ -6,10 +6,12 @@ ranks that call different ones fail. `support.ranks` has the real thing: process
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -17,7 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.parallel import ContextParallel
+from cosmos_ray.models.vae.vae import WanVAE
 from support.waiting import PATIENCE_S
 
 
@@ -107,3 +111,14 @@ def run_threads(world_size: int, function: Callable[..., Any], *args: Any) -> li
     for error in sorted((e for e in errors if e), key=lambda e: isinstance(e, threading.BrokenBarrierError)):
         raise error
     return [future.result() for future in futures]
+
+
+def run_on_copies(ranks: int, generator: Generator, function: Callable[[Generator], Any]) -> list[Any]:
+    """function of each rank's generator: all share the weights, each has its autoencoder's caches."""
+
+    def be_rank(parallel: ContextParallel) -> Any:
+        vae = WanVAE(copy.copy(generator.vae.model))
+        encoder = None if parallel.rank else generator.text_encoder
+        return function(replace(generator, parallel=parallel, vae=vae, text_encoder=encoder))
+
+    return run_threads(ranks, be_rank)

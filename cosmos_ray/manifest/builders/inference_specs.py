@@ -112,15 +112,16 @@ class Spec(_Strict):
     num_chunks: Whole = Field(2, ge=1)
     chunk_overlap: Whole = 1
 
-    #: Why chunks overlap by one frame.
-    _one_frame: ClassVar[str] = "chunks overlap by one frame here"
+    #: The most frames that chunks may have in common, if the model's chunks do not say it; both in words.
+    _most_overlap: ClassVar[int | None] = None
+    _overlaps: ClassVar[str] = "at least 1"
 
     @model_validator(mode="after")
     def _check(self) -> Spec:
         if (self.prompt is None) == (self.prompt_path is None):
             raise ValueError("expected one of `prompt` and `prompt_path`")
-        if self.enable_autoregressive and self.chunk_overlap != 1:
-            raise ValueError(f"chunk_overlap: found {self.chunk_overlap}, expected 1: {self._one_frame}")
+        if self.enable_autoregressive and not 1 <= self.chunk_overlap <= (self._most_overlap or self.chunk_overlap):
+            raise ValueError(f"chunk_overlap: found {self.chunk_overlap}, expected {self._overlaps}")
         return self
 
     @property
@@ -130,14 +131,16 @@ class Spec(_Strict):
     def common(self) -> dict[str, Any]:
         """Columns of a manifest."""
         said = {name: getattr(self, name) for name in ("seed", "guidance", "num_steps", "fps")}
-        return {"id": self.name, "prompt": self.prompt, **said, "num_chunks": self.chunks}
+        row = {"id": self.name, "prompt": self.prompt, **said, "num_chunks": self.chunks}
+        return {**row, "chunk_overlap": self.chunk_overlap} if self.chunks > 1 else row
 
 
 class PredictSpec(Spec):
     """Of Predict2.5: all seven cameras, also where none of their frames is used."""
 
-    _one_frame: ClassVar[str] = (
-        "chunks overlap by one frame here: with more, the published pipeline takes black frames for given ones"
+    _most_overlap: ClassVar[int | None] = 1
+    _overlaps: ClassVar[str] = (
+        "1: chunks overlap by one frame here, as with more the published pipeline takes black frames for given ones"
     )
 
     inference_type: Literal["text2world", "image2world", "video2world"]
@@ -160,10 +163,6 @@ class PredictSpec(Spec):
 
 class TransferSpec(Spec):
     """Of Transfer2.5: any cameras, at least one."""
-
-    _one_frame: ClassVar[str] = (
-        "chunks overlap by one frame here: longer overlaps, which that model could have, are left out"
-    )
 
     fps: Whole = Field(10, ge=1)
     num_conditional_frames: Given = 1

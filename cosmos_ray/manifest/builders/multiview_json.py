@@ -22,7 +22,6 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri
 _INFERENCE_TYPES = {"text2world": 0, "image2world": 1, "video2world": 5}
 _LATENT_TO_PIXEL_FRAMES = {0: 0, 1: 1, 2: 5}
 _OF_A_CAMERA = ("video_path", "input_path")
-_CHUNKS = ("enable_autoregressive", "chunk_overlap")
 #: NVIDIA's older name of a camera; anywhere else it could be either front camera.
 _FRONT = {"front": "front_wide"}
 
@@ -67,10 +66,10 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
     if not item.get("prompt"):
         raise ManifestError(f"{where} has no `prompt`")
     row = {key: item[key] for key in ("id", "prompt", *PARAMETERS) if item.get(key) is not None}
-    row |= _conditioning(item, where) | _chunks(item, where)
+    row |= _conditioning(item, where) | _chunks(item)
     named, videos, controls = _cameras(item, rig, where, notes)
     for key in item:
-        if key in ("id", "prompt", *PARAMETERS, "inference_type", "num_input_frames", *_CHUNKS, *named):
+        if key in ("id", "prompt", *PARAMETERS, "inference_type", "num_input_frames", "enable_autoregressive", *named):
             continue
         if (near := near_column(key, item)) is not None:
             raise ManifestError(f"{where}: `{key}` is no key of a spec, `{near}` is, which it nearly is")
@@ -89,16 +88,12 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
     return with_prompt(row, folder, out, len(views or VIEWS), where)
 
 
-def _chunks(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _chunks(item: Mapping[str, Any]) -> dict[str, Any]:
     """`num_chunks` of a longer video, in those releases' words or ours."""
     if "enable_autoregressive" not in item:
         return {}
     if not item["enable_autoregressive"]:
-        return {"num_chunks": None}
-    if item.get("chunk_overlap", 1) != 1:
-        raise ManifestError(
-            f"{where}: `chunk_overlap` is {item['chunk_overlap']!r}, expected 1: chunks overlap by one frame here"
-        )
+        return {"num_chunks": None, "chunk_overlap": None}
     return {"num_chunks": item.get("num_chunks", 2)}
 
 

@@ -40,6 +40,7 @@ PARAMETERS = (
     "fps",
     "num_samples",
     "num_chunks",
+    "chunk_overlap",
     "control_weight",
 )
 COLUMNS = ("id", "prompt", "prompt_embedding", *INPUTS, "control_videos", *PARAMETERS)
