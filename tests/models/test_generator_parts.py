@@ -259,12 +259,16 @@ def test_a_machines_fault_is_one_ranks_and_a_clips_fault_everyones(fault: str, r
 def test_a_network_of_neighbourhoods_asks_for_its_package_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing() -> None:
+    asked = []
+
+    def missing(device: str) -> None:
+        asked.append(device)
         raise UsageError("takes the package natten")
 
     plain = load_bundle("tiny-video2world")
     network = plain.network.model_copy(update={"natten": "A" * plain.network.num_blocks})
-    monkeypatch.setattr(generator_module, "natten", missing)
+    monkeypatch.setattr(generator_module, "check_natten", missing)
     monkeypatch.setattr(generator_module, "load_network", lambda _: pytest.fail("loaded first"))
     with pytest.raises(UsageError, match="natten"):
-        Generator.load(plain.model_copy(update={"network": network}))
+        Generator.load(plain.model_copy(update={"network": network}), device="cpu")
+    assert asked == ["cpu"]
