@@ -6,7 +6,8 @@ Times were measured for gangs of some sizes; those of larger ones are modelled f
 
 with u, the part of a network call that every rank does for itself, such that t of the largest gang that was measured
 comes out as it was, and x(P), the time of the exchanges, from the bytes that a rank sends. All of it is for GPUs of one
-node, with NVLink.
+node, with NVLink. Of other networks and other numbers of tokens t(1) goes with their arithmetic; what a gang loses, u
+and x(P), goes with their tokens, channels and blocks: fewer tokens lose less, and more of what they take.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cosmos_ray.clip.family import (
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import PIXELS_PER_TOKEN
-from cosmos_ray.models.bundle.memory import memory_plan
+from cosmos_ray.models.bundle.memory import GPU_BYTES, decodes_whole, memory_plan
 from cosmos_ray.models.network.windows import keys_of
 from cosmos_ray.words import counted
 
@@ -47,23 +48,26 @@ class ClipGroup:
 
 @dataclass(frozen=True)
 class Measured:
-    """call_s: seconds of a network call, seven views of 704x1280, by gang size, one of them 1; all on one host."""
+    """call_s: seconds of a network call, seven views of 704x1280, by gang size, one of them 1; all on one host.
+    memory_bytes: of a GPU."""
 
     call_s: dict[int, float]
     source: str
+    memory_bytes: int
 
 
 MEASURED = {
-    "h100": Measured({1: 13.06, 2: 6.60, 4: 3.40}, "benchmarks/results/2026-11-27-four-gpus.md"),
-    "h200": Measured({1: 13.27, 2: 6.76}, "benchmarks/results/2026-11-25-step.md"),
+    "h100": Measured({1: 13.06, 2: 6.60, 4: 3.40}, "benchmarks/results/2026-11-27-four-gpus.md", GPU_BYTES["80 GB"]),
+    "h200": Measured({1: 13.27, 2: 6.76}, "benchmarks/results/2026-11-25-step.md", GPU_BYTES["141 GB"]),
 }
 #: What those times are of: another family's are modelled from them, by their arithmetic.
 _MEASURED_FAMILY = PREDICT2
-#: What other families' passes took over that arithmetic, in gangs of one and two H200, to 3 %
-#: (benchmarks/results/2026-11-28-passes.md): where every view has text less can be saved, in one view less be hidden.
+#: What other families' passes took over that arithmetic, alone on an H200 (benchmarks/results/2026-11-28-passes.md):
+#: where every view has text, less can be saved.
 _OVER_ARITHMETIC = {
     **dict.fromkeys((PREDICT25.name, PREDICT25_2025_10.name), 1.05),
-    **dict.fromkeys((TRANSFER25.name, VIDEO2WORLD.name, TEXT2WORLD.name), 1.04),
+    TRANSFER25.name: 1.04,
+    **dict.fromkeys((VIDEO2WORLD.name, TEXT2WORLD.name), 1.025),
 }
 #: What those times are of: views, tokens of a view, channels, blocks.
 _VIEWS, _TOKENS, _CHANNELS, _BLOCKS = 7, 28_160, 2048, 28
@@ -75,6 +79,9 @@ _FP8_SAVES_A_BLOCK = (1 - 21.97 / 26.16) / 26
 _EXCHANGE_S_A_BYTE = 0.80e-3 / 202e6
 #: Of a view of 29 frames at 704x1280, one H100. Decoding takes turns with the next clip's denoising.
 _DECODE_S = 0.93
+#: What it takes where a view is too large to be decoded whole, but four frames after the other: 4.9 s of 93 such frames
+#: (benchmarks/results/2026-11-28-passes.md).
+_IN_PIECES = 4.93 / (93 / 29 * _DECODE_S)
 #: Arithmetic of encoding the first so many frames of a view, as a part of decoding it (6.3 and 24.7 of 225 TFLOP).
 _ENCODE_SHARE = {0: 0.0, 1: 6.3 / 225, 5: 24.7 / 225}
 
@@ -197,25 +204,32 @@ def clip_seconds(
     """Of its gang: one clip of this group, its conditioning frames encoded and its views decoded."""
     pixels = bundle.height * bundle.width * bundle.num_frames / (704 * 1280 * 29)
     views_a_rank = math.ceil(group.n_views / gang_size)
+    decoded = 1.0 if decodes_whole(bundle, MEASURED[gpu].memory_bytes) else _IN_PIECES
     encoded = _ENCODE_SHARE[group.num_conditional_frames] + bundle.recipe.has_control  # of control videos, every frame
-    tokenizer_s = _DECODE_S * pixels * views_a_rank * (1 + encoded)
-    network, tokens = bundle.network, group.n_views * bundle.tokens_per_view
-    asked = _arithmetic(tokens, network.model_channels, network.num_blocks, _neighbours(bundle))
-    scale = asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
-    scale *= 1 + bundle.network.num_control_blocks / bundle.network.num_blocks
-    scale *= _OVER_ARITHMETIC.get(bundle.recipe.name, 1.0)
-    calls = exact_calls(group, approximations, bundle.recipe) * scale
+    tokenizer_s = _DECODE_S * pixels * views_a_rank * (decoded + encoded)
+    over = _OVER_ARITHMETIC.get(bundle.recipe.name, 1.0)
+    call_s = _own_call_seconds(bundle, group.n_views * bundle.tokens_per_view, gpu, gang_size, over)
+    seconds = exact_calls(group, approximations, bundle.recipe) * call_s + tokenizer_s
     if bundle.picture is not None:
-        calls += _picture_calls(group, bundle.picture_bundle())
-    return calls * call_seconds(gpu, gang_size) + tokenizer_s
+        seconds += _picture_seconds(group, bundle.picture_bundle(), gpu, gang_size)
+    return seconds
 
 
-def _picture_calls(group: ClipGroup, bundle: Bundle) -> float:
-    """Of the model of the picture that a clip begins with, in calls of the network that was timed."""
-    network, passes = bundle.network, bundle.recipe.passes(bundle.sampling.num_steps)
+def _own_call_seconds(bundle: Bundle, tokens: int, gpu: str, gang_size: int, over: float = 1.0) -> float:
+    """Of a call of the bundle's network on so many tokens. over: what it takes alone, over its arithmetic."""
+    channels, all_blocks = bundle.network.model_channels, bundle.network.num_blocks + bundle.network.num_control_blocks
+    arithmetic = _arithmetic(tokens, channels, all_blocks, _neighbours(bundle))
+    arithmetic *= over / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
+    alone_s = call_seconds(gpu, 1) / gang_size
+    lost_s = call_seconds(gpu, gang_size) - alone_s
+    return arithmetic * alone_s + lost_s * (tokens * channels * all_blocks) / (_VIEWS * _TOKENS * _CHANNELS * _BLOCKS)
+
+
+def _picture_seconds(group: ClipGroup, bundle: Bundle, gpu: str, gang_size: int) -> float:
+    """Of the model of the picture that a clip begins with."""
+    passes = bundle.recipe.passes(bundle.sampling.num_steps)
     texts = 2 if bundle.recipe.is_guided("yes" if group.guided else "") else 1
-    asked = _arithmetic(bundle.tokens_per_view, network.model_channels, network.num_blocks)
-    return passes * texts * asked / _arithmetic(_VIEWS * _TOKENS, _CHANNELS, _BLOCKS)
+    return passes * texts * _own_call_seconds(bundle, bundle.tokens_per_view, gpu, gang_size)
 
 
 def exact_calls(group: ClipGroup, approximations: Approximations, family: Family = PREDICT2) -> float:

@@ -172,12 +172,17 @@ def decode_bytes(bundle: Bundle, gang_size: int, item: int) -> int:
     frame = bundle.vae.dim * pixels
     views = -(-bundle.n_views // gang_size)
     finished = 3 * bundle.num_frames * pixels * (2 * item + views)
-    whole = whole_decode_bytes(bundle.vae.dim, bundle.num_frames, pixels, item)
-    if whole <= WHOLE_DECODE_SHARE * GPU_BYTES["80 GB"]:
-        return finished + whole
+    if decodes_whole(bundle, GPU_BYTES["80 GB"], item):
+        return finished + whole_decode_bytes(bundle.vae.dim, bundle.num_frames, pixels, item)
     doubling = 4 * 2 * frame * (4 + item) + 4 * frame * item
     caches = 2 * frame * item * (2 * (bundle.vae.num_res_blocks + 1) + 1)
     return finished + doubling + caches
+
+
+def decodes_whole(bundle: Bundle, gpu_bytes: int, item: int = 2) -> bool:
+    """Whether a GPU of so much memory decodes a view whole."""
+    whole = whole_decode_bytes(bundle.vae.dim, bundle.num_frames, bundle.height * bundle.width, item)
+    return whole <= WHOLE_DECODE_SHARE * gpu_bytes
 
 
 def whole_decode_bytes(dim: int, frames: int, pixels: int, item: int) -> int:
