@@ -33,13 +33,15 @@ def config(**settings: Any) -> GenerateConfig:
 
 def test_a_gang_fits_every_node_that_has_gpus_and_lives(nodes: list[dict[str, Any]]) -> None:
     published = load_bundle(PUBLISHED)
-    nodes += [node("head", CPU=8), node("a", CPU=64, GPU=8), node("b", GPU=4), node("dead", alive=False, GPU=1)]
+    nodes += [node("head", CPU=8), node("a", CPU=64, GPU=8), node("b", GPU=4), node("dead", alive=False, CPU=64, GPU=8)]
     assert cluster._gang_size(published, "cuda") == 4
     assert cluster._gang_size(load_bundle("tiny"), "cpu") == 1
     assert cluster._amounts("GPU") == [8, 4]
     assert cluster.nodes_with("GPU", 4) == ["a", "b"]
     assert cluster.nodes_with("GPU", 5) == ["a"]
     assert cluster.nodes_with("CPU", 8) == ["head", "a"]
+    nodes[:] = [node("a", GPU=8), node("dead", alive=False, GPU=2)]
+    assert cluster._gang_size(published, "cuda") == 8, "one that is gone is left out"
     nodes[:] = [node("odd", GPU=7)]
     assert cluster._gang_size(published, "cuda") == 4, "the largest that the network can be divided by"
     nodes[:] = [node("head", CPU=8), node("dead", alive=False, GPU=8)]
@@ -136,3 +138,25 @@ def test_a_job_leaves_the_ray_that_it_has_joined_or_started_and_no_other(
     with pytest.raises(UsageError), cluster.connect(published, config()):
         pytest.fail("there is no GPU")
     assert events == ([] if is_there else ["in", True, "in", True, "in", False, "in", False])
+
+
+@pytest.mark.parametrize(
+    ("gang_size", "gangs", "cores", "expected"), [(None, "1", 2, 2), (4, "1:3", 2, 12), (2, "2", 64, 64)]
+)
+def test_a_ray_of_its_own_has_a_core_for_each_rank_that_there_may_be(
+    monkeypatch: pytest.MonkeyPatch, gang_size: int | None, gangs: str, cores: int, expected: int
+) -> None:
+    """However few the machine has: they share them, and no gang waits for ever. With RAY_ADDRESS nothing is started."""
+    started: list[dict[str, Any]] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "init", lambda **options: started.append(options))
+    monkeypatch.setattr(cluster.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(cluster.own_ray, "mark", lambda: started.append({"marked": True}))
+    monkeypatch.setattr(cluster.closed_ray, "close", lambda: {"closed": True})
+    cluster._start_or_join(config(gang_size=gang_size, gangs=gangs))
+    quiet = {"log_to_driver": False, "logging_level": 30}
+    assert started == [{"marked": True}, {"address": "local", "num_cpus": expected, "closed": True, **quiet}]
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(cluster, "_await_head", lambda address: started.append({"asked": address}))
+    cluster._start_or_join(config(gang_size=gang_size, gangs=gangs))
+    assert started[2:] == [{"asked": "10.0.0.1:6379"}, quiet]

@@ -95,5 +95,26 @@ def test_a_job_that_is_done_waits_for_no_spares(monkeypatch: pytest.MonkeyPatch)
         looks.append(len(looks) >= 2)
         return looks[-1]
 
-    assert outcome(never, limit_s=900.0, is_idle=is_idle) == (None, [])
+    given_up: list[bool] = []
+
+    async def loads() -> None:
+        try:
+            await never()
+        finally:
+            given_up.append(len(looks) == 3)
+
+    assert outcome(loads, limit_s=900.0, is_idle=is_idle) == (None, [])
     assert looks == [False, False, True]
+    assert given_up == [True], "not at the end of the job's loop alone"
+
+
+def test_loading_has_the_time_that_loading_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that of an answer."""
+    monkeypatch.setattr(renewal, "_ANSWERS_S", 0.02)
+
+    async def slowly() -> GangInfo:
+        await asyncio.sleep(0.1)
+        return NEW
+
+    assert outcome(slowly, limit_s=900.0)[0] is not None
+    assert outcome(slowly, limit_s=0.02)[0] is None

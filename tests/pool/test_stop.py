@@ -77,6 +77,32 @@ def test_a_second_signal_changes_nothing() -> None:
     assert work.has_cleaned_up
 
 
+def test_the_first_reason_is_the_one_that_is_told() -> None:
+    """However many come after it, before the work has begun or while it cleans up."""
+
+    def both(stop: Stop) -> None:
+        stop.lease_lost()
+        stop.interrupt()
+
+    for early in (True, False):
+        stop = Stop()
+        if early:
+            both(stop)
+        with pytest.raises(LeaseLost):
+            asyncio.run(stop.unless_stopped(Work(lambda stop=stop: None if early else both(stop)).run()))  # type: ignore[misc]
+
+
+def test_who_stops_a_job_hears_whether_there_is_work_that_ends() -> None:
+    """Else nobody will raise the reason, and a command ends by itself."""
+    stop, heard = Stop(), []
+    assert not stop._heard("stopped by SIGTERM"), "none has begun"
+    other = Stop()
+    with pytest.raises(JobFailedError, match="SIGINT"):
+        asyncio.run(other.unless_stopped(Work(lambda: heard.append(other._heard("stopped by SIGINT"))).run()))
+    assert heard == [True]
+    assert not other._heard("stopped by SIGTERM"), "it is over"
+
+
 def test_the_loss_of_the_lease_is_heard_from_its_thread() -> None:
     stop = Stop()
     work = Work(lambda: threading.Thread(target=stop.lease_lost).start())
