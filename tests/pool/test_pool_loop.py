@@ -7,83 +7,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from support.leaders import Leader, Leaders, makes_it
+from support.pool_scene import Scene
 
-from cosmos_ray.config import BreakerConfig, GangConfig
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import Fault, UsageError
 from cosmos_ray.gang.leader import Outcome
-from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.rows import Clip
-from cosmos_ray.models.bundle.bundle import load_bundle
-from cosmos_ray.pool import placement, unfinished
+from cosmos_ray.pool import placement, pool, unfinished
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.metrics import HANDED_BACK
-from cosmos_ray.pool.pool import GangPool
-from cosmos_ray.pool.pool_config import PoolConfig
 from cosmos_ray.pool.resident import Resident
-from cosmos_ray.store.storage import Storage
-
-
-class Metrics:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *values: self.told.append((name, *values))
-
-    async def keep(self, levels: Any) -> None:
-        await asyncio.Event().wait()
-
-    def of(self, name: str) -> list[Any]:
-        return [values[0] for called, *values in self.told if called == name and values]
-
-
-class Scene:
-    """A pool of gangs of two CPU ranks, and what was heard of it."""
-
-    def __init__(self, folder: Path, spares: str = "never", resident: Resident | None = None, **config: Any) -> None:
-        self.records: list[Record] = []
-        self.said: list[str] = []
-        self.metrics = Metrics()
-        settings = GangConfig(spare_ranks=spares, placement_timeout_s=5.0)
-        spec = GangSpec(load_bundle("fake"), 2, "cpu", "reference", str(folder), 1, settings)
-        asked = {"min_gangs": 1, "max_gangs": 1, "clips_in_flight": 3, "max_attempts": 3, **config}
-        self.pool = GangPool(
-            spec,
-            Ledger(Storage(str(folder))),
-            PoolConfig(breaker=BreakerConfig(), **asked),
-            lambda clip_id: 0,
-            self.records.append,
-            self.metrics,  # type: ignore[arg-type]
-            self.said.append,
-            resident,
-        )
-
-    def run(self, *names: str) -> None:
-        async def clips() -> AsyncIterator[Clip]:
-            for name in names:
-                yield Clip(name, name, num_steps=2, n_views=1, error="no prompt" if name.startswith("bad") else None)
-
-        asyncio.run(self.pool.run(clips()))
-
-    def outcomes(self) -> list[tuple[str, str, int, str | None]]:
-        return sorted((one.id, one.status, one.attempt, one.gang) for one in self.records)
-
-    def leaves_nothing(self, leaders: Leaders, kept: tuple[Leader, ...] = ()) -> None:
-        """All that a pool holds is given back, whatever its end."""
-        assert [leader.is_killed for leader in leaders.all] == [leader not in kept for leader in leaders.all]
-        assert (self.pool._up, self.pool._nodes, self.pool._gpu_time._since) == ({}, {}, {})
-        assert not self.pool._settlement.storing
-        assert not self.pool._changed._waiters, "nobody waits for what is over"
-        assert self.metrics.told[-1][0] == "sample", "the last state is told too"
 
 
 @pytest.fixture
@@ -92,7 +28,7 @@ def leaders(monkeypatch: pytest.MonkeyPatch) -> Leaders:
 
 
 def test_every_clip_is_made_once_and_rows_with_faults_by_nobody(tmp_path: Path, leaders: Leaders) -> None:
-    scene = Scene(tmp_path)
+    scene = Scene(tmp_path, expected_clips=4)
     scene.run("a", "b", "bad", "c")
     assert scene.outcomes() == [
         ("a", "ok", 1, "gang-0001"),
@@ -107,6 +43,8 @@ def test_every_clip_is_made_once_and_rows_with_faults_by_nobody(tmp_path: Path, 
     assert scene.said[0] == "gang-0001 is up: 2 ranks on node node0001, loaded in 2.0 s ()"
     assert scene.said[-1] == "gang-0001 is released: no clip is left for it"
     assert (scene.metrics.of("gang_started"), scene.metrics.of("gang_died")) == ([2.0], [])
+    assert scene.pool._load._to_come == 0, "a row with faults is one of those that were to come"
+    assert scene.pool._gpu_time._given_back_s > 0
     scene.leaves_nothing(leaders)
 
 
@@ -140,6 +78,7 @@ def test_clips_of_a_gang_that_dies_go_to_another_which_hears_of_the_dead(tmp_pat
     ]
     assert [one.told[0] for one in leaders.all] == [("start", ()), ("start", ("rank of gang-0001",))]
     assert scene.metrics.of("gang_died") == ["gang"]
+    assert scene.pool._health._strikes == {"node0001": 1, "node0002": 0}
     assert scene.metrics.of("attempt_ended") == ["ok", "gang", "ok", "ok"]
     assert any(line.startswith("gang-0001 broke: gang: ") for line in scene.said)
     scene.leaves_nothing(leaders)
@@ -222,17 +161,18 @@ def test_a_gang_on_a_node_that_goes_leaves_and_its_clip_has_not_been_tried(tmp_p
             scene.pool._changed.tell()
             while ("leave", None) not in leader.told:
                 await asyncio.sleep(0)
+            leader.breaks("its node is gone")
             return Outcome()
         return await makes_it(leader, clip, attempt)
 
     leaders.makes = makes
-    scene = Scene(tmp_path)
+    scene = Scene(tmp_path, resident=Resident())
     scene.run("a")
     assert scene.outcomes() == [("a", "ok", 2, "gang-0002")], "its number is used"
     assert scene.metrics.of("attempt_ended") == [HANDED_BACK, "ok"]
     assert scene.metrics.of("gang_died") == []
     assert "gang-0001 is released: its node goes" in scene.said
-    scene.leaves_nothing(leaders)
+    scene.leaves_nothing(leaders, kept=(leaders.all[1],))
 
 
 def test_a_budget_that_is_spent_ends_the_job_with_what_is_left(tmp_path: Path, leaders: Leaders) -> None:
@@ -316,10 +256,15 @@ def test_the_next_job_takes_up_the_gang_that_has_nothing_left_to_do(tmp_path: Pa
     assert leader.told[-2:] == [("take_up", "gang-0001"), ("run", "b", 1)]
     assert second.said[0] == "gang-0001 is up: it was kept, with its model loaded; no kernels"
     second.leaves_nothing(leaders, kept=(leader,))
-    leaders.makes = _breaks_at_b
+    elsewhere = Scene(tmp_path / "4", resident=resident)
+    elsewhere.pool._names = 4
+    elsewhere.pool._draining = leaders.draining = {"node0001": 0.0}
+    elsewhere.run("c")
+    assert [one.is_killed for one in leaders.all] == [True, False], "the one on a node that goes is not taken up"
+    leaders.makes, leaders.draining = _breaks_at_b, {}
     third = Scene(tmp_path / "3", resident=resident, clips_in_flight=1)
     third.run("b")
-    assert [one.is_killed for one in leaders.all] == [True, False]
+    assert [one.is_killed for one in leaders.all] == [True, True, False]
     assert third.outcomes() == [("b", "ok", 2, "gang-0002")]
 
 
@@ -338,6 +283,55 @@ def test_a_clip_that_nobody_can_make_fails_and_the_job_ends(tmp_path: Path, lead
     assert scene.outcomes() == [("a", "ok", 1, "gang-0003"), ("b", "failed", 2, None)]
     assert [one.failure_class for one in scene.records if one.id == "b"] == ["gang"]
     scene.leaves_nothing(leaders)
+
+
+def test_the_only_clip_fails_when_nothing_else_is_left_to_try(tmp_path: Path, leaders: Leaders) -> None:
+    async def makes(leader: Leader, clip: Clip, attempt: int) -> Outcome:
+        return Outcome(fault=Fault("oom", "too large"))
+
+    leaders.makes = makes
+    scene = Scene(tmp_path, max_attempts=2)
+    scene.run("a")
+    assert scene.outcomes() == [("a", "failed", 2, None)]
+    assert (scene.records[0].failure_class, scene.records[0].error) == ("oom", "too large")
+    scene.leaves_nothing(leaders)
+
+
+def test_a_node_that_dies_while_a_gang_starts_is_the_one_to_avoid(
+    tmp_path: Path, leaders: Leaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray may say which it was, where the leader never came to tell."""
+
+    async def node(leader: Leader) -> str:
+        if leader.name == "gang-0001":
+            raise ActorDiedError
+        return "node0002"
+
+    async def died(leader: Leader, error: RayError) -> str:
+        return "dead"
+
+    monkeypatch.setattr(pool, "node_that_died", died)
+    leaders.node = node
+    scene = Scene(tmp_path)
+    scene.run("a")
+    assert scene.said[0] == "gang-0001 did not start: its node died"
+    assert scene.pool._health._strikes == {"dead": 1, "node0002": 0}
+    assert scene.outcomes() == [("a", "ok", 1, "gang-0002")]
+
+
+def test_what_a_gang_took_to_come_is_known_to_the_next_demand(tmp_path: Path, leaders: Leaders) -> None:
+    async def node(leader: Leader) -> str:
+        await asyncio.sleep(0.02)
+        return "node"
+
+    async def loads(leader: Leader) -> None:
+        await asyncio.sleep(0.2)
+
+    leaders.node, leaders.loads = node, loads
+    scene = Scene(tmp_path)
+    scene.run("a")
+    assert scene.pool._demand.placing_s >= 0.02
+    assert scene.pool._demand.loading_s >= 0.2
 
 
 def test_a_job_without_any_gang_waits_no_longer_than_it_is_told(

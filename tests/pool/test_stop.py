@@ -84,12 +84,12 @@ def test_the_first_reason_is_the_one_that_is_told() -> None:
         stop.lease_lost()
         stop.interrupt()
 
-    for early in (True, False):
-        stop = Stop()
-        if early:
-            both(stop)
-        with pytest.raises(LeaseLost):
-            asyncio.run(stop.unless_stopped(Work(lambda stop=stop: None if early else both(stop)).run()))  # type: ignore[misc]
+    before, meanwhile = Stop(), Stop()
+    both(before)
+    with pytest.raises(LeaseLost):
+        asyncio.run(before.unless_stopped(Work().run()))
+    with pytest.raises(LeaseLost):
+        asyncio.run(meanwhile.unless_stopped(Work(lambda: both(meanwhile)).run()))
 
 
 def test_who_stops_a_job_hears_whether_there_is_work_that_ends() -> None:
