@@ -157,6 +157,6 @@ def test_a_ray_of_its_own_has_a_core_for_each_rank_that_there_may_be(
     quiet = {"log_to_driver": False, "logging_level": 30}
     assert started == [{"marked": True}, {"address": "local", "num_cpus": expected, "closed": True, **quiet}]
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    monkeypatch.setattr(cluster, "_await_head", lambda address: started.append({"asked": address}))
+    monkeypatch.setattr(cluster.joining, "be_let_in", lambda address: started.append({"asked": address}))
     cluster._start_or_join(config(gang_size=gang_size, gangs=gangs))
     assert started[2:] == [{"asked": "10.0.0.1:6379"}, quiet]
