@@ -195,7 +195,7 @@ def make(flags: argparse.Namespace, say: Callable[[str], None]) -> int:
             say(f"{item.save_path}: not made ({record.failure_class}): {record.error}")
     say(f"kept beside: {work} (an mp4 a view, sidecars, report): the same command goes on from it; it may be removed")
     if flags.benchmark:
-        say_times([records[row["id"]] for row in rows if row["id"] != _id(0)], say)
+        say_times([records[row["id"]] for row in rows[len(items) :]], say)
     return code
 
 

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, load_bundle
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.shapes import dit_shapes
+from cosmos_ray.published import multiview
 from cosmos_ray.published.multiview import (
     NO_EFFECT,
     asked_size,
@@ -196,6 +198,30 @@ def test_a_checkpoint_of_ones_own_is_the_jobs(
     assert "checkpoint iter_000001000.pt: there is no such file" in capsys.readouterr().err
     assert main([*words[:-1], "--load_ema"]) == 2
     assert "--load_ema: found without --dit_path" in capsys.readouterr().err
+
+
+def test_the_run_that_warms_up_is_not_timed_of_any_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four runs an item, the mean of the last three."""
+    items = [
+        {"input_video": f"{name}.mp4", "prompt": "x", "output_video": str(tmp_path / f"{name}.mp4")} for name in "ab"
+    ]
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    ids = [f"clip-0000{item}{run}" for run in ("", ".run1", ".run2", ".run3") for item in (0, 1)]
+    records = [SimpleNamespace(id=one, status="ok") for one in ids]
+    timed: list[str] = []
+    monkeypatch.setattr("cosmos_ray.job.job.generate", lambda *_: SimpleNamespace(exit_code=0))
+    monkeypatch.setattr(multiview, "Ledger", lambda _: SimpleNamespace(records=lambda: records))
+    monkeypatch.setattr(multiview, "_write_result", lambda *_: None)
+    monkeypatch.setattr(multiview, "say_times", lambda found, _: timed.extend(one.id for one in found))
+    flags = [
+        "--batch_input_json",
+        str(tmp_path / "items.json"),
+        "--save_path",
+        str(tmp_path / "all.mp4"),
+        "--benchmark",
+    ]
+    assert main([*FAKE, *flags]) == 0
+    assert timed == ids[2:]
 
 
 def test_flags_without_effect_are_accepted_and_named_once(capsys: pytest.CaptureFixture[str]) -> None:
