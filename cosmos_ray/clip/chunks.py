@@ -17,6 +17,9 @@ from cosmos_ray.clip.request import latent_frames_of
 from cosmos_ray.errors import column_error
 from cosmos_ray.words import counted
 
+#: Numbers that seeds are of.
+_SEEDS = 2**32
+
 
 class _Asked(Protocol):
     """A row's clip, or its request."""
@@ -46,6 +49,12 @@ def check_chunks(asked: _Asked, family: Family, chunk_frames: int, model: str) -
         raise column_error(
             "chunk_overlap", overlap, f"{own}, or null: later chunks of model `{model}` begin with {why}"
         )
+
+
+def chunk_seed(seed: int, number: int, family: Family) -> int:
+    """Of the noise of this chunk, counted from 0. After the largest seed that there is follows the smallest, so that a
+    row may have any."""
+    return (seed + number) % _SEEDS if family.chunk_seed == "next" else seed
 
 
 def chunks_behind(overlap: int, chunk_frames: int) -> int:

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cosmos_ray.clip.approximations import EXACT, Approximations
-from cosmos_ray.clip.chunks import chunks_behind, conditioned_frames, keep_given
+from cosmos_ray.clip.chunks import chunk_seed, chunks_behind, conditioned_frames, keep_given
 from cosmos_ray.clip.request import PICTURE, TEXT_TOKENS, VIEWS, ClipRequest, ClipText, latent_frames_of
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.models import picture_first, sampler
@@ -210,7 +210,7 @@ class Generator:
             guidance=request.guidance,
             approximations=self.approximations,
             num_steps=request.num_steps,
-            seed=request.seed + number if family.chunk_seed == "next" else request.seed,
+            seed=chunk_seed(request.seed, number, family),
             noise_CVTHW=None if request.noise is None else torch.from_numpy(np.array(request.noise)),
             model_fps=self.bundle.model_fps,
             parallel=self.parallel,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cosmos_ray.clip.chunks import check_chunks, chunks_behind, conditioned_frames, keep_given
+from cosmos_ray.clip.chunks import check_chunks, chunk_seed, chunks_behind, conditioned_frames, keep_given
 from cosmos_ray.clip.family import PREDICT2, PREDICT25, TRANSFER25, VIDEO2WORLD, Family
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import RowError
@@ -22,6 +22,13 @@ def test_of_the_frames_in_common_those_count_that_fill_latent_frames() -> None:
 
 def test_the_next_chunk_begins_within_the_one_before_unless_it_has_more_than_half_of_it() -> None:
     assert [chunks_behind(overlap, 29) for overlap in (1, 14, 15, 19, 20, 28)] == [1, 1, 2, 2, 3, 28]
+
+
+def test_each_chunk_has_the_next_seed_and_after_the_largest_comes_the_smallest() -> None:
+    """Or the same, by the family."""
+    for family in (VIDEO2WORLD, TRANSFER25):
+        assert [chunk_seed(2**32 - 2, number, family) for number in range(4)] == [2**32 - 2, 2**32 - 1, 0, 1]
+    assert [chunk_seed(2**32 - 1, number, PREDICT25) for number in range(2)] == [2**32 - 1] * 2
 
 
 def test_frames_that_a_clip_was_given_stay_as_they_are() -> None:

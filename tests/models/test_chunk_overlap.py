@@ -138,3 +138,13 @@ def test_one_frame_is_what_chunks_have_in_common_where_nobody_says_more(steered:
         steered.denoise(replace(plain, chunk_overlap=9))
     with pytest.raises(RowError, match=r"column `control_videos`: found \[2, 17, .* expected uint8 frames \[2, 16, "):
         steered.denoise(replace(plain, chunk_overlap=2))
+
+
+def test_a_longer_video_may_have_the_largest_seed(steered: Generator) -> None:
+    asked = replace(longer(steered, None, 2), seed=2**32 - 1)
+    whole, first = steered.denoise(asked), replace(asked, num_chunks=1, controls=pixels(F + F - 1, 1)[:, :F])
+    assert torch.equal(whole[..., :64], steered.denoise(first))
+    last = steered.decode(steered.collect(whole[..., :64], VIEWS))
+    frames = np.stack([last[view][-1:] for view in VIEWS])
+    second = replace(first, seed=0, frames=frames, controls=pixels(F + F - 1, 1)[:, F - 1 :])
+    assert torch.equal(whole[..., 64:], steered.denoise(second))
