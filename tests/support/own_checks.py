@@ -7,6 +7,8 @@ from pathlib import Path
 SOURCE = '''
 """Checks of nobody in particular."""
 
+import threading
+
 
 class NoRed:
     """Blocks a view of which a frame is mostly red; raises for one that is all black."""
@@ -56,6 +58,28 @@ class LeavesLate(NoRed):
         raise SystemExit(0)
 
 
+class Stands:
+    def __init__(self):
+        threading.Event().wait()
+
+
+class StandsLate(NoRed):
+    name = "stands-late"
+
+    def problems(self):
+        threading.Event().wait()
+
+
+class Scribbles(NoRed):
+    """Writes to the frames that it is shown, and does not say so."""
+
+    name = "scribbles"
+
+    def check_video(self, frames):
+        frames.flags.writeable = True
+        frames[:] = 255
+
+
 class Absent:
     name, version = "absent", "1"
 
@@ -67,7 +91,8 @@ class Absent:
 '''
 NAMES = {
     "no-red": "NoRed", "no-dragons": "NoDragons", "corner": "Corner", "nothing": "Nothing", "absent": "Absent",
-    "leaves": "Leaves", "leaves-late": "LeavesLate",
+    "leaves": "Leaves", "leaves-late": "LeavesLate", "stands": "Stands",
+    "stands-late": "StandsLate", "scribbles": "Scribbles",
 }  # fmt: skip
 
 

@@ -1,15 +1,27 @@
-"""Users' own checks, by the names under which their packages declare them as entry points."""
+"""Users' own checks, by the names under which their packages declare them as entry points.
+
+They are programs of strangers to this one: until a job takes a GPU they have an end in time, and the frames that they
+are shown are a copy.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
 
 from cosmos_ray.errors import UsageError, first_line
-from cosmos_ray.models.guardrails.check import Check
+from cosmos_ray.models.guardrails.check import Check, VideoAnswer, problems_of
 
+T = TypeVar("T")
 GROUP = "cosmos_ray.guardrails"
+#: For importing and making a check, and for what it says that it lacks, by the clock, on however busy a machine.
+_PATIENCE_S = 300.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -24,13 +36,67 @@ def own_checks(names: Sequence[str]) -> list[Check]:
                 f"guardrails.own: no installed package has an entry point `{name}` in the group {GROUP}; there: {there}"
             )
         try:
-            check = known[name].load()()
+            check = _in_time(partial(_made, known[name]))
+        except UsageError:
+            raise
         except (Exception, SystemExit) as error:  # a program's module may end the program
             raise UsageError(
                 f"guardrails.own: `{name}` cannot be made: {type(error).__name__}: {first_line(error)}"
             ) from error
-        made.append(_checked(name, check))
+        made.append(check)
     return made
+
+
+class _Own:
+    """A check as it is asked: what it has beside this is its own."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+        self.name, self.version = str(check.name), str(check.version)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute == "check_video":
+            getattr(self._check, attribute)  # AttributeError where it has none
+            return self._check_video
+        return getattr(self._check, attribute)
+
+    def problems(self) -> Sequence[str]:
+        return _in_time(lambda: problems_of(self._check))
+
+    def _check_video(self, frames_THWC: np.ndarray) -> VideoAnswer:
+        """Frames may be made writable, and libraries write to frames that are not: those that go on are not these."""
+        copied = frames_THWC.copy()
+        copied.flags.writeable = False
+        asked: Any = self._check
+        answer: VideoAnswer = asked.check_video(copied)
+        return answer
+
+
+def _made(point: EntryPoint) -> Check:
+    return _Own(_checked(point.name, point.load()()))
+
+
+def _in_time(ask: Callable[[], T]) -> T:
+    """What it gives or raises; TimeoutError where it does not end. A thread that goes on keeps no process alive."""
+    done: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            found = ask()
+            done.append(lambda: found)
+        except BaseException as error:  # noqa: BLE001 - raised again, where it was asked
+            done.append(partial(_raise, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    if not done:
+        raise TimeoutError(f"not done within {_PATIENCE_S:g} s; what takes long belongs into load(device)")
+    return done[0]()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _checked(name: str, check: Check) -> Check:
