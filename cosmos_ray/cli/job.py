@@ -128,7 +128,10 @@ def plan(
         home = open_manifest(settings.manifest).home
         many, rare = _how_many(inputs), found.rare_stores
         look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, many, home, rare)
-    approximations, checks = settings.sampling.approximations, guardrail_bytes(settings.guardrails)
+    approximations, checks = (
+        settings.sampling.approximations,
+        guardrail_bytes(settings.guardrails, bundle, found.longest),
+    )
     costs = estimates(found.work, bundle, gpu, approximations, gang_size=settings.gang_size, guardrails=checks)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
     bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)

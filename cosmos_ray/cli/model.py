@@ -85,7 +85,7 @@ def check(model: Named, config: Config = None, assignments: Assignments = None) 
         tell("GPU memory (weights exactly, the rest as estimates):")
         is_local = rules.backend == "local"
         stays = REFINER_BYTES if is_local and rules.device in ("gang", "between") else 0
-        checks = guardrail_bytes(guardrails)
+        checks = guardrail_bytes(guardrails, bundle)
         for plan in memory_plans(bundle, text_encoder_parameters(bundle), refiner=stays, guardrails=checks):
             tell(f"  {plan.line()}")
             if is_local and rules.device is None:

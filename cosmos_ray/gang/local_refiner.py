@@ -26,7 +26,7 @@ def load_refiner(spec: GangSpec) -> Callable[[Ask], str]:
     device = spec.refining.rules.device or "cpu"
     if spec.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
-        checks = guardrail_bytes(spec.guardrails.rules)
+        checks = guardrail_bytes(spec.guardrails.rules, spec.bundle)
         plan = replace(memory_plan(spec.bundle, spec.gang_size), guardrails=checks)
         device = spec.refining.rules.device or ("gang" if stays_beside(plan, total) else "cpu")
     gpu = spec.device if spec.device == "cpu" else "cuda"

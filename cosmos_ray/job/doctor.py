@@ -86,7 +86,8 @@ def examine(
         yield _tried(store)
     yield _cache()
     if model is not None:
-        yield from _model(load_bundle(model), machine, guardrail_bytes(guardrails))
+        bundle = load_bundle(model)
+        yield from _model(bundle, machine, guardrail_bytes(guardrails, bundle))
     for found in findings_of(refiner):
         yield Finding("ok" if found.level == "ok" else "missing", found.subject, found.message)
     if guardrails.enabled:

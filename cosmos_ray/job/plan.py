@@ -42,7 +42,8 @@ class Plan:
     carried: columns of the manifest that decide no video and go into the index as they are. unread: files in its
     folder that may have been meant for rows, and are no Parquet.
     warnings: what is doubtful in the rows, each with how often it is. (What is in the inputs: `inputs.py`.)
-    rare_stores: services that fewer than half of the rows name something of.
+    rare_stores: services that fewer than half of the rows name something of. longest: frames of a view of the longest
+    video that is left, where rows ask for more than one chunk, else 0.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class Plan:
     unread: tuple[str, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
     rare_stores: tuple[str, ...] = ()
+    longest: int = 0
 
     def in_words(self) -> str:
         return f"{counted(self.clips, 'clip')}: {self.done} done, {self.failed} failed, {self.left} left"
@@ -200,6 +202,7 @@ class _Counts:
         self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
         self._rows = self._invalid = self._unguided = 0
         self._groups = collections.Counter[tuple[int, int, bool, int]]()
+        self._longest = 0
         self._changed: list[str] = []
         self._examples: list[tuple[str, str]] = []
 
@@ -304,6 +307,14 @@ class _Counts:
                 self._groups[clip.n_views, clip.num_steps, bool(clip.negative_prompt), clip.num_conditional_frames] += (
                     clip.num_chunks  # each costs as a clip does
                 )
+                self._longest = max(self._longest, self._frames(clip))
+
+    def _frames(self, clip: Clip) -> int:
+        """Of a view of a video of several chunks; 0 of another."""
+        if self._bundle is None or clip.num_chunks == 1:
+            return 0
+        overlap = self._family.overlap(clip.num_conditional_frames, clip.chunk_overlap)
+        return self._family.frames(self._bundle.num_frames, clip.num_chunks, overlap)
 
     def _find_changed(
         self,
@@ -372,4 +383,5 @@ class _Counts:
             removed=counts_by_outcome(table.filter(pa.array(settled & ~self._known))),
             work=tuple(ClipGroup(*kind, count) for kind, count in sorted(self._groups.items())),
             rare_stores=self._services.rare,
+            longest=self._longest,
         )

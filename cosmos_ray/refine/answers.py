@@ -13,6 +13,14 @@ _OPEN_THOUGHT = re.compile(r"<think>", re.IGNORECASE)
 _HTML = re.compile(r"<\s*(!doctype|/?(html|head|body|script|style|title|div|span|p|a|br|table|meta)\b)", re.IGNORECASE)
 #: A terminal's orders: `ESC [ … letter`, `ESC ] … BEL`, and the rest of the kind.
 _TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_a-z0-9=>]?")
+#: How models begin that refuse, in English, as they are asked to write; no caption speaks of whoever writes it.
+_REFUSAL = re.compile(
+    r"\s*[\"\u201c]?(?:"
+    r"(?:i['\u2019]?m|i am|we['\u2019]?re|we are)\s+(?:(?:very|so|really)\s+)?(?:sorry|unable|not able)\b"
+    r"|(?:i|we)\s+(?:can(?:no|['\u2019])t|can not|won['\u2019]t|will not|must decline|apologi[sz]e)\b"
+    r"|sorry\s*[,.!]|as an ai\b)",
+    re.IGNORECASE,
+)
 #: Joiners: without them words of some scripts are other words.
 _JOINERS = "\u200c\u200d"
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"))
@@ -36,7 +44,7 @@ class NoWordsError(Exception):
 def words_of(answer: object, max_tokens: int) -> str:
     """The caption in an answer: one line, printable, of no more characters than its tokens can have.
 
-    Raises NoWordsError for what is no caption: nothing, a thought without an end, a page, too much of it.
+    Raises NoWordsError for what is no caption: nothing, a thought without an end, a page, a refusal, too much of it.
     """
     if not isinstance(answer, str):
         raise _unusable(f"found {type(answer).__name__}, expected a text")
@@ -48,6 +56,8 @@ def words_of(answer: object, max_tokens: int) -> str:
         raise _unusable(f"found {len(text)} characters, expected at most {most}")
     if _HTML.search(text):
         raise _unusable("found HTML, expected a caption")
+    if _REFUSAL.match(text):
+        raise refusal()
     text = " ".join(_printable(_TERMINAL.sub("", text)).split())
     for first, last in _QUOTES:
         if len(text) > 1 and text.startswith(first) and text.endswith(last) and text.count(first) <= 2:
@@ -57,6 +67,11 @@ def words_of(answer: object, max_tokens: int) -> str:
     if len(text) > most:
         raise _unusable(f"found {len(text)} characters, expected at most {most}")
     return text
+
+
+def refusal() -> NoWordsError:
+    """For a model that would not say it."""
+    return _unusable("found a refusal, expected a caption")
 
 
 def _unusable(what: str) -> NoWordsError:

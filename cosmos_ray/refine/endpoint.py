@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
@@ -25,7 +26,7 @@ import tenacity
 
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.foreign import shown, shown_uri
-from cosmos_ray.refine.answers import NoWordsError, words_of
+from cosmos_ray.refine.answers import NoWordsError, refusal, words_of
 from cosmos_ray.refine.asks import Ask, Refining
 
 T = TypeVar("T")
@@ -196,15 +197,24 @@ def _reason(data: bytes) -> str:
 def _content(found: Any, shown_without_key: Callable[[object], str]) -> Any:
     """The text in an answer of the protocol. An error in the body of a 200 is one all the same."""
     try:
-        content = found["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
+        choice = found["choices"][0]
+        message = choice["message"]
+        content = message.get("content")
+    except (KeyError, IndexError, TypeError, AttributeError):
         error = found.get("error") if isinstance(found, dict) else None
         said = error.get("message", error) if isinstance(error, dict) else error
         more = f": {shown_without_key(said)}" if said else ""
         raise NoWordsError(f"the endpoint answered without a choice{more}", passes=True) from None
-    if isinstance(content, list):  # parts, as some servers have them
-        return "".join(str(one.get("text", "")) for one in content if isinstance(one, dict))
+    parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+    if choice.get("finish_reason") == "content_filter" or any(one.get("refusal") for one in (message, *parts)):
+        raise refusal()
+    if isinstance(content, list):  # of parts, as some servers have them, also what their models thought
+        return "".join(one["text"] for one in parts if _is_said(one))
     return "" if content is None else content
+
+
+def _is_said(part: dict[str, Any]) -> bool:
+    return part.get("type", "text") in ("text", "output_text") and isinstance(part.get("text"), str)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
@@ -225,7 +235,11 @@ def _seconds(retry_after: str) -> float | None:
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time()) if text else None
+        when = parsedate_to_datetime(text) if text else None
+        if when is None:
+            return None
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)  # one without a zone is of that as well
+        return max(0.0, when.timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from support.job_runs import write_manifest
 from support.pages import commands_of, shown_to
+
+from cosmos_ray.models.bundle.bundle import load_bundle
 
 
 def test_guardrails_are_looked_at_as_shown(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,3 +40,17 @@ def test_a_job_without_what_its_guardrails_need_ends_before_a_gpu_is_taken(cosmo
         in answer.err
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_plan_reckons_the_packages_copies_of_the_longest_video(cosmos_ray: Any, tmp_path: Path) -> None:
+    bytes_of = {}
+    for chunks in (1, 3):
+        row = {"id": "one", "prompt": "a street", "num_chunks": chunks}
+        ours = ("--manifest", write_manifest(tmp_path / f"{chunks}.parquet", [row]), "--json", "--gang-size", "4")
+        settings = ("--set", "guardrails.enabled=true", "--set", "guardrails.provider=package")
+        answer = cosmos_ray("plan", "--model", "cosmos-predict2.5-2b-multiview", *ours, *settings)
+        (estimate,) = json.loads(answer.out)["estimates"]
+        bytes_of[chunks] = estimate["memory_bytes"]
+    bundle = load_bundle("cosmos-predict2.5-2b-multiview")
+    longer = bundle.shape_of(bundle.recipe.views[0], 3)[0] - bundle.num_frames
+    assert bytes_of[3] - bytes_of[1] == 3 * longer * bundle.height * bundle.width * 3 * 4

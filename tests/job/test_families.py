@@ -89,6 +89,10 @@ def test_a_plan_counts_chunks_and_knows_who_is_guided(tmp_path: Path) -> None:
     }
     current, october = plans.values()
     assert sum(group.clips for group in current.work) == 4
+    bundle = load_bundle("cosmos-predict2.5-2b-multiview")
+    assert (
+        current.longest == bundle.recipe.frames(bundle.num_frames, 3, bundle.recipe.overlap(0)) > 2 * bundle.num_frames
+    )
     assert (current.unguided, october.unguided) == (0, 0), "October's negative prompt is empty, and it is guided"
 
 

@@ -32,6 +32,9 @@ GOOD = "A wet street at dusk; the bus turns left."
         ("नमस्ते, क्\u200dष on a sign.", "नमस्ते, क्\u200dष on a sign."),
         ("Ein Schild mit der Aufschrift \u00bbHalt\u00ab", "Ein Schild mit der Aufschrift \u00bbHalt\u00ab"),
         ("cars < 3 and trucks > 5", "cars < 3 and trucks > 5"),
+        ("A driver says sorry, and I cannot turn left is on a sign.",) * 2,
+        ("Sorry drivers wait at a light.",) * 2,
+        ("I-95 at dusk; as an aid, lamps are lit.",) * 2,
     ],
 )
 def test_an_answer_becomes_a_caption_of_one_line(answer: str, words: str) -> None:
@@ -57,6 +60,12 @@ def test_an_answer_becomes_a_caption_of_one_line(answer: str, words: str) -> Non
         ("<!DOCTYPE html><html><body>Sign in</body></html>", "found HTML"),
         (f"{GOOD}<br>{GOOD}", "found HTML"),
         ("<script>alert(1)</script>", "found HTML"),
+        ("I'm sorry, but I can't help with that.", "found a refusal"),
+        ("<think>Not this.</think>\n\n\u201cI\u2019m very sorry", "found a refusal"),
+        ("Sorry, I can't assist with that request.", "found a refusal"),
+        ("I cannot describe this scene.", "found a refusal"),
+        ("I apologize, but that is not possible.", "found a refusal"),
+        ("As an AI language model, I have no eyes.", "found a refusal"),
         ("word " * 900, "characters, expected at most 4096"),
         ("\x1b[0m" * 10**6, "characters, expected at most 4096"),
         ("x" * 10**7, "characters, expected at most 4096"),

@@ -161,9 +161,10 @@ def test_the_memory_plan_says_whether_it_stays_on_the_gangs_gpu() -> None:
 
 
 def test_where_it_writes_is_said_for_each_size_of_gpu() -> None:
-    plan = memory_plan(load_bundle("cosmos-predict2-2b-multiview"), 2)
+    bundle = load_bundle("cosmos-predict2-2b-multiview")
+    plan = memory_plan(bundle, 2)
     assert refiner_line(plan).startswith("refiner (19.1 GB): on the first GPU of 80 GB or 141 GB (")
-    checked = dataclasses.replace(plan, guardrails=guardrail_bytes(GuardrailRules(enabled=True)))
+    checked = dataclasses.replace(plan, guardrails=guardrail_bytes(GuardrailRules(enabled=True), bundle))
     places = "on the first GPU of 141 GB, on the node's processors beside one of 80 GB"
     assert refiner_line(checked).startswith(f"refiner (19.1 GB): {places} (")
     nowhere = dataclasses.replace(plan, decode=200 * 10**9)

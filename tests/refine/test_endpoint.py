@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from cosmos_ray.refine.endpoint import KEY, Endpoint, ask_once
 
 SECRET = "sk-very-secret-7f3a"
 GOOD = said("A bus turns left.")
+
+
+def message(finish_reason: str = "stop", **parts: Any) -> Answer:
+    return Answer(json.dumps({"choices": [{"finish_reason": finish_reason, "message": parts}]}).encode())
 
 
 def refining(url: str, **rules: Any) -> Refining:
@@ -103,13 +108,59 @@ def test_what_a_person_wrote_is_words_and_never_settings(text: str) -> None:
         said(None),
         said("<!doctype html>"),
         said("x" * 10_000),
+        said("I'm sorry, but I can't help with that."),
+        Answer(b" " * 2**16, endless=True),
+        Answer(b'{"choices": {"a": 1}}'),
+        Answer(b'{"choices": ["A bus."]}'),
+        Answer(b'{"choices": [{"message": "A bus."}]}'),
+        message(content="", refusal="I can't help with that."),
+        message(content=[{"type": "refusal", "refusal": "no"}, {"type": "text", "text": "A bus."}]),
+        message("content_filter", content="A bus"),
+        message(content=None, reasoning_content="It is a bus.", reasoning="So it is."),
+        message(content=[{"type": "reasoning", "text": "It is a bus."}]),
+        message(content=[{"type": "text", "text": None}]),
     ],
-    ids=range(22),
+    ids=range(33),
 )
 def test_another_try_may_find_a_caption(first: Answer) -> None:
     with chat_server(one_after_the_other(first, GOOD)) as server:
         assert words(server) == "A bus turns left."
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(
+            json.dumps({"choices": [json.loads(GOOD.body)["choices"][0], {"message": {"content": "No."}}]}).encode()
+        ),
+        message(content="A bus turns left.", reasoning_content="I cannot say.", refusal=None, tool_calls=[]),
+        message("length", content="A bus turns left."),
+        message(content=[{"type": "thinking", "text": "A car?"}, {"type": "text", "text": "A bus turns left."}]),
+    ],
+    ids=["several choices", "reasoning aside", "cut off", "thoughts among parts"],
+)
+def test_what_stands_beside_a_caption_is_none(answer: Answer) -> None:
+    with chat_server(lambda _: answer) as server:
+        assert words(server) == "A bus turns left."
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"], ids=["usual", "without a zone"])
+def test_a_date_to_ask_again_after_is_heeded_whatever_zone_this_machine_is_in(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour from now is beyond patience, so nobody asks again."""
+    later = time.strftime(form, time.gmtime(time.time() + 3600))
+    monkeypatch.setenv("TZ", "UTC-14")
+    time.tzset()
+    try:
+        with chat_server(lambda _: refused(429, Retry_After=later)) as server, pytest.raises(NoWordsError, match="429"):
+            words(server)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert len(server.asked) == 1
 
 
 def test_a_wrong_content_type_is_no_fault_of_the_words() -> None:
@@ -136,11 +187,12 @@ def test_parts_of_an_answer_are_put_together() -> None:
         (refused(500, "boom"), 3, False, "answered 500: boom"),
         (refused(429, Retry_After="3600"), 1, False, "answered 429"),
         (said(""), 3, True, "the model's answer cannot be used: found nothing"),
+        (message(content=None, refusal="I can't help with that."), 3, True, "cannot be used: found a refusal"),
         (Answer(b"{}"), 3, False, "without a choice"),
         (Answer(b"\x1b[2J\xff"), 3, False, "what is no JSON"),
         (refused(400, "\x1b[2J\n" + "x" * 5000), 1, True, r"\\x1b\[2J\\nxxx"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_no_try_changes_ends_soon_and_says_why(answer: Answer, tries: int, is_rows: bool, why: str) -> None:
     with chat_server(lambda _: answer) as server, pytest.raises(NoWordsError, match=why) as raised:
@@ -151,7 +203,9 @@ def test_what_no_try_changes_ends_soon_and_says_why(answer: Answer, tries: int, 
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(GOOD.body, after_s=1.5), Answer(GOOD.body, a_byte_s=0.05)], ids=["late", "byte by byte"]
+    "answer",
+    [Answer(GOOD.body, after_s=1.5), Answer(GOOD.body, a_byte_s=0.05), Answer(b" ", endless=True, a_byte_s=0.05)],
+    ids=["late", "byte by byte", "endless"],
 )
 def test_a_slow_answer_has_an_end(answer: Answer) -> None:
     """Also one of which each byte comes in time."""

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NoReturn
 
 MODEL = "a-model"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """cut: of the body, how many bytes are sent of those that were announced. a_byte_s: seconds between two bytes."""
+    """cut: of the body, how many bytes are sent of those that were announced. a_byte_s: seconds between two bytes.
+    endless: the body comes in chunks, again and again."""
 
     body: bytes
     status: int = 200
@@ -24,6 +25,7 @@ class Answer:
     cut: int | None = None
     a_byte_s: float = 0.0
     after_s: float = 0.0
+    endless: bool = False
 
 
 def said(text: Any, **more: Any) -> Answer:
@@ -119,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
+            if answer.endless:
+                self._go_on(answer)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             body = answer.body[: answer.cut]
@@ -127,6 +131,14 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(answer.a_byte_s)
             if answer.cut is not None:
                 self.close_connection = True
+
+    def _go_on(self, answer: Answer) -> NoReturn:
+        """Until the caller has gone."""
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while True:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(answer.body), answer.body))
+            time.sleep(answer.a_byte_s)
 
     def log_message(self, *_: Any) -> None:
         pass

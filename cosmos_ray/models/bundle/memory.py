@@ -31,9 +31,10 @@ REFINER_BYTES = 8_292_166_656 * 2 + 2_500_000_000
 #: Of Llama-Guard-3-8B in bfloat16; of the half of SigLIP that sees and of RetinaFace in float32; and of their work.
 _LLAMA_GUARD_BYTES = 8_030_261_248 * 2 + 500_000_000
 _VIDEO_CHECKS_BYTES = {"content_filter": 428_225_600 * 4 + 500_000_000, "face_blur": 27_300_000 * 4 + 1_000_000_000}
-#: Of cosmos-guardrail: Qwen3Guard-Gen-0.6B and RetinaFace, and three float32 copies of a video of 93 frames of 720p,
-#: all of which it looks at together.
-_PACKAGE_BYTES = 751_632_384 * 2 + 27_300_000 * 4 + 3 * 93 * 704 * 1280 * 3 * 4 + 1_000_000_000
+#: Of cosmos-guardrail: Qwen3Guard-Gen-0.6B and RetinaFace, and their work, without the video, which it takes whole.
+_PACKAGE_BYTES = 751_632_384 * 2 + 27_300_000 * 4 + 1_000_000_000
+#: Of each number of that video: three float32 copies.
+_PACKAGE_BYTES_A_NUMBER = 3 * 4
 #: Of the text tower of Cosmos-Reason1-7B.
 REASON1_7B_PARAMETERS = 7_070_619_136
 
@@ -119,12 +120,16 @@ def refiner_line(plan: MemoryPlan) -> str:
     return f"refiner ({REFINER_BYTES / 1e9:.1f} GB): {', '.join(places)} (refiner.device says otherwise)"
 
 
-def guardrail_bytes(rules: GuardrailRules) -> int:
-    """On a gang's first GPU, while all checks are at work; 0 for those that are not there, and for people's own."""
+def guardrail_bytes(rules: GuardrailRules, bundle: Bundle, frames: int = 0) -> int:
+    """On a gang's first GPU, while all checks are at work; 0 for those that are not there, and for people's own.
+
+    frames: of a view of the longest video, where it has more than the bundle's clips.
+    """
     if not rules.enabled or rules.provider == "none" or rules.device == "cpu":
         return 0
     if rules.provider == "package":
-        return _PACKAGE_BYTES
+        longest = max(frames, bundle.recipe.frames(bundle.num_frames, 1))
+        return _PACKAGE_BYTES + longest * bundle.height * bundle.width * 3 * _PACKAGE_BYTES_A_NUMBER
     of_videos = sum(size for check, size in _VIDEO_CHECKS_BYTES.items() if check in rules.checks)
     return of_videos + (_LLAMA_GUARD_BYTES if "llama_guard" in rules.checks else 0)
 

@@ -45,16 +45,24 @@ def test_the_total_is_the_sum_of_all_parts() -> None:
 
 def test_guardrails_take_their_part_where_they_are() -> None:
     def size(**settings: object) -> float:
-        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, **settings})) / 1e9
+        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, **settings}), PUBLISHED) / 1e9
 
     assert size() == pytest.approx(19.9, abs=0.1)
     assert size(checks=["face_blur"]) == pytest.approx(1.1, abs=0.1)
-    assert size(provider="package") == pytest.approx(5.6, abs=0.1)
+    assert size(provider="package") == pytest.approx(3.6, abs=0.1)
     assert size(checks=["blocklist"]) == size(device="cpu") == size(provider="none") == size(enabled=False) == 0
     tiny = load_bundle("tiny")
     plan = memory_plans(tiny, guardrails=10**9)[0]
     assert plan.total == memory_plans(tiny)[0].total + 10**9
     assert "guardrails 1.0" in plan.line()
+
+
+def test_the_package_holds_three_copies_of_the_longest_video() -> None:
+    rules = GuardrailRules(enabled=True, provider="package")
+    usual, longer = guardrail_bytes(rules, PUBLISHED), guardrail_bytes(rules, PUBLISHED, 281)
+    assert longer - usual == 3 * (281 - 29) * 704 * 1280 * 3 * 4
+    assert guardrail_bytes(rules, PUBLISHED, 20) == usual, "a shorter one is none that this model makes"
+    assert guardrail_bytes(rules, load_bundle("cosmos-predict2-2b-video2world")) / 1e9 == pytest.approx(5.6, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +175,7 @@ def test_each_guardrail_takes_its_own_memory() -> None:
     """Parameters of the published networks, and room for their work."""
 
     def size(*checks: str) -> int:
-        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, "checks": checks}))
+        return guardrail_bytes(GuardrailRules.model_validate({"enabled": True, "checks": checks}), PUBLISHED)
 
     alone = {check: size(check) for check in ("blocklist", "llama_guard", "content_filter", "face_blur")}
     assert alone == {
