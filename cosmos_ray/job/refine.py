@@ -28,6 +28,7 @@ from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.builders.writing import BY_CAMERA, INPUTS, with_references
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest
+from cosmos_ray.manifest.names import ORIGINAL_PROMPT
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.refine.answers import words_of
@@ -42,8 +43,6 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import Kinds, counted
 
-#: What a row said.
-ORIGINAL = "original_prompt"
 _REFERENCES = {*INPUTS, *BY_CAMERA, "prompt_embedding"}
 _ROWS_A_BATCH = 512
 _SAY_S = 10.0
@@ -76,8 +75,10 @@ def refine_manifest(config: GenerateConfig, out: str, say: Callable[[str], None]
         raise UsageError("refiner.backend: found none, expected local or endpoint (--endpoint URL)")
     bundle, refining = bundle_of(config), refining_of(config.refiner)
     manifest = open_manifest(config.manifest)
-    if ORIGINAL in manifest.schema.names:
-        raise ManifestError(f"the manifest has a column `{ORIGINAL}` (it was refined already), expected one without")
+    if ORIGINAL_PROMPT in manifest.schema.names:
+        raise ManifestError(
+            f"the manifest has a column `{ORIGINAL_PROMPT}` (it was refined already), expected one without"
+        )
     if "prompt" not in manifest.schema.names:
         raise ManifestError("the manifest has no column `prompt`, expected one with captions to refine")
     manifest.check_not_read(out)
@@ -173,7 +174,7 @@ class _Work:
             if column.name == "prompt":
                 as_given = [[one] if is_list and isinstance(one, str) else one for one in prompts]
                 columns["prompt"] = pa.array(as_given, pa.list_(pa.string()) if is_list else pa.string())
-                columns[ORIGINAL] = batch.column("prompt")
+                columns[ORIGINAL_PROMPT] = batch.column("prompt")
             elif column.name in _REFERENCES:
                 columns[column.name] = pa.array([row.get(column.name) for row in moved], column.type)
             else:

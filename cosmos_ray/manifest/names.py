@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Collection
 
+#: What a row said before its prompt was refined ahead of any job; carried, as other columns that are not ours.
+ORIGINAL_PROMPT = "original_prompt"
 #: In the order in which a misspelt name is compared with them.
 OURS = (
     "id",

@@ -24,6 +24,7 @@ from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run, read_run
 from cosmos_ray.manifest.columns import fields_of
 from cosmos_ray.manifest.files import Manifest
+from cosmos_ray.manifest.names import ORIGINAL_PROMPT
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.manifest.table import FanOut, fan_out
 from cosmos_ray.output.in_effect import in_effect
@@ -35,7 +36,7 @@ from cosmos_ray.store.storage import Storage
 MARK = b"cosmos_ray.mark"
 _ROWS_A_BATCH = 4096
 #: Columns that are not repeated where a guardrail has blocked what they say.
-_WORDS = ("prompt", "negative_prompt")
+_WORDS = ("prompt", "negative_prompt", ORIGINAL_PROMPT)
 #: Columns that the failures add, as `added` says those of the index: a manifest column of such a name gets another
 #: (`names.beside`).
 ADDED_TO_FAILURES = pa.schema(

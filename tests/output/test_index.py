@@ -71,6 +71,19 @@ def test_the_index_carries_the_manifests_columns_untouched(tmp_path: Path, outpu
         assert table.column(name).to_pylist() == [stored.column(name).to_pylist()[row] for row in (0, 0, 1)]
 
 
+def test_no_words_of_a_blocked_row_are_repeated(tmp_path: Path, output: Storage) -> None:
+    """Also not those that it said before its prompt was refined ahead."""
+    words = {"prompt": "p refined", "negative_prompt": "not p", "original_prompt": "p", "weather": "fog"}
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", **words}, {"id": "b", **words}])
+    known = clips(manifest)
+    settle(output, known["a"], "guardrail")
+    settle(output, known["b"], "oom")
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
+    blocked, failed = pq.read_table(output.uri_of("failures.parquet")).to_pylist()
+    assert {name: blocked[name] for name in words} == {**dict.fromkeys(words), "weather": "fog"}
+    assert {name: failed[name] for name in words} == words
+
+
 def test_a_column_with_a_name_of_the_index_is_kept_under_another(tmp_path: Path, output: Storage) -> None:
     rows = [{"id": "a", "prompt": "p", "sidecar": "mine", "generation": "third", "seed": 4}]
     manifest = write_manifest(tmp_path / "m.parquet", rows)
