@@ -15,6 +15,7 @@ from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.config import GangConfig, InputsConfig
 from cosmos_ray.errors import RowError
+from cosmos_ray.gang import refined_words
 from cosmos_ray.gang.commit import Made, record_of, sidecar_of
 from cosmos_ray.gang.ready import Preparation, Ready
 from cosmos_ray.gang.spec import GangSpec
@@ -205,3 +206,28 @@ def test_the_picture_that_a_clip_begins_with_is_made_of_the_rows_own_words(tmp_p
     assert of_picture is not None
     assert of_picture.positive[0][0, 0] == len("A street.")
     assert "image_url" not in str(server.asked[0])
+
+
+def test_attempts_without_an_answer_are_forgotten_the_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refined_words, "_REMEMBERED", 2)
+    told = spec(tmp_path, RefinerRules(backend="local"))
+    rank = Rank(NoWordsError("nothing"))
+    words = refined_words.GangWords(told, Storage(told.output), rank.call)
+    request = ClipRequest("a", CLIP.prompts, "", 2, 0, 4, 0.0, 2)
+
+    async def asked(*attempts: int) -> int:
+        before = len(rank.asked)
+        for attempt in attempts:
+            await words.of(CLIP, attempt, request)
+        return len(rank.asked) - before
+
+    async def run() -> None:
+        each = await asked(1)
+        assert each > 0
+        assert await asked(2, 3) == 2 * each
+        assert await asked(3, 2) == 0, "the last two are known"
+        assert await asked(1) == each, "the first had to go"
+
+    asyncio.run(run())

@@ -279,3 +279,14 @@ def test_specs_results_lie_in_one_folder_under_their_names(
     assert "two: two.mp4, two.json" in said
     words = {"": "one: one.mp4, one.json", "failed": "one: not made (model): NaN", "missing": "one: not made\n"}
     assert words[lost] in said
+
+
+@pytest.mark.parametrize("flags", [("--resolution", "480"), ("--aspect_ratio", "1:1")])
+@pytest.mark.parametrize("command", [video2world, text2world])
+def test_a_network_that_attends_to_neighbourhoods_makes_one_size(
+    job: Callable[..., Job], command: Any, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job(VIDEO)
+    assert command.main(["--device", "cpu", "--prompt", "a street", "--disable_guardrail", "--natten", *flags]) == 2
+    assert "--natten: found --resolution" in capsys.readouterr().err
+    assert made.configs == []

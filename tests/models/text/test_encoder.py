@@ -136,3 +136,17 @@ def test_a_tokenizers_folder_runs_no_code(tmp_path: Path, form: str) -> None:
         tokenizer = None  # refused is as well
     assert not mark.exists()
     assert tokenizer is None or type(tokenizer).__module__.startswith("transformers")
+
+
+def test_random_weights_are_their_seeds() -> None:
+    """The same on every machine and at every time, whatever was drawn before."""
+    tiny = load_bundle("tiny")
+    assert tiny.text_encoder is not None
+
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        torch.rand(3)
+        return dict(random_encoder(tiny.text_encoder, tiny.text_width, seed).named_parameters())  # type: ignore[arg-type]
+
+    first, again, other = weights(3), weights(3), weights(4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
