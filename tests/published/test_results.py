@@ -239,11 +239,13 @@ def test_items_that_are_none_are_refused(
     assert said in capsys.readouterr().err
 
 
-def test_items_that_name_no_result_are_numbered(job: Callable[..., Job], tmp_path: Path) -> None:
-    made = job(VIDEO)
-    items = [{"input_video": "in.png", "prompt": name} for name in "ab"]
+@pytest.mark.parametrize("command", ["multiview", "video2world"])
+def test_items_that_name_no_result_are_numbered(job: Callable[..., Job], tmp_path: Path, command: str) -> None:
+    made = job("front_wide", VIDEO)
+    main, flags = (multiview.main, MULTIVIEW) if command == "multiview" else (video2world.main, ONE_VIEW)
+    items = [{"input_video": flags[-1], "prompt": name} for name in "ab"]
     (tmp_path / "batch.json").write_text(json.dumps(items))
-    assert video2world.main([*ONE_VIEW, "--batch_input_json", "batch.json"]) == 0
+    assert main([*flags, "--batch_input_json", "batch.json"]) == 0
     assert [row["prompt"] for row in made.rows] == ["a", "b"]
     for number, name in enumerate("ab"):
         assert (tmp_path / f"output_{number}.txt").read_text().startswith(f"[Prompt]\n{name}\n")

@@ -281,13 +281,14 @@ def test_a_prompt_without_words_is_no_sign_that_the_server_is_out() -> None:
     "answer",
     [
         refused(400, f"wrong key Bearer {SECRET}"),
+        refused(400, f"{SECRET} is wrong, not {SECRET}"),
         refused(500, SECRET),
         Answer(json.dumps({"error": {"message": f"who is {SECRET}?"}}).encode()),
         said(f"A sign says {SECRET}."),
         Answer(SECRET.encode(), headers={"Content-Type": f"text/{SECRET}"}),
         Answer(b"", 302, {"Location": f"http://127.0.0.1:9/?key={SECRET}"}),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_a_server_that_repeats_the_key_has_nobody_told(
     answer: Answer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -12,6 +12,7 @@ import torch
 from support import published_weights as published
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.bundle import headers
 from cosmos_ray.models.bundle.headers import read_header
 from cosmos_ray.models.bundle.weights import read_pickled
 
@@ -89,3 +90,17 @@ def test_compressed_tensors_have_no_place_in_the_file_and_are_refused(tmp_path):
             new.writestr(info.filename, old.read(info), zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="compressed"):
         read_header(tmp_path / "x.pt")
+
+
+def test_an_archives_directory_is_the_one_that_its_last_end_names() -> None:
+    """What looks like an end may lie before it, in what the archive holds; readers take the last."""
+
+    def end(length: int) -> bytes:
+        return b"PK\x05\x06" + bytes(8) + length.to_bytes(4, "little") + bytes(6)
+
+    def check(data: bytes) -> None:
+        headers._check_directory(io.BytesIO(data), len(data))
+
+    check(end(2**31) + b"more" + end(10))
+    with pytest.raises(ValueError, match="its directory has 2147483648 bytes"):
+        check(end(10) + b"more" + end(2**31))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ import torch
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.cache import folder_sha256
+from cosmos_ray.models.bundle.dims import family_problems
 from cosmos_ray.models.bundle.lora import _Merged
 from cosmos_ray.models.bundle.memory import activation_bytes, memory_plan, parameters
 from cosmos_ray.models.bundle.names import built_in_name
+from cosmos_ray.models.bundle.references import RandomWeights
 from cosmos_ray.models.bundle.shapes import dit_shapes
+from cosmos_ray.models.parts import load_text_encoder
 
 
 @pytest.mark.parametrize("size", ["0x0", "0x64", "64x0", "8x64", "64x72", "64", "64x64x3"])
@@ -81,3 +85,42 @@ def test_an_adapter_is_added_in_float32_and_the_sum_is_rounded_once() -> None:
     }
     merged = _Merged(tensors, ("layer.weight",), frozenset({"layer.weight"}), 1.0)["layer.weight"]
     assert (merged.dtype, merged.item()) == (torch.bfloat16, 1 + 2 * half)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        ("tiny", {"vace_block_every_n": 2}, "network.vace_block_every_n 2: expected nothing"),
+        ("tiny-transfer25", {"vace_block_every_n": None}, "network.vace_block_every_n None: expected a number"),
+        ("tiny", {"has_condition_mask": False}, "network.has_condition_mask: expected true"),
+        ("tiny", {"n_cameras_emb": 0}, "network.n_cameras_emb, view_condition_dim"),
+        ("tiny", {"view_condition_dim": 0}, "network.n_cameras_emb, view_condition_dim"),
+        ("tiny-video2world", {"n_cameras_emb": 7}, "network.n_cameras_emb, view_condition_dim"),
+        ("tiny", {"crossattn_proj_in_channels": 8}, "network.crossattn_proj_in_channels 8: expected nothing"),
+        ("tiny25", {"crossattn_proj_in_channels": None}, "network.crossattn_proj_in_channels None: expected the width"),
+    ],
+)
+def test_a_network_has_what_its_family_has_and_nothing_else(model: str, changes: dict[str, Any], said: str) -> None:
+    bundle = load_bundle(model)
+    asked = bundle.recipe, bundle.n_views
+    assert family_problems(*asked, bundle.network, bundle.text_encoder) == []
+    found = family_problems(*asked, bundle.network.model_copy(update=changes), bundle.text_encoder)
+    assert len([one for one in found if one.startswith(said)]) == 1, found
+
+
+def test_random_parts_have_the_seeds_that_their_bundle_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two bundles that differ in a seed alone would have one model under two names."""
+    seeds: list[int] = []
+
+    def tower(dims: Any, seed: int) -> Any:
+        seeds.append(seed)
+        raise NotImplementedError
+
+    monkeypatch.setattr("cosmos_ray.models.text.reason1.random_tower", tower)
+    monkeypatch.setattr("cosmos_ray.models.text.t5.random_encoder", lambda dims, width, seed: tower(dims, seed))
+    for model, seed in (("tiny", 31), ("tiny25", 32)):
+        bundle = load_bundle(model)
+        files = bundle.files.model_copy(update={"text_encoder": RandomWeights(random_seed=seed)})
+        with pytest.raises(NotImplementedError):
+            load_text_encoder(bundle.model_copy(update={"files": files}), dict)
+    assert seeds == [31, 32]

@@ -179,3 +179,10 @@ def test_a_block_in_8_bits_stays_so_where_less_is_asked_of_it() -> None:
     last = len(network.blocks) - 1
     attends = network._attends(torch.tensor([True, False]), True, {1, last}, share)
     assert {attends[number].args[0] for number in (1, last)} == {fp8.fp8_attention}  # type: ignore[attr-defined]
+
+
+def test_means_are_rounded_to_no_less_than_float32() -> None:
+    """128.5 lies between two numbers of bfloat16."""
+    x_BMNK = torch.tensor([256.0, 1.0], dtype=torch.bfloat16).view(1, 2, 1, 1)
+    found = fp8._mean(x_BMNK)
+    assert (found.dtype, found.item(), tuple(found.shape)) == (torch.float32, 128.5, (1, 1, 1, 1))

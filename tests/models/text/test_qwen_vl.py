@@ -14,6 +14,7 @@ from random_qwen_vl import MARKS, byte_tokenizer, write_tiny
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.gang.local_refiner import answers_of
+from cosmos_ray.models.text import qwen_vl
 from cosmos_ray.models.text.qwen_vl import OnlyAscii, QwenVL
 from cosmos_ray.refine.answers import NoWordsError
 from cosmos_ray.refine.asks import Ask, Refining
@@ -131,3 +132,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, folder: Path, spo
         (tmp_path / "vl" / file.name).write_bytes(b"{}" if file.name == spoil else file.read_bytes())
     with pytest.raises(UsageError, match=r"refiner .*: cannot be loaded"):
         QwenVL.load(tmp_path / "vl")
+
+
+def test_words_are_chosen_as_the_model_does_unless_a_temperature_says_otherwise() -> None:
+    assert qwen_vl._choice(None) == {}
+    assert qwen_vl._choice(0.0) == {"do_sample": False}
+    assert qwen_vl._choice(0.7) == {"do_sample": True, "temperature": 0.7}

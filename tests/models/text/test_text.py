@@ -14,7 +14,7 @@ from transformers import T5Config, T5EncoderModel
 
 from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
-from cosmos_ray.models.text.embedding import load_embedding
+from cosmos_ray.models.text.embedding import _is_raw, load_embedding
 from cosmos_ray.models.text.t5 import load_encoder, random_encoder
 from cosmos_ray.models.text.text import TextEncoder, encode_ids
 from cosmos_ray.models.text.tokenizer import load_tokenizer
@@ -337,3 +337,10 @@ def test_code_inside_a_torch_file_is_refused_and_does_not_run(tmp_path):
 def test_hand_made_pickles_reach_nothing_but_arrays(stream):
     with pytest.raises(RowError, match="cannot be read as plain arrays"):
         load_embedding(stream, ".pkl", V, D)
+
+
+def test_one_array_of_the_encoders_own_width_is_enough_to_say_so() -> None:
+    mixed = [np.zeros((3, 8), np.float32), np.zeros((2, 40), np.float32)]
+    assert _is_raw(mixed, 40)
+    assert _is_raw(mixed[1], 40)
+    assert not _is_raw(mixed, 41)
