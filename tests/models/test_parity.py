@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from parity import Outcome, main, network_cases, run_case, run_cases
 from safetensors.torch import load_file, save_file
-from support.parity_case import Check
+from support.parity_case import Case, Check
 from support.parity_cases import KINDS, NETWORK_KINDS
+from support.parity_cases25 import run_autoregressive
 from support.paths import GOLDEN
 from support.thread_ranks import run_threads
 
@@ -145,3 +147,13 @@ def test_golden_numbers_are_finite() -> None:
     for path in CASES:
         for name, tensor in load_file(path.with_suffix(".safetensors")).items():
             assert torch.isfinite(tensor.float()).all(), f"{path.stem}: {name}"
+
+
+def test_chunks_may_have_more_frames_in_common_than_there_are_latent_ones() -> None:
+    """As published, so many latent frames are given, and no more than a chunk has."""
+    case = Case.read(GOLDEN / "ar25_2v_3chunks.json")
+    said = {"chunk_overlap": 5, "num_chunks": 2, "steps": 1}
+    two = case.tensors | {"chunk_video_in_u8": case["chunk_video_in_u8"][:2]}
+    with torch.no_grad():
+        checks = run_autoregressive(replace(case, info=case.info | said, tensors=two), ContextParallel())
+        assert next(checks).name == "bytes of chunks"

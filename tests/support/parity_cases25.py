@@ -197,7 +197,8 @@ def run_autoregressive(case: Case, parallel: ContextParallel) -> Iterator[Check]
     def make(_: int, frames_VFHWC: Tensor, given: int) -> Tensor:
         chunk_bytes.append(rearrange(frames_VFHWC, "v f h w c -> c (v f) h w"))
         gt_latent = rearrange(encode(frames_VFHWC), "v c t h w -> 1 c (v t) h w")
-        latents.append(sample(case, gt_latent, given, parallel, network))
+        in_chunk = min(given, info["state_t"])  # as published, that many latent frames, or all that there are
+        latents.append(sample(case, gt_latent, in_chunk, parallel, network))
         return decode(rearrange(latents[-1], "1 c (v t) h w -> v c t h w", v=views))
 
     first = info["num_latent_conditional_frames_first_chunk"]
