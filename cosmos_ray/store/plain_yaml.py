@@ -10,6 +10,9 @@ import yaml
 
 from cosmos_ray.foreign import shown
 
+#: `found undefined tag handle '!x!'`
+_HANDLE = re.compile(r"(tag handle) .*")
+
 
 class DecimalLoader(yaml.SafeLoader):
     """YAML whose numbers are decimal: in YAML 1.1 `gangs: 1:4` would be a number of base 60, and make 64 gangs; `012`
@@ -22,15 +25,29 @@ class _Loader(DecimalLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"found the alias *{event.anchor}, expected the value itself")
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(None, None, "found an alias, expected the value itself", mark)
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in self.yaml_constructors:
+            fault = "found a tag, expected the value alone"
+        else:
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, KeyError, AttributeError, OverflowError, TypeError):  # 2001-99-99, !!bool x
+                fault = f"found a value that cannot be read as {_kind(node)}"
+        raise yaml.MarkedYAMLError(None, None, fault, node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if twice := [key for key, count in keys.items() if count > 1]:
             raise yaml.YAMLError(f"found the key {shown(twice[0])} twice in one group, expected each once")
         return super().construct_mapping(node, deep)
+
+
+def _kind(node: yaml.Node) -> str:
+    return "!!" + str(node.tag).rpartition(":")[2]
 
 
 _NUMBERS = {
@@ -53,8 +70,9 @@ def load_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise yaml.YAMLError(where + ", ".join(filter(None, (error.context, error.problem)))) from None
+        problem = _HANDLE.sub(r"\1", error.problem or "")
+        raise yaml.YAMLError(where + ", ".join(filter(None, (error.context, problem)))) from None
     except RecursionError:
         raise yaml.YAMLError("found groups that nest too deep, expected settings") from None
-    except (ValueError, KeyError, AttributeError, OverflowError) as error:  # what becomes of 2001-99-99, or of !!bool x
-        raise yaml.YAMLError(f"found a value that cannot be read: {shown(error, 200)}") from None
+    except (ValueError, KeyError, AttributeError, OverflowError, TypeError):  # !!set [x], which is filled at the end
+        raise yaml.YAMLError("found a value that cannot be read") from None

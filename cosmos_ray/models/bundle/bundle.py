@@ -32,7 +32,7 @@ from cosmos_ray.models.bundle.dims import (
     picture_problems,
 )
 from cosmos_ray.models.bundle.fetch import read_small
-from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, built_in_name, nearest_name
+from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, MAX_NAME, built_in_name, name_in_fingerprint, nearest_name
 from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
 from cosmos_ray.models.bundle.single import TINY_TRANSFER, published, tiny, tiny_transfer
 from cosmos_ray.models.bundle.words import faults_in_words
@@ -100,7 +100,7 @@ class Bundle(Strict):
     that are written, where it is not the family's."""
 
     format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME)]
     generator: Literal["cosmos", "fake"]
     family: str = PREDICT2.name
     height: Side
@@ -246,7 +246,7 @@ class Bundle(Strict):
     @property
     def fingerprint(self) -> str:
         """sha256 of everything the bundle says, the files' hashes and revisions included (not where it lies)."""
-        facts = self.model_dump(mode="json")
+        facts = self.model_dump(mode="json") | {"name": name_in_fingerprint(self.name)}
         for name in _NEWER:  # bundles that do not use them keep the fingerprint that they had before
             if facts[name] == type(self).model_fields[name].default:
                 del facts[name]

@@ -15,6 +15,7 @@ from cosmos_ray.models.bundle.checkpoint import select_dit
 from cosmos_ray.models.bundle.fetch import open_store, size_of
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
+from cosmos_ray.models.bundle.names import MAX_NAME, derived_name
 from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.models.bundle.shapes import dit_shapes
 from cosmos_ray.store.faults import explain_store, retrying
@@ -30,7 +31,7 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
     Its parameters are under `net.`, or without any prefix; with `ema`, their running average under `net_ema.` is taken.
     of_picture: it is the network of the picture that clips begin with. The file stays where it is, and every node reads
     it from there. It is read once, for its hash, which is part of the
-    new bundle's name. UsageError if it is not there or is no checkpoint of this network.
+    new bundle's name, as are `ema` and `of_picture`. UsageError if it is not there or is no checkpoint of this network.
     """
     if bundle.files is None:
         raise UsageError(f"model `{bundle.name}` has no network that a checkpoint could be of")
@@ -53,7 +54,10 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
         raise UsageError(f"checkpoint {dit} is none of `{bundle.name}`: {'; '.join(selection.faults)}")
     file = FileRef(uri=posixpath.basename(uri), sha256=sha256)
     put = bundle.with_picture_dit if of_picture else bundle.with_dit
-    return put(file, prefix, parent_uri(uri), f"{bundle.name}.{sha256[:8]}")
+    name = derived_name(bundle.name, sha256, of_picture, ema)
+    if len(name) > MAX_NAME:
+        raise UsageError(f"a model of the name `{name}`: found {len(name)} characters, expected at most {MAX_NAME}")
+    return put(file, prefix, parent_uri(uri), name)
 
 
 def derive(bundle: Bundle, to: str) -> Bundle:

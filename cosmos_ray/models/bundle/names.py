@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 BUILT_IN = (
     "tiny", "tiny25", "fake", "cosmos-predict2-2b-multiview", "cosmos-predict2.5-2b-multiview",
@@ -33,6 +34,10 @@ ALIASES = {
         for folder in ("", "/auto/multiview")
     },
 }  # fmt: skip
+#: After a file's hash in a name: which of its model's two networks it is, and which of the file's weights are taken.
+_PART = re.compile(r"(?<=\.[0-9a-f]{8})(?:\.picture_dit)?(?:\.net_ema)?")
+#: Longest name of a bundle, characters.
+MAX_NAME = 128
 _HUB = ("https://huggingface.co/", "hf://")
 
 
@@ -56,3 +61,14 @@ def nearest_name(name: str) -> str | None:
 def aliases_of(name: str) -> list[str]:
     """Published names that mean this model."""
     return [alias for alias, known in ALIASES.items() if known == name]
+
+
+def derived_name(name: str, sha256: str, of_picture: bool, ema: bool) -> str:
+    """Of the model `name` with the network of a file of this sha256: another one for whatever can be other weights."""
+    return f"{name}.{sha256[:8]}{'.picture_dit' * of_picture}{'.net_ema' * ema}"
+
+
+def name_in_fingerprint(name: str) -> str:
+    """Without what other fields of a bundle say too. Earlier releases had no more in a derived model's name, and an
+    output that was begun with one of these goes on."""
+    return _PART.sub("", name)

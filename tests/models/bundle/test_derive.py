@@ -18,6 +18,7 @@ from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.bundle.convert import load_dit_state
 from cosmos_ray.models.bundle.derive import derive, with_dit
 from cosmos_ray.models.bundle.files import local_path, source_key
+from cosmos_ray.models.bundle.names import name_in_fingerprint
 from cosmos_ray.models.bundle.shapes import dit_shapes
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -87,6 +88,35 @@ def test_a_bundle_in_one_command(checkpoint: Path, tmp_path: Path) -> None:
     assert weight(loaded) == 2.0
     with pytest.raises(UsageError, match=r"bundle\.json is there already"):
         derive(in_place, str(tmp_path / "mine"))
+
+
+def test_other_weights_of_one_file_have_another_name(checkpoint: Path, tmp_path: Path) -> None:
+    """The weights, or their running average; the video's network, or the picture's. What is derived of these too."""
+    sha256 = file_sha256(checkpoint)[:8]
+    plain, average = with_dit(TINY, str(checkpoint)), with_dit(TINY, str(checkpoint), ema=True)
+    assert (plain.name, average.name) == (f"tiny.{sha256}", f"tiny.{sha256}.net_ema")
+    assert load_bundle(derive(average, str(tmp_path / "mine")).root).name == average.name
+    again = {with_dit(bundle, str(checkpoint), ema).name for bundle in (plain, average) for ema in (False, True)}
+    assert len(again) == 4
+    world = load_bundle("tiny-text2world")
+    assert world.picture is not None
+    same = world.model_copy(update={"picture": world.picture.model_copy(update={"network": world.network})})
+    shapes, file = dit_shapes(world.network), tmp_path / "a.pt"
+    torch.save({lead + name: torch.ones(shapes[name]) for lead in ("net.", "net_ema.") for name in shapes}, file)
+    made = [with_dit(same, str(file), ema, picture) for ema in (False, True) for picture in (False, True)]
+    assert len({one.name for one in made}) == len({one.fingerprint for one in made}) == 4
+    with pytest.raises(UsageError, match="found 129 characters, expected at most 128"):
+        with_dit(TINY.model_copy(update={"name": "a" * 120}), str(checkpoint))
+
+
+def test_a_longer_name_changes_no_fingerprint_of_before(checkpoint: Path) -> None:
+    """An output that was begun with the running average, when its name was that of the weights, goes on."""
+    average = with_dit(TINY, str(checkpoint), ema=True)
+    before = average.model_copy(update={"name": average.name.removesuffix(".net_ema")})
+    assert before.name != average.name
+    assert before.fingerprint == average.fingerprint != with_dit(TINY, str(checkpoint)).fingerprint
+    for name in ("mine.net_ema", "mine.picture_dit", "tiny.0123abcd.net_ema.picture", "tiny.0123abcd.picture"):
+        assert name_in_fingerprint(name) == name.replace("d.net_ema", "d")
 
 
 def test_published_parts_stay_on_the_hub(tmp_path: Path) -> None:
