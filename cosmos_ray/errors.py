@@ -78,6 +78,11 @@ def column_error(column: str, found: object, expected: str) -> RowError:
     return RowError(f"column `{column}`: found {shown_value(found)}, expected {expected}")
 
 
+def argument_error(name: str, found: object, expected: str) -> UsageError:
+    """Of an argument of a call from Python, by its name."""
+    return UsageError(f"{name}: found {shown_value(found)}, expected {expected}")
+
+
 def first_line(error: BaseException) -> str:
     """What goes into records and logs of an error, which may bring a traceback of another process."""
     return shown(str(error).strip().partition("\n")[0], 500) or type(error).__name__

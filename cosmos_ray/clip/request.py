@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmos_ray.clip.request_fields import check_fields
+from cosmos_ray.clip.request_fields import check_fields, short
 
 #: Camera names in the model's view order, clockwise from the front, the tele camera last.
 VIEWS = ("front_wide", "cross_right", "rear_right", "rear", "rear_left", "cross_left", "front_tele")
@@ -37,7 +37,7 @@ def file_of(view: str) -> str:
     return f"{view}.png" if view == PICTURE else f"{view}.mp4"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClipText:
     """Text embeddings of one clip, one array a view, zero padding cut off.
 
@@ -51,8 +51,11 @@ class ClipText:
     negative: tuple[np.ndarray, ...] | None
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return short(self)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class ClipRequest:
     """All that decides one clip's latents, given a bundle and its numerics.
 
@@ -94,6 +97,9 @@ class ClipRequest:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def __repr__(self) -> str:
+        return short(self)
 
     @property
     def views(self) -> tuple[str, ...]:

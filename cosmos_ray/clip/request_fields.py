@@ -29,6 +29,20 @@ def check_fields(request: Any) -> None:
             object.__setattr__(request, field.name, tuple(value))
 
 
+def short(of: Any) -> str:
+    """How a dataclass is written where a person looks at it: of arrays kind and shape, of long texts the beginning."""
+    said = ", ".join(f"{field.name}={_short(getattr(of, field.name))}" for field in dataclasses.fields(of))
+    return f"{type(of).__name__}({said})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    if isinstance(value, tuple) and any(isinstance(one, np.ndarray) for one in value):
+        return f"({', '.join(map(_short, value))})"
+    return shown_value(value)
+
+
 def _is_text(value: Any) -> bool:
     """Without halves of characters, which no file can have."""
     if not isinstance(value, str):

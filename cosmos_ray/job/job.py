@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
-from cosmos_ray.errors import ManifestError, UsageError
+from cosmos_ray.errors import ManifestError, UsageError, argument_error
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.cost import estimates, planned_gpu_seconds, sampling_line
 from cosmos_ray.job.in_loop import detached, in_background, run
@@ -100,6 +100,10 @@ def generate(config: GenerateConfig, say: Say = say) -> Summary:
     Raises UsageError (bad settings, manifest, bundle or output), LeaseHeld (another job owns the output), LeaseLost and
     JobFailedError (the job cannot go on; the same call resumes it). Rows that fail are counted, not raised.
     """
+    if not isinstance(config, GenerateConfig):
+        raise argument_error("config", config, "a GenerateConfig(manifest=…, output=…)")
+    if not callable(say):
+        raise argument_error("say", say, "a function that takes a line of text")
     return work_through(config, say, say)
 
 

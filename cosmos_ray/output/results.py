@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cosmos_ray.errors import argument_error
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
@@ -24,7 +25,7 @@ from cosmos_ray.output.names import beside
 from cosmos_ray.output.status import read_status
 from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage
-from cosmos_ray.store.uris import parent_uri
+from cosmos_ray.store.uris import parent_uri, path_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,9 @@ def results(output: str | os.PathLike[str], where: str | None = None) -> pd.Data
 
     Raises UsageError if there is no job at `output`, or for a condition that cannot be read.
     """
-    found, run, state = read_status(os.fspath(output))
+    if where is not None and not isinstance(where, str):
+        raise argument_error("where", where, "a condition as a text, or None")
+    found, run, state = read_status(path_text("output", output))
     storage = Storage(found.output)
     index, failed = _tables(storage, run, state)
     table = _together(_made(index, state), _failed(failed, index, storage, state))

@@ -7,7 +7,7 @@ import posixpath
 import re
 from urllib.parse import unquote
 
-from cosmos_ray.errors import UsageError
+from cosmos_ray.errors import UsageError, argument_error
 from cosmos_ray.store.accounts import tells_secrets, wrong_form
 
 #: Stores with a server-side create-if-absent (or, for `file`, an equivalent).
@@ -39,6 +39,14 @@ def is_absolute(uri: str) -> bool:
 def misread(uri: str) -> str | None:
     """What a reference is that would be taken for a relative path, and is none; None for any other."""
     return next((what for begins, what in _MISREAD if begins.match(uri)), None)
+
+
+def path_text(name: str, given: object) -> str:
+    """A path or URI that somebody gave in Python, as text. UsageError, naming the argument, for anything else."""
+    found = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(found, str):
+        raise argument_error(name, given, "a path or a URI")
+    return found
 
 
 def normalise_uri(uri: str) -> str:

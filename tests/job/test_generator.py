@@ -18,6 +18,7 @@ from cosmos_ray.errors import CosmosRayError, RowError, UsageError
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.job.generator import clip_of
 from cosmos_ray.job.made_clip import MadeClip
+from cosmos_ray.manifest.columns import COLUMNS
 
 TINY = load_bundle("tiny")
 
@@ -70,6 +71,49 @@ def test_views_are_files_in_a_folder(tmp_path: Path) -> None:
         made("rear").save(tmp_path / "a.mp4", layout="row")  # type: ignore[arg-type]
 
 
+PICTURE_ALONE = MadeClip(made("rear").request, {PICTURE: np.full((1, 4, 6, 3), 90, np.uint8)}, 10)
+
+
+@pytest.mark.parametrize(
+    ("clip", "name", "layout", "words"),
+    [
+        (made("rear"), "a.gif", "grid", "found suffix `.gif`, expected .mp4; or a folder, with layout='views'"),
+        (made("rear"), "a.webm", "stack", "found suffix `.webm`, expected .mp4"),
+        (made("rear"), "a", "grid", "found suffix ``, expected .mp4"),
+        (made("rear"), "a.png", "grid", "found suffix `.png`, expected .mp4"),
+        (made("rear"), "a.mp4", "views", "found suffix `.mp4`, expected a folder"),
+        (PICTURE_ALONE, "a.mp4", "grid", "found suffix `.mp4`, expected .png, .jpg, .jpeg: it is a picture"),
+        (PICTURE_ALONE, "a.gif", "grid", "found suffix `.gif`, expected .png"),
+        (made("rear"), "file/a.mp4", "grid", "file/a.mp4 cannot be written: "),
+        (made("rear"), "file/a", "views", "file/a cannot be written: "),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_and_not_written(
+    clip: MadeClip, name: str, layout: Any, words: str, tmp_path: Path
+) -> None:
+    """A video's player goes by the name; what is in it would be an mp4 all the same."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError) as caught:
+        clip.save(tmp_path / name, layout=layout)
+    assert "path: " in str(caught.value)
+    assert words in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_looked_at_is_written_short() -> None:
+    """In a notebook's cell: no arrays, however many there are."""
+    frames = np.zeros((1, 1, 64, 112, 3), np.uint8)
+    embedding = np.zeros((512, 1024), np.float32)
+    text = ClipText((embedding,), None, ("cut",))
+    request = ClipRequest("a", ("p" * 5000,), "", 1, 1, 0, 3.0, 1, frames, text)
+    assert repr(MadeClip(request, made("rear", "front_wide").frames, 10, ("cut",))) == (
+        "<MadeClip a: rear, front_wide; 2 frames, 6x4, 10 fps, 1 warning>"
+    )
+    assert repr(text) == "ClipText(positive=(float32 [512, 1024]), negative=None, warnings=('cut'))"
+    assert "frames=uint8 [1, 1, 64, 112, 3], text=ClipText(positive=" in repr(request)
+    assert len(repr(request)) < 800
+
+
 @pytest.mark.parametrize(
     ("name", "begins"), [("a.png", b"\x89PNG"), ("a.jpg", b"\xff\xd8"), ("A.JPEG", b"\xff\xd8"), ("a.JPG", b"\xff\xd8")]
 )
@@ -106,6 +150,13 @@ def test_columns_are_those_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert clip_of({"prompt": "p", "n_views": 1, "input_video": Path("r.mp4")}, TINY).inputs == each.inputs
 
 
+@pytest.mark.parametrize("value", [object(), 2**70, b"bytes", [b"bytes"], {1: object()}, np.zeros((2, 2)), int])
+@pytest.mark.parametrize("name", [name for name in COLUMNS if name != "num_samples"])
+def test_a_value_that_no_column_can_hold_is_one_error_that_names_it(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"column `{name}`: found "):
+        clip_of({"prompt": "p", name: value}, TINY)
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
@@ -115,6 +166,7 @@ def test_columns_are_those_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"prompt": "p", "seed": "three"}, "column `seed`: found type string, expected an integer"),
         ({"prompt": "p", "seed": -1}, "column `seed`: found -1, expected an integer from 0"),
         ({"prompt": "p", "num_samples": 2}, "num_samples: one clip a call"),
+        ({"prompt": "p", "num_samples": np.ones(2)}, "num_samples: one clip a call"),
         ({"prompt": "p", "video": "a.mp4", "input_video": "b.mp4"}, "found `video` and `input_video`"),
         ({"prompt": "p", "num_conditional_frames": 5}, "0, because the row has no input video"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -36,7 +37,7 @@ from cosmos_ray.models.bundle.names import BUILT_IN, LISTED, MAX_NAME, built_in_
 from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWeights
 from cosmos_ray.models.bundle.single import TINY_TRANSFER, published, tiny, tiny_transfer
 from cosmos_ray.models.bundle.words import faults_in_words
-from cosmos_ray.store.uris import normalise_uri
+from cosmos_ray.store.uris import normalise_uri, path_text
 
 Numerics = Literal["reference", "float32"]
 FileKind = Literal["dit", "picture_dit", "vae", "text_encoder", "tokenizer"]
@@ -321,11 +322,12 @@ class Bundle(Strict):
         return getattr(self.files, kind)
 
 
-def load_bundle(name_or_uri: str) -> Bundle:
+def load_bundle(name_or_uri: str | os.PathLike[str]) -> Bundle:
     """A built-in bundle by name (also the hub's), or that of a folder (path or URI) that holds a `bundle.json`.
 
     Raises UsageError that says what is wrong with it.
     """
+    name_or_uri = path_text("name_or_uri", name_or_uri)
     built_in = built_in_name(name_or_uri)
     if (by_name := _by_name(built_in or name_or_uri)) is not None:
         return by_name

@@ -30,6 +30,7 @@ from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage, fetch_to_file
 from cosmos_ray.store.uris import normalise_uri
+from cosmos_ray.words import counted
 
 _BASE, _A, _B = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
 _LAYER = re.compile(r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|output)_proj|mlp\.layer[12])\.weight")
@@ -59,6 +60,12 @@ def merge(
         adapted = _adapted(network, header, prefix)
         if not adapted:
             raise UsageError(f"{lora}: found no adapters under `{prefix}`, expected LAYER{_A} and LAYER{_B}")
+        _check_rank(lora, network, adapted, header, rank)
+        if base is None and not leads_of(header.shapes, _whole_shapes(network, adapted)):
+            raise UsageError(
+                f"{lora}: found {counted(len(adapted), 'adapter')} alone, expected the network that they adapt too: "
+                "`cosmos-ray model derive --lora FILE --dit NETWORK` adds them to that of another file"
+            )
         expected = _adapter_shapes(network, adapted, rank)
         if base is None:
             expected = _whole_shapes(network, adapted) | expected
@@ -116,6 +123,23 @@ def _adapted(network: Shapes, header: Header, prefix: DitPrefix) -> list[str]:
     lead = prefix if has_known_prefix(header.shapes) else chosen_lead(leads, prefix)
     there = leads.get(lead, {}) if lead is not None else {}
     return [name for name, layer in layers.items() if layer + _A in there or layer + _B in there]
+
+
+def _check_rank(lora: str, network: Shapes, adapted: list[str], header: Header, rank: int) -> None:
+    """UsageError where all adapters have another rank than was said, which would be a fault of each of them."""
+    inputs = {name.removesuffix(".weight") + _A: network[name][1] for name in adapted}
+    shapes = [
+        (header.shapes[name], inputs[layer])
+        for there in leads_of(header.shapes, inputs).values()
+        for layer, name in there.items()
+    ]
+    ranks = {shape[0] for shape, width in shapes if len(shape) == 2 and shape[1] == width}
+    if ranks and rank not in ranks:
+        found = " and ".join(map(str, sorted(ranks)))
+        raise UsageError(
+            f"{lora}: adapters of rank {found} found, {rank} given: expected the rank (--rank, of jobs/ --lora_rank) "
+            "and the alpha of their training"
+        )
 
 
 def _adapter_shapes(network: Shapes, adapted: list[str], rank: int) -> Shapes:

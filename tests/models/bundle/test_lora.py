@@ -113,7 +113,11 @@ def test_of_another_base_the_same_weights_are_taken_and_no_half_of_an_adapter(
 @pytest.mark.parametrize(
     ("changes", "rank", "words"),
     [
-        ({}, 4, r"lora_A.default.weight found \[3, 32\], expected \[4, 32\]"),
+        (
+            {},
+            4,
+            r"l\.safetensors: adapters of rank 3 found, 4 given: expected the rank \(--rank, of jobs/ --lora_rank\)",
+        ),
         (
             {"blocks.0.mlp.layer1.lora_B.default.weight": None},
             RANK,
@@ -128,6 +132,40 @@ def test_a_file_that_does_not_fit_is_refused(
     kept = {name: one for name, one in tensors.items() if name not in changes}
     with pytest.raises(UsageError, match=words):
         merge(write(tmp_path / "l.safetensors", kept), rank, ALPHA, NETWORK, Storage(str(tmp_path)))
+
+
+def test_of_adapters_of_two_ranks_those_that_differ_are_listed(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    layer = "blocks.0.mlp.layer1"
+    for end, axis in (("lora_A", 0), ("lora_B", 1)):
+        name = f"{layer}.{end}.default.weight"
+        tensors[name] = tensors[name].narrow(axis, 0, 2).contiguous()
+    lora = write(tmp_path / "l.safetensors", tensors)
+    with pytest.raises(UsageError, match=r"2 parameters of another shape: .*layer1\.lora_A.* found \[2, 32\]"):
+        merge(lora, RANK, ALPHA, NETWORK, Storage(str(tmp_path)))
+    with pytest.raises(UsageError, match="adapters of rank 2 and 3 found, 16 given"):
+        merge(lora, 16, ALPHA, NETWORK, Storage(str(tmp_path)))
+
+
+def test_adapters_alone_say_what_is_missing_and_how_it_is_given(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    alone = write(tmp_path / "l.safetensors", {name: one for name, one in tensors.items() if "lora_" in name})
+    words = r"found 5 adapters alone, expected the network .*: `cosmos-ray model derive --lora FILE --dit NETWORK`"
+    with pytest.raises(UsageError, match=words):
+        merge(alone, RANK, ALPHA, NETWORK, Storage(str(tmp_path)))
+
+
+def test_other_weights_have_another_name(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    """Whatever of rank, alpha, average and base was another: the name is that of the merged file."""
+    average = {name: tensor + 1 for name, tensor in tensors.items()}
+    both = {f"net.{name}": one for name, one in tensors.items()} | {f"net_ema.{n}": one for n, one in average.items()}
+    lora = write(tmp_path / "l.safetensors", both, "")
+    base = write(tmp_path / "base.safetensors", {name: torch.ones(shape) for name, shape in NETWORK.items()})
+    options: list[dict[str, Any]] = [{}, {"alpha": 2 * ALPHA}, {"ema": True}, {"base": base}, {}]
+    made = [
+        derive_merged(small(), lora, to=str(tmp_path / str(number)), **({"rank": RANK, "alpha": ALPHA} | said))
+        for number, said in enumerate(options)
+    ]
+    assert len({one.name for one in made}) == 4
+    assert made[0].name == made[-1].name
 
 
 def test_weights_without_end_are_never_written(tensors: dict[str, Tensor], tmp_path: Path) -> None:
