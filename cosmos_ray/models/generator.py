@@ -139,10 +139,9 @@ class Generator:
         negative = None
         if family.no_negative:
             negative = (cast("Reason1Encoder", self.text_encoder).no_text(),) * len(views)
-        elif not request.negative_prompt and family.zeros_without_negative:
-            negative = self._encoded([None] * len(views))
-        elif request.negative_prompt and family.is_guided(request.negative_prompt):
-            negative = self._encoded(negative_texts(request.negative_prompt, captions, views, family, prefix))
+        elif family.is_guided(request.negative_prompt):
+            texts = negative_texts(request.negative_prompt, captions, views, family, prefix)
+            negative = self._encoded(texts if request.negative_prompt else [None] * len(views))
         named = texts_of(request.views, () if request.text else request.prompts, request.negative_prompt)
         return replace(
             request,
