@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-from cosmos_ray.words import Kinds, counted, duration, node_name
+from cosmos_ray.words import Kinds, byte_size, counted, duration, node_name
 
 PACKAGE = ROOT / "cosmos_ray"
 #: Plurals that follow a number in a message, which may be 1.
@@ -84,3 +84,38 @@ def test_every_count_before_a_noun_is_made_by_one_function() -> None:
     found = [line for path in sorted(PACKAGE.rglob("*.py")) for line in _bare_counts(path)]
     found = [line for line in found if not line.startswith(_ARITHMETIC)]
     assert not found, "\n".join(["say them with `counted`:", *found])
+
+
+@pytest.mark.parametrize(
+    ("count", "digits", "said"),
+    [
+        (0, 1, "0 bytes"),
+        (1, 1, "1 byte"),
+        (999, 1, "999 bytes"),
+        (999.7, 1, "1.0 kB"),
+        (1_234, 1, "1.2 kB"),
+        (999_949, 1, "999.9 kB"),
+        (999_951, 1, "1.0 MB"),
+        (13_400_000, 2, "13.40 MB"),
+        (79.6e9, 0, "80 GB"),
+        (999.6e9, 0, "1 TB"),
+        (2.5e18, 1, "2,500.0 PB"),
+    ],
+)
+def test_a_size_is_said_in_the_unit_in_which_it_is_something(count: float, digits: int, said: str) -> None:
+    assert byte_size(count, digits) == said
+
+
+def test_no_other_place_makes_words_of_sizes() -> None:
+    """Small ones would be `0.0 GB` there."""
+    own = re.compile(r"/ 1e\d+:[,.\d]*f\}|/ 2\*\*\d0:")
+    assert [path for path in PACKAGE.rglob("*.py") if own.search(path.read_text())] == []
+
+
+def test_messages_about_one_thing_count_once_and_names_make_no_difference() -> None:
+    kinds = Kinds(("rear", "rear_left"))
+    for clip in ("a", "b"):
+        kinds.add_all(clip, ["black: rear: 90 %", "black: rear_left: 80 %", "black: rear: 7 %", "frozen: rear: 60 %"])
+    black, frozen = kinds.found()
+    assert (black.count, black.examples[0]) == (2, ("a", "black: rear: 90 % (and 2 more like it)"))
+    assert (frozen.count, frozen.examples[1]) == (2, ("b", "frozen: rear: 60 %"))

@@ -17,7 +17,7 @@ from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 if TYPE_CHECKING:
     from cosmos_ray.job.plan import Plan
@@ -148,10 +148,10 @@ def plan(
     for line in look.lines() if look else ["inputs were not looked at: --inputs does that"]:
         tell(line)
     if clip_bytes is not None and bytes_left:
-        tell(f"about {bytes_left / 1e9:,.1f} GB are left to write, {clip_bytes / 1e6:.1f} MB a clip as so far")
+        tell(f"about {byte_size(bytes_left)} are left to write, {byte_size(clip_bytes)} a clip as so far")
         waiting = settings.gang.clips_waiting
-        size = f"{clip_bytes * waiting / 1e9:,.1f} GB"
-        tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({size})")
+        room = byte_size(clip_bytes * waiting)
+        tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({room})")
     if chosen := sampling_line(found.work, bundle, settings.sampling):
         tell(chosen)
     if words is not None:

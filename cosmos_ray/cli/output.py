@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
@@ -14,7 +15,7 @@ from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import Assignments, Json, Output
 from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
-from cosmos_ray.words import counted, duration
+from cosmos_ray.words import byte_size, counted, duration
 
 if TYPE_CHECKING:
     from cosmos_ray.ledger.ledger import LedgerState
@@ -85,10 +86,18 @@ def _first_failures(found: Status, state: LedgerState) -> Iterator[str]:
     from cosmos_ray.output.failures import failures, in_words
     from cosmos_ray.store.storage import Storage
 
+    output = shlex.quote(found.output)
     for record in failures(Storage(found.output), state, _FIRST):
         yield f"  {in_words(record)}"
     if found.failed > _FIRST:
-        yield f"  and {found.failed - _FIRST} more: `cosmos-ray status {found.output} --failed`"
+        yield f"  and {found.failed - _FIRST} more: `cosmos-ray status {output} --failed`"
+    if found.failed:
+        yield f"  {_retry_words(output)}"
+
+
+def _retry_words(output: str) -> str:
+    """output: as a shell takes it."""
+    return f"`cosmos-ray retry {output}` has them made again by the next `generate`; --class or --id, some of them"
 
 
 def _say_failed(output: str, as_json: bool) -> None:
@@ -103,6 +112,8 @@ def _say_failed(output: str, as_json: bool) -> None:
             print(json.dumps(facts))
         else:
             tell(in_words(record))
+    if found.failed and not as_json:
+        say(_retry_words(shlex.quote(found.output)))
 
 
 def _status_lines(found: Status) -> Iterator[str]:
@@ -130,7 +141,7 @@ def _clean(output: str) -> None:
         removed = clean(storage)
     finally:
         lease.release()
-    say(f"removed {counted(removed.objects, 'object')} that nothing refers to, {counted(removed.size, 'byte')}")
+    say(f"removed {counted(removed.objects, 'object')} that nothing refers to, {byte_size(removed.size)}")
 
 
 @app.command()

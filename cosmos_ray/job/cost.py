@@ -32,7 +32,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import PIXELS_PER_TOKEN
 from cosmos_ray.models.bundle.memory import GPU_BYTES, decodes_whole, memory_plan
 from cosmos_ray.models.network.windows import keys_of
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def lines(found: Sequence[Estimate], gpu: str, gangs: int, price: float | None) 
             f"  gang of {one.gang_size}: {_in_words(one.clip_seconds)} a clip, "
             f"{one.clips_a_gpu_hour:.2f} clips a GPU-hour, {one.gpu_hours:,.1f} GPU-hours{cost}, "
             f"done in {_in_words(one.seconds_of_all(gangs))}, "
-            f"{one.memory_bytes / 1e9:.0f} GB a GPU ({'measured' if one.is_measured else 'modelled'})"
+            f"{byte_size(one.memory_bytes, 0)} a GPU ({'measured' if one.is_measured else 'modelled'})"
         )
     how = "measured" if any(one.is_measured for one in found) else "modelled from"
     source = f"{MEASURED[gpu].source}; the model: docs/performance.md; without starts and ends of gangs"
@@ -185,7 +185,7 @@ def spares_line(spares: str) -> str | None:
     if spares == "never":
         return None
     return (
-        f"beside each rank a spare waits in its node's memory: {SPARE_BYTES / 1e9:.1f} GB, more with CUDA's libraries "
+        f"beside each rank a spare waits in its node's memory: {byte_size(SPARE_BYTES, 0)}, more with CUDA's libraries "
         "(gang.spare_ranks=never does without)"
     )
 

@@ -29,7 +29,7 @@ from cosmos_ray.refine.check import findings_of
 from cosmos_ray.store.faults import explain
 from cosmos_ray.store.storage import PROBES, Storage
 from cosmos_ray.version import VERSION
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 #: Versions of torch, its CUDA and fa3-fwd whose speed was measured (benchmarks/results/, README's table).
 MEASURED = ("2.11.0", "13.0", "0.0.3")
@@ -131,7 +131,7 @@ def findings(machine: Machine) -> Iterator[Finding]:
     if not machine.gpus:
         yield Finding("ok", "GPUs", "none: gangs of CPU ranks, for small models such as `tiny` alone")
     for gpu in machine.gpus:
-        memory = f"{gpu.free / 1e9:.1f} of {gpu.total / 1e9:.1f} GB free"
+        memory = f"{byte_size(gpu.free)} of {byte_size(gpu.total)} free"
         yield Finding("ok", "GPU", f"{gpu.name}, {memory}")
     yield _attention(machine)
     yield _fused(machine)
@@ -212,7 +212,7 @@ def _cache() -> Finding:
         return Finding("missing", "cache", f"{cache_root()}: what was written is not what is read")
     room = "" if free > _SMALL_DISK else ": less than the published model's files take; COSMOS_RAY_CACHE moves it"
     hub = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    return Finding("ok", "cache", f"{cache_root()}, one write, one read, {free / 1e9:.0f} GB free{room}; hub: {hub}")
+    return Finding("ok", "cache", f"{cache_root()}, one write, one read, {byte_size(free, 0)} free{room}; hub: {hub}")
 
 
 def _model(bundle: Bundle, machine: Machine, guardrails: int) -> Iterator[Finding]:
@@ -231,9 +231,9 @@ def _model(bundle: Bundle, machine: Machine, guardrails: int) -> Iterator[Findin
     plans = memory_plans(bundle, text_encoder_parameters(bundle), len(machine.gpus), guardrails=guardrails)
     fits = [plan for plan in plans if plan.total <= has]
     best = (fits or plans)[0]
-    says = f"a gang of {best.gang_size} needs {best.total / 1e9:.1f} GB a GPU, {counted(len(machine.gpus), 'GPU')} here"
+    says = f"a gang of {best.gang_size} needs {byte_size(best.total)} a GPU, {counted(len(machine.gpus), 'GPU')} here"
     level: Literal["ok", "missing"] = "ok" if fits else "missing"
-    yield Finding(level, f"{bundle.name} memory", f"{says} with at least {has / 1e9:.1f} GB each")
+    yield Finding(level, f"{bundle.name} memory", f"{says} with at least {byte_size(has)} each")
 
 
 def _natten(bundle: Bundle, device: str) -> Iterator[Finding]:

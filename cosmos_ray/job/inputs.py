@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cosmos_ray.clip.family import PREDICT2, Family
+from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.foreign import shown_uri
@@ -25,7 +26,7 @@ from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.text.tokens import cut_captions, texts_of, token_counter
 from cosmos_ray.store.faults import explain
-from cosmos_ray.words import Kind, Kinds, counted
+from cosmos_ray.words import Kind, Kinds, byte_size, counted
 
 #: Requests at a time; more than one client of a store keeps busy, few enough for a small machine.
 _AT_ONCE = 64
@@ -53,7 +54,7 @@ class InputsLook:
     def lines(self) -> Iterator[str]:
         """For people."""
         yield (
-            f"inputs: {counted(self.rows, 'row')} with {counted(self.asked, 'file')}, {self.size / 1e9:,.1f} GB; "
+            f"inputs: {counted(self.rows, 'row')} with {counted(self.asked, 'file')}, {byte_size(self.size)}; "
             f"{counted(self.taken, 'row')} looked into"
         )
         for word, kinds in (("fail", self.faults), ("be doubted", self.warnings)):
@@ -92,7 +93,7 @@ class _Look:
     def __init__(self, bundle: Bundle, config: InputsConfig, source: Source, taken: int) -> None:
         self._bundle, self._config, self._source, self._most = bundle, config, source, taken
         self._count = token_counter(bundle)
-        self._faults, self._warnings = Kinds(), Kinds()
+        self._faults, self._warnings = Kinds(VIEWS), Kinds(VIEWS)
         self._rows = self._asked = self._size = self._kept = self._silent = 0
         #: Clips whose ids have the smallest hashes: spread over the manifest, and the same ones every time.
         self._sample: list[tuple[int, int, Clip]] = []
@@ -180,8 +181,7 @@ class _Look:
         except RowError as error:
             self._faults.add(clip.row_id, str(error))
             return
-        for warning in warnings:
-            self._warnings.add(clip.row_id, warning)
+        self._warnings.add_all(clip.row_id, warnings)
 
 
 def references_of(clip: Clip, family: Family = PREDICT2) -> Iterator[tuple[str, str]]:

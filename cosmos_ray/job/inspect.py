@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.store.faults import explain
 from cosmos_ray.words import counted
 
+#: In which a row would have the video.
+_COLUMN = "input_video"
 #: What a line says of a file that is taken; null where it is refused.
 _FACTS = (
     "container", "codec", "frames", "fps", "is_variable", "width", "height", "pixel_aspect", "field_order",
-    "transfer", "matrix", "range", "assumed", "track", "taken", "conversions", "warnings",
+    "transfer", "matrix", "range", "assumed", "track", "taken", "conversions", "warnings", "written",
 )  # fmt: skip
 
 
@@ -36,7 +39,8 @@ def inspect_video(
 
     taken: numbers of the conditioning frames in the file, from 0. assumed: facts of colour that the file does not say.
     to: folder that the conditioning frames are written into as the model sees them, `STEM.VIEW.NUMBER.png`, the oldest
-    first. What is wrong with the file is in `error`, in the words of a failed row, or of the store.
+    first; `written` has their paths. What is wrong with the file is in `error`, in the words of a failed row, or of
+    the store.
     """
     clip = Clip(
         id="inspected",
@@ -59,12 +63,16 @@ def inspect_video(
         return {"file": uri, "ok": False, "error": str(error), **nothing}
     except OSError as error:
         return {"file": uri, "ok": False, "error": f"{shown_uri(uri)} cannot be read: {explain(error)}", **nothing}
+    facts = {**_facts(file), "warnings": list(found.warnings)}
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
+        facts["written"] = []
         for view, frames in zip(clip.cameras, found.frames, strict=True):
             for number, frame in enumerate(frames):
-                (to / f"{Path(uri).stem}.{view}.{number}.png").write_bytes(encode_png(frame))
-    return {"file": uri, "ok": True, "error": None, **nothing, **_facts(file), "warnings": list(found.warnings)}
+                path = to / f"{Path(uri).stem}.{view}.{number}.png"
+                path.write_bytes(encode_png(frame))
+                facts["written"].append(str(path))
+    return {"file": uri, "ok": True, "error": None, **nothing, **facts}
 
 
 def _facts(file: InputFile) -> dict[str, Any]:
@@ -92,11 +100,20 @@ def _facts(file: InputFile) -> dict[str, Any]:
     }
 
 
+def _written(paths: list[str]) -> Iterator[str]:
+    if paths:
+        first, *more = (shown_uri(Path(path).name) for path in paths)
+        to = f" to {more[-1]}" if more else ""
+        yield f"  written: {counted(len(paths), 'picture')} in {shown_uri(str(Path(paths[0]).parent))}, {first}{to}"
+
+
 def in_words(line: dict[str, Any]) -> str:
     """One file for people."""
     name = shown_uri(line["file"])
     if not line["ok"]:
-        return f"{name}: refused: {line['error']}"
+        # In a record a fault has its column; who looks at a file has no manifest, and has read its name already.
+        error = line["error"].removeprefix(f"column `{_COLUMN}`: ").removeprefix(f"{name}: ").removeprefix(f"{name} ")
+        return f"{name}: refused: {error}"
     assumed = set(line["assumed"])
     colour = ", ".join(
         f"{name} {line[name]}{' (assumed)' if name in assumed else ''}" for name in ("matrix", "range", "transfer")
@@ -110,5 +127,6 @@ def in_words(line: dict[str, Any]) -> str:
         f"  taken: {', '.join(map(str, line['taken']))}",
         *(f"  converted: {text}" for text in line["conversions"]),
         *(f"  warning: {text}" for text in line["warnings"]),
+        *_written(line["written"] or []),
     ]
     return "\n".join(lines)

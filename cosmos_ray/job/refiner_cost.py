@@ -9,7 +9,7 @@ from cosmos_ray.clip.refiner_rules import PUBLISHED, RefinerRules
 from cosmos_ray.foreign import shown, shown_uri
 from cosmos_ray.job.cost import ClipGroup, Estimate
 from cosmos_ray.models.bundle.memory import REFINER_BYTES
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 #: Tokens of a caption of 100 words.
 _TOKENS = 150
@@ -38,8 +38,8 @@ class RefinerCost:
             return said
         gpu_s, cpu_s = self.seconds
         return (
-            f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({self.gpu_bytes / 1e9:.0f} GB of it), a minute "
-            f"beside a clip there, which goes first, "
+            f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({byte_size(self.gpu_bytes, 0)} of it), a "
+            f"minute beside a clip there, which goes first, "
             f"{cpu_s:.0f} s on processors (modelled)"
         )
 

@@ -16,48 +16,10 @@ from typing import Literal
 
 from cosmos_ray.clip.request import VIDEO, VIEWS
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.manifest.unknown_cameras import unknown_cameras, words_of
+from cosmos_ray.manifest.data_sets import DATA_SETS
+from cosmos_ray.manifest.unknown_cameras import in_data_set, unknown_cameras, words_of
 
-#: {data set: {its camera: our view, None for a camera that no view is like}}. What is not obvious: Argoverse 2 looks
-#: aside twice on each hand (45 and 99 degrees); the first is what cross sees in other data sets, and what is left for
-#: rear_right and rear_left are its cameras at 153 degrees. Its stereo pair looks ahead, as front_wide does.
-_DATA_SETS: dict[str, dict[str, str | None]] = {
-    "waymo": {
-        "FRONT": "front_wide",
-        "FRONT_RIGHT": "cross_right",
-        "SIDE_RIGHT": "rear_right",
-        "SIDE_LEFT": "rear_left",
-        "FRONT_LEFT": "cross_left",
-    },
-    "nuscenes": {
-        "CAM_FRONT": "front_wide",
-        "CAM_FRONT_RIGHT": "cross_right",
-        "CAM_BACK_RIGHT": "rear_right",
-        "CAM_BACK": "rear",
-        "CAM_BACK_LEFT": "rear_left",
-        "CAM_FRONT_LEFT": "cross_left",
-    },
-    "argoverse2": {
-        "ring_front_center": "front_wide",
-        "ring_front_right": "cross_right",
-        "ring_rear_right": "rear_right",
-        "ring_rear_left": "rear_left",
-        "ring_front_left": "cross_left",
-        "ring_side_right": None,
-        "ring_side_left": None,
-        "stereo_front_left": None,
-        "stereo_front_right": None,
-    },
-    "physicalai-av": {},
-    "rds-hq": {
-        "pinhole_front": "front_wide",
-        "pinhole_front_right": "cross_right",
-        "pinhole_side_right": "rear_right",
-        "pinhole_side_left": "rear_left",
-        "pinhole_front_left": "cross_left",
-    },
-}
-PRESETS = (*sorted(_DATA_SETS), VIDEO)
+PRESETS = (*sorted(DATA_SETS), VIDEO)
 #: Data sets of which every clip has every camera. Of the others people download the cameras that they need.
 _WHOLE_RIGS = ("waymo", "nuscenes", "argoverse2")
 
@@ -133,7 +95,8 @@ class CameraNames:
             names = [self.views.get(words_of(name), name) or name if isinstance(name, str) else name for name in names]
         if names == [VIDEO]:
             return (VIDEO,)
-        return _checked(names, found, where)
+        unknown = [name for name in names if name not in VIEWS] if isinstance(names, list) else []
+        return _checked(names, found, where, in_data_set([name for name in unknown if isinstance(name, str)]))
 
     def is_told(self, name: str) -> bool:
         """Whether exactly this name was told."""
@@ -150,9 +113,9 @@ def camera_names(text: str | None) -> CameraNames:
     if text == VIDEO:
         return CameraNames(rig=(VIDEO,), one="any")
     if "=" not in text:
-        if text not in _DATA_SETS:
+        if text not in DATA_SETS:
             raise ManifestError(f"--cameras: found {text!r}, expected one of {', '.join(PRESETS)}, or NAME=VIEW,...")
-        told = _DATA_SETS[text]
+        told = DATA_SETS[text]
         names = {words_of(name): view for name, view in told.items()}
         return CameraNames(names, in_rig_order(names.values()) if text in _WHOLE_RIGS else None)
     names = {}
@@ -186,10 +149,10 @@ def check_views(found: object, where: str) -> tuple[str, ...]:
     return _checked(_listed(found), found, where)
 
 
-def _checked(names: object, found: object, where: str) -> tuple[str, ...]:
-    """found: what was given, for the error."""
+def _checked(names: object, found: object, where: str, way_out: str = "") -> tuple[str, ...]:
+    """found: what was given, for the error, of unknown names; way_out: its end."""
     if not isinstance(names, list | tuple) or not names or not all(name in VIEWS for name in names):
-        raise ManifestError(f"{where}: found {found!r}, expected names of {', '.join(VIEWS)}")
+        raise ManifestError(f"{where}: found {found!r}, expected names of {', '.join(VIEWS)}{way_out}")
     if len(set(names)) < len(names):
         raise ManifestError(f"{where}: found {found!r}, expected each view once")
     return tuple(names)

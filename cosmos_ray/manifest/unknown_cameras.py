@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.data_sets import DATA_SETS
 
 #: Names that are listed, and from when on one is like another.
 _LISTED, _NEAR = 12, 0.75
@@ -63,7 +64,7 @@ class Unknown:
 
 def unknown_cameras(names: Mapping[str, Sequence[str]], known: Sequence[str]) -> UnknownCamerasError:
     """The error that says them."""
-    expected = ", ".join(known)
+    expected = f"{', '.join(known)}{in_data_set(list(names))}"
     if len(names) == 1:
         ((name, found),) = names.items()
         words = (
@@ -74,6 +75,26 @@ def unknown_cameras(names: Mapping[str, Sequence[str]], known: Sequence[str]) ->
     rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     words = f"camera names {listed}{rest}: found no view in each, or several, expected one of {expected}"
     return UnknownCamerasError(words, names, known)
+
+
+def in_data_set(names: Sequence[str]) -> str:
+    """`; nuscenes calls its cameras so: …`: the preset that knows all of these names, the most of their words; ""
+    for none. A camera of one word (`front`) is anybody's: only that name itself tells of a data set."""
+    known = {
+        data_set: [max(map(len, fitting)) if (fitting := _told_in(name, cameras)) else 0 for name in names]
+        for data_set, cameras in DATA_SETS.items()
+    }
+    whole = {data_set: sum(lengths) for data_set, lengths in known.items() if lengths and all(lengths)}
+    if not whole:
+        return ""
+    best = max(whole, key=lambda data_set: whole[data_set])
+    return f"; {best} calls its cameras so: `--cameras {best}` knows {'them' if len(names) > 1 else 'it'}"
+
+
+def _told_in(name: str, cameras: Mapping[str, object]) -> list[str]:
+    """A data set's cameras that a name is, or ends with."""
+    words, told = words_of(name), list(map(words_of, cameras))
+    return [one for one in told if words == one or ("_" in one and words.endswith(f"_{one}"))]
 
 
 def words_of(name: str) -> str:

@@ -136,7 +136,11 @@ def _check_place(work: Work, facts: dict[str, Any]) -> None:
         raise ValueError("the layout has no pictures")
     for name in ("views", "fps"):
         if facts[name] != work.like[name]:
-            raise ValueError(f"found {name} {facts[name]}, expected {work.like[name]} as of {work.like['id']}")
+            found, expected = (", ".join(one[name]) if name == "views" else one[name] for one in (facts, work.like))
+            raise ValueError(
+                f"found {name} {found}, expected {expected} as of {work.like['id']}, for all clips of a LeRobot data "
+                "set are alike: `--where` chooses the clips of one"
+            )
 
 
 def _earlier(target: Storage, path: str, entry: FileEntry) -> tuple[Earlier, bytes | None]:

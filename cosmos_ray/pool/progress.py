@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool.forecast import Forecast
@@ -37,17 +38,15 @@ class Progress:
         self.clips, self.settled, self.failed = clips, settled, 0
         self._say, self._said_at = say, time.monotonic()
         self._invalid = invalid
-        self._warnings, self._marks = Kinds(), Kinds()
+        self._warnings, self._marks = Kinds(VIEWS), Kinds(VIEWS)
         self._forecast = Forecast()
         self.work: Callable[[], AtWork] | None = None  # of the pool, once there is one
 
     def count(self, record: Record) -> None:
         """One more clip is settled: say how, and how long the rest will take."""
         self.settled += 1
-        for warning in record.warnings:
-            self._warnings.add(record.id, warning)
-        for mark in record.marks:
-            self._marks.add(record.id, mark)
+        self._warnings.add_all(record.id, record.warnings)
+        self._marks.add_all(record.id, record.marks)
         how = f"FAILED ({record.failure_class}): {record.error}"
         if record.status == "ok":
             denoise_s = record.seconds.get("denoise", 0.0)
@@ -61,7 +60,9 @@ class Progress:
         self._tell(f"[{self.settled}/{self.clips}] {record.id}: {how}{f'; {to_go}' if to_go else ''}")
 
     def say_warnings(self) -> None:
-        """What was doubtful in the clips so far, or is in their looks, a line a kind. It is all in `index.parquet`."""
+        """What was doubtful in the clips so far, or is in their looks, a line a kind, for all views.
+
+        It is all in `index.parquet`."""
         for kind in self._warnings.found():
             clip_id, message = kind.examples[0]
             self._say(f"warning for {counted(kind.count, 'clip')}, as {clip_id}: {message}")

@@ -73,6 +73,32 @@ def test_frames_are_written_as_the_model_sees_them(cosmos_ray: Any, video: Path,
     assert np.array_equal(seen, frames[3, 0])
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_what_was_written_is_told(cosmos_ray: Any, video: Path, tmp_path: Path, is_long: bool) -> None:
+    to = tmp_path / "seen"
+    video.write_bytes(encode_mp4(np.zeros((35, 64, 112, 3), np.uint8), 10))
+    flags = ("--n-views", 7, "--num-conditional-frames", 5) if is_long else ()
+    ask = ("inspect", video, "--model", "tiny", *flags)
+    names = (
+        "35 pictures in SEEN, drive.front_wide.0.png to drive.front_tele.4.png"
+        if is_long
+        else ("1 picture in SEEN, drive.front_wide.0.png")
+    )
+    assert f"  written: {names}\n".replace("SEEN", str(to)) in cosmos_ray(*ask, "--to", to).out
+    (line,) = lines_of(cosmos_ray(*ask, "--to", to, "--json"))
+    assert sorted(line["written"]) == sorted(str(path) for path in to.iterdir())
+    assert lines_of(cosmos_ray(*ask, "--json"))[0]["written"] is None
+
+
+def test_who_looks_at_a_file_is_told_of_no_column(cosmos_ray: Any, video: Path, tmp_path: Path) -> None:
+    """There is no manifest. A program reads what a failed row would say."""
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:700])
+    for name in ("cut.mp4", "none.mp4"):
+        out = cosmos_ray("inspect", tmp_path / name, "--model", "tiny").out
+        assert out.startswith(f"{tmp_path / name}: refused: "), out
+        assert "column" not in out, out
+
+
 def test_a_file_that_is_refused_says_why_as_a_row_would_and_the_others_are_told(
     cosmos_ray: Any, video: Path, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ def test_plan_as_json(cosmos_ray: Any, manifest: str, output: Path) -> None:
     assert counts == {"rows": 3, "clips": 4, "invalid": 1, "done": 1, "failed": 1, "left": 2, "changed": []}
     assert found["bytes_left"] == 2 * 42_000_000
     answer = cosmos_ray("plan", "--manifest", manifest, "--output", output, "--model", "fake")
-    assert "about 0.1 GB are left to write, 42.0 MB a clip as so far" in answer.out
+    assert "about 84.0 MB are left to write, 42.0 MB a clip as so far" in answer.out
 
 
 def test_a_list_of_clips_is_refused_where_the_job_would_be(cosmos_ray: Any, tmp_path: Path) -> None:

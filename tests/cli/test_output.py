@@ -25,6 +25,15 @@ def test_status_for_people(cosmos_ray: Any, output: Path) -> None:
     assert "1 ok, 1 failed (1 input), 2 left" in answer.out
 
 
+@pytest.mark.parametrize("flags", [[], ["--failed"]])
+def test_status_says_how_what_failed_is_made_again(cosmos_ray: Any, output: Path, flags: list[str]) -> None:
+    answer = cosmos_ray("status", output, *flags)
+    assert f"`cosmos-ray retry {output}` has them made again by the next `generate`" in answer.out + answer.err
+    assert ("retry" in answer.out) == (not flags), "lines of failures alone are for other programs, too"
+    cosmos_ray("retry", output)
+    assert "cosmos-ray retry" not in cosmos_ray("status", output, *flags).out
+
+
 def test_status_as_json(cosmos_ray: Any, output: Path) -> None:
     found = json.loads(cosmos_ray("status", output, "--json").out)
     assert {"ok": 1, "failed": 1, "left": 2, "clips": 4, "failed_by_class": {"input": 1}}.items() <= found.items()

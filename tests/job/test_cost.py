@@ -315,7 +315,7 @@ def test_memory_of_spares_is_told_unless_there_are_none() -> None:
     for spares in ("auto", "always"):
         told = spares_line(spares)
         assert told is not None
-        assert "0.4 GB" in told
+        assert "377 MB" in told
         assert "gang.spare_ranks=never" in told
 
 

@@ -23,6 +23,7 @@ from cosmos_ray.job.plan import manifest_clips, row_defaults
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.storage import Storage
+from cosmos_ray.words import byte_size
 
 BUNDLE = load_bundle("fake")
 
@@ -176,7 +177,7 @@ def test_what_people_read(tmp_path: Path) -> None:
     (tmp_path / "good.mp4").write_bytes(movie())
     rows = [{"id": "good", "input_video": "good.mp4"}, {"id": "missing", "input_video": "nowhere.mp4"}]
     first, second, third = look(clips_of(tmp_path, rows)).lines()
-    assert first == "inputs: 2 rows with 2 files, 0.0 GB; 1 row looked into"
+    assert first == f"inputs: 2 rows with 2 files, {byte_size(len(movie()))}; 1 row looked into"
     assert second == "1 row would fail, as:"
     assert third.startswith("  missing: column `input_video`: found ")
 

@@ -112,11 +112,19 @@ def test_inputs_come_in_the_order_of_the_views_and_what_is_missing_or_too_much_i
     with pytest.raises(ManifestError) as caught:
         in_order(found, ("front_wide", "rear_left", "rear"), "clip", notes, "pictures")
     assert str(caught.value) == (
-        "clip: found pictures of front_wide, rear, cross_left; missing rear_left, not wanted cross_left "
-        "(`--views` says which cameras to make)"
+        "clip: found pictures of front_wide, rear, cross_left; missing rear_left (1 of 3 cameras), and not asked for "
+        "cross_left (`--views` says which cameras to make)"
     )
-    with pytest.raises(ManifestError, match="found videos of no camera; missing rear, not wanted none"):
+    with pytest.raises(ManifestError, match=r"found videos of no camera; missing rear \(1 of 1 camera\) "):
         in_order({}, ("rear",), "clip", notes)
+
+
+def test_all_cameras_that_are_too_much_are_named() -> None:
+    notes = Notes()
+    in_order({"rear": 1, "cross_left": 2, "cross_right": 3}, ("rear",), "clip", notes)
+    assert notes.built(0).warnings == (
+        "clips with cameras that are not asked for, whose inputs are not used: 1: clip: cross_right, cross_left",
+    )
 
 
 def test_a_camera_that_others_have_is_missed_by_name() -> None:

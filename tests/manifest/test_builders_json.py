@@ -281,7 +281,7 @@ def test_a_spec_of_some_cameras_says_which(tmp_path: Path) -> None:
 
 def test_multiview_files_with_faults_are_named(tmp_path: Path) -> None:
     for changes, complaint in (
-        ({"rear": {}}, r"m\.json: found videos of .*; missing rear, not wanted none"),
+        ({"rear": {}}, r"m\.json: found videos of .*; missing rear \(1 of 7 cameras\) "),
         ({"num_input_frames": 3}, r"m\.json: `num_input_frames` is 3, expected one of \[0, 1, 2\]"),
         ({"prompt": None}, r"m\.json has no `prompt`"),
         ({"input_video": "a.mp4"}, r"m\.json has `input_video`, .*`cosmos-ray manifest from-batch-json` reads that"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders import sources
+from cosmos_ray.manifest.builders.caption_files import Captions
+from cosmos_ray.manifest.builders.folder import from_folder
 from cosmos_ray.manifest.builders.sources import each_object
 
 ROWS: list[dict[str, Any]] = [
@@ -64,3 +67,22 @@ def test_a_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     assert sum(1 for _ in each_object(str(tmp_path / "t.json"))) == 30_000
     assert tracemalloc.get_traced_memory()[1] < 6 * sources._PIECE, "of 12 MB"
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["clip/front_wide.mp4", "clip/rear/0001.jpg", "clip/caption.txt", "clip.mp4"])
+def test_a_pipe_among_the_files_is_a_fault_of_the_folder(name: str, tmp_path: Path) -> None:
+    """Nothing is read of it, for nobody may ever answer; a link to one is one."""
+    (tmp_path / "clip/rear").mkdir(parents=True)
+    pipe = tmp_path / f".pipe{Path(name).suffix}"
+    os.mkfifo(pipe)
+    for make in (os.mkfifo, lambda path: os.symlink(pipe, path)):
+        make(tmp_path / name)
+        with pytest.raises(ManifestError, match=rf"{name} is a pipe, a device or a socket"):
+            from_folder(str(tmp_path), str(tmp_path / "m.parquet"), captions=Captions("x"))
+        (tmp_path / name).unlink()
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sample.json")
+    with pytest.raises(ManifestError, match=r"sample\.json is a pipe, a device or a socket"):
+        next(each_object(str(tmp_path / "sample.json")))

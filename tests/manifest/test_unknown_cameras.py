@@ -138,3 +138,34 @@ def test_a_thousand_names_are_cut() -> None:
     message = str(unknown_cameras({f"roof{n}": [] for n in range(1000)}, VIEWS))
     assert "'roof11' and 988 more: found no view" in message
     assert "roof12" not in message
+
+
+@pytest.mark.parametrize(
+    ("names", "preset"),
+    [
+        (("CAM_FRONT", "CAM_BACK", "CAM_FRONT_LEFT"), "nuscenes"),
+        (("CAM_FRONT",), "nuscenes"),
+        (("cam-front-right", "drive-1_CAM_BACK"), "nuscenes"),
+        (("FRONT", "SIDE_LEFT"), "waymo"),
+        (("segment-1_SIDE_LEFT",), "waymo"),
+        (("ring_front_center", "stereo_front_left"), "argoverse2"),
+        (("pinhole_front", "pinhole_side_left"), "rds-hq"),
+        (("CAM_FRONT", "dashcam"), None),
+        (("my_front",), None),
+    ],
+)
+def test_names_that_a_preset_knows_are_told_so(names: tuple[str, ...], preset: str | None) -> None:
+    message = str(unknown_cameras({name: [] for name in names}, VIEWS))
+    if preset is None:
+        assert "--cameras" not in message
+    else:
+        assert f"; {preset} calls its cameras so: `--cameras {preset}` knows {'them' if names[1:] else 'it'}" in message
+
+
+@pytest.mark.parametrize("make", [folder_of_videos, folder_of_pictures, rds_hq])
+def test_builders_tell_it(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "WRONG", ("CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"))
+    with pytest.raises(ManifestError, match="`--cameras nuscenes` knows them"):
+        make(tmp_path / "in")(str(tmp_path / "out.parquet"))
+    with pytest.raises(ManifestError, match=r"--views: .*`--cameras nuscenes` knows them"):
+        rig_of(views="CAM_FRONT,CAM_BACK")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from support.clock import Clock
 
+from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.pool import progress as progress_module
@@ -151,3 +152,18 @@ def test_marks_of_looks_are_told_after_warnings_and_failures_are_counted() -> No
     del said[:]
     progress.say_warnings()
     assert said == ["warning for 1 clip, as c0: caption cut", "2 clips marked, as c1: black: 10 % of its frames"]
+
+
+def test_a_kind_of_mark_or_warning_is_one_line_however_many_views_have_it() -> None:
+    said: list[str] = []
+    progress = Progress(2, 0, said.append)
+    for clip in ("c0", "c1"):
+        marks = tuple(f"black: {view}: 100 % (limit 50 %)" for view in VIEWS[:4])
+        warnings = tuple(f"{view}: cropped by 24 %" for view in VIEWS)
+        progress.count(replace(made(), id=clip, marks=marks, warnings=warnings))
+    del said[:]
+    progress.say_warnings()
+    assert said == [
+        "warning for 2 clips, as c0: front_wide: cropped by 24 % (and 6 more like it)",
+        "2 clips marked, as c0: black: front_wide: 100 % (limit 50 %) (and 3 more like it)",
+    ]

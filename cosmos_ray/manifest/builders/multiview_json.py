@@ -83,7 +83,7 @@ def _row(item: dict[str, Any], folder: str, out: str, rig: Rig, where: str, note
         chosen = in_order(videos, views or VIEWS, where, notes)
         row |= rig.as_inputs({view: reference(path, folder, out, where) for view, path in chosen.items()})
     if controls:
-        chosen = in_order(controls, views or VIEWS, where, notes)
+        chosen = in_order(controls, views or VIEWS, where, notes, "control videos")
         row["control_videos"] = {view: reference(path, folder, out, where) for view, path in chosen.items()}
     return with_prompt(row, folder, out, len(views or VIEWS), where)
 

@@ -11,6 +11,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.cameras import CameraNames, camera_names, in_rig_order
 from cosmos_ray.manifest.unknown_cameras import Unknown
+from cosmos_ray.words import counted
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,16 @@ def in_order(
     found: Mapping[str, Any], views: tuple[str, ...], where: str, notes: Notes, what: str = "videos"
 ) -> dict[str, Any]:
     """The inputs of these views, in their order. Raises ManifestError where one is missing; surplus is a warning."""
-    missing, surplus = [view for view in views if view not in found], sorted(set(found) - set(views))
+    missing = [view for view in views if view not in found]
+    surplus = ", ".join(in_rig_order(set(found) - set(views)))
     if missing:
+        share = f" ({len(missing)} of {counted(len(views), 'camera')})"
         raise ManifestError(
-            f"{where}: found {what} of {', '.join(in_rig_order(found)) or 'no camera'}; missing {', '.join(missing)}, "
-            f"not wanted {', '.join(surplus) or 'none'} (`--views` says which cameras to make)"
+            f"{where}: found {what} of {', '.join(in_rig_order(found)) or 'no camera'}; missing {', '.join(missing)}"
+            f"{share}{surplus and f', and not asked for {surplus}'} (`--views` says which cameras to make)"
         )
     if surplus:
-        notes.warn("clips with cameras that are not asked for, whose inputs are not used", f"{where}: {surplus[0]}")
+        notes.warn("clips with cameras that are not asked for, whose inputs are not used", f"{where}: {surplus}")
     return {view: found[view] for view in views}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import shown_uri
-from cosmos_ray.store.regular import TooLargeError
+from cosmos_ray.store.regular import TooLargeError, check_regular
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 from cosmos_ray.store.uris import normalise_uri, scheme_of
 
@@ -120,6 +120,8 @@ def check_fetched(uri: str) -> None:
     try:
         head = read_bytes(uri)
     except OSError as error:
+        if scheme_of(uri) == "file" and error.errno in (errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM):
+            raise ManifestError(f"{uri} {_no_input(error)}") from None
         if not isinstance(error, FileNotFoundError) and error.errno != errno.ELOOP:
             raise
         raise ManifestError(
@@ -128,6 +130,20 @@ def check_fetched(uri: str) -> None:
     for beginning, (whose, way) in _POINTERS.items():
         if head.startswith(beginning):
             raise ManifestError(f"{uri} is a pointer of {whose}, not the file itself: `{way}` fetches it")
+
+
+def _check_regular(uri: str, path: str) -> None:
+    """Before a file is opened that might never answer. Raises ManifestError."""
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise ManifestError(f"{uri} {_no_input(error)}") from None
+
+
+def _no_input(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "may not be read by this user: expected a file that may"
+    return "is a pipe, a device or a socket, expected a regular file: move it away, or put the file in its place"
 
 
 def suffix_of(name: str) -> str:
@@ -150,7 +166,8 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
     except TooLargeError as error:
         raise ManifestError(f"{uri}: found {error.size} bytes, expected at most {error.most}") from error
     except OSError as error:
-        raise ManifestError(f"{uri} cannot be read: {type(error).__name__}") from error
+        said = _no_input(error) if error.errno == errno.EINVAL else f"cannot be read: {type(error).__name__}"
+        raise ManifestError(f"{uri} {said}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
 
@@ -222,6 +239,8 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
     Raises ManifestError for anything else, once it is reached.
     """
     fs, path = filesystem_of(uri)
+    if scheme_of(uri) == "file" and os.path.exists(path):
+        _check_regular(uri, path)
     reader, listed = codecs.getincrementaldecoder("utf-8-sig")(), _ListInPieces(uri)
     try:
         with fs.open(path, "rb") as file:

@@ -25,7 +25,7 @@ from cosmos_ray.models.bundle.references import FileRef, OwnCheckpoint, RandomWe
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, vae_shapes
 from cosmos_ray.models.bundle.t5_files import T5Files, encoder_shapes, read_config, read_t5
 from cosmos_ray.store.faults import explain
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 #: Weights that are drawn are for tests: more of them would fill a machine.
 _MOST_RANDOM = 10**9
@@ -116,7 +116,7 @@ def _check_remote(bundle: Bundle, kind: FileKind, reference: FileRef) -> list[Fi
         return [Finding("problem", kind, f"bundle `{bundle.name}`: files.{kind} not found at {uri}")]
     try:
         size = size_of(uri)
-        found = Finding("ok", kind, f"to be fetched: {uri}, {_size(size)}")
+        found = Finding("ok", kind, f"to be fetched: {uri}, {byte_size(size, 2)}")
         if kind not in _WEIGHTS or "." not in reference.uri:
             return [found]
         filesystem, path = open_store(uri)
@@ -139,10 +139,10 @@ def _check_remote(bundle: Bundle, kind: FileKind, reference: FileRef) -> list[Fi
 def _check_sha256(reference: FileRef, kind: FileKind, path: Path) -> Finding:
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if reference.sha256 is None:
-        return Finding("ok", kind, f"present: {path}, {_size(size)} (pinned by its revision)")
+        return Finding("ok", kind, f"present: {path}, {byte_size(size, 2)} (pinned by its revision)")
     found = content_sha256(path)
     if found == reference.sha256:
-        return Finding("ok", kind, f"present: {path}, {_size(size)}, sha256 as expected")
+        return Finding("ok", kind, f"present: {path}, {byte_size(size, 2)}, sha256 as expected")
     return Finding("problem", kind, f"{path}: found sha256 {found}, expected {reference.sha256}")
 
 
@@ -187,7 +187,3 @@ def _check_tokenizer(path: Path) -> None:
     """ValueError if there is nothing that a tokenizer could be made of."""
     if path.is_dir() and not any((path / name).exists() for name in hub.TOKENIZER_FILES):
         raise ValueError(f"found neither {' nor '.join(hub.TOKENIZER_FILES)}")
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 10**8 else f"{size / 1e6:.2f} MB"

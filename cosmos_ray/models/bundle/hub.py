@@ -42,7 +42,7 @@ from cosmos_ray.models.bundle.bundle import FileKind
 from cosmos_ray.models.bundle.cache import node_lock, put_in_place, remembered_sha256
 from cosmos_ray.models.bundle.references import HubFile
 from cosmos_ray.store.regular import read_object
-from cosmos_ray.words import counted
+from cosmos_ray.words import byte_size, counted
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def ask(hub: HubFile, kind: FileKind) -> HubAnswer:
         names = [hub.path] if hub.path else _files_of(hub, kind)
         # Access is granted for a repository as a whole: one file tells. The last one holds weights.
         found = get_hf_file_metadata(hf_hub_url(hub.repo, names[-1], revision=hub.revision), timeout=_TIMEOUT_S)
-        size = f", {found.size / 1e9:.2f} GB" if hub.path and found.size else ""
+        size = f", {byte_size(found.size, 2)}" if hub.path and found.size else ""
         what = hub.path or f"{counted(len(names), 'file')} ({', '.join(names)})"
         return HubAnswer("ok", f"on the hub, to be fetched: {what} of {hub.url}{size}, revision {hub.revision}")
 

@@ -15,6 +15,7 @@ from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
+from cosmos_ray.words import byte_size
 
 #: Memory of the GPUs that the plan is compared with (H100, H200).
 GPU_BYTES = {"80 GB": 80_000_000_000, "141 GB": 141_000_000_000}
@@ -63,11 +64,11 @@ class MemoryPlan:
     def line(self) -> str:
         parts = ["network", "vae", "text_encoder", "activations", "latents", "decode", "overhead"]
         parts += [part for part in ("refiner", "guardrails") if getattr(self, part)]
-        listed = ", ".join(f"{part.replace('_', ' ')} {getattr(self, part) / 1e9:.1f}" for part in parts)
+        listed = ", ".join(f"{part.replace('_', ' ')} {byte_size(getattr(self, part))}" for part in parts)
         fits = ", ".join(
             f"{'fits' if self.total <= size else 'too much for'} {name}" for name, size in GPU_BYTES.items()
         )
-        return f"gang of {self.gang_size}: {self.total / 1e9:.1f} GB on rank 0 ({listed}); {fits}"
+        return f"gang of {self.gang_size}: {byte_size(self.total)} on rank 0 ({listed}); {fits}"
 
 
 def runs_on_cpus(bundle: Bundle) -> bool:
@@ -117,7 +118,7 @@ def refiner_line(plan: MemoryPlan) -> str:
     leaves = [name for name in GPU_BYTES if name not in stays]
     places = [f"on the first GPU of {' or '.join(stays)}"] if stays else []
     places += [f"on the node's processors beside one of {' or '.join(leaves)}"] if leaves else []
-    return f"refiner ({REFINER_BYTES / 1e9:.1f} GB): {', '.join(places)} (refiner.device says otherwise)"
+    return f"refiner ({byte_size(REFINER_BYTES)}): {', '.join(places)} (refiner.device says otherwise)"
 
 
 def guardrail_bytes(rules: GuardrailRules, bundle: Bundle, frames: int = 0) -> int:

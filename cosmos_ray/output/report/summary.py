@@ -30,7 +30,8 @@ class Throughput:
         return max(self.bars)
 
     def in_words(self) -> str:
-        return f"{self.began} to {self.ended}, {duration(self.bar_s)} a bar, at most {counted(self.most, 'clip')}"
+        bar = f"{self.bar_s:.2g} s" if self.bar_s < 1 else duration(self.bar_s)
+        return f"{self.began} to {self.ended}, {bar} a bar, at most {counted(self.most, 'clip')}"
 
 
 def throughput(state: LedgerState) -> Throughput | None:

@@ -79,7 +79,7 @@ def test_sizes_are_told_in_the_unit_that_people_read() -> None:
     (found,) = of(remote("small", text_encoder=("t5", bytes(2_340_000))), "text_encoder")
     assert found.message.endswith("2.34 MB")
     (found,) = of(remote("large", text_encoder=("t5", bytes(100_000_000))), "text_encoder")
-    assert found.message.endswith("0.10 GB")
+    assert found.message.endswith("100.00 MB")
 
 
 def test_a_text_encoder_is_as_large_as_the_configuration_beside_it_says(tmp_path: Path) -> None:

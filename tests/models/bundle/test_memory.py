@@ -79,8 +79,8 @@ def test_a_plan_says_on_which_gpus_all_of_it_fits(gigabytes: float, said: str) -
     plan = MemoryPlan(4, 10**9, 10**9, 0, round((gigabytes - 5) * 1e9), 0, 0)
     assert plan.total == round(gigabytes * 1e9)
     assert plan.line() == (
-        f"gang of 4: {gigabytes:.1f} GB on rank 0 (network 1.0, vae 1.0, text encoder 0.0, "
-        f"activations {gigabytes - 5:.1f}, latents 0.0, decode 0.0, overhead 3.0); {said}"
+        f"gang of 4: {gigabytes:.1f} GB on rank 0 (network 1.0 GB, vae 1.0 GB, text encoder 0 bytes, "
+        f"activations {gigabytes - 5:.1f} GB, latents 0 bytes, decode 0 bytes, overhead 3.0 GB); {said}"
     )
 
 

@@ -12,7 +12,7 @@ from support.outcomes import clips, settle
 
 from cosmos_ray.ledger.history import JobTook
 from cosmos_ray.ledger.ledger import Ledger, LedgerState
-from cosmos_ray.output.report.summary import facts, throughput
+from cosmos_ray.output.report.summary import Throughput, facts, throughput
 from cosmos_ray.store.storage import Storage
 
 #: An hour of two gangs of four.
@@ -97,3 +97,8 @@ def test_every_clip_is_in_one_bar_of_the_chart(tmp_path: Path) -> None:
     assert found is not None
     assert [(number, count) for number, count in enumerate(found.bars) if count] == [(0, 1), (24, 2), (47, 1)]
     assert found.in_words() == "2030-01-01T00:00:00 to 2030-01-01T00:48:00, 1m00s a bar, at most 2 clips"
+
+
+@pytest.mark.parametrize(("bar_s", "said"), [(0.04, "0.04 s"), (0.5, "0.5 s"), (1, "1s"), (61, "1m01s")])
+def test_bars_of_a_short_job_are_not_without_time(bar_s: float, said: str) -> None:
+    assert Throughput((1,), "a", "b", bar_s).in_words() == f"a to b, {said} a bar, at most 1 clip"
