@@ -186,7 +186,8 @@ def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> N
     program.send_signal(signal.SIGTERM)
     code, said, _ = end(program)
     assert code == 1
-    assert said == ["heard stopped by SIGTERM", "at last", "swept"]
+    assert said[-2:] == ["at last", "swept"]
+    assert set(said[:-2]) == {"heard stopped by SIGTERM"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

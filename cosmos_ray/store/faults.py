@@ -40,9 +40,7 @@ _FINAL = (
     BucketMissingError,
     TimeIsUp,
 )
-_FINAL_ERRNO = frozenset(
-    {errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP}
-)
+_FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_A_DISK = frozenset({errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.

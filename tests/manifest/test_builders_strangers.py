@@ -13,8 +13,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq
 from cosmos_ray.manifest.builders.folder import from_folder
-from cosmos_ray.manifest.builders.sources import check_fetched, list_folder
-from cosmos_ray.store import faults
+from cosmos_ray.manifest.builders.sources import list_folder
 
 CAMERA = "ftheta_camera_front_wide_120fov"
 TOKEN = "hf_AToken"
@@ -79,13 +78,6 @@ def test_names_of_inputs_that_are_none_are_told_with_their_item(tmp_path: Path) 
         put(tmp_path / "b.json", f'[{{"prompt": "A street.", "input_videos": {videos}}}]')
         with pytest.raises(ManifestError, match=rf"item 0 of .*{complaint}"):
             from_batch_json(str(tmp_path / "b.json"), str(tmp_path / "m.parquet"))
-
-
-def test_a_link_to_itself_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults.time, "sleep", lambda seconds: pytest.fail("it was asked again"))
-    (tmp_path / "a.mp4").symlink_to("a.mp4")
-    with pytest.raises(ManifestError, match="a link to a file that is not there"):
-        check_fetched(str(tmp_path / "a.mp4"))
 
 
 def test_no_folder_has_a_name_that_no_disk_takes(tmp_path: Path) -> None:
