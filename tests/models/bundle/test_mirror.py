@@ -40,8 +40,24 @@ def test_a_copy_is_a_model_of_its_own_with_the_same_files(tmp_path: Path) -> Non
     for kind in kinds:
         assert local_path(copy, kind).parent == tmp_path / "copy"
         assert content_sha256(local_path(copy, kind)) == content_sha256(local_path(TINY, kind))
-    with pytest.raises(UsageError, match=r"bundle\.json is there already: --to takes another folder"):
-        mirror(TINY, str(tmp_path / "copy"))
+
+
+def test_a_copy_that_is_there_is_verified_and_another_model_is_never_written_over(tmp_path: Path) -> None:
+    """A Job of Kubernetes that is run again ends well."""
+    copy, place = mirror(TINY, str(tmp_path / "copy")), tmp_path / "copy"
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    assert mirror(TINY, str(place)) == copy
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    with pytest.raises(UsageError, match=r"already, of another model \(`tiny\.mirror`\): --to takes another"):
+        mirror(load_bundle("tiny25"), str(place))
+    vae = next(place.glob("vae*"))
+    data = vae.read_bytes()
+    vae.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UsageError, match=r"found sha256 .*, expected "):
+        mirror(TINY, str(place))
+    vae.unlink()
+    with pytest.raises(UsageError, match="not found at"):
+        mirror(TINY, str(place))
 
 
 def test_a_copy_that_was_cut_off_is_no_model_and_is_made_whole(tmp_path: Path) -> None:
