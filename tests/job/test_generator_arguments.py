@@ -32,7 +32,7 @@ class Unloaded(Generator):
 MODEL = Unloaded()
 #: (the call, the arguments that it is well with, what each is wrong with)
 CALLS: list[tuple[Callable[..., Any], dict[str, Any], dict[str, tuple[Any, ...]]]] = [
-    (load_bundle, {}, {"name_or_uri": (None, 3, True, b"tiny", ["tiny"], {}, object())}),
+    (load_bundle, {}, {"name_or_uri": (None, 3, True, b"tiny", ["tiny"], {}, object)}),
     (results, {"output": "o"}, {"output": (None, 3, ["o"], b"o", {}), "where": (3, ["seed"], {"seed": 3}, True)}),
     (generate, {"config": CONFIG}, {"config": (None, "m", 3, {"manifest": "m"}), "say": (None, "x", 3)}),
     (
