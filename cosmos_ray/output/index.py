@@ -27,9 +27,9 @@ from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.names import ORIGINAL_PROMPT
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.manifest.table import FanOut, fan_out
+from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.in_effect import in_effect
 from cosmos_ray.output.looks import SCORES, scores_of
-from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
 
 #: The key of the mark (`mark.py`) in a Parquet file's metadata.

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosmos_ray.manifest.python_values import values_in
+from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.columns import Columns, plain
-from cosmos_ray.output.names import beside
 
 #: The folders of a data set, and the file without which it is none.
 FOLDERS, INFO = ("videos", "data", "meta"), "meta/info.json"

@@ -17,11 +17,11 @@ from cosmos_ray.errors import argument_error
 from cosmos_ray.ledger.layout import FAILURES, INDEX
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
+from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.derived import stale
 from cosmos_ray.output.failures import failures
 from cosmos_ray.output.index import ADDED_NAMES, ADDED_TO_FAILURES, IN_EFFECT, write_tables
 from cosmos_ray.output.kept import kept
-from cosmos_ray.output.names import beside
 from cosmos_ray.output.status import read_status
 from cosmos_ray.output.where import filtered
 from cosmos_ray.store.storage import Storage

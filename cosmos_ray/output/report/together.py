@@ -13,7 +13,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.history import JobTook, read_jobs
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
 from cosmos_ray.ledger.record import now
-from cosmos_ray.output.names import beside
+from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.report.build import write_page
 from cosmos_ray.output.report.listing import MOST, Listing, clips_of, failures_of, read_failures, read_index
 from cosmos_ray.output.report.page import OutputLine, ReportPage, mark_in

@@ -22,8 +22,8 @@ from support.outcomes import DEFAULTS, clips, settle
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.ledger.ledger import Ledger, LedgerState
 from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.index import ADDED_TO_FAILURES, added, write_tables
-from cosmos_ray.output.names import beside
 from cosmos_ray.store.storage import Storage
 
 ADDED = added(DEFAULTS.recipe)
