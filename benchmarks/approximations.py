@@ -28,7 +28,7 @@ from reporting import machine, report
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
-from denoise import SIZES  # noqa: E402
+from step_modes import SIZES  # noqa: E402
 from support.networks import random_network  # noqa: E402
 
 from cosmos_ray import Generator  # noqa: E402

@@ -2,6 +2,7 @@
 
     python benchmarks/denoise.py [--gang-sizes 1 2] [--seconds 60] [--modes baseline baseline-fa3 exact fp8]
     python benchmarks/denoise.py --blocks 4 --seconds 12 --without fused fa3 second-block given-frames views one-call
+    python benchmarks/denoise.py --family predict2.5 --blocks 4 --without one-call given-frames one-timestep text-once
     python benchmarks/denoise.py --size small --seconds 1        # the same in miniature, also on a CPU
 
 A guided step is the network under the caption and under the negative prompt. Modes:
@@ -24,6 +25,11 @@ and for each word after --without, `exact` with that saving switched off:
     fused          Triton's kernels for norms, gated sums and rotations
     modulation     only those that `baseline` has not: modulated norms and gated sums
 
+of Predict2.5, with text in every view and one timestep for all frames, without `views` and `second-block`, and
+
+    one-timestep   modulations are computed once, not for every frame of every view
+    text-once      text comes projected to the network's width (off: it is projected in every call, as published)
+
 Blocks are alike but for the first, second and last: a network of four shows in seconds what each saving saves a block.
 
 Weights are random: no time depends on them. Every mode runs for `--seconds` and at least `--steps` steps after a first
@@ -43,10 +49,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -54,117 +58,29 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 from reporting import machine, report
-from torch import Tensor
+from step_modes import (
+    MODES,
+    PREDICT2_SAVINGS,
+    PREDICT25_SAVINGS,
+    SAVINGS,
+    SIZES,
+    WHOLE_MODES,
+    Size,
+    published_flop,
+    size_of,
+    step_of,
+    switched_off,
+)
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
 from support.networks import random_network  # type: ignore[import-not-found]  # noqa: E402
 from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 
-from cosmos_ray.clip.approximations import Approximations  # noqa: E402
-from cosmos_ray.clip.request import TEXT_TOKENS  # noqa: E402
 from cosmos_ray.models.network import attention as kernels  # noqa: E402
-from cosmos_ray.models.network import block, dit, passes  # noqa: E402
-from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT  # noqa: E402
+from cosmos_ray.models.network.dit import MultiviewDiT  # noqa: E402
 from cosmos_ray.models.network.fp8 import check_fp8, fp8_attention  # noqa: E402
 from cosmos_ray.models.parallel import ContextParallel  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Size:
-    config: DiTConfig
-    grid: Grid
-
-
-SIZES = {
-    "2b": Size(
-        DiTConfig(
-            model_channels=2048, num_blocks=28, num_heads=16, adaln_lora_dim=256, crossattn_emb_channels=1024, state_t=8
-        ),
-        Grid(views=7, frames=8, height=44, width=80),
-    ),
-    "small": Size(
-        DiTConfig(
-            model_channels=256, num_blocks=3, num_heads=2, adaln_lora_dim=8, crossattn_emb_channels=16, state_t=2
-        ),
-        Grid(views=3, frames=2, height=2, width=4),
-    ),
-}
-WHOLE_MODES = ("baseline", "baseline-fa3", "exact", "fp8")
-SAVINGS = ("one-call", "views", "second-block", "given-frames", "fa3", "fused", "modulation")
-#: The savings that each mode does without.
-MODES: dict[str, tuple[str, ...]] = {
-    "baseline": tuple(saving for saving in SAVINGS if saving != "fused"),
-    "baseline-fa3": tuple(saving for saving in SAVINGS if saving not in ("fused", "fa3")),
-    "exact": (),
-    "fp8": (),
-    **{f"without {saving}": (saving,) for saving in SAVINGS},
-}
-
-
-def published_flop(size: Size) -> float:
-    """Of one network call: projections, attention over all tokens, every view's text."""
-    config, grid = size.config, size.grid
-    width = config.model_channels
-    tokens = grid.views * grid.tokens_per_view
-    text = 4 * tokens * TEXT_TOKENS * width + 4 * grid.views * TEXT_TOKENS * config.crossattn_emb_channels * width
-    return config.num_blocks * (4 * tokens**2 * width + 28 * tokens * width**2 + text)
-
-
-def step_of(mode: str, network: MultiviewDiT, size: Size, parallel: ContextParallel) -> Callable[[], None]:
-    """One guided step on this rank's tokens."""
-    off = MODES[mode]
-    grid, device, dtype = size.grid, network.device, network.dtype
-    share = network.share(grid, 30.0, parallel, given_frames=0 if "given-frames" in off else 1)
-    generator = torch.Generator().manual_seed(1)
-    tokens = grid.tokens_per_view // parallel.world_size
-    x_1VlP = torch.randn(1, grid.views, tokens, 64, generator=generator).to(device)
-    mask_1Vlm = torch.zeros(1, grid.views, tokens, size.config.patch_spatial**2, device=device)
-    timesteps_1VT = torch.full((1, grid.views, grid.frames), 0.7, device=device)
-    texts_RVMC = torch.randn(2, grid.views, TEXT_TOKENS, size.config.crossattn_emb_channels, generator=generator)
-    if "views" not in off:
-        texts_RVMC[:, 1:] = 0
-    texts_RVMC = texts_RVMC.to(device, dtype)
-    calls = texts_RVMC.split(1 if "one-call" in off else 2)
-    in_the_middle = Approximations(attention="fp8" if mode == "fp8" else "exact")
-    fp8_blocks = in_the_middle.fp8_blocks(1, 2, size.config.num_blocks)
-
-    @torch.no_grad()
-    def step() -> None:
-        for texts in calls:
-            network.forward_tokens(x_1VlP, mask_1Vlm, timesteps_1VT, texts, share, fp8_blocks=fp8_blocks)
-
-    return step
-
-
-@contextmanager
-def switched_off(off: Collection[str], device: torch.device) -> Iterator[None]:
-    """What no argument of the network says."""
-
-    def plain(q_BLNK: Tensor, k_BLNK: Tensor, v_BLNK: Tensor, **_: Tensor) -> Tensor:
-        return kernels.attention(q_BLNK, k_BLNK, v_BLNK)
-
-    def no_kernels(_: Tensor) -> None:
-        """A function, since a `Mock` would keep every tensor it is called with."""
-
-    def without_kernels(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call(*args: Tensor) -> Tensor:
-            with mock.patch.object(passes, "fused_kernels", no_kernels):
-                return function(*args)
-
-        return call
-
-    with ExitStack() as patches:
-        if "modulation" in off:
-            for name in ("modulated_norm", "add_gated"):
-                patches.enter_context(mock.patch.object(block, name, without_kernels(getattr(passes, name))))
-        if "fused" in off:
-            patches.enter_context(mock.patch.object(passes, "fused_kernels", no_kernels))
-        if "fa3" in off and device.type == "cuda":
-            patches.enter_context(mock.patch.object(kernels, "attention_kernel", return_value="cudnn"))
-        if "second-block" in off:
-            patches.enter_context(mock.patch.object(dit, "attend_under_texts", plain))
-        yield
 
 
 def measure(
@@ -326,6 +242,7 @@ def measure_all_to_all(parallel: ContextParallel, megabytes: float, device: str)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="2b")
+    parser.add_argument("--family", choices=("predict2", "predict2.5"), default="predict2")
     parser.add_argument("--gang-sizes", type=int, nargs="+", default=[1])
     parser.add_argument("--blocks", type=int, help="of the network; as the size says if not given")
     parser.add_argument("--modes", choices=WHOLE_MODES, nargs="+", default=["baseline", "baseline-fa3", "exact"])
@@ -339,9 +256,10 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report(**machine("torch"))
-    size = SIZES[arguments.size]
-    if arguments.blocks:
-        size = replace(size, config=size.config.model_copy(update={"num_blocks": arguments.blocks}))
+    others = PREDICT2_SAVINGS if arguments.family == "predict2.5" else PREDICT25_SAVINGS
+    if not_there := [saving for saving in arguments.without if saving in others]:
+        parser.error(f"{', '.join(not_there)}: no saving of {arguments.family}")
+    size = size_of(arguments.size, arguments.family, arguments.blocks)
     modes = [*arguments.modes, *(f"without {saving}" for saving in arguments.without)]
     alone: list[dict[str, float]] = []
     backend = "nccl" if device == "cuda" else "gloo"

@@ -32,7 +32,8 @@ from torch.nn.attention import SDPBackend
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
-from denoise import SIZES, Size, published_flop, synchronise  # noqa: E402
+from denoise import synchronise  # noqa: E402
+from step_modes import SIZES, Size, published_flop  # noqa: E402
 from support.networks import random_network  # type: ignore[import-not-found]  # noqa: E402
 from support.ranks import run_ranks  # type: ignore[import-not-found]  # noqa: E402
 from support.sampled import attention_by, distance, psnr, sample  # type: ignore[import-not-found]  # noqa: E402

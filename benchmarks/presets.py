@@ -20,8 +20,9 @@ from dataclasses import replace
 
 import torch
 from approximations import random_generator, request_of
-from denoise import SIZES, synchronise
+from denoise import synchronise
 from reporting import machine, report
+from step_modes import SIZES
 
 from cosmos_ray import Generator
 from cosmos_ray.clip.approximations import Approximations

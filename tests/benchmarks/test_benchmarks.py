@@ -42,6 +42,21 @@ def test_denoise_prints_every_mode_of_every_gang_size() -> None:
     assert exchange["gb_s_sent"] == pytest.approx(5 / exchange["ms"], abs=0.06)  # half of the 10 MB stays
 
 
+@pytest.mark.slow
+def test_denoise_prints_the_savings_of_predict25_and_refuses_another_familys() -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "denoise.py"), "--family", "predict2.5", "--size", "small"]
+    savings = ["one-call", "given-frames", "one-timestep", "text-once"]
+    words = ["--seconds", "0.01", "--modes", "baseline", "exact", "--without", *savings]
+    done = subprocess.run([*script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    _, *lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["mode"] for line in lines] == ["baseline", "exact", *(f"without {saving}" for saving in savings)]
+    assert {"one-timestep", "text-once"} < set(lines[0]["without"])
+    refused = subprocess.run([*script, "--without", "views"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert refused.returncode == 2
+    assert "views: no saving of predict2.5" in refused.stderr
+
+
 def test_the_page_of_benchmarks_names_every_file() -> None:
     """Who looks for an answer finds the script that gives it."""
     page = (ROOT / "benchmarks" / "README.md").read_text()
