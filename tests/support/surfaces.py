@@ -1,0 +1,61 @@
+"""Whole surfaces beside how they were: what people and programs see of the package, as texts in `tests/golden-surfaces`.
+
+`tests/tools/surfaces` writes them again; whoever changes one on purpose reads the difference and commits it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from cosmos_ray.version import VERSION
+from support.paths import ROOT
+
+FOLDER = ROOT / "tests" / "golden-surfaces"
+#: Set by `tests/tools/surfaces`.
+WRITES = "COSMOS_RAY_WRITE_SURFACES"
+#: What differs from one run to the next, and the words that stand for it. Tests' own times are of 2031.
+_CHANGING = (
+    (re.compile(r"(?!2031-)\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"), "(time)"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "(clock)"),
+    (re.compile(re.escape(VERSION)), "(version)"),
+)
+
+
+def assert_as_it_was(name: str, text: str) -> None:
+    """name: of a file in `FOLDER`. Line by line, so that a test's words show which differ."""
+    path = FOLDER / name
+    found = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    if os.environ.get(WRITES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found)
+    assert path.is_file(), f"{path} is not there: tests/tools/surfaces writes it"
+    assert found.splitlines() == path.read_text().splitlines()
+
+
+def masked(text: str, *places: Path | str) -> str:
+    """Without what changes from run to run. places: folders of this run, the innermost first."""
+    for place in places:
+        text = text.replace(str(place), "(folder)")
+    for pattern, words in _CHANGING:
+        text = pattern.sub(words, text)
+    return text
+
+
+def as_lines(value: Any, name: str = "") -> list[str]:
+    """A line a leaf of dicts, lists and the like, so that one that differs is one line that differs."""
+    if isinstance(value, dict) and value:
+        return [line for key, one in value.items() for line in as_lines(one, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, list | tuple) and any(isinstance(one, dict | list | tuple) for one in value):
+        return [line for place, one in enumerate(value) for line in as_lines(one, f"{name}[{place}]")]
+    return [f"{name} = {json.dumps(value, default=repr, ensure_ascii=False)}"]
+
+
+def plainly(value: Any) -> str:
+    """A value of a table, as every version of the libraries has it."""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return repr(value.tolist() if hasattr(value, "tolist") else value)

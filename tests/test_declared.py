@@ -1,0 +1,140 @@
+"""Constants, defaults and dataclasses of the rooms that need no model: each is said again in `tests/golden-surfaces`.
+
+They decide names, paths, hashes, waits and bounds. One that changes on purpose is changed there too, where it is read
+in a difference of its own; one that changes by mistake is seen here.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel
+
+from support.surfaces import assert_as_it_was
+
+ROOMS = ("cli", "job", "ledger", "manifest", "output", "pool", "published", "refine", "store")
+#: Dataclasses that change while they are at work: each says so in its words.
+CHANGING = {
+    "job.refine.Refined", "job.refine._Work", "manifest.builders.caption_files.Captions",
+    "manifest.builders.notes.Notes", "manifest.builders.nuscenes._Scene", "manifest.unknown_cameras.Unknown",
+    "output.copy_target.CopyTarget", "pool.watched.WatchedGang", "pool.steps.Steps", "pool.demand.Demand",
+    "pool.workload.Work", "pool.health._Pause", "pool.forecast._Gang",
+}  # fmt: skip
+_PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+def modules_of(room: str) -> Iterator[tuple[str, types.ModuleType]]:
+    package = importlib.import_module(f"cosmos_ray.{room}")
+    found = [package.__name__, *(one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
+    for name in sorted(found):
+        yield name.removeprefix("cosmos_ray."), importlib.import_module(name)
+
+
+def told(value: Any) -> str | None:
+    """A value in words that are the same in every process; None for what has none."""
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, re.Pattern):
+        return f"{value.pattern!r} ({re.RegexFlag(value.flags)!r})"
+    if isinstance(value, pa.Schema):
+        return ", ".join(f"{one.name}: {one.type}" for one in value)
+    if isinstance(value, pa.DataType | np.dtype | type | range):
+        return str(value)
+    if dataclasses.is_dataclass(value) or isinstance(value, BaseModel):
+        facts = vars(value)
+        return f"{type(value).__name__}{told(facts)}"
+    if isinstance(value, dict | types.MappingProxyType):
+        return "{" + ", ".join(f"{told(key) or key}: {told(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, set | frozenset):
+        return "{" + ", ".join(sorted(str(told(one)) for one in value)) + "}"
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(str(told(one)) for one in value) + ")"
+    return value.__qualname__ if isinstance(value, types.FunctionType) else None
+
+
+def constants(module: types.ModuleType) -> Iterator[str]:
+    """Those that the module gives a value itself."""
+    for statement in ast.parse(inspect.getsource(module)).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for name in [one.id for target in targets if target for one in ast.walk(target) if isinstance(one, ast.Name)]:
+            words = told(getattr(module, name)) if re.fullmatch(r"_*[A-Z][A-Z0-9_]*", name) else None
+            if words is not None:
+                yield f"{name} = {words}"
+
+
+def own(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+    """Functions and classes that the module defines, and methods of these."""
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__ or not callable(value):
+            continue
+        yield name, value
+        if inspect.isclass(value):
+            for below, method in vars(value).items():
+                if inspect.isfunction(method) and method.__module__ == module.__name__ and below != "__init__":
+                    yield f"{name}.{below}", method
+
+
+def defaults_of(value: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        f"{one.name}={told(one.default)}"
+        for one in parameters
+        if one.default is not one.empty and told(one.default) is not None
+    ]
+
+
+def declared(name: str, module: types.ModuleType) -> Iterator[str]:
+    for line in constants(module):
+        yield f"{name}: {line}"
+    for what, value in own(module):
+        if inspect.isclass(value) and issubclass(value, enum.Enum):
+            yield f"{name}: {what} of {', '.join(f'{one.name}={one.value!r}' for one in value)}"
+            continue
+        if inspect.isclass(value) and not dataclasses.is_dataclass(value):
+            continue
+        if inspect.isclass(value):
+            factories = [
+                f"{one.name}={told(one.default_factory())}"
+                for one in dataclasses.fields(value)
+                if one.default_factory is not dataclasses.MISSING and isinstance(one.default_factory, type)
+            ]
+            kind: Any = value.__dataclass_params__
+            how = " ".join(rule for rule in ("eq", "order") if getattr(kind, rule))
+            yield f"{name}: {what}, {how} ({', '.join([*defaults_of(value), *factories])})"
+        elif said := defaults_of(value):
+            yield f"{name}: {what}({', '.join(said)})"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_constants_and_defaults_are_as_they_were(room: str) -> None:
+    lines = [line for name, module in modules_of(room) for line in declared(name, module)]
+    assert len(lines) > 10
+    assert_as_it_was(f"declared/{room}.txt", "\n".join(lines))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_dataclasses_do_not_change(room: str) -> None:
+    changing = {
+        f"{name}.{what}"
+        for name, module in modules_of(room)
+        for what, value in own(module)
+        if dataclasses.is_dataclass(value) and not value.__dataclass_params__.frozen  # type: ignore[union-attr]
+    }
+    assert changing == {name for name in CHANGING if name.partition(".")[0] == room}
