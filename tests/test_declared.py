@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel
-
 from support.surfaces import assert_as_it_was
 
 ROOMS = ("cli", "job", "ledger", "manifest", "output", "pool", "published", "refine", "store")

@@ -1,4 +1,4 @@
-"""Every command and option as it stands: names, kinds, defaults, bounds and words, and the file that `config` prints."""
+"""Every command and option as it stands: names, kinds, defaults, bounds, words; and the file that `config` prints."""
 
 from __future__ import annotations
 

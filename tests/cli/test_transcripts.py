@@ -90,7 +90,8 @@ def test_retry(transcript: Transcript, here: Path) -> None:
     (here / "out" / "clips" / "b.s001" / "1" / "clip.json").unlink()
     transcript(
         "retry",
-        ["retry out --class none", "retry out --class oom --id a", "retry out --id a --damaged", "retry out --id nobody",
+        ["retry out --class none", "retry out --class oom --id a", "retry out --id a --damaged",
+         "retry out --id nobody",
          "retry out --id left", "retry out --class oom --class model", "retry out --class model",
          "retry out --id b.s000 --id a --id a", "retry out --damaged", "retry out", "retry out", "retry nothing",
          "status out --failed"],
@@ -134,7 +135,8 @@ ASKED: list[dict[str, Any]] = [
 ]
 MODELS = (
     "cosmos-predict2-2b-multiview", "cosmos-predict2.5-2b-multiview", "cosmos-transfer2.5-2b-multiview",
-    "cosmos-predict2-14b-video2world", "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2world", "tiny", "fake",
+    "cosmos-predict2-14b-video2world", "cosmos-predict2-0.6b-text2image", "cosmos-predict2-2b-text2world",
+    "tiny", "fake",
 )  # fmt: skip
 
 
@@ -188,9 +190,11 @@ def test_mistakes(transcript: Transcript) -> None:
     transcript(
         "mistakes",
         ["generate", "generate --manifest m", "generate --manifest none.parquet --output o --model fake",
-         "generate --manifest m.parquet --output o --model nobody", "generate --manifest m.parquet --output o --set x=1",
+         "generate --manifest m.parquet --output o --model nobody",
+         "generate --manifest m.parquet --output o --set x=1",
          "generate --manifest m.parquet --output o --limit 0", "compare --manifest m.parquet --output o",
-         "compare --manifest m.parquet --output o --settings a.yaml", "model check nobody", "model derive --from fake --to t",
+         "compare --manifest m.parquet --output o --settings a.yaml", "model check nobody",
+         "model derive --from fake --to t",
          "manifest vary --in m.parquet --out n.parquet", "manifest vary --in m.parquet --out n.parquet --seeds 0:2",
          "manifest vary --in m.parquet --out n2.parquet --set weather=a,b --template '{prompt} {weather}'",
          "manifest from-table m.parquet --out n3.parquet", "manifest from-table none.csv --out n.parquet",

@@ -1,4 +1,4 @@
-"""Whole surfaces beside how they were: what people and programs see of the package, as texts in `tests/golden-surfaces`.
+"""Whole surfaces beside how they were: what people and programs see of the package, as texts (`tests/golden-surfaces`).
 
 `tests/tools/surfaces` writes them again; whoever changes one on purpose reads the difference and commits it.
 """

@@ -50,8 +50,8 @@ def at(minutes: float) -> str:
 def settings_of(clip: Clip, **changes: Any) -> Settings:
     approximations = Approximations(solver="unipc", schedule="karras9").in_effect
     usual = Settings(
-        "fake", clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt, approximations, "112x64", 29, clip.fps,
-        "fast", "reference", True, clip.num_conditional_frames,
+        "fake", clip.guidance, clip.num_steps, clip.cameras, clip.negative_prompt, approximations, "112x64", 29,
+        clip.fps, "fast", "reference", True, clip.num_conditional_frames,
     )  # fmt: skip
     return replace(usual, **changes)
 
