@@ -44,6 +44,15 @@ def between(kind: type[int] | type[float], low: float, high: float) -> Callable[
     return number
 
 
+class Unsaid(str):
+    """The default of a flag, where it matters that nobody has given it: argparse hands defaults on as they are."""
+
+
+def is_other(found: str, expected: str) -> bool:
+    """Whether a flag was given, and says something else than what holds anyway."""
+    return found != expected and not isinstance(found, Unsaid)
+
+
 def refused(reason: str) -> Callable[[str], None]:
     """Any value of a flag that is known and not taken, as argparse refuses it."""
 

@@ -17,9 +17,11 @@ from cosmos_ray.published.adapters import add_lora, merged_dit
 from cosmos_ray.published.command import Say, run
 from cosmos_ray.published.one_view import Kind, named_model
 from cosmos_ray.published.options import (
+    Unsaid,
     add_without_effect,
     between,
     check_natten,
+    is_other,
     refused,
     say_without_effect,
     text_encoder_of,
@@ -54,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--model_size", choices=["2B", "14B"], default="2B", help="size of the published model")
-    add("--resolution", choices=sorted(VIDEO_SIZES), default="720", help="which published model, and its size")
+    add("--model_size", choices=["2B", "14B"], default=Unsaid("2B"), help="size of the published model")
+    add("--resolution", choices=sorted(VIDEO_SIZES), default=Unsaid("720"), help="which published model, and its size")
     add("--fps", type=int, choices=sorted(LATENT_FRAMES), default=16, help="which published model: 93 or 61 frames")
     add("--natten", action="store_true", help="the network that attends to neighbourhoods: 720p, 16:9, extra natten")
     add("--aspect_ratio", choices=list(VIDEO_SIZES["720"]), default="16:9", help="of the video")
@@ -80,7 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--downcast_text_encoder", action="store_true", help="the text encoder is in bfloat16, as it is anyway")
     add("--benchmark", action="store_true", help="make the clip 4 times and time all but the first")
     add("--num_chunks", type=between(int, 1, 100), default=1, help="go on with the video so many times, less one")
-    add("--gr00t_variant", choices=["gr1", "droid"], default=None, help="the GR00T sample of this name, 14B at 480p")
+    add(
+        "--gr00t_variant",
+        choices=["gr1", "droid"],
+        default=None,
+        help="the GR00T sample of this name: 14B at 480p, whatever is the default above",
+    )
     add("--prompt_prefix", default=None, help=f"before every prompt; {_PREFIX!r} with --gr00t_variant")
     add_lora(parser)
     without = {flag: f"accepted, without effect: {reason}" for flag, reason in NO_EFFECT.items()}
@@ -103,14 +110,26 @@ def model_of(flags: argparse.Namespace) -> str:
     if named := named_model(flags, "tiny-video2world"):
         return named
     if flags.gr00t_variant:
-        if flags.natten or flags.fps != _GR00T_FPS:
-            raise UsageError(
-                f"--gr00t_variant: found beside {'--natten' if flags.natten else f'--fps {flags.fps}'}, expected "
-                f"neither: the samples are 14B at 480p and {_GR00T_FPS} frames a second, and attend to everything"
-            )
+        _check_gr00t(flags)
         return gr00t_name(flags.gr00t_variant, flags.aspect_ratio)
     check_natten(flags)
     return video_name(flags.model_size, flags.resolution, flags.fps, flags.aspect_ratio, flags.natten)
+
+
+def _check_gr00t(flags: argparse.Namespace) -> None:
+    """Raises UsageError for flags that ask for another model than the samples. Theirs has no --resolution and no --fps,
+    and of --model_size 14B alone."""
+    others = {
+        "--natten": flags.natten,
+        f"--model_size {flags.model_size}": is_other(flags.model_size, "14B"),
+        f"--resolution {flags.resolution}": is_other(flags.resolution, "480"),
+        f"--fps {flags.fps}": flags.fps != _GR00T_FPS,
+    }
+    if found := [flag for flag, is_given in others.items() if is_given]:
+        raise UsageError(
+            f"--gr00t_variant: found beside {' and '.join(found)}, expected to be without: the samples are 14B at 480p "
+            f"and {_GR00T_FPS} frames a second, and attend to everything"
+        )
 
 
 def make(flags: argparse.Namespace, say: Say) -> int:

@@ -81,9 +81,10 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("flags", [["--natten"], ["--fps", "10"]])
+@pytest.mark.parametrize("flags", [["--natten"], ["--fps", "10"], ["--model_size", "2B"], ["--resolution", "720"]])
 def test_a_gr00t_sample_is_no_other_model(flags: list[str]) -> None:
-    with pytest.raises(UsageError, match=f"--gr00t_variant: found beside {' '.join(flags)}, expected neither"):
+    """Also where what is given is what other samples have if nothing is."""
+    with pytest.raises(UsageError, match=f"--gr00t_variant: found beside {' '.join(flags)}, expected to be without"):
         video2world.model_of(video2world.build_parser().parse_args(["--gr00t_variant", "gr1", *flags]))
 
 
@@ -112,6 +113,10 @@ def test_flags_and_defaults_are_the_published_ones() -> None:
         (["--model_size", "14B", "--fps", "10"], "cosmos-predict2-14b-video2world-720p-10fps"),
         (["--resolution", "480", "--aspect_ratio", "9:16"], "cosmos-predict2-2b-video2world-480p-16fps-9x16"),
         (["--gr00t_variant", "droid"], "cosmos-predict2-14b-sample-gr00t-dreams-droid"),
+        (
+            ["--gr00t_variant", "gr1", "--model_size", "14B", "--resolution", "480", "--fps", "16"],
+            "cosmos-predict2-14b-sample-gr00t-dreams-gr1",
+        ),
         (["--model", "tiny-video2world"], "tiny-video2world"),
     ],
 )
