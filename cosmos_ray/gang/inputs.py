@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import itertools
 import re
-import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TypeVar
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError, UsageError, column_error
 from cosmos_ray.foreign import shown_uri
-from cosmos_ray.gang.verdict import GangBrokenError
+from cosmos_ray.gang.shared_output import home_is_missing, is_missing
 from cosmos_ray.limits import in_this_limit, time_left
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store import probe, storage
@@ -185,11 +184,7 @@ def own_fault(error: OSError, uri: str, witness: str = "", rare: Collection[str]
     number = next((number for kind, number in kinds.items() if isinstance(error, kind)), error.errno)
     if number in _OWN:
         if number == errno.ENOENT and (folder := _missing_home(uri, witness)):
-            raise GangBrokenError(
-                "storage",
-                f"this node ({socket.gethostname()}) lacks the folder of the manifest, {folder}: mount it there, as it "
-                "is on the driver's machine, or use a store",
-            )
+            raise home_is_missing(folder)
         return _OWN[number]
     said = explain(error)
     if _ARCHIVED.search(said) or (error.__cause__ is not None and _ARCHIVED.search(str(error.__cause__))):
@@ -205,9 +200,7 @@ def _missing_home(uri: str, witness: str) -> Path | None:
     if not witness or scheme_of(uri) != "file" or scheme_of(witness) != "file":
         return None
     folder = Path(normalise_uri(witness)).parent
-    # Where a mount is missing, nothing is in its place; of a manifest that was removed meanwhile, other files are left.
-    is_here = folder.is_dir() and next(folder.iterdir(), None) is not None
-    return None if is_here or not Path(normalise_uri(uri)).is_relative_to(folder) else folder
+    return folder if is_missing(folder) and Path(normalise_uri(uri)).is_relative_to(folder) else None
 
 
 def is_unclear(error: OSError) -> bool:

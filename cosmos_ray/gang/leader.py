@@ -35,7 +35,7 @@ from cosmos_ray.gang.processes import GangInfo, RankProcess, await_end
 from cosmos_ray.gang.rank import Published
 from cosmos_ray.gang.rank_calls import call_rank
 from cosmos_ray.gang.ready import Preparation
-from cosmos_ray.gang.shared_output import await_output
+from cosmos_ray.gang.shared_output import await_output, check_home
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, storage_fault, verdict
@@ -110,6 +110,7 @@ class GangLeader:
         self._broken = asyncio.get_running_loop().create_future()
         await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
         await asyncio.to_thread(await_output, self._storage, self._spec.epoch)
+        await asyncio.to_thread(check_home, self._spec.home_read)
         asked = time.monotonic()
         self._ranks, self._processes = self._crew.take(self._name), []
         self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]

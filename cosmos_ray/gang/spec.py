@@ -21,7 +21,8 @@ class GangSpec:
     """The model, how many ranks on which device ("cuda" or "cpu"), and where clips go, under which lease epoch.
 
     manifest: URI of a file of it, which can be read: that tells a row's fault from its store's. home: URI of the folder
-    in which all of it lies. patience_s: how long a store may be out. refining: of prompts. words: by clip, where it is
+    in which all of it lies. home_read: that folder, where clips that are left read files of a disk below it, else "".
+    patience_s: how long a store may be out. refining: of prompts. words: by clip, where it is
     to be made of other ones than its row's, whatever refines them. rare_stores: see `Source`. preset: its name.
     """
 
@@ -36,6 +37,7 @@ class GangSpec:
     inputs: InputsConfig = field(default_factory=InputsConfig)
     manifest: str = ""
     home: str = ""
+    home_read: str = ""
     patience_s: float = 900.0
     checks: CheckRules = DEFAULT_CHECKS
     refining: Refining = NOTHING_REFINED

@@ -87,6 +87,7 @@ class Job:
     manifest: Manifest
     refining: Refining
     work: tuple[RowGroup, ...]
+    reads_home: bool
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     guardrails: Guardrails = NO_GUARDRAILS
 
@@ -224,8 +225,9 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     for clip_id, fault in plan.invalid_examples:
         say(f"{clip_id}: {fault}")
     return Job(
-        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, guardrails=guardrails
-    ), plan
+        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, found.reads_home,
+        guardrails=guardrails,
+    ), plan  # fmt: skip
 
 
 def _usable_bundle(config: GenerateConfig) -> Bundle:
@@ -321,6 +323,7 @@ def _gang_spec(job: Job, plan: Plan, epoch: int, gang_size: int, device: str) ->
         inputs=config.inputs,
         manifest=job.manifest.files[0].uri if job.manifest.files else "",
         home=job.manifest.home,
+        home_read=job.manifest.home if job.reads_home else "",
         patience_s=config.breaker.patience_s,
         checks=config.checks.of_model(job.bundle.name),
         refining=job.refining,

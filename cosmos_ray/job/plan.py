@@ -16,7 +16,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.fits import fault_of
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
-from cosmos_ray.job.stores import RowsByService
+from cosmos_ray.job.stores import RowsByService, reads_below
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.state import counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
@@ -91,10 +91,12 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Survey:
-    """A plan, and where in the manifest the work is."""
+    """A plan, and where in the manifest the work is. reads_home: some of it reads a file of a disk in the manifest's
+    own folder."""
 
     plan: Plan
     work: tuple[RowGroup, ...]
+    reads_home: bool = False
 
 
 def row_defaults(bundle: Bundle, sampling: SamplingConfig) -> RowDefaults:
@@ -152,7 +154,7 @@ def survey(
     this model can do will fail. reach: where inputs may lie, as `fault_of` has it.
     """
     captions = LongCaptions(overhead=overhead_of(defaults.recipe)) if tokens else None
-    counts = _Counts(defaults, state, captions, max_clips, bundle, reach)
+    counts = _Counts(manifest.home, defaults, state, captions, max_clips, bundle, reach)
     work: list[RowGroup] = []
     for file in manifest.files:
         first_row = 0
@@ -165,7 +167,7 @@ def survey(
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
     counts.check_unique()
     plan = replace(counts.plan(), carried=manifest.carried, unread=manifest.unread)
-    return Survey(replace(plan, warnings=tuple(counts.warnings(tokens))), tuple(work))
+    return Survey(replace(plan, warnings=tuple(counts.warnings(tokens))), tuple(work), counts.reads_home)
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class _Counts:
 
     def __init__(
         self,
+        home: str,
         defaults: RowDefaults,
         state: LedgerState,
         captions: LongCaptions | None,
@@ -191,6 +194,7 @@ class _Counts:
         bundle: Bundle | None,
         reach: Reach | None,
     ) -> None:
+        self._home, self.reads_home = home, False
         self._defaults, self._family = defaults, defaults.recipe
         self._state, self._bundle, self._reach = state, bundle, reach
         self._clips, self._max_clips = 0, max_clips
@@ -235,7 +239,9 @@ class _Counts:
         unsettled = ~settled
         unsettled[changed] = True
         self._count_work(fan, checked, doubtful, unsettled)
-        return np.bincount(fan.rows[unsettled], minlength=batch.num_rows) > 0
+        left = np.bincount(fan.rows[unsettled], minlength=batch.num_rows) > 0
+        self.reads_home = self.reads_home or reads_below(self._home, checked, doubtful, left)
+        return left
 
     def _check_number(self, batch: pa.RecordBatch, place: _Place) -> None:
         counts = clips_a_row(batch)

@@ -177,6 +177,18 @@ def test_no_rank_is_made_where_the_output_is_another(gang: Make, monkeypatch: py
     in_loop(work)
 
 
+def test_no_rank_is_made_where_the_inputs_are_not(gang: Make, tmp_path: Path) -> None:
+    """Else each clip would take three gangs with it before it fails."""
+
+    async def work() -> None:
+        made = gang(home_read=str(tmp_path / "nowhere"))
+        with pytest.raises(GangBrokenError, match=f"lacks the folder of the manifest, {tmp_path / 'nowhere'}"):
+            await made.start()
+        assert made.ranks == []
+
+    in_loop(work)
+
+
 def test_a_gang_whose_job_has_lost_its_output_says_so_itself(gang: Make) -> None:
     async def work() -> None:
         made = gang()

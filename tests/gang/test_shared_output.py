@@ -1,4 +1,4 @@
-"""A gang writes to no folder but the one that the driver reads."""
+"""A gang writes to no folder but the one that the driver reads, and reads none but its manifest's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cosmos_ray.gang import shared_output
-from cosmos_ray.gang.shared_output import await_output
+from cosmos_ray.gang.shared_output import await_output, check_home
 from cosmos_ray.gang.verdict import GangBrokenError
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.store.storage import Storage
@@ -70,3 +70,21 @@ def test_a_file_system_that_is_late_is_waited_for(tmp_path: Path, clock: list[fl
 def test_a_store_is_one_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_output, "is_seen", lambda *_: pytest.fail("a request for nothing"))
     await_output(Storage("s3://bucket/out"), 1)
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+def test_a_node_without_the_folder_of_the_inputs_is_refused(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "data"
+    if there == "an empty folder":
+        folder.mkdir()
+    with pytest.raises(
+        GangBrokenError, match=rf"this node \(.+\) lacks the folder of the manifest, {folder}: "
+    ) as raised:
+        check_home(str(folder))
+    assert raised.value.failure_class == "storage"
+
+
+def test_a_folder_that_is_here_or_that_nobody_reads_is_not_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    check_home(str(tmp_path))
+    check_home("")

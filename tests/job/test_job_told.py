@@ -44,7 +44,7 @@ def test_each_gang_is_told_all_of_the_jobs_settings(tmp_path: Path) -> None:
         sampling=SamplingConfig(preset="fast"),
     )
     words, guardrails = {"r0": ("other",)}, Guardrails(NO_GUARDRAILS.rules, ("a check",))  # type: ignore[arg-type]
-    job = replace(job, words=words, guardrails=guardrails)
+    job = replace(job, words=words, guardrails=guardrails, reads_home=True)
     spec = _gang_spec(job, replace(plan, rare_stores=("s3",)), 5, 4, "cuda")
     assert spec == GangSpec(
         bundle=job.bundle,
@@ -58,6 +58,7 @@ def test_each_gang_is_told_all_of_the_jobs_settings(tmp_path: Path) -> None:
         inputs=inputs,
         manifest=str(tmp_path / "m.parquet"),
         home=str(tmp_path),
+        home_read=str(tmp_path),
         patience_s=77.0,
         checks=checks.of_model("fake"),
         refining=job.refining,

@@ -1,4 +1,5 @@
-"""Which services the rows of a manifest name something of: of a rare one, a missing bucket is the row's fault."""
+"""Which services the rows of a manifest name something of: of a rare one, a missing bucket is the row's fault. Whether
+they read the manifest's own folder, which every node then has to have."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 from support.job_runs import write_manifest
 
-from cosmos_ray.job.plan import make_plan
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.job.plan import make_plan, manifest_clips, survey
+from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
+from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.store.storage import Storage
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
 LOCAL = "/data/a.mp4"
@@ -48,3 +51,43 @@ def test_every_column_counts_and_each_row_once(tmp_path: Path) -> None:
     for one in (videos, frames, embedding):
         assert rare(tmp_path, local, local, one) == ("gs",), one
     assert rare(tmp_path, local, local, videos, frames, embedding) == ()
+
+
+def reads_home(tmp_path: Path, *rows: dict[str, Any], state: LedgerState | None = None) -> bool:
+    numbered = [{"id": f"r{number}", "prompt": "a street", **row} for number, row in enumerate(rows)]
+    manifest = open_manifest(write_manifest(tmp_path / "m.parquet", numbered))
+    return survey(manifest, DEFAULTS, LedgerState.empty() if state is None else state).reads_home
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"input_video": "a.mp4"},
+        {"input_videos": [f"clips/{number}.mp4" for number in range(7)]},
+        {"input_frames": {"front_wide": ["a.png"]}, "n_views": 1},
+        {"prompt": None, "prompt_embedding": "a.pt"},
+        {"input_video": "file://HERE/a.mp4"},
+        {"input_video": "HERE/below/a.mp4"},
+    ],
+    ids=["video", "videos", "frames", "embedding", "uri", "absolute"],
+)
+def test_a_row_that_names_a_file_below_the_manifests_folder_reads_it(tmp_path: Path, row: dict[str, Any]) -> None:
+    here = {name: one.replace("HERE", str(tmp_path)) if isinstance(one, str) else one for name, one in row.items()}
+    assert reads_home(tmp_path, {}, here)
+
+
+def test_rows_of_texts_of_stores_of_other_folders_and_with_faults_do_not(tmp_path: Path) -> None:
+    """A manifest that only the driver can see is enough for these."""
+    beside = f"{tmp_path}beside/a.mp4"
+    wrong = {"input_video": "a.mp4", "seed": -1}
+    assert not reads_home(tmp_path, {}, {"input_video": "s3://b/a.mp4"}, {"input_video": LOCAL}, wrong)
+    assert not reads_home(tmp_path, {"input_video": beside}, {"input_frames": {"front_wide": [LOCAL]}, "n_views": 1})
+
+
+def test_nor_do_rows_of_which_nothing_is_left(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "out"))
+    row = {"input_video": "a.mp4"}
+    reads_home(tmp_path, row)  # which writes the manifest
+    (clip,) = manifest_clips(str(tmp_path / "m.parquet"), DEFAULTS)
+    Ledger(storage).commit(Record(clip.id, 0, "ok", None, 1, None, clip.row_hash, 1))
+    assert not reads_home(tmp_path, row, state=Ledger(storage).state())
