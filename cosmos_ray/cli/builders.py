@@ -18,9 +18,12 @@ Cameras = Annotated[
     ),
 ]
 Views = Annotated[
-    str | None, typer.Option(metavar="VIEW,...", help="Which cameras to make; else those that there are inputs of.")
+    str | None,
+    typer.Option(metavar="VIEW,...", help="Which cameras to make.", show_default="those that there are inputs of"),
 ]
-NViews = Annotated[int | None, typer.Option(help="How many cameras to make, the first in the rig's order.")]
+NViews = Annotated[
+    int | None, typer.Option(help="How many cameras to make, the first in the rig's order.", show_default="all")
+]
 Prompt = Annotated[str | None, typer.Option(help="Caption of every clip that has none of its own.")]
 Prompts = Annotated[str | None, typer.Option(metavar="FILE", help="Captions by id: JSON, CSV, JSONL or Parquet.")]
 

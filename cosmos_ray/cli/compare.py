@@ -44,7 +44,8 @@ def compare(
     settings: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="A.yaml B.yaml ...", help="Two or more files of settings; the others are compared with the first."
+            metavar="A.yaml B.yaml ...",
+            help="Two or more files of settings, required; the others are compared with the first.",
         ),
     ] = None,
     model: Model = None,

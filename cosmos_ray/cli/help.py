@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad arguments, manifest or model; 3 more failed than allowed."
+#: Of all commands; and what else each, or the program as a whole, ends with.
+_CODES = {0: "done", 1: "failed", 2: "bad arguments, manifest or model"}
+_OWN_CODES: dict[str, dict[int, str]] = {
+    "": {3: "more failed than allowed, or not all exported"},
+    "doctor": {1: "failed, or a job could not run here"},
+    "inspect": {1: "failed, or a file is refused"},
+    "model check": {2: "bad arguments, or a model that lacks something"},
+    "generate": {3: "more failed than allowed"},
+    "compare": {3: "more failed than allowed"},
+    "export": {3: "clips left out, or files not as they were made"},
+}
 
 #: Two a command and a group, each no longer than a line of a narrow terminal, where a break would be copied with it. A
 #: test parses each with the command itself.
@@ -44,7 +54,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "manifest vary": (
         "cosmos-ray manifest vary --in m.parquet --out m2.parquet --seeds 0:5",
-        'cosmos-ray manifest vary --in m --out n --set x=a,b --template "{prompt}{x}"',
+        'cosmos-ray manifest vary --in m --out n --set w=wet,dry --template "{w} day"',
     ),
     "manifest refine": (
         "cosmos-ray manifest refine --in m --out n --endpoint http://host:8000/v1",
@@ -61,7 +71,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "cosmos-ray model derive --from tiny --dit iter_000001000.pt --ema --to mine",
         "cosmos-ray model derive --from tiny --lora lora.pt --rank 8 --to s3://b/mine",
     ),
-    "config": ("cosmos-ray config > job.yaml", "cosmos-ray config | grep deadline"),
+    "config": ("cosmos-ray config > job.yaml", "cosmos-ray config | grep -B 2 deadline"),
     "inspect": (
         "cosmos-ray inspect video.mp4",
         "cosmos-ray inspect video.mp4 --n-views 7 --model tiny --to frames",
@@ -106,4 +116,5 @@ def teach(app: typer.Typer) -> None:
 def _epilog(command: str) -> str:
     """Paragraphs, which Typer shows as lines."""
     examples = [f"  {example}" for example in EXAMPLES.get(command, ())]
-    return "\n\n".join(["Examples:", *examples, EXIT_CODES] if examples else [EXIT_CODES])
+    codes = "; ".join(f"{code} {words}" for code, words in (_CODES | _OWN_CODES.get(command, {})).items())
+    return "\n\n".join([*(["Examples:", *examples] if examples else []), f"Exit codes: {codes}."])

@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def inspect(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Paths or URIs of mp4 files.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Paths or URIs of mp4 files.")],
     model: Model = None,
     n_views: Annotated[int, typer.Option(help="Views in each file, one after the other in time.", min=1)] = 1,
     num_conditional_frames: Annotated[int, typer.Option(help="Frames a view to start from: 1 or 5.")] = 1,
@@ -34,9 +34,9 @@ def inspect(
     assignments: Assignments = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
 ) -> int:
-    """What would be taken from videos, without a job: what they are, what is converted and cropped, which frames.
+    """Show what videos are and what would be taken of them, without a job: frames, conversion, cropping.
 
-    `--set inputs.fit=pad` and other settings of inputs are those of `generate`. Exit code 1 if a file is refused.
+    `--set inputs.fit=pad` and other settings of inputs are those of `generate`.
     """
     from cosmos_ray.clip.request import LATENT_FRAMES
     from cosmos_ray.config import build_config

@@ -68,7 +68,9 @@ def plan(
     gangs: Annotated[
         str | None,
         typer.Option(
-            metavar="MIN:MAX", help="How many gangs at once; MAX of them work.", show_default=DEFAULTS["gangs"]
+            metavar="MIN:MAX",
+            help="How many gangs at once, `4` or `1:4`; MAX of them work.",
+            show_default=DEFAULTS["gangs"],
         ),
     ] = None,
     price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.", min=0)] = None,
@@ -231,7 +233,9 @@ def generate(
     max_gpu_hours: Annotated[
         float | None, typer.Option(help="Begin no further clip after so many GPU-hours.", show_default="no limit")
     ] = None,
-    redo_changed: Annotated[bool, typer.Option(help="Make clips again whose rows have changed.")] = False,
+    redo_changed: Annotated[
+        bool | None, typer.Option(help="Make clips again whose rows have changed.", show_default="no")
+    ] = None,
     config: Config = None,
     assignments: Assignments = None,
 ) -> int:
@@ -249,7 +253,7 @@ def generate(
         limit=limit,
         max_failed=max_failed,
         max_gpu_hours=max_gpu_hours,
-        redo_changed=redo_changed or None,
+        redo_changed=redo_changed,
     )
     return generate_clips(settings, say).exit_code
 

@@ -24,7 +24,7 @@ def doctor(
     config: Config = None,
     assignments: Assignments = None,
 ) -> int:
-    """Show what this machine would use for a job, and what is missing. Exit code 1 if a job could not run."""
+    """Show what this machine would use for a job, and what is missing."""
     from cosmos_ray.job.doctor import examine
 
     missing = slower = 0

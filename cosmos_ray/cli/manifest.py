@@ -20,21 +20,32 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Build a Parquet manifest from what you have.")
 
 Out = Annotated[str, typer.Option(help="URI of the manifest to write.")]
-Base = Annotated[str | None, typer.Option(help="Folder that relative paths start from; else the file's own.")]
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="Folder that relative paths start from.", show_default="the file's own"),
+]
 Home = Annotated[
     str | None,
     typer.Option(
-        "--base", metavar="URI", help="Where this folder lies for the job, and its files are named; else here."
+        "--base",
+        metavar="URI",
+        help="Where this folder lies for the job, and its files are named.",
+        show_default="here",
     ),
 ]
-Frames = Annotated[int | None, typer.Option(help="Frames of each camera that clips start from: 1 or 5; else 1.")]
-Fps = Annotated[int | None, typer.Option(help="Frames a second of the clips; 10 where nothing else is said.")]
+Frames = Annotated[
+    int | None,
+    typer.Option(help="Frames of each camera that clips start from, 1 or 5, if they do not say.", show_default="1"),
+]
+Fps = Annotated[int | None, typer.Option(help="Frames a second of clips that do not say.", show_default="the model's")]
 
 
 @app.command()
 @with_options()
 def from_folder(
-    folder: Annotated[str, typer.Argument(help="A sub-folder a clip: videos or pictures, and caption.txt.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="A sub-folder a clip: videos or pictures, and caption.txt.")
+    ],
     out: Out,
     rig: Rig,
     captions: Captions,
@@ -65,7 +76,7 @@ def from_table(
     out: Out,
     rig: Rig,
     base: Base = None,
-    encoding: Annotated[str | None, typer.Option(help="Of a CSV that is not UTF-8, such as cp1252.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a CSV, such as cp1252.", show_default="UTF-8")] = None,
 ) -> None:
     """From a CSV, JSONL or Parquet file with the manifest's columns."""
     from cosmos_ray.manifest.builders.table import from_table as build
@@ -88,16 +99,21 @@ def from_nuscenes(
     version: Annotated[str, typer.Option(help="The folder of tables in it.")] = "v1.0-mini",
     stride: Annotated[int, typer.Option(help="Key frames (2 a second) from a clip to the next.", min=1)] = 6,
     fps: Annotated[int, typer.Option(help="Frames a second of the clips.", min=1)] = 10,
-    frames: Annotated[int, typer.Option(help="Pictures of each camera that a clip starts from: 1 or 5.")] = 5,
+    frames: Annotated[int, typer.Option(help="Pictures of each camera that a clip starts from, 1 or 5.")] = 5,
     prompt: Annotated[
-        str | None, typer.Option(help="Caption of every clip; {description} and {scene} stand for its scene's.")
+        str | None,
+        typer.Option(
+            help="Caption of every clip; {description} and {scene} stand for its scene's.",
+            show_default="{description}",
+        ),
     ] = None,
     caption_from: Annotated[
-        CaptionFrom | None, typer.Option(help="Instead of a prompt; the scene's description is the default.")
+        CaptionFrom | None, typer.Option(help="`scene` says in a word what holds without --prompt.")
     ] = None,
     prompts: Prompts = None,
     base: Annotated[
-        str | None, typer.Option(metavar="URI", help="Folder of samples and sweeps; else DATAROOT.")
+        str | None,
+        typer.Option(metavar="URI", help="Folder of samples and sweeps, for the job.", show_default="DATAROOT"),
     ] = None,
 ) -> None:
     """From nuScenes, as it is downloaded: clips that start from its pictures, six cameras."""
@@ -117,7 +133,10 @@ def from_nuscenes(
 @app.command()
 @with_options(cameras="rds-hq")
 def from_rds_hq(
-    folder: Annotated[str, typer.Argument(help="A folder a camera, in `videos` or in itself; `captions`, `metas`.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER", help="A folder a camera, in `videos` or in itself; `captions`, `metas`."),
+    ],
     out: Out,
     rig: Rig,
     captions: Captions,
@@ -148,7 +167,7 @@ def from_batch_json(
 @app.command()
 @with_options()
 def from_multiview_json(
-    sources: Annotated[list[str], typer.Argument(metavar="JSON...", help="Files that name a video for each camera.")],
+    sources: Annotated[list[str], typer.Argument(metavar="JSON", help="Files that name a video for each camera.")],
     out: Out,
     rig: Rig,
     base: Base = None,

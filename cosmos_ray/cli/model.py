@@ -130,7 +130,7 @@ def derive(
     rank: Annotated[int, typer.Option(metavar="R", help="Of --lora, as in training.")] = 16,
     alpha: Annotated[float, typer.Option(metavar="A", help="Of --lora, as in training.")] = 16,
 ) -> None:
-    """Make a bundle of your own checkpoint beside the other parts of a known model."""
+    """Make a model of your own checkpoint (--dit) or adapters (--lora), beside the other parts of a known one."""
     from cosmos_ray.errors import UsageError
     from cosmos_ray.models.bundle.bundle import load_bundle
     from cosmos_ray.models.bundle.derive import derive as write_bundle

@@ -14,7 +14,7 @@ from cosmos_ray.models.bundle.names import BUILT_IN
 DEFAULTS = {name: str(field.default) for name, field in GenerateConfig.model_fields.items()}
 
 #: Which models there are, as every command says it that takes one.
-MODELS = f"{', '.join(BUILT_IN)} (`cosmos-ray model list`), or URI of a bundle's folder"
+MODELS = f"{', '.join(BUILT_IN)}, another of `cosmos-ray model list`, or URI of a bundle's folder"
 
 Manifest = Annotated[
     str | None,
@@ -37,7 +37,7 @@ Gangs = Annotated[
     str | None,
     typer.Option(
         metavar="MIN:MAX",
-        help="How many gangs at once; more than MIN only if there are clips enough.",
+        help="How many gangs at once, `4` or `1:4`; more than MIN only if there are clips enough.",
         show_default=DEFAULTS["gangs"],
     ),
 ]

@@ -163,7 +163,7 @@ def retry(
         bool, typer.Option("--damaged", help="Instead: finished clips whose files are damaged. Reads all files.")
     ] = False,
 ) -> None:
-    """Have failed clips made again, by the next `generate`."""
+    """Have failed clips made again, by the next `generate`: all of them, or those that an option names."""
     from cosmos_ray.ledger.ledger import Ledger
     from cosmos_ray.ledger.tidy import damaged as find_damaged
     from cosmos_ray.output.status import read_status
@@ -199,7 +199,7 @@ def retry(
 
 @app.command()
 def report(
-    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", help="URI of a job's output, or of several.")],
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT", help="URI of a job's output, or of several.")],
     manifest: Annotated[
         str | None, typer.Option(metavar="URI", help="Where the manifest is now, for an output that kept no copy.")
     ] = None,
@@ -236,7 +236,10 @@ def report(
 def reproduce(
     output: Output,
     clip_id: Annotated[str, typer.Argument(metavar="ID", help="Of a clip that was made.")],
-    model: Annotated[str | None, typer.Option(help="URI of the bundle's folder, for a model of your own.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="URI of the bundle's folder, for a model of your own.", show_default="the one that made it"),
+    ] = None,
     gang_size: Annotated[
         int | None, typer.Option(help="GPUs that make it together.", show_default="as when it was made")
     ] = None,
@@ -270,7 +273,9 @@ class Layout(StrEnum):
 @app.command()
 def export(
     output: Output,
-    layout: Annotated[Layout, typer.Option("--format", help="docs/export.md shows all three.")],
+    layout: Annotated[
+        Layout, typer.Option("--format", help="What training code reads; docs/export.md shows all three.")
+    ],
     to: Annotated[str, typer.Option(metavar="URI", help="Folder to write into.")],
     clips_a_shard: Annotated[int, typer.Option(help="Clips in one tar file of webdataset.", min=1)] = 64,
     where: Annotated[

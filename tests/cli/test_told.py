@@ -81,6 +81,7 @@ def test_a_job_has_the_settings_of_its_file(told: Any, file: Path) -> None:
     assert config == GenerateConfig.model_validate(FILE)
     file.write_text(yaml.safe_dump(FILE | {"redo_changed": True}))
     assert told(GENERATE, "generate", "--config", file)["config"].redo_changed, "no flag says otherwise"
+    assert not told(GENERATE, "generate", "--config", file, "--no-redo-changed")["config"].redo_changed
 
 
 @pytest.mark.parametrize("option", OF_A_JOB)

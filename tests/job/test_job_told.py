@@ -135,7 +135,9 @@ def test_rows_that_were_edited_after_their_clips_were_made_are_named(
     """A few of them. With `redo_changed` the job goes on."""
     found = checked(tmp_path)
     changed = replace(found[1], changed=tuple(f"r{number}" for number in range(ids)))
-    monkeypatch.setattr("cosmos_ray.job.job.survey", lambda *_, **__: SimpleNamespace(plan=changed, work=changed.work))
+    monkeypatch.setattr(
+        "cosmos_ray.job.job.survey", lambda *_, **__: SimpleNamespace(plan=changed, work=(), reads_home=False)
+    )
     with pytest.raises(ManifestError, match=rf"edited after their clips were made: {ids} rows? \({shown}\)\. Give"):
         checked(tmp_path)
     assert checked(tmp_path, redo_changed=True)[1] is changed
