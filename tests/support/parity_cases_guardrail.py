@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from cosmos_ray.models.guardrails.blocklist import Censor, WordLists, matched, to_ascii
+from cosmos_ray.models.guardrails.blocklist import LETTERS, MIN_CHARS, Censor, WordLists, matched, to_ascii
 from cosmos_ray.models.guardrails.boxes import best, decode
 from cosmos_ray.models.guardrails.pixelate import pixelate
 from cosmos_ray.models.parallel import ContextParallel
@@ -17,6 +17,7 @@ from support.parity_case import Case, Check, Skip, largest
 def run_blocklist(case: Case, _: ContextParallel) -> Iterator[Check]:
     """A verdict that is another one counts 1."""
     lists = WordLists(*(tuple(case.info[name]) for name in ("custom", "whitelist", "exact_match")))
+    nearness = case.info.get("min_chars", MIN_CHARS), case.info.get("letter_count", LETTERS)
     try:
         censor = Censor(lists)
     except ImportError:
@@ -24,7 +25,7 @@ def run_blocklist(case: Case, _: ContextParallel) -> Iterator[Check]:
     for number, row in enumerate(case.info["rows"]):
         prompt = row["prompt"]
         plain = to_ascii(prompt)
-        found = {"ascii": plain, "stage_c_kind": matched(plain, lists.exact)}
+        found = {"ascii": plain, "stage_c_kind": matched(plain, lists.exact, *nearness)}
         found["stage_c_unsafe"] = bool(found["stage_c_kind"])
         found["censored"] = censor.censored(plain)
         found["whitelist_restored"] = censor.restored(plain, found["censored"])

@@ -76,13 +76,13 @@ class Censor:
         return MARK in self.restored(text, self.censored(text))
 
 
-def matched(text: str, entries: Sequence[str]) -> str:
+def matched(text: str, entries: Sequence[str], min_chars: int = MIN_CHARS, letters: float = LETTERS) -> str:
     """Stage (c): how an entry is in the text, `exact` or `partial`; "" if none is."""
     words = _normal(text)
     for entry in map(_normal, entries):
         if re.search(rf"\b{re.escape(entry)}\b", words):
             return "exact"
-        if len(entry) >= MIN_CHARS and _is_nearly_in(words.split(), entry):
+        if len(entry) >= min_chars and _is_nearly_in(words.split(), entry, letters):
             return "partial"
     return ""
 
@@ -91,11 +91,12 @@ def _normal(text: str) -> str:
     return _BLANKS.sub(" ", text).strip().lower()
 
 
-def _is_nearly_in(tokens: Sequence[str], entry: str) -> bool:
-    length, least = len(entry.split()), (len(entry) - LETTERS) / len(entry)
-    windows = (" ".join(tokens[start : start + length]) for start in range(len(tokens) - length + 1))
-    # No window of another length comes so near: that spares the comparison.
-    near = (window for window in windows if abs(len(window) - len(entry)) <= 1)
+def _is_nearly_in(tokens: Sequence[str], entry: str, letters: float) -> bool:
+    count, length = len(entry.split()), len(entry)
+    least = (length - letters) / length
+    windows = (" ".join(tokens[start : start + count]) for start in range(len(tokens) - count + 1))
+    # Of these lengths there is no more in common than the shorter one: that spares most comparisons.
+    near = (one for one in windows if 2 * min(len(one), length) >= least * (len(one) + length))
     return any(SequenceMatcher(None, window, entry).ratio() >= least for window in near)
 
 

@@ -42,9 +42,13 @@ def decode(offsets_BN4: Tensor, anchors_N4: Tensor, height: int, width: int) -> 
 
 
 def best(boxes_N4: np.ndarray, scores_N: np.ndarray) -> np.ndarray:
-    """[n, 4] of the boxes that are sure enough, best first, without those that overlap a better one."""
+    """[n, 4] of the boxes that are sure enough, best first, without those that overlap a better one.
+
+    Of boxes that are as sure as each other, and faces are often as sure as can be, the first is the better one: as
+    published, where they are sorted twice, and the same on every machine.
+    """
     sure = np.flatnonzero(scores_N > CONFIDENCE)
-    order = sure[scores_N[sure].argsort()[::-1][:_COMPARED]]
+    order = sure[(-scores_N[sure]).argsort(kind="stable")[:_COMPARED]]
     boxes = boxes_N4[order].astype(np.float32)
     x1, y1, x2, y2 = boxes.T
     areas = (x2 - x1 + 1) * (y2 - y1 + 1)

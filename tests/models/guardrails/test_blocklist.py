@@ -69,3 +69,12 @@ def test_a_phrase_is_matched_whatever_blanks_are_in_it() -> None:
     for text in ("wombat++", "wombat++ walks", "here is a wombat++"):
         assert matched(text, ["wombat++"]) == "partial", "its last word too"
     assert matched("a purple monkey dishwashers", ["purple monkey dishwasher"]) == ""
+
+
+def test_entries_may_be_as_near_as_somebody_asks() -> None:
+    """With half a letter one that is inserted is found, and none that is another; with more, words of other lengths."""
+    assert matched("two gronks walk", ["gronk"], 4, 0.5) == "partial"
+    assert matched("a gronx walks", ["gronk"], 4, 0.5) == ""
+    assert matched("two gronks walk", ["gronk"]) == ""
+    assert matched("an unbelievable zorplandishness", ["zorplandish"], 4, 2.0) == "partial"
+    assert matched("an unbelievable zorplandishnesses", ["zorplandish"], 4, 2.0) == ""

@@ -36,6 +36,17 @@ def test_of_boxes_that_overlap_the_surest_is_kept_and_the_unsure_are_none() -> N
     assert found.tolist() == [boxes[2].tolist(), boxes[1].tolist(), boxes[4].tolist()]
 
 
+def test_of_boxes_as_sure_as_each_other_the_first_is_the_better_one() -> None:
+    """As two sorts, each from the surest on and backwards among equals, leave them; of forty, since numpy sorts a few
+    otherwise than many."""
+    apart = np.array([[40 * number, 0, 40 * number + 30, 30] for number in range(40)], np.float32)
+    beside = apart + np.float32(5)
+    scores = np.where(np.arange(40) % 3 == 0, np.float32(1), np.float32(0.9))
+    found = best(np.concatenate([apart, beside]), np.concatenate([scores, scores]))
+    first = np.arange(40) % 3 == 0
+    assert np.array_equal(found, np.concatenate([apart[first], apart[~first]]))
+
+
 def test_an_overlap_is_counted_in_pixels_with_both_ends() -> None:
     """Two boxes of 10 x 10 pixels, further and further apart: 7 of 13 parts in common, 6 of 14, 5 of 15, 4 of 16."""
     one = [0, 0, 9, 9]
