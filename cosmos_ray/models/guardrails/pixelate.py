@@ -39,18 +39,25 @@ def _places(length: int) -> np.ndarray:
 
 def _reduced(region_hwC: np.ndarray) -> np.ndarray:
     """[5, 5, 3]: bilinear between the two nearest lines, in OpenCV's whole numbers."""
-    (top, bottom, down), (left, right, across) = (_weights(length) for length in region_hwC.shape[:2])
+    height, width = region_hwC.shape[:2]
+    top, bottom, down = _weights(height)
+    left, right, across = _weights(width, stops_at_edges=True)
     values = region_hwC.astype(np.int64)
     rows = values[:, left] * across[:, :1] + values[:, right] * across[:, 1:]
     found = (down[:, :1, None] * (rows[top] >> 4) >> 16) + (down[:, 1:, None] * (rows[bottom] >> 4) >> 16)
     return np.asarray(np.clip((found + 2) >> 2, 0, 255), np.uint8)
 
 
-def _weights(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each of the five: the two lines it lies between, and their weights [5, 2] in parts of `_ONE`."""
+def _weights(length: int, stops_at_edges: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each of the five: the two lines it lies between, and their weights [5, 2] in parts of `_ONE`.
+
+    stops_at_edges: beyond the first and the last line, as columns are in OpenCV, all weight is that line's; else it is
+    both the lines, which rounds otherwise (in regions of less than five, as the picture's edges leave them).
+    """
     where = (np.arange(_BLOCKS) + 0.5) * (length / _BLOCKS) - 0.5
     first = np.floor(where).astype(np.int64)
-    part = np.where((first < 0) | (first >= length - 1), 0.0, where - first).astype(np.float32)
-    first = first.clip(0, length - 1)
+    part = (where - first).astype(np.float32)
+    if stops_at_edges:
+        part[(first < 0) | (first >= length - 1)] = 0
     weights = np.rint(np.stack([1 - part, part], axis=1) * _ONE).astype(np.int64)
-    return first, (first + 1).clip(max=length - 1), weights
+    return first.clip(0, length - 1), (first + 1).clip(0, length - 1), weights

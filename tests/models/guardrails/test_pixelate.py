@@ -46,3 +46,23 @@ def test_it_has_five_by_five_colours_near_those_that_were_there() -> None:
     colours = frame[0, ::20, 0].astype(int)
     assert np.abs(colours - np.array([19, 59, 99, 139, 179])).max() <= 1, "what is in the middle of each"
     assert len(np.unique(frame.reshape(-1, 3), axis=0)) == 5
+
+
+@pytest.mark.parametrize(
+    ("box", "colours"),
+    [
+        ([10, -30, 40, 2], [[223, 164, 27, 100, 165], [195, 154, 68, 135, 165]]),
+        ([30, 58, 60, 90], [[74, 96, 74, 176, 147], [113, 108, 99, 189, 128]]),
+        ([10, -30, 40, 1], [[223, 164, 27, 100, 165]]),
+        ([-30, 10, 2, 40], [[132, 173], [227, 213], [112, 154], [118, 120], [50, 60]]),
+    ],
+    ids=["two rows at the top", "two at the bottom", "one", "two columns at the left"],
+)
+def test_what_an_edge_leaves_of_a_region_has_the_colours_of_opencv(box: list[float], colours: list[list[int]]) -> None:
+    """Of OpenCV 5.0.0, red of each colour."""
+    frame = FRAME.copy()
+    assert pixelate(frame, np.array([box], np.float32)) == 1
+    left, top, right, bottom = np.clip(np.array(box, int), 0, (80, 60, 80, 60))
+    region = frame[top:bottom, left:right, 0]
+    every = [max(1, length // 5) for length in region.shape]
+    assert region[:: every[0], :: every[1]].tolist() == colours
