@@ -80,6 +80,13 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 @each_page
+def test_what_follows_a_table_is_parted_from_it(page: Path) -> None:
+    """The site's Markdown takes it for a row: so a heading was lost there, and not on GitHub."""
+    stuck = re.findall(r"^\|.*\n(?!\||\n)(.+)", page.read_text(), flags=re.MULTILINE)
+    assert stuck == []
+
+
+@each_page
 def test_a_link_that_names_a_function_leads_to_the_file_that_defines_it(page: Path) -> None:
     for text, path, _ in _links(page):
         if match := re.fullmatch(r"`([\w/]+\.py)` `([\w.]+)`", text):

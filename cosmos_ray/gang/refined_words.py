@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from cosmos_ray.store.storage import Storage
 
 if TYPE_CHECKING:
     from cosmos_ray.refine.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
 
 #: Beside the time that the local model has for an answer: reading the pictures, and the way there and back.
 _ROOM_S = 60.0
@@ -54,6 +57,7 @@ class GangWords:
         asks = asks_of(request.prompts, request.views, request.frames, family, spec.refining.rules)
         words = await refined(request.prompts, asks, spec.refining, self._kept, self._answer)
         if words.how == "own":
+            log.warning("%s: its prompt could not be refined, and is taken as it is: %s", clip.id, words.fault)
             self._without[this] = words
             if len(self._without) > _REMEMBERED:
                 self._without.popitem(last=False)

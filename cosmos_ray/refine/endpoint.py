@@ -47,6 +47,7 @@ _MENDS = {
     404: "the server has no such model, or no /chat/completions there",
     413: "the question is too large for the server",
 }
+_WITHOUT_KEY = f"the server wants a key, and {KEY} is not set here"
 #: Once the server has not answered one prompt, the next ones are asked once, and not for long, until it does.
 _SHORT_S = 15.0
 
@@ -130,7 +131,8 @@ class Endpoint:
     def _parsed(self, what: str, answer: aiohttp.ClientResponse, data: bytes) -> Any:
         status = answer.status
         if status != 200:
-            said = _MENDS.get(status, "") or self._shown(_reason(data)) or "nothing more"
+            mend = _WITHOUT_KEY if status in (401, 403) and not self._key else _MENDS.get(status, "")
+            said = mend or self._shown(_reason(data)) or "nothing more"
             after_s = _seconds(answer.headers.get("Retry-After", "")) if status in _PASSING else None
             is_rows = status in (400, 413, 422)  # of this question, which others need not share
             message = f"the endpoint {what} answered {status}: {said}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,8 +12,6 @@ from cosmos_ray.foreign import shown
 from cosmos_ray.refine.answers import NoWordsError
 from cosmos_ray.refine.asks import Ask, Refining
 from cosmos_ray.refine.kept import KeptWords
-
-log = logging.getLogger(__name__)
 
 #: Answers one question; raises NoWordsError.
 Answer = Callable[[Ask], Awaitable[str]]
@@ -89,5 +86,4 @@ def _without(fault: BaseException, own: Sequence[str], refining: Refining) -> Wo
     if refining.rules.on_failure == "fail":
         failure_class: FailureClass = "model" if fault.is_rows else "internal"
         raise NotRefinedError(f"the prompt could not be refined: {said}", failure_class, fault.is_rows)
-    log.warning("a prompt could not be refined, and is taken as it is: %s", said)
     return Words(tuple(own), "own", said)

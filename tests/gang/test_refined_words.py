@@ -108,11 +108,14 @@ def test_the_first_rank_answers_where_it_has_the_model(tmp_path: Path) -> None:
     assert (found.request.prompts, rank.asked) == (("A long street.",), [(Ask("A street."), 65.0)])
 
 
-def test_what_the_first_rank_cannot_say_leaves_the_rows_own_words(tmp_path: Path) -> None:
+def test_what_the_first_rank_cannot_say_leaves_the_rows_own_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for answer in (NoWordsError("out of memory"), "", "<html>"):
         (found,) = ready(spec(tmp_path, RefinerRules(backend="local")), Rank(answer))
         assert found.request.prompts == ("A street.",)
         assert found.warnings[0].startswith("prompt not refined: ")
+    assert [one.getMessage().partition(":")[0] for one in caplog.records if one.name.endswith("words")] == ["a"] * 3
 
 
 def test_an_attempt_without_an_answer_has_the_same_words_when_it_is_made_anew(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_thousand_prompts_survive_a_kill_in_the_middle(tmp_path: Path) -> None
     rows = read(out)
     assert [row["prompt"] for row in rows[:-1]] == [f"bus {n} Seen in fine detail." for n in range(999)]
     assert rows[-1]["prompt"] == "bus 999"
+    assert second.stderr.count("answered 400") == 1, "a line a kind, not one a row"
     assert "1 row, such as r999" in second.stderr
     assert server.keys[0] == f"Bearer {secret}"
     everything = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

@@ -179,8 +179,8 @@ def test_parts_of_an_answer_are_put_together() -> None:
     ("answer", "tries", "is_rows", "why"),
     [
         (refused(400, "no pictures, please"), 1, True, "answered 400: no pictures, please"),
-        (refused(401), 1, False, f"answered 401: the server wants another key than {KEY}"),
-        (refused(403), 1, False, "answered 403"),
+        (refused(401), 1, False, f"answered 401: the server wants a key, and {KEY} is not set here"),
+        (refused(403), 1, False, f"answered 403: the server wants a key, and {KEY} is not set here"),
         (refused(404), 1, False, "no such model, or no /chat/completions there"),
         (refused(413), 1, True, "too large"),
         (Answer(b"", 302, {"Location": "http://127.0.0.1:9/v1"}), 1, False, "answered 302: nothing more"),
@@ -194,12 +194,27 @@ def test_parts_of_an_answer_are_put_together() -> None:
     ],
     ids=range(13),
 )
-def test_what_no_try_changes_ends_soon_and_says_why(answer: Answer, tries: int, is_rows: bool, why: str) -> None:
+def test_what_no_try_changes_ends_soon_and_says_why(
+    answer: Answer, tries: int, is_rows: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY, raising=False)
     with chat_server(lambda _: answer) as server, pytest.raises(NoWordsError, match=why) as raised:
         words(server)
     assert (len(server.asked), raised.value.is_rows) == (tries, is_rows)
     assert len(str(raised.value)) < 400
     assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(401, f"the server wants another key than {KEY}"), (403, f"the server forbids it to the key in {KEY}")],
+)
+def test_a_key_that_is_none_is_told_from_one_that_is_missing(
+    status: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "sk-old")
+    with chat_server(lambda _: refused(status)) as server, pytest.raises(NoWordsError, match=why):
+        words(server)
 
 
 @pytest.mark.parametrize(
