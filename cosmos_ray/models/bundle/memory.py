@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.clip.request import PICTURE
 from cosmos_ray.models.bundle.bundle import Bundle, fitting_world_sizes
 from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes, qwen2_shapes, t5_shapes, vae_shapes
@@ -131,7 +132,8 @@ def guardrail_bytes(rules: GuardrailRules, bundle: Bundle, frames: int = 0) -> i
     if rules.provider == "package":
         longest = max(frames, bundle.recipe.frames(bundle.num_frames, 1))
         return _PACKAGE_BYTES + longest * bundle.height * bundle.width * 3 * _PACKAGE_BYTES_A_NUMBER
-    of_videos = sum(size for check, size in _VIDEO_CHECKS_BYTES.items() if check in rules.checks)
+    looks = bundle.recipe.views != (PICTURE,)  # the published checks look at no picture that is all there is
+    of_videos = sum(size for check, size in _VIDEO_CHECKS_BYTES.items() if looks and check in rules.checks)
     return of_videos + (_LLAMA_GUARD_BYTES if "llama_guard" in rules.checks else 0)
 
 

@@ -45,7 +45,7 @@ def look(rules: GuardrailRules, family: Family = PREDICT2) -> Iterator[Finding]:
     try:
         made = checks_of(rules, family)
     except UsageError as error:
-        yield Finding("problem", "guardrails", str(error))
+        yield Finding("problem", "guardrails", str(error).removeprefix("guardrails: "))
         return
     for check in made:
         try:
@@ -59,7 +59,8 @@ def look(rules: GuardrailRules, family: Family = PREDICT2) -> Iterator[Finding]:
 
 def guardrails_of(rules: GuardrailRules, family: Family) -> Guardrails:
     """A job's guardrails, with all that they need within reach. UsageError says what is missing, and ways out."""
-    problems = [f"{one.subject}: {one.message}" for one in look(rules, family) if one.level != "ok"]
-    if problems:
+    found = [one for one in look(rules, family) if one.level != "ok"]
+    if found:
+        problems = (f"{one.subject}: {one.message}".removeprefix("guardrails: ") for one in found)
         raise UsageError(f"guardrails: {'; '.join(problems)}. {WAY_OUT}")
     return Guardrails(rules, tuple(facts_of(check) for check in checks_of(rules, family)))

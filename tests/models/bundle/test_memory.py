@@ -185,6 +185,9 @@ def test_each_guardrail_takes_its_own_memory() -> None:
         "face_blur": 4 * 27_300_000 + 1_000_000_000,
     }
     assert size(*alone) == sum(alone.values())
+    rules, picture = GuardrailRules(enabled=True), load_bundle("cosmos-predict2-2b-text2image")
+    assert guardrail_bytes(rules, picture) == alone["llama_guard"], "nothing looks at a picture"
+    assert guardrail_bytes(rules, load_bundle("cosmos-predict2-2b-text2world")) == sum(alone.values())
 
 
 def test_latents_are_eight_float32_copies_of_a_ranks_share() -> None:

@@ -108,8 +108,10 @@ def test_a_template_of_llama_guard_that_is_no_use_is_found_before_a_job(
 
 def test_nothing_to_check_with_is_an_error() -> None:
     for settings in ({"provider": "none"}, {"checks": ()}):
-        with pytest.raises(UsageError, match="there is no check"):
+        with pytest.raises(UsageError, match=r"^guardrails: enabled, and there is no check"):
             guardrails_of(rules(**settings), PREDICT2)
+        (found,) = look(rules(**settings))
+        assert (found.subject, found.message.split(":")[0]) == ("guardrails", "enabled, and there is no check")
 
 
 @pytest.mark.usefixtures("own")
