@@ -37,6 +37,8 @@ class RefinerCost:
         if self.seconds is None:
             return said
         gpu_s, cpu_s = self.seconds
+        if not self.gpu_bytes:
+            return f"{said}: about {cpu_s:.0f} s each on processors (modelled)"
         return (
             f"{said}: about {gpu_s:.0f} s each on the gang's first GPU ({byte_size(self.gpu_bytes, 0)} of it), a "
             f"minute beside a clip there, which goes first, "
