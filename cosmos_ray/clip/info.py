@@ -174,7 +174,8 @@ def _stream(number: int, text: str, side_data: str) -> Stream:
     """From a line such as `h264 (High) (avc1 / 0x31637661), yuv420p(tv, bt709, progressive), 160x96 [SAR 1:1 ...`."""
     parts = _split(text)
     size = next((re.match(r"(\d+)x(\d+)(?: |$)", part) for part in parts if re.match(r"\d+x\d+(?: |$)", part)), None)
-    aspect = re.search(r"SAR (\d+):(\d+)", text)
+    # Where the container says another shape than the codec (`ffmpeg -c copy -aspect`), it comes last, and holds.
+    aspect = next(reversed(list(re.finditer(r"SAR (\d+):(\d+)", text))), None)
     pixel_format, _, inner = (parts[1] if len(parts) > 1 else "").partition("(")
     colour: dict[str, str] = {}
     for word in _split(inner.removesuffix(")")):

@@ -96,6 +96,14 @@ def test_pixels_become_square_and_nothing_is_lost(
     assert np.abs(middles(frame) - middles(patches(48, 64)[0])).max() <= 8
 
 
+def test_a_shape_that_the_container_was_given_later_holds(tmp_path: Path) -> None:
+    """`-c copy -aspect` mends a video whose codec says square."""
+    encode(tmp_path / "a.mp4", moving_picture(3, 48, 64), *X264, "-vf", "setsar=1")
+    ffmpeg("-i", tmp_path / "a.mp4", "-c", "copy", "-aspect", "16:9", tmp_path / "b.mp4")
+    info = inspect_video(tmp_path / "b.mp4")
+    assert (info.height, info.width, info.pixel_aspect) == (48, 85, "4:3")
+
+
 def test_turned_pixels_are_squared_the_other_way(tmp_path: Path) -> None:
     encode(tmp_path / "a.mp4", moving_picture(3, 108, 144), *X264, "-vf", "setsar=4/3")
     ffmpeg("-display_rotation", "-90", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "b.mp4")

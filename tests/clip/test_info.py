@@ -117,3 +117,10 @@ def test_thumbnails_are_no_video_and_a_shape_without_numbers_is_square(monkeypat
     shaped, bare = described(monkeypatch, lines)
     assert (shaped.track, shaped.pixel_aspect, shaped.matrix) == (1, 1, "")
     assert bare == Stream(2, "h264", "", 0, 0)
+
+
+def test_the_containers_shape_of_pixels_holds_where_the_codec_says_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As players have it: the codec's stands in brackets, the container's after it."""
+    line = "  Stream #0:0: Video: h264, yuv420p, 160x120 [SAR 1:1 DAR 4:3], 185 kb/s, SAR 4:3 DAR 16:9, 10 fps"
+    (stream,) = described(monkeypatch, ["Input #0, mov", line])
+    assert stream.pixel_aspect == Fraction(4, 3)
