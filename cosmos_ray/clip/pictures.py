@@ -11,20 +11,20 @@ from __future__ import annotations
 import mmap
 import subprocess
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cosmos_ray.clip.colour import WIDE, picture_to_bt709
+from cosmos_ray.clip.colour import HDR, WIDE, picture_to_bt709, to_bt709
 from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, in_words, of_view, picture_warnings, side_by_side
 from cosmos_ray.clip.container import check_regular, kind_of
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, run
 from cosmos_ray.clip.info import MAX_PIXELS, Tag, VideoInfo, too_slow
 from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.memory import to_decode
+from cosmos_ray.clip.png_colours import CHUNKS, colours_of
 from cosmos_ray.clip.profile import OTHER, primaries_of
 from cosmos_ray.clip.resize import BAND
 from cosmos_ray.clip.several import pictures_in
@@ -43,8 +43,8 @@ _AS_PNG = "`ffmpeg -i FILE -pix_fmt rgb24 OUT.png` makes one that will do"
 class Picture:
     """A file's own words. codec: mjpeg or png. height, width: pixels, as stored. orientation: EXIF's, 1 to 8.
 
-    end: where the picture ends in the file; phones append videos and more. primaries: of its colour profile, in the
-    words of `primaries_of`. shown: how many pictures it shows one after the other, as an animation; held: how many
+    end: where the picture ends in the file; phones append videos and more. transfer, primaries: of its colour profile,
+    in the words of `colours_of`. shown: how many pictures it shows one after the other, as an animation; held: how many
     there are in the file beside each other.
     """
 
@@ -55,6 +55,7 @@ class Picture:
     may_be_transparent: bool = False
     bits: int = 8
     end: int = 0
+    transfer: str = ""
     primaries: str = ""
     shown: int = 1
     held: int = 1
@@ -131,7 +132,9 @@ def read_picture(data: bytes) -> np.ndarray:
 def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str]]:
     """(uint8 [H, W, 3] upright, conversions, warnings)."""
     demuxer = "png_pipe" if found.codec == "png" else "jpeg_pipe"
-    channels, pixels = (4, "rgba") if found.may_be_transparent else (3, "rgb24")
+    channels = 4 if found.may_be_transparent else 3
+    depth = np.dtype("<u2" if found.transfer else "u1")
+    pixels = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}[channels, depth.itemsize]
     source = ("-xerror", "-err_detect", "+crccheck+explode", "-max_pixels", str(MAX_PIXELS), "-noautorotate",
               "-f", demuxer, "-i", "pipe:0")  # fmt: skip
     output = ("-frames:v", "1", "-pix_fmt", pixels, "-f", "rawvideo", "pipe:1")
@@ -141,21 +144,24 @@ def _decode(path: Path, found: Picture) -> tuple[np.ndarray, list[str], list[str
         raise too_slow(path) from error
     except FfmpegFailed as error:
         raise error.of(path) from error
-    if len(raw) != found.height * found.width * channels:
+    if len(raw) != found.height * found.width * channels * depth.itemsize:
         raise RowError("damaged: the picture cannot be decoded")
-    picture = np.frombuffer(raw, np.uint8).reshape(found.height, found.width, channels)
+    picture = np.frombuffer(raw, depth).reshape(found.height, found.width, channels)
     conversions, warnings = [], []
     if found.shown > 1:
         warnings.append(f"an animation of {found.shown} pictures, of which the first is taken")
     if found.held > 1:
         warnings.append(f"{found.held} pictures in one file, as of a stereo camera, of which the first is taken")
     if found.may_be_transparent:
-        if picture[..., 3].min() < 255:
+        if picture[..., 3].min() < np.iinfo(depth).max:
             warnings.append("transparent pixels, shown on black")
         picture = _on_black(picture)
     if found.primaries == OTHER:
         warnings.append("a colour profile that is not known, and not applied: colours are taken for sRGB's")
-    elif found.primaries:
+    if found.transfer:
+        picture = to_bt709(picture, found.transfer, found.primaries)
+        conversions.append(f"{HDR[found.transfer]} to BT.709, white at 203 cd/m2")
+    elif found.primaries in WIDE:
         picture = picture_to_bt709(picture, found.primaries)
         conversions.append(f"{WIDE[found.primaries]} to sRGB")
     if found.bits > 8:
@@ -173,15 +179,16 @@ def _beginning(path: Path, end: int) -> bytes:
 
 def _memory(found: Picture) -> int:
     """Bytes that ffmpeg may take: the picture several times, with 8 bytes a pixel at most, and the file."""
-    return to_decode(found.height * found.width, found.height * found.width // 2, found.bits > 8) + 2 * found.end
+    given = found.height * found.width // (1 if found.transfer else 2)
+    return to_decode(found.height * found.width, given, found.bits > 8) + 2 * found.end
 
 
 def _on_black(picture_HWC: np.ndarray) -> np.ndarray:
     """RGB of RGBA, some rows at a time."""
-    out = np.empty((*picture_HWC.shape[:2], 3), np.uint8)
+    out, most = np.empty((*picture_HWC.shape[:2], 3), picture_HWC.dtype), np.iinfo(picture_HWC.dtype).max
     for first in range(0, len(out), BAND):
         band = picture_HWC[first : first + BAND]
-        out[first : first + BAND] = band[..., :3].astype(np.uint16) * band[..., 3:] // 255
+        out[first : first + BAND] = band[..., :3].astype(np.uint32) * band[..., 3:] // most
     return out
 
 
@@ -190,7 +197,7 @@ def _info(found: Picture, picture: np.ndarray, conversions: list[str]) -> VideoI
     matrix = Tag("gbr" if found.codec == "png" else "bt601", True)
     return VideoInfo(
         1, height, width, 0.0, codec=found.codec, field_order="progressive", matrix=matrix, range=Tag("pc", True),
-        transfer=Tag("iec61966-2-1", False), conversions=tuple(conversions),
+        transfer=Tag(found.transfer or "iec61966-2-1", bool(found.transfer)), conversions=tuple(conversions),
     )  # fmt: skip
 
 
@@ -211,7 +218,7 @@ def _png(data: mmap.mmap) -> Picture:
         if at + 12 > len(data):
             break
         size, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
-        if kind in (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"acTL", b"IEND"):
+        if kind in (b"IHDR", b"tRNS", b"eXIf", b"acTL", b"IEND", *CHUNKS):
             chunks.setdefault(kind, bytes(data[at + 8 : at + 8 + min(size, 2**16)]))
         at += 12 + size
         if kind == b"IEND":
@@ -221,18 +228,10 @@ def _png(data: mmap.mmap) -> Picture:
     header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     transparent = header[9] in (4, 6) or b"tRNS" in chunks
-    primaries = primaries_of(_unpacked(chunks.get(b"iCCP", b"")))
+    transfer, primaries = colours_of(chunks)
     orientation = _orientation(chunks.get(b"eXIf", b""))
     shown = int.from_bytes(chunks.get(b"acTL", b"\0\0\0\1")[:4], "big")  # APNG: frames of the animation
-    return Picture("png", height, width, orientation, transparent, header[8], at, primaries, shown)
-
-
-def _unpacked(chunk: bytes) -> bytes:
-    """The profile of a chunk `iCCP`: a name, a method, and zlib's. "" of one that cannot be unpacked."""
-    try:
-        return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], 2**16)
-    except zlib.error:
-        return b""
+    return Picture("png", height, width, orientation, transparent, header[8], at, transfer, primaries, shown)
 
 
 def _jpeg(data: mmap.mmap) -> Picture:

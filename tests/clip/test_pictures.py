@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from support.pictures import PICTURE, SRGB, profile, read, save
 from support.videos import moving_picture, write
 
 from cosmos_ray.clip import ffmpeg as tool
@@ -19,19 +20,6 @@ from cosmos_ray.clip.pictures import Picture, look, read_pictures
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
 from cosmos_ray.errors import RowError
-
-PICTURE = moving_picture(1, 48, 64)[0]
-
-
-def save(path: Path, image: Image.Image | np.ndarray, **options: object) -> Path:
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
-    return path
-
-
-def read(path: Path, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """(the picture, conversions, warnings)."""
-    found = read_pictures([[path]], VIEWS[:1], size)
-    return found.frames[0, 0], found.infos[0].conversions, found.warnings
 
 
 def test_pictures_come_view_after_view_in_order_of_time(tmp_path: Path) -> None:
@@ -57,26 +45,6 @@ def test_a_png_is_taken_to_the_byte_and_a_jpeg_as_other_decoders_show_it(tmp_pat
         shown = np.asarray(Image.open(path).convert("RGB")).astype(int)
         # Decoders differ in how they enlarge colour that was stored at half the size.
         assert np.abs(read(path)[0] - shown).mean() < (1.5 if "subsampling" in options else 4), options
-
-
-#: X, Y, Z of the red, green and blue of Display P3 (a telephone's), Adobe RGB (a camera's) and ProPhoto, as profiles
-#: have them.
-PRIMARIES = {
-    "Display P3": ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407)),
-    "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
-    "ProPhoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
-}
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def profile(name: str) -> bytes:
-    """sRGB's, with other primaries."""
-    found = SRGB
-    for tag, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), PRIMARIES[name], strict=True):
-        entry = next(SRGB[at : at + 12] for at in range(132, 400, 12) if SRGB[at : at + 4] == tag)
-        at = int.from_bytes(entry[4:8], "big") + 8
-        found = found[:at] + (np.array(primary) * 65536).round().astype(">i4").tobytes() + found[at + 12 :]
-    return found
 
 
 @pytest.mark.parametrize("name", ["Display P3", "Adobe RGB"])
