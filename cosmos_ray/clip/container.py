@@ -34,6 +34,7 @@ _OVERLAP = 20
 
 _REMUX = "`ffmpeg -i FILE -c copy OUT.mp4` makes an mp4 of it"
 _RECODE = "`ffmpeg -i FILE OUT.mp4` makes an mp4 of it"
+_TABLE = "save it as `CSV UTF-8`, which `manifest from-table` reads"
 _PICTURES = "pictures go into `input_frames`"
 
 
@@ -81,6 +82,8 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
      "`git lfs pull` fetches it"),
     (_at(0, b"/annex/objects/"), "a pointer of git-annex, not the file it stands for", "`git annex get` fetches it"),
     (_at(0, b"\x1f\x8b"), "gzip", "unpack it first"),
+    (lambda head: head[:4] == b"PK\x03\x04" and (b"[Content_Types].xml" in head or b"xl/" in head), "an Excel file",
+     _TABLE),
     (_at(0, b"PK\x03\x04", b"(\xb5/\xfd", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf", b"Rar!"), "an archive",
      "unpack it first"),
     (_at(257, b"ustar"), "a tar archive", "unpack it first"),
@@ -92,6 +95,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (_at(0, b"ARROW1"), "an Arrow table", ""),
     (_at(0, b"ORC"), "an ORC table", ""),
     (_at(0, b"Obj\x01"), "an Avro table", ""),
+    (_at(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an Excel file, of old", _TABLE),
     (_at(0, b"SQLite format 3\0"), "a SQLite database", ""),
     (_at(0, b"\x89HDF", b"\x93NUMPY"), "an array", _PICTURES + " as JPEG or PNG"),
     (_at(0, b"%PDF"), "a PDF", ""),

@@ -202,6 +202,11 @@ BEGINNINGS: dict[str, tuple[bytes, ...]] = {
     "a Git LFS pointer, not the file it stands for": (b"version https://git-lfs.github.com",),
     "a pointer of git-annex, not the file it stands for": (b"/annex/objects/MD5",),
     "gzip": (b"\x1f\x8b\x08",),
+    "an Excel file": (
+        b"PK\3\4\x14" + bytes(25) + b"[Content_Types].xml",
+        b"PK\3\4\x14" + bytes(25) + b"xl/workbook.xml",
+    ),
+    "an Excel file, of old": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
     "an archive": (b"PK\3\4", b"(\xb5/\xfd", b"\xfd7zXZ", b"BZh9", b"7z\xbc\xaf", b"Rar!"),
     "a tar archive": (b"name".ljust(257, b"\0") + b"ustar",),
     "an HTML page": (b" <!DOCTYPE html>", b"<html>", b"\xef\xbb\xbf<HEAD>"),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cosmos_ray.clip.container import HEAD, UNKNOWN, kind_of
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import shown_uri
 from cosmos_ray.store.regular import TooLargeError, check_regular
@@ -140,6 +141,19 @@ def _check_regular(uri: str, path: str) -> None:
         raise ManifestError(f"{uri} {_no_input(error)}") from None
 
 
+def check_no_pipe(uri: str) -> None:
+    """Raises ManifestError for what stands in a file's place: /dev/stdin, a shell's `<(...)`, a named pipe."""
+    if scheme_of(uri) == "file" and os.path.exists(path := filesystem_of(uri)[1]):
+        _check_regular(uri, path)
+
+
+def kind_in_words(data: bytes) -> str:
+    """What a file is that is no text but is called like one, with the way out; "" where nobody knows. Texts are not
+    asked about: a caption may begin as a picture does ("BMW")."""
+    kind, way = kind_of(data[:HEAD])
+    return "" if kind == UNKNOWN else f"it is {kind}" + (f" ({way})" if way else "")
+
+
 def _no_input(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "may not be read by this user: expected a file that may"
@@ -169,7 +183,8 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
         said = _no_input(error) if error.errno == errno.EINVAL else f"cannot be read: {type(error).__name__}"
         raise ManifestError(f"{uri} {said}") from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{uri} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+        said = kind_in_words(data) or f"{error.reason} at byte {error.start}"
+        raise ManifestError(f"{uri} is no UTF-8 text: {said}") from error
 
 
 def _check_link(uri: str) -> None:
@@ -238,9 +253,8 @@ def each_object(uri: str) -> Iterator[dict[str, Any]]:
 
     Raises ManifestError for anything else, once it is reached.
     """
+    check_no_pipe(uri)
     fs, path = filesystem_of(uri)
-    if scheme_of(uri) == "file" and os.path.exists(path):
-        _check_regular(uri, path)
     reader, listed = codecs.getincrementaldecoder("utf-8-sig")(), _ListInPieces(uri)
     try:
         with fs.open(path, "rb") as file:

@@ -11,14 +11,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.carried import carried_array
 from cosmos_ray.manifest.builders.notes import Notes
-from cosmos_ray.manifest.builders.sources import JSON_MARKS, MAX_TABLE_BYTES, UTF16, check_values, from_json, suffix_of
+from cosmos_ray.manifest.builders.sources import (
+    JSON_MARKS,
+    MAX_TABLE_BYTES,
+    UTF16,
+    check_no_pipe,
+    check_values,
+    from_json,
+    kind_in_words,
+    suffix_of,
+)
 from cosmos_ray.manifest.captions import parsed
 from cosmos_ray.manifest.columns import COLUMNS, is_bytes
 from cosmos_ray.manifest.files import PARQUET_SUFFIXES, unreadable
@@ -29,6 +38,11 @@ from cosmos_ray.manifest.python_values import values_in
 from cosmos_ray.store.regular import TooLargeError
 from cosmos_ray.store.storage import filesystem_of, read_bytes
 
+if TYPE_CHECKING:
+    import pandas
+
+#: With which Windows begins a text of Unicode.
+_MARK = "\ufeff"
 _SEPARATORS = ",;\t|"
 #: How many lines are looked at for the names of columns.
 _MOST_ABOVE = 10
@@ -82,6 +96,7 @@ def read_source(uri: str, notes: Notes, encoding: str | None = None) -> Source:
 
 
 def _read(uri: str, notes: Notes, encoding: str | None) -> Source:
+    check_no_pipe(uri)
     suffix = suffix_of(uri)
     if suffix in PARQUET_SUFFIXES:
         return _parquet(uri, notes)
@@ -127,14 +142,18 @@ def _text(uri: str, encoding: str | None) -> str:
     if encoding is None:
         encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding).removeprefix(_MARK)
     except LookupError:
         raise ManifestError(f"--encoding: found {encoding!r}, expected a name like utf-8 or cp1252") from None
     except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{uri} is no {encoding.removesuffix('-sig').upper()} text: {error.reason} at byte {error.start}; "
-            "`--encoding cp1252` reads what Excel writes in Western Europe"
-        ) from error
+        said = kind_in_words(data) or (
+            f"{error.reason} at byte {error.start}; `--encoding cp1252` reads what Excel writes in Western Europe"
+        )
+        raise ManifestError(f"{uri} is no {encoding.removesuffix('-sig').upper()} text: {said}") from error
+    if "\0" in text:
+        said = kind_in_words(data) or "if it is UTF-16 without a mark, `--encoding utf-16-le` reads it"
+        raise ManifestError(f"{uri} is no text; {said}")
+    return text
 
 
 def _bytes(uri: str) -> bytes:
@@ -151,8 +170,6 @@ def _bytes(uri: str) -> bytes:
 def _csv(uri: str, text: str, notes: Notes) -> Source:
     import pandas
 
-    if "\0" in text:
-        raise ManifestError(f"{uri} is no text; if it is UTF-16 without a mark, `--encoding utf-16-le` reads it")
     told = re.match(r"sep=(.)\r?\n", text)  # a first line with which Excel says what separates
     text = text[told.end() :] if told else text
     if not text.strip():
@@ -163,8 +180,11 @@ def _csv(uri: str, text: str, notes: Notes) -> Source:
     separator = told[1] if told else _separator(text)
     check_values(uri, text, separator + "\n")
     try:
-        header = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])]
-        frame = pandas.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False)
+        header = [name.strip() for name in next(_rows(text, separator), [])]
+        try:
+            frame = _frame(text, separator)
+        except pandas.errors.ParserError as error:
+            frame = _with_empty_ends(text, separator, len(header), error)
     except (pandas.errors.ParserError, csv.Error) as error:
         raise ManifestError(
             f"{uri}: {' '.join(str(error).split())}; texts with {separator!r} stand in quotes"
@@ -186,6 +206,30 @@ def _csv(uri: str, text: str, notes: Notes) -> Source:
     }
     places = [f"row {number}" for number in frame.index]  # the first below the header is row 1
     return Source(uri, columns, places, texts=True, decimal_comma=separator == ";")
+
+
+def _rows(text: str, separator: str) -> Iterator[list[str]]:
+    """Blanks after a separator are none of a cell's: before a quote they would make it a part of the text."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+
+
+def _frame(text: str, separator: str, width: int | None = None) -> pandas.DataFrame:
+    import pandas
+
+    names = None if width is None else range(width)
+    return pandas.read_csv(
+        io.StringIO(text), sep=separator, header=None, names=names, dtype=str, keep_default_na=False,
+        skipinitialspace=True,
+    )  # fmt: skip
+
+
+def _with_empty_ends(text: str, separator: str, width: int, error: Exception) -> pandas.DataFrame:
+    """Of rows that end with separators which the header lacks. Raises `error` if something stands behind them."""
+    widest = max(map(len, _rows(text, separator)), default=0)
+    frame = _frame(text, separator, widest)
+    if (frame.iloc[:, width:].fillna("").map(str.strip) != "").any(axis=None):
+        raise error
+    return frame.iloc[:, :width]
 
 
 def _check_header(uri: str, text: str) -> None:
