@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +16,8 @@ from cosmos_ray.cli.lines import say, tell
 from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
-from cosmos_ray.words import byte_size, counted
 
 if TYPE_CHECKING:
-    from cosmos_ray.job.plan import Plan
     from cosmos_ray.ledger.ledger import LedgerState
     from cosmos_ray.manifest.rows import Clip
     from cosmos_ray.models.bundle.bundle import Bundle
@@ -88,17 +85,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
-    from cosmos_ray.job.cost import estimates, lines, neighbours_line, sampling_line, spares_line
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.listed import clip_line
     from cosmos_ray.job.model import bundle_of
+    from cosmos_ray.job.outlook import outlook_of
     from cosmos_ray.job.plan import plan_for
-    from cosmos_ray.job.refiner_cost import outrun_line, refiner_cost
     from cosmos_ray.ledger.ledger import Ledger, LedgerState
     from cosmos_ray.ledger.rows import bytes_a_clip
     from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.models.bundle.bundle import check_world_size
-    from cosmos_ray.models.bundle.memory import guardrail_bytes
     from cosmos_ray.store.storage import Storage
 
     if as_list and (inputs is not None or as_json):
@@ -118,56 +113,23 @@ def plan(
     bundle = bundle_of(settings)
     if settings.gang_size is not None:
         check_world_size(bundle, settings.gang_size)
-    clips = _clips_left(settings, bundle, state)
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
+    clips, home = _clips_left(settings, bundle, state), open_manifest(settings.manifest).home
     if as_list:
-        reach = settings.inputs.reach(open_manifest(settings.manifest).home)
         for clip in clips:
-            print(json.dumps(clip_line(clip, bundle, reach)))
+            print(json.dumps(clip_line(clip, bundle, settings.inputs.reach(home))))
         return
     look = None
     if inputs is not None:
-        home = open_manifest(settings.manifest).home
         many, rare = _how_many(inputs), found.rare_stores
         look = look_at_inputs(clips, bundle, settings.inputs, settings.manifest, many, home, rare)
-    approximations, checks = (
-        settings.sampling.approximations,
-        guardrail_bytes(settings.guardrails, bundle, found.longest),
-    )
-    costs = estimates(found.work, bundle, gpu, approximations, gang_size=settings.gang_size, guardrails=checks)
     clip_bytes = bytes_a_clip(storage, state) if storage else None
-    bytes_left = None if clip_bytes is None else clip_bytes * sum(group.clips for group in found.work)
-    words = refiner_cost(found.work, settings.refiner)
+    outlook = outlook_of(settings, bundle, gpu, found, look, clip_bytes)
     if as_json:
-        inputs_json = {"inputs": None if look is None else asdict(look)}
-        costs_json = {"gpu": gpu, "estimates": [asdict(one) for one in costs], "bytes_left": bytes_left}
-        costs_json["bytes_waiting"] = None if clip_bytes is None else clip_bytes * settings.gang.clips_waiting
-        words_json = {"refiner": None if words is None else asdict(words)}
-        print(json.dumps(asdict(found) | costs_json | words_json | inputs_json))
+        print(json.dumps(outlook.to_json()))
         return
-    for line in _plan_lines(found, has_look=look is not None):
+    for line in outlook.lines(price):
         tell(line)
-    for line in look.lines() if look else ["inputs were not looked at: --inputs does that"]:
-        tell(line)
-    if clip_bytes is not None and bytes_left:
-        tell(f"about {byte_size(bytes_left)} are left to write, {byte_size(clip_bytes)} a clip as so far")
-        waiting = settings.gang.clips_waiting
-        room = byte_size(clip_bytes * waiting)
-        tell(f"while the store is out, up to {counted(waiting, 'clip')} a gang wait on its node's disk ({room})")
-    if chosen := sampling_line(found.work, bundle, settings.sampling):
-        tell(chosen)
-    if words is not None:
-        tell(words.line())
-    if outrun := outrun_line(found.work, settings.refiner, costs):
-        tell(outrun)
-    if costs and (told := neighbours_line(bundle)):
-        tell(told)
-    for line in lines(costs, gpu, settings.max_gangs, price):
-        tell(line)
-    if costs and (told := spares_line(settings.gang.spare_ranks)):
-        tell(told)
-    if not costs and any(group.clips for group in found.work):
-        tell(f"GPU time: nothing like the network of {bundle.name} was measured")
 
 
 def _how_many(inputs: str) -> int | None:
@@ -183,31 +145,6 @@ def _clips_left(settings: GenerateConfig, bundle: Bundle, state: LedgerState) ->
     for clip in manifest_clips(settings.manifest, row_defaults(bundle, settings.sampling)):
         if not state.is_settled(clip.id):
             yield clip
-
-
-def _plan_lines(found: Plan, has_look: bool) -> Iterator[str]:
-    """has_look: what is doubtful is told with the inputs."""
-    from cosmos_ray.job.plan import carried_line, unguided_line, unread_line
-    from cosmos_ray.output.status import removed_line
-
-    yield f"{counted(found.rows, 'row')}, {found.in_words()}"
-    yield f"{counted(found.invalid, 'clip')} will fail for what their rows say" + (
-        ":" if found.invalid_examples else ""
-    )
-    for clip_id, error in found.invalid_examples:
-        yield f"  {clip_id}: {error}"
-    if found.unguided:
-        yield unguided_line(found.unguided)
-    for warning in () if has_look else found.warnings:
-        yield warning.in_words()
-    if found.carried:
-        yield carried_line(found.carried)
-    if found.unread:
-        yield unread_line(found.unread)
-    if found.removed:
-        yield removed_line(sum(found.removed.values()))
-    if found.changed:
-        yield f"edited after they were made: {counted(len(found.changed), 'clip')} ({', '.join(found.changed[:20])})"
 
 
 @app.command()
