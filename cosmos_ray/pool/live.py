@@ -6,6 +6,7 @@ left of it. As many gangs as the terminal has room for.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,22 +29,42 @@ _BESIDE_THE_CLIP = 50
 
 
 class Display:
-    """What is shown between `begin` and the end of the job; `say` writes above it."""
+    """What is shown while the job's clips are made; `say` writes above it.
+
+    One thread at a time draws: a line goes up over the picture that is there, and between rich's asking how high that
+    is and its writing another picture, of another height, would leave a part of one on the terminal for good.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self._progress: Progress | None = None
+        self._turn = threading.RLock()
 
     def say(self, message: str) -> None:
-        self.console.print(Text(f"{time.strftime('%H:%M:%S')} {shown(message)}"), soft_wrap=True)
+        with self._turn:
+            self.console.print(Text(f"{time.strftime('%H:%M:%S')} {shown(message)}"), soft_wrap=True)
 
     @contextmanager
     def shows(self, progress: Progress) -> Iterator[None]:
         self._progress = progress
-        with Live(
-            console=self.console, get_renderable=self.picture, refresh_per_second=_TIMES_A_SECOND, transient=True
-        ):
+        live = Live(console=self.console, get_renderable=self.picture, auto_refresh=False, transient=True)
+        ended = threading.Event()
+        drawing = threading.Thread(target=self._draw, args=(live, ended), daemon=True)
+        with self._turn:
+            live.start(refresh=True)
+        drawing.start()
+        try:
             yield
+        finally:
+            ended.set()
+            drawing.join()
+            with self._turn:
+                live.stop()
+
+    def _draw(self, live: Live, ended: threading.Event) -> None:
+        while not ended.wait(1 / _TIMES_A_SECOND):
+            with self._turn:
+                live.refresh()
 
     def picture(self) -> RenderableType:
         progress = self._progress
@@ -91,7 +112,7 @@ def _gangs(work: AtWork, room: int, width: int) -> RenderableType:
         else:
             left = "" if at.left_s is None else f"{duration(at.left_s)} left"
             table.add_row(
-                name, shown(at.clip, max(10, width - _BESIDE_THE_CLIP)), f"step {at.step} of {at.steps}", left
+                name, _short(shown(at.clip), max(10, width - _BESIDE_THE_CLIP)), f"step {at.step} of {at.steps}", left
             )
     rest = len(work.up) - room
     if rest > 0:
@@ -99,3 +120,11 @@ def _gangs(work: AtWork, room: int, width: int) -> RenderableType:
     if waiting := work.wanted - len(work.up):
         table.add_row("", f"{counted(waiting, 'gang')} waiting for GPUs or loading", "", "")
     return table
+
+
+def _short(clip: str, most: int) -> str:
+    """An id in so many columns, without its middle: those of a sweep begin alike, and end with what was varied."""
+    if len(clip) <= most:
+        return clip
+    begins = (most - 1) // 3
+    return f"{clip[:begins]}…{clip[begins + 1 - most :]}"

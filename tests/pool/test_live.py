@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.job.say import display_for, say
 from cosmos_ray.ledger.record import Record
+from cosmos_ray.pool import live
 from cosmos_ray.pool import progress as progress_module
 from cosmos_ray.pool.live import Display
 from cosmos_ray.pool.progress import AtWork, Progress
@@ -19,7 +22,7 @@ from cosmos_ray.pool.progress import AtWork, Progress
 WORK = AtWork(
     4,
     ("gang-0002", "gang-0001", "gang-0003"),
-    {"gang-0001": At("drive-7", 12, 35, 62.0), "gang-0002": At("drive-" + "8" * 100, 0, 35, None)},
+    {"gang-0001": At("drive-7", 12, 35, 62.0), "gang-0002": At("drive-" + "8" * 93 + ".seed-7", 0, 35, None)},
     1.5 * 3600,
 )
 
@@ -56,6 +59,7 @@ def test_all_is_there_and_fits(width: int) -> None:
     assert first.startswith("gang-0001")
     assert first.endswith("step 12 of 35  1m02s left")
     assert second.startswith("gang-0002  drive-888")
+    assert "888.seed-7  " in second, "clips of one row differ in the last letters of their ids"
     assert ("…" in second) == (width == 80)
     assert "step 0 of 35" in second
     assert third == "gang-0003  between two clips"
@@ -87,3 +91,46 @@ def test_what_is_said_is_a_line_of_its_own_and_moves_no_cursor() -> None:
         Display(console).say("a\x1b[2Jb [bold]" + "x" * 60)
     assert taken.get().count("\n") == 1
     assert r"a\x1b[2Jb [bold]xxx" in taken.get()
+
+
+def on_a_terminal(written: str) -> list[str]:
+    """What stands there after this: lines, with what was erased gone."""
+    rows, row = [""], 0
+    for code, text in re.findall(r"\x1b\[([0-9?]*[A-Za-z])|([^\x1b]+)", written):
+        if code == "2K":
+            rows[row] = ""
+        elif code.endswith("A"):
+            row -= int(code[:-1])
+        for part in re.split(r"(\n)", text.replace("\r", "")):
+            row += part == "\n"
+            rows += [""] * (row - len(rows) + 1)
+            rows[row] += part.rstrip("\n")
+    return [line.strip() for line in rows if line.strip()]
+
+
+def test_lines_that_are_said_while_the_picture_changes_leave_none_of_it_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The picture has another height each time, as gangs come and go."""
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
+    display, drawn = Display(console), 0
+
+    def picture() -> Text:
+        nonlocal drawn
+        drawn += 1
+        return Text("\n".join(["picture"] * (1 + drawn % 4)))
+
+    monkeypatch.setattr(display, "picture", picture)
+    monkeypatch.setattr(live, "_TIMES_A_SECOND", 1e5)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with display.shows(Progress(1, 0, lambda line: None)):
+            for number in range(600):
+                display.say(f"line {number}")
+    finally:
+        sys.setswitchinterval(usual)
+    assert drawn > 50
+    assert [line.split(" ", 1)[1] for line in on_a_terminal(console.file.getvalue())] == [
+        f"line {number}" for number in range(600)
+    ]
