@@ -91,7 +91,7 @@ def as_stored(kind: pa.DataType) -> pa.DataType:
     if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
         return pa.string() if kinds.is_string_view(kind) else pa.binary()
     if kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
-        return (pa.list_ if kinds.is_list_view(kind) else pa.large_list)(as_stored(kind.value_type))
+        return pa.list_(as_stored(kind.value_type))  # `_as_list` makes those right
     if kinds.is_struct(kind):
         return pa.struct([field.with_type(as_stored(field.type)) for field in fields_of(kind)])
     if kinds.is_list(kind) or kinds.is_large_list(kind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,3 +93,22 @@ def test_separators_at_the_ends_of_lines_are_nothing(tmp_path: Path) -> None:
     assert [(row["id"], row["prompt"]) for row in rows] == [("a", "x"), ("b", "y"), ("c", "z")]
     words = refused(put(tmp_path / "rows.csv", "id,prompt\na,x,\nb,y,,more\n"))
     assert "Expected 2 fields in line 2, saw 3; texts with ',' stand in quotes" in words
+
+
+def test_a_map_that_has_a_camera_twice_is_refused_as_a_manifest_of_it_is(tmp_path: Path) -> None:
+    """Whoever makes an object of it keeps the last one."""
+    cameras = pa.array([[("rear", "a.mp4"), ("rear", "b.mp4")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["x"], "input_videos": cameras}), tmp_path / "rows.parquet")
+    words = refused(tmp_path / "rows.parquet")
+    assert "row 0 of " in words
+    assert "`input_videos`: found the key 'rear' twice in one object, expected each once" in words
+
+
+@pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view, pa.large_list], ids=lambda kind: kind.__name__)
+def test_lists_of_every_kind_are_lists(tmp_path: Path, kind: Callable[[pa.DataType], pa.DataType]) -> None:
+    views = pa.array([["front_wide", "rear"], ["rear"]], kind(pa.string()))
+    table = pa.table({"id": ["a", "b"], "prompt": ["x", "y"], "views": views, "more": views})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    from_table(str(tmp_path / "rows.parquet"), str(tmp_path / "m.parquet"))
+    for row, expected in zip(read(tmp_path / "m.parquet"), (["front_wide", "rear"], ["rear"]), strict=True):
+        assert row["views"] == row["more"] == expected

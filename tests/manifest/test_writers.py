@@ -265,8 +265,9 @@ def carried(folder: Path, column: str) -> list[Any]:
         ([pa.array(["x"], pa.string_view()), pa.array(["y"], pa.string_view())], ["x", "y"]),
         ([pa.array([{"a": 1}]), pa.array([{"a": 2, "b": "x"}])], [{"a": 1, "b": None}, {"a": 2, "b": "x"}]),
         ([pa.array([["x"]], pa.list_view(pa.string())), None], [["x"], None]),
+        ([pa.array([["x"]], pa.large_list_view(pa.string())), None], [["x"], None]),
     ],
-    ids=["text", "numbers", "gaps", "dictionary", "views", "structs", "list-views"],
+    ids=["text", "numbers", "gaps", "dictionary", "views", "structs", "list-views", "large-list-views"],
 )
 def test_carried_columns_of_several_files_become_one(tmp_path: Path, columns: list[Any], values: list[Any]) -> None:
     for column in columns:

@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,8 +218,13 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_each_once(keys: Sequence[str]) -> None:
     """Of an object: whoever reads it takes the last value of a key, and loses all others. Raises ManifestError."""
     if len(set(keys)) < len(keys):
-        twice = next(key for key, count in Counter(keys).items() if count > 1)
-        raise ManifestError(f"found the key {twice!r} twice in one object, expected each once")
+        raise ManifestError(twice_in_words(keys))
+
+
+def twice_in_words(keys: Iterable[Any]) -> str:
+    """Of keys of which one repeats."""
+    twice = next(key for key, count in Counter(keys).items() if count > 1)
+    return f"found the key {twice!r} twice in one object, expected each once"
 
 
 def read_json(uri: str) -> Any:

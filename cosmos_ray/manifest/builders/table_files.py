@@ -27,6 +27,7 @@ from cosmos_ray.manifest.builders.sources import (
     from_json,
     kind_in_words,
     suffix_of,
+    twice_in_words,
 )
 from cosmos_ray.manifest.captions import parsed
 from cosmos_ray.manifest.columns import COLUMNS, is_bytes
@@ -295,7 +296,12 @@ def source_of(uri: str, table: pa.Table, notes: Notes) -> Source:
             notes.warn("columns without a name, which are left out", f"{name!r} of {uri}")
             table = table.drop_columns([name])
     columns = {name: list(map(_gap, _texts(uri, name, table.column(name)))) for name in table.column_names}
-    return Source(uri, columns, [f"row {number}" for number in range(table.num_rows)], table)
+    found = Source(uri, columns, [f"row {number}" for number in range(table.num_rows)], table)
+    for name in filter(COLUMNS.__contains__, columns):
+        for row, value in enumerate(columns[name]):
+            if _is_map(value):
+                raise ManifestError(f"{found.where(row)}: `{name}`: {twice_in_words(key for key, _ in value)}")
+    return found
 
 
 def _texts(uri: str, name: str, column: pa.ChunkedArray) -> list[Any]:
@@ -309,12 +315,17 @@ def _texts(uri: str, name: str, column: pa.ChunkedArray) -> list[Any]:
 
 
 def _gap(value: Any) -> Any:
-    """A map as a dict; NaN as nothing."""
+    """A map as a dict, or as it is if a key repeats; NaN as nothing."""
     if isinstance(value, float) and math.isnan(value):
         return None
-    if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
-        return dict(value)
+    if _is_map(value) and len(found := dict(value)) == len(value):
+        return found
     return value
+
+
+def _is_map(value: Any) -> bool:
+    """As pyarrow gives one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, tuple) and len(one) == 2 for one in value)
 
 
 def _numbers(values: list[str | None]) -> pa.Array | None:
