@@ -257,6 +257,37 @@ def test_tables_that_python_cannot_read_are_refused(data: DataSet, text: str) ->
         data.build()
 
 
+def test_a_picture_that_is_named_twice_is_one(data: DataSet) -> None:
+    """As where tables of parts of the data set were put together; another file of the same instant is said."""
+    data.build()
+    expected = data.rows()
+    front = [row for row in data.tables["sample_data"] if "CAM_FRONT__" in row["filename"]]
+    data.tables["sample_data"] += [dict(row) for row in front]
+    data.write()
+    assert data.build().warnings == ()
+    assert data.rows() == expected
+    data.tables["sample_data"].append({**front[0], "filename": "sweeps/zzz.jpg"})
+    data.write()
+    assert data.build().warnings == (
+        "pictures of a camera that claim the instant of another, which is taken: 1: sweeps/zzz.jpg",
+    )
+    assert data.rows() == expected
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_scene_that_gives_no_clip_is_said(data: DataSet) -> None:
+    """One whose camera took one picture, and one without a key frame; numpy has nothing to say."""
+    rear = [row for row in data.tables["sample_data"] if "CAM_BACK__" in row["filename"]]
+    lost = [row for row in rear if row["sample_token"].startswith("61")][1:]
+    data.tables["sample_data"] = [row for row in data.tables["sample_data"] if row not in lost]
+    data.tables["scene"].append({"token": "s7", "name": "scene-0007", "description": "Nothing"})
+    data.write()
+    built = data.build()
+    assert {row["scene"] for row in data.rows()} == {"scene-0103"}
+    assert built.warnings[0].startswith("clips left out because a camera has no pictures in time: 2: scene-0061_")
+    assert built.warnings[1:] == ("scenes that give no clip: 2: scene-0007; scene-0061",)
+
+
 def test_pictures_that_all_claim_one_instant_are_a_data_set_like_any_other(data: DataSet) -> None:
     for row in (*data.tables["sample"], *data.tables["sample_data"]):
         row["timestamp"] = START

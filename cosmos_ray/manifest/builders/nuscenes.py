@@ -77,11 +77,16 @@ def from_nuscenes(
     there = _files(home, scenes)
     drafts: list[Draft] = []
     off: list[float] = []
+    empty = []
     for scene in scenes:
-        drafts += _clips(scene, home, out, rig, given, (stride, fps, frames), there, off, notes)
+        found = list(_clips(scene, home, out, rig, given, (stride, fps, frames), there, off, notes))
+        drafts += found
+        empty += [] if found else [scene.name]
     if not drafts:
         left_out = "; ".join(notes.built(0).warnings) or "no scene has key frames and pictures enough"
         raise ManifestError(f"{root}/{version} gives no clip: {left_out}")
+    for name in empty:
+        notes.warn("scenes that give no clip", name)
     milliseconds = np.array(off) * 1e3
     notes.remarks.append(
         f"of each camera the picture nearest to each instant, {fps} a second: off by {milliseconds.mean():.0f} ms in "
@@ -104,20 +109,22 @@ def _clips(
 ) -> Iterator[Draft]:
     """The scene's rows. off: takes how far each picture is from its instant, in seconds."""
     stride, fps, frames = window
+    if not scene.samples:
+        return
     row: dict[str, Any] = {}
     views = rig.views_of(row, scene.pictures, scene.name)
     cameras = in_order(scene.pictures, views or tuple(scene.pictures), scene.name, notes, "pictures")
     start = min((stamps[0][0] for stamps in cameras.values()), default=0)
     times = {view: _seconds(stamps, start) for view, stamps in cameras.items()}
     first = (frames - 1) / fps
-    apart = max((float(np.median(np.diff(one))) for one in times.values() if len(one) > 1), default=0.0)
+    apart = max(map(_apart, times.values()), default=0.0)
     if apart and fps > (rate := 1 / apart):
         raise ManifestError(f"--fps: found {fps}, expected at most the {rate:.1f} pictures a second of {scene.name}")
     next_one = 0
     for number, (stamp, token) in enumerate(scene.samples):
         end = (stamp - start) * _MICROSECONDS
         where = f"{scene.name}_{number:03d}"
-        if number < next_one or end - first < min(one[0] - np.median(np.diff(one)) for one in times.values()):
+        if number < next_one or end - first < min(one[0] - _apart(one) for one in times.values()):
             continue
         next_one = number + stride
         instants = end - back(frames, fps)
@@ -169,9 +176,18 @@ def _scenes(tables: str, rig: Rig, notes: Notes) -> list[_Scene]:
             scene.pictures[view].append((data["timestamp"], data["filename"]))
     for scene in scenes.values():
         scene.samples.sort()
-        for pictures in scene.pictures.values():
-            pictures.sort()
-    return sorted((scene for scene in scenes.values() if scene.samples), key=lambda scene: scene.name)
+        for view, pictures in scene.pictures.items():
+            scene.pictures[view] = _one_an_instant(pictures, notes)
+    return sorted(scenes.values(), key=lambda scene: scene.name)
+
+
+def _one_an_instant(pictures: list[tuple[int, str]], notes: Notes) -> list[tuple[int, str]]:
+    """In order of time. Tables that were put together from parts name a picture twice."""
+    found: dict[int, str] = {}
+    for time, name in sorted(pictures):
+        if found.setdefault(time, name) != name:
+            notes.warn("pictures of a camera that claim the instant of another, which is taken", name)
+    return list(found.items())
 
 
 def _views(tables: str, rig: Rig, notes: Notes) -> dict[str, str | None]:
@@ -234,6 +250,11 @@ def _files(root: str, scenes: list[_Scene]) -> set[str]:
         except ManifestError:
             continue  # a part without any
     return there
+
+
+def _apart(times: np.ndarray) -> float:
+    """Seconds from a picture to the next; 0 for one alone."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def _seconds(stamps: list[tuple[int, str]], start: int) -> np.ndarray:
