@@ -32,6 +32,7 @@ from cosmos_ray.clip.taken import (
     gap_warnings,
     how_taken,
     numbered_frames,
+    start_warnings,
     take_first,
     take_frames,
     timing_warnings,
@@ -93,6 +94,8 @@ def read_conditioning(
         for info, of in zip(side_by_side(read, range(len(views))), taken, strict=True)
     )
     said = _timing_warnings(seconds, taken, rates, views, fps, rules)
+    if rules.rate == "resample":
+        said += start_warnings([video.start for video in videos], fps)
     for name, info in zip(views, infos, strict=True):
         said += [(name, text) for text in picture_warnings(info, size_hw, rules)]
     return Conditioning(frames, tuple(map(tuple, taken.tolist())), infos, in_words(said, views))

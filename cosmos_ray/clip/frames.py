@@ -66,6 +66,11 @@ class Video:
         times = self.packets.times
         return (times - times[0]) * float(self.packets.base)
 
+    @property
+    def start(self) -> float:
+        """When the first frame is shown by the file's clock, seconds."""
+        return float(self.packets.times[0] * self.packets.base)
+
 
 def open_video(source: Path | PartFile, max_frames: int = DEFAULT_RULES.max_frames) -> Video:
     """Look into an mp4 or QuickTime file without decoding its frames.

@@ -152,6 +152,14 @@ def timing_warnings(
     return said
 
 
+def start_warnings(starts: Sequence[float], fps: float) -> list[tuple[str, str]]:
+    """starts: when each camera's first frame is shown, by the clock of its file, which an edit list may have moved."""
+    if max(starts) - min(starts) <= (1 + _SAME_RATE) / fps:
+        return []
+    return [("", f"cameras begin {min(starts):.4g} to {max(starts):.4g} s after their files do: taken to have begun "
+                 "together")]  # fmt: skip
+
+
 def _is_same(rate: float, other: float) -> bool:
     return abs(rate - other) <= _SAME_RATE * other
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.published_inputs import conditioning_frames
-from support.videos import blocks, encode, moving_picture, numbered, numbers, write
+from support.videos import blocks, encode, ffmpeg, moving_picture, numbered, numbers, write
 
 from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning
 from cosmos_ray.clip.family import PREDICT2, PREDICT25, PREDICT25_2025_10, Family
@@ -55,6 +55,14 @@ def test_frames_as_they_are_are_each_files_last(tmp_path: Path) -> None:
     assert found.warnings == ("cameras differ in rate: 10, 20, 30 frames a second",)
     assert [info.conversions for info in found.infos] == [()] * 3
     assert read(DATA / "fps30.mp4", 5, rules=AS_IS).taken == ((19, 20, 21, 22, 23),)
+
+
+def test_a_camera_that_begins_later_by_its_edit_list_is_said(tmp_path: Path) -> None:
+    early, late = write(tmp_path / "a.mp4", numbered(20)), tmp_path / "b.mp4"
+    ffmpeg("-itsoffset", "1.5", "-i", early, "-f", "lavfi", "-i", "anullsrc", "-t", "3.5", "-c:v", "copy", late)
+    said = "cameras begin 0 to 1.5 s after their files do: taken to have begun together"
+    assert read([early, late], 5).warnings == (said,)
+    assert read([late, late], 5).warnings == read([early, late], 5, rules=AS_IS).warnings == ()
 
 
 # --- the row's rate ---

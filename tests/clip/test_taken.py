@@ -13,6 +13,7 @@ from cosmos_ray.clip.taken import (
     gap_warnings,
     how_taken,
     numbered_frames,
+    start_warnings,
     take_first,
     take_frames,
     timing_warnings,
@@ -160,3 +161,12 @@ def test_what_is_doubtful_in_times_is_said() -> None:
         ": cameras end 1 to 1.2 s after their first frames: taken up to 1 s"
     ]
     assert said([at(0, 1.05), at(0, 1)], [[1], [1]], [1, 1], 10) == [], "half a frame apart"
+
+
+def test_cameras_that_begin_at_other_times_are_said() -> None:
+    """Not where one is a frame off, as writers with and without B-frames are."""
+    assert start_warnings([0, 0.1], 10) == start_warnings([7.5, 7.5], 10) == start_warnings([3], 10) == []
+    assert start_warnings([0, 1.5, 0.2], 10) == [
+        ("", "cameras begin 0 to 1.5 s after their files do: taken to have begun together")
+    ]
+    assert start_warnings([0, 0.2], 5) == []
