@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,6 +18,12 @@ HUB_NAMES = {uri.removeprefix("hf://").partition("@")[0]: uri for uri in (WEIGHT
 
 ReferenceCheck = Literal["blocklist", "llama_guard", "content_filter", "face_blur"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def from_anywhere(location: str) -> str:
+    """A folder as processes find it that began in another one, and `reproduce` does later; what is none as it is."""
+    is_folder = location not in HUB_NAMES and "://" not in location
+    return os.path.abspath(os.path.expanduser(location)) if is_folder else location
 
 
 class GuardrailRules(BaseModel):
@@ -42,6 +49,11 @@ class GuardrailRules(BaseModel):
     """Where the networks run: the gang's GPUs, or their node's processors."""
     offload: bool = False
     """They are on a GPU only while they are needed: less of its memory, more time a clip."""
+
+    @field_validator("weights", "llama_guard", "siglip")
+    @classmethod
+    def _resolve(cls, location: str | None) -> str | None:
+        return None if location is None else from_anywhere(location)
 
     @field_validator("own")
     @classmethod

@@ -6,8 +6,9 @@ import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from cosmos_ray.clip.guardrail_rules import from_anywhere
 from cosmos_ray.foreign import shown_uri
 
 #: What stands for the row's own words, and for a camera's name, in `view_template`.
@@ -74,6 +75,11 @@ class RefinerRules(BaseModel):
                 "comes from the environment, COSMOS_RAY_REFINER_KEY"
             )
         return value.strip().rstrip("/")
+
+    @field_validator("model")
+    @classmethod
+    def _resolve_model(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return from_anywhere(value) if value is not None and info.data.get("backend") == "local" else value
 
     @field_validator("view_template")
     @classmethod

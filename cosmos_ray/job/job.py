@@ -20,7 +20,7 @@ from cosmos_ray.job.in_loop import detached, in_background, run
 from cosmos_ray.job.live_report import live_report
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
-from cosmos_ray.job.refiner_cost import outrun_line
+from cosmos_ray.job.refiner_cost import outrun_line, refined_by_line
 from cosmos_ray.job.say import Hearers, Say, hearers_of, say
 from cosmos_ray.job.table import keep
 from cosmos_ray.ledger.compaction import Compactor, compact
@@ -162,6 +162,8 @@ def _opening(job: Job, plan: Plan) -> Iterator[str]:
         yield f"model {job.bundle.name}: its network's weights are random, its videos show nothing"
     if names := ", ".join(job.guardrails.versions):
         yield f"guardrails: {names}"
+    if job.refining.rules.is_on:
+        yield refined_by_line(job.refining)
     if chosen := sampling_line(plan.work, job.bundle, job.config.sampling):
         yield chosen
     config = job.config

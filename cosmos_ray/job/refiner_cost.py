@@ -9,6 +9,7 @@ from cosmos_ray.clip.refiner_rules import PUBLISHED, RefinerRules
 from cosmos_ray.foreign import shown, shown_uri
 from cosmos_ray.job.cost import ClipGroup, Estimate
 from cosmos_ray.models.bundle.memory import REFINER_BYTES
+from cosmos_ray.refine.asks import Refining
 from cosmos_ray.words import byte_size, counted
 
 #: Tokens of a caption of 100 words.
@@ -44,6 +45,12 @@ class RefinerCost:
             f"minute beside a clip there, which goes first, "
             f"{cpu_s:.0f} s on processors (modelled)"
         )
+
+
+def refined_by_line(refining: Refining) -> str:
+    """Who writes the words of a job's clips."""
+    where = f" at {shown_uri(refining.rules.url)}" if refining.rules.url else ""
+    return f"refiner: {shown(refining.model, 200)}{where}"
 
 
 def outrun_line(groups: Sequence[ClipGroup], rules: RefinerRules, costs: Sequence[Estimate]) -> str | None:

@@ -52,6 +52,7 @@ def test_clips_are_made_of_refined_words_and_say_so_everywhere(tmp_path: Path) -
         ("prompt not refined: the model's answer cannot be used: found nothing, expected a caption",),
     ]
     assert [line for line in said_by_job if "prompt not refined" in line]
+    assert f"refiner: {MODEL} at {server.url}" in said_by_job
     of_clips = sidecars(output)
     assert {name: tuple(one["refined_prompts"]) for name, one in of_clips.items()} == words
     assert of_clips["one"]["clip"]["prompts"] == ["a bus"]

@@ -36,8 +36,8 @@ def test_they_are_on_as_published_and_off_where_nobody_has_said_where_they_are(c
     assert said == []
     assert rules("--model", "tiny")[0] is False
     assert "guardrails are off" in said[0]
-    given = ("--model", "tiny", "--guardrail_weights", "W", "--llama_guard", "L")
-    assert rules(*given) == (True, "W", "L", False)
+    given = ("--model", "tiny", "--guardrail_weights", "/W", "--llama_guard", "/L")
+    assert rules(*given) == (True, "/W", "/L", False)
     assert rules(*given, "--disable_guardrail")[0] is False
 
 
@@ -57,8 +57,8 @@ def test_those_of_the_later_multiview_models_are_on_as_published_too(command: Mo
     assert said == []
     assert rules("--model", "tiny25")[0] is False
     assert said == ["guardrails are off: --guardrail-weights and --llama-guard turn them on with --model"]
-    given = ("--model", "tiny25", "--guardrail-weights", "W", "--llama-guard", "L")
-    assert rules(*given) == (True, "W", "L", True)
+    given = ("--model", "tiny25", "--guardrail-weights", "/W", "--llama-guard", "/L")
+    assert rules(*given) == (True, "/W", "/L", True)
     assert rules(*given, "--disable-guardrails")[0] is False
 
 

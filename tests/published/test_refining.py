@@ -47,7 +47,7 @@ def test_other_models_are_refined_by_whom_somebody_names(monkeypatch: pytest.Mon
     assert rules(video2world, monkeypatch, "--model", "tiny") == NOT_REFINED
     assert rules(text2world, monkeypatch, "--model", "tiny", "--distill_steps", "0") == NOT_REFINED
     assert rules(video2world, monkeypatch, "--gr00t_variant", "gr1") == NOT_REFINED, "as published"
-    assert rules(video2world, monkeypatch, "--model", "tiny", "--refiner_model", "folder").model == "folder"
+    assert rules(video2world, monkeypatch, "--model", "tiny", "--refiner_model", "/folder").model == "/folder"
 
 
 @pytest.mark.parametrize(

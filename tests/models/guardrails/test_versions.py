@@ -21,6 +21,7 @@ from cosmos_ray.clip.guardrail_rules import (
     GuardrailRules,
     Guardrails,
 )
+from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.guardrails import boxes, places, reference
@@ -76,16 +77,16 @@ def test_what_a_check_need_not_have_is_not_asked_for() -> None:
 
 
 def test_each_check_takes_its_own_files() -> None:
-    given = rules(weights="W", llama_guard="L", siglip="S")
+    given = rules(weights="/W", llama_guard="/L", siglip="/S")
     found = {kind.name: list(kind(given).places) for kind in (BlocklistCheck, LlamaGuardCheck, ContentFilter, FaceBlur)}
     assert found == {
-        "blocklist": [Place("W", ("blocklist",))],
-        "llama_guard": [Place("L", (), "config.json")],
+        "blocklist": [Place("/W", ("blocklist",))],
+        "llama_guard": [Place("/L", (), "config.json")],
         "content_filter": [
-            Place("W", ("video_content_safety_filter/safety_filter.pt",)),
-            Place("S", (), "config.json"),
+            Place("/W", ("video_content_safety_filter/safety_filter.pt",)),
+            Place("/S", (), "config.json"),
         ],
-        "face_blur": [Place("W", ("face_blur_filter/Resnet50_Final.pth",))],
+        "face_blur": [Place("/W", ("face_blur_filter/Resnet50_Final.pth",))],
     }
     assert [kind.changes_pixels for kind in (BlocklistCheck, LlamaGuardCheck, ContentFilter, FaceBlur)] == [
         False, False, False, True,
@@ -99,7 +100,22 @@ def test_siglip_is_in_the_weights_folder_where_it_is_there_or_the_hubs(tmp_path:
     inside.mkdir(parents=True)
     (inside / "config.json").write_text("{}")
     assert ContentFilter(rules(weights=str(tmp_path))).places[1] == Place(str(inside), (), "config.json")
-    assert ContentFilter(rules(weights=str(tmp_path), siglip="S")).places[1].location == "S"
+    assert ContentFilter(rules(weights=str(tmp_path), siglip="/S")).places[1].location == "/S"
+
+
+def test_a_folder_is_named_as_it_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gang's processes begin elsewhere, and a clip may be made again from another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    found = rules(weights="w", llama_guard="~/l", siglip="s3://b/s")
+    assert found.model_dump(include={"weights", "llama_guard", "siglip"}) == {
+        "weights": str(tmp_path / "w"), "llama_guard": "/home/somebody/l", "siglip": "s3://b/s",
+    }  # fmt: skip
+    for name in HUB_NAMES:
+        assert rules(weights=name).weights == name
+    assert RefinerRules(backend="local", model="m").model == str(tmp_path / "m")
+    assert RefinerRules(backend="local", model="hf://o/r@main").model == "hf://o/r@main"
+    assert RefinerRules(backend="endpoint", url="http://h/v1", model="m").model == "m"
 
 
 def test_a_name_of_the_hub_is_the_published_revision_of_it() -> None:
