@@ -184,9 +184,8 @@ class GangLeader:
             return
         needed_s = self._denoising_ends - time.monotonic() + self._pace.publish
         if needed_s > notice_s:
-            await self._break(
-                GangBrokenError("gang", f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s")
-            )
+            goes = f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s"
+            await self._break(GangBrokenError("gang", goes))
 
     async def run(self, clip: Clip, attempt: int, mark: str = "") -> Outcome:
         """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does.
@@ -201,11 +200,8 @@ class GangLeader:
             self._running -= 1
         if outcome.record is not None:
             log.info("%s: attempt %d committed: %s", clip.id, attempt, in_words(outcome.record.seconds))
-        elif outcome.fault is not None:
-            log.warning(
-                "%s: attempt %d failed (%s): %s",
-                clip.id, attempt, outcome.fault.failure_class, outcome.fault.message,
-            )  # fmt: skip
+        elif (fault := outcome.fault) is not None:
+            log.warning("%s: attempt %d failed (%s): %s", clip.id, attempt, fault.failure_class, fault.message)
         else:
             log.info("%s: attempt %d is handed back", clip.id, attempt)
         return dataclasses.replace(outcome, traffic=await self._traffic())
@@ -219,28 +215,11 @@ class GangLeader:
         return sum((call.result() for call in done if call.exception() is None), start=take())
 
     async def _run(self, clip: Clip, attempt: int, mark: str) -> Outcome:
-        """Made, looked at, and stored; or made again with the next seed first, where checks ask for that."""
-        tries: tuple[Try, ...] = ()
+        """How the clip ended, whatever happens meanwhile; LeaseLost alone is the job's."""
         try:
             if (waited := await self._delivery.found(clip)) is not None:
                 return Outcome(waited)
-            while True:
-                made, place, checkpoint = await self._make(clip, attempt)
-                verdict = self._spec.checks.verdict(made.marks, len(tries))
-                if verdict == "keep":
-                    with self._in_phase("publish", {}):
-                        record = await self._delivery.made(place, dataclasses.replace(made, tries=tries), mark)
-                if checkpoint is not None:
-                    await asyncio.to_thread(remove_state, self._storage, checkpoint)
-                if verdict == "keep":
-                    return Outcome(record)
-                tries += (made.as_try(),)
-                said = "; ".join(tries[-1].marks)
-                if verdict == "fail":
-                    await self._delivery.drop(place)
-                    return Outcome(fault=Fault("model", f"checks: {said}", is_verdict=True), tries=tries)
-                log.info("%s: made again with the next seed: %s", clip.id, said)
-                clip = clip.with_next_seed()
+            return await self._until_kept(clip, attempt, mark)
         except _LeavingError:
             return Outcome()
         except NotRefinedError as error:
@@ -261,6 +240,27 @@ class GangLeader:
             # A fault nobody foresaw is the row's to report, not the job's to die of.
             log.exception("%s: attempt %d", clip.id, attempt)
             return Outcome(fault=Fault("internal", f"{type(error).__name__}: {error}"))
+
+    async def _until_kept(self, clip: Clip, attempt: int, mark: str) -> Outcome:
+        """Made, looked at, and stored; or made again with the next seed first, where checks ask for that."""
+        tries: tuple[Try, ...] = ()
+        while True:
+            made, place, checkpoint = await self._make(clip, attempt)
+            verdict = self._spec.checks.verdict(made.marks, len(tries))
+            if verdict == "keep":
+                with self._in_phase("publish", {}):
+                    record = await self._delivery.made(place, dataclasses.replace(made, tries=tries), mark)
+            if checkpoint is not None:
+                await asyncio.to_thread(remove_state, self._storage, checkpoint)
+            if verdict == "keep":
+                return Outcome(record)
+            tries += (made.as_try(),)
+            said = "; ".join(tries[-1].marks)
+            if verdict == "fail":
+                await self._delivery.drop(place)
+                return Outcome(fault=Fault("model", f"checks: {said}", is_verdict=True), tries=tries)
+            log.info("%s: made again with the next seed: %s", clip.id, said)
+            clip = clip.with_next_seed()
 
     async def _make(self, clip: Clip, attempt: int) -> tuple[Made, str, StepCheckpoint | None]:
         """From the row to its videos, top to bottom; with the folder of this node that they are in, and where the clip

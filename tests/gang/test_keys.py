@@ -53,6 +53,7 @@ OTHER_SPEC: dict[str, Any] = {
     "inputs": InputsConfig(rate="as_is", strict=True),
     "manifest": "/m.parquet",
     "home": "/home",
+    "home_read": "/home",
     "patience_s": 1.0,
     "checks": CheckRules(max_black=0.1),
     "refining": LOCAL,
@@ -122,7 +123,12 @@ def test_gangs_take_each_others_place_where_what_is_loaded_is_the_same() -> None
 
 def test_inputs_are_read_as_the_job_says_where_they_may_lie() -> None:
     spec = replace(
-        SPEC, manifest="s3://b/m.parquet", home="s3://b", inputs=InputsConfig(allow=("/a",)), rare_stores=("x",)
+        SPEC,
+        manifest="s3://b/m.parquet",
+        home="s3://b",
+        home_read="/b",
+        inputs=InputsConfig(allow=("/a",)),
+        rare_stores=("x",),
     )
     assert spec.source == Source("s3://b/m.parquet", Reach("s3://b", ("/a",)), ("x",))
 

@@ -71,6 +71,7 @@ OTHER_SPEC: dict[str, tuple[Any, str]] = {
     "inputs": (InputsConfig(rate="as_is"), "sidecar"),
     "manifest": ("/m", "neither"),
     "home": ("/home", "neither"),
+    "home_read": ("/home", "neither"),
     "patience_s": (1.0, "neither"),
     "checks": (CheckRules(max_black=0.1), "neither"),
     "refining": (Refining(RefinerRules(backend="local"), "m", "do it"), "both"),
