@@ -294,7 +294,8 @@ def settings_in(file: Path, flag: str) -> dict[str, Any]:
     try:
         settings = load_yaml(read_regular(file, _MAX_CONFIG_BYTES).decode("utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{flag} {file}: {' '.join(str(error).split())}") from error
+        said = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{flag} {file}: {' '.join(said.split())}") from error
     if not isinstance(settings, dict):
         raise UsageError(f"{flag} {file}: expected a mapping of settings")
     # `cosmos-ray config` prints the two without a default as null.

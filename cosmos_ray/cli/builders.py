@@ -9,12 +9,15 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from cosmos_ray.cli.options import completes
+
 Cameras = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET|NAME=VIEW,...",
         help="Whose camera names: nuscenes, waymo, argoverse2, physicalai-av, rds-hq, or your own; `video`: for models "
         "of one view.",
+        autocompletion=completes("nuscenes", "waymo", "argoverse2", "physicalai-av", "rds-hq", "video"),
     ),
 ]
 Views = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cosmos_ray.cli.lines import tell
-from cosmos_ray.cli.options import MODELS, Assignments, Config, settings_for
+from cosmos_ray.cli.options import MODELS, Assignments, Config, complete_models, settings_for
 
 app = typer.Typer()
 
@@ -16,7 +16,11 @@ app = typer.Typer()
 def doctor(
     model: Annotated[
         str | None,
-        typer.Option(help=f"Also: would this model run here (files, access, memory)? {MODELS}.", show_default="none"),
+        typer.Option(
+            help=f"Also: would this model run here (files, access, memory)? {MODELS}.",
+            show_default="none",
+            autocompletion=complete_models,
+        ),
     ] = None,
     store: Annotated[
         str | None, typer.Option(metavar="URI", help="Also: write one object to a folder of a store, and read it.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmos_ray.cli.lines import tell
-from cosmos_ray.cli.options import MODELS, Assignments, Config, settings_for
+from cosmos_ray.cli.options import MODELS, Assignments, Config, complete_models, settings_for
 from cosmos_ray.models.bundle.names import LISTED, aliases_of
 from cosmos_ray.words import counted
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True, help="See which models there are, check one, fetch its files, make one of yours."
 )
 
-Named = Annotated[str, typer.Argument(metavar="NAME|URI", help=f"{MODELS}.")]
+Named = Annotated[str, typer.Argument(metavar="NAME|URI", help=f"{MODELS}.", autocompletion=complete_models)]
 
 
 @app.command("list")
@@ -115,7 +115,12 @@ def fetch(
 
 @app.command()
 def derive(
-    source: Annotated[str, typer.Option("--from", metavar="NAME|URI", help=f"The model beside it: {MODELS}.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="NAME|URI", help=f"The model beside it: {MODELS}.", autocompletion=complete_models
+        ),
+    ],
     to: Annotated[str, typer.Option(metavar="DIR", help="Folder (or URI) of the new bundle, for --model.")],
     ema: Annotated[
         bool, typer.Option("--ema", help="Take the running average (net_ema.), not the weights (net.).")

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cosmos_ray.config import GenerateConfig, build_config
-from cosmos_ray.models.bundle.names import BUILT_IN
+from cosmos_ray.models.bundle.names import BUILT_IN, LISTED
 
 #: What a setting is where no flag and no file says it, as `--help` shows it.
 DEFAULTS = {name: str(field.default) for name, field in GenerateConfig.model_fields.items()}
 
 #: Which models there are, as every command says it that takes one.
 MODELS = f"{', '.join(BUILT_IN)}, another of `cosmos-ray model list`, or URI of a bundle's folder"
+
+
+def completes(*words: str) -> Callable[[str], list[str]]:
+    """What a shell offers for an option whose value is mostly one of these."""
+
+    def beginning(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return beginning
+
+
+#: For an option or argument that takes a model.
+complete_models = completes(*LISTED)
 
 Manifest = Annotated[
     str | None,
@@ -27,6 +41,7 @@ Model = Annotated[
     typer.Option(
         help=f"A model: {MODELS}.",
         show_default=DEFAULTS["model"],
+        autocompletion=complete_models,
     ),
 ]
 GangSize = Annotated[

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cosmos_ray.cli.lines import say, tell
-from cosmos_ray.cli.options import Assignments, Json, Output
+from cosmos_ray.cli.options import Assignments, Json, Output, completes
 from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
 from cosmos_ray.words import byte_size, counted, duration
@@ -153,6 +153,7 @@ def retry(
             "--class",
             metavar="CLASS",
             help=f"Only clips that failed in this class: {', '.join(FAILURE_CLASSES)}; may be repeated.",
+            autocompletion=completes(*FAILURE_CLASSES),
         ),
     ] = None,
     ids: Annotated[

@@ -12,6 +12,7 @@ from dataclasses import asdict
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cosmos_ray.ledger.layout import TABLE
 from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run
 
@@ -24,6 +25,8 @@ def mark_of(run: Run, state: LedgerState) -> str:
     """Of what is settled, and of the manifest and the settings as `run` has them. A second for a million clips."""
     about = asdict(run)
     del about["manifest_version"]  # it says when the manifest was written; its hash says what
+    if run.manifest.endswith(f"/{TABLE}"):  # in the output, wherever that is now
+        about["manifest"] = TABLE
     digest = hashlib.sha256(json.dumps([_FORMAT, about], sort_keys=True).encode())
     table = state.settled_table
     facts = [table["id"], *(table[name].cast(pa.string()) for name in ("generation", "attempt")), table["status"]]

@@ -101,14 +101,26 @@ def test_what_holds_where_nothing_is_said_stands_in_one_place(cosmos_ray: Any, m
     assert re.findall(r"[{\[]([a-z_]+)[}\]]|[A-Z]\.\.\.[}\]]", usage) == []
 
 
-def test_a_shell_completes_commands() -> None:
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("cosmos-ray re", ["retry", "report", "reproduce"]),
+        ("cosmos-ray generate --model tiny2", ["tiny25"]),
+        ("cosmos-ray model check tiny-text2w", ["tiny-text2world"]),
+        ("cosmos-ray retry out --class in", ["input", "internal"]),
+        ("cosmos-ray manifest from-folder f --cameras w", ["waymo"]),
+    ],
+    ids=["commands", "models", "a model", "classes", "cameras"],
+)
+def test_a_shell_completes_commands_and_values(words: str, found: list[str]) -> None:
     """As bash asks for it, through the installed program."""
     code = "import sys; sys.argv[0] = 'cosmos-ray'; from cosmos_ray.cli.main import main; main()"
-    asked = {"_COSMOS_RAY_COMPLETE": "complete_bash", "COMP_WORDS": "cosmos-ray re", "COMP_CWORD": "1"}
+    last = str(len(words.split()) - 1)
+    asked = {"_COSMOS_RAY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": last}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["retry", "report", "reproduce"]
+    assert done.stdout.split() == found
 
 
 @pytest.mark.parametrize(

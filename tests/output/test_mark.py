@@ -9,6 +9,7 @@ import pytest
 from support.compaction_scenes import compaction_of, make_small
 from support.outcomes import clips, run_of, settle
 
+from cosmos_ray.ledger.layout import TABLE
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.output.mark import mark_of
 from cosmos_ray.store.storage import Storage
@@ -62,6 +63,13 @@ def test_the_manifest_counts_by_what_it_says(manifest: str, output: Storage) -> 
     assert mark_of(replace(run, manifest_version="written again, as it was"), state) == mark
     assert mark_of(replace(run, manifest_sha256="other rows"), state) != mark
     assert mark_of(replace(run, removed={"ok": 1}), state) != mark
+
+
+def test_a_table_that_the_output_keeps_is_the_same_wherever_that_is_moved(manifest: str, output: Storage) -> None:
+    state = Ledger(output).state()
+    here, there = (run_of(f"{folder}/{TABLE}") for folder in ("/data/out", "s3://bucket/out"))
+    assert mark_of(here, state) == mark_of(there, state)
+    assert mark_of(run_of("/data/m.parquet"), state) != mark_of(run_of("/other/m.parquet"), state)
 
 
 def test_many_at_once_are_as_few(manifest: str, output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ _EXTRAS = (
     (re.compile(r"optim|(lr_)?sched|(grad_)?scaler"), "training states"),
 )
 _UNKNOWN = "unknown entries"
+_ONE = {"entries": "entry"} | {f"{one}s": one for one in ("counter", "buffer", "state", "weight")}
+_MANY = re.compile("|".join(_ONE))
 _LISTED, _UNKNOWN_LISTED = 40, 5
 
 
@@ -38,7 +40,7 @@ class Selection:
     def ignored_text(self) -> str:
         """`25 ignored (21 position buffers, 4 unknown entries: a, b, c, d)`; "" if there is nothing."""
         kinds = ", ".join(
-            _listed(f"{len(names)} {kind}", names, _UNKNOWN_LISTED) if kind == _UNKNOWN else f"{len(names)} {kind}"
+            _listed(_number(names, kind), names, _UNKNOWN_LISTED) if kind == _UNKNOWN else _number(names, kind)
             for kind, names in self.ignored.items()
         )
         return f"{sum(map(len, self.ignored.values()))} ignored ({kinds})" if kinds else ""
@@ -140,6 +142,11 @@ def _kind(name: str, lead: str, has_prefixes: bool) -> str:
         return f"beside `{lead}`"
     bare = bare.removeprefix(lead)
     return next((kind for pattern, kind in _EXTRAS if pattern.match(bare)), _UNKNOWN)
+
+
+def _number(names: Sequence[str], kind: str) -> str:
+    """`4 training counters`, `1 training counter`."""
+    return f"{len(names)} {kind}" if len(names) != 1 else f"1 {_MANY.sub(lambda many: _ONE[many[0]], kind)}"
 
 
 def _by_kind(names: Iterable[str], kind_of: Callable[[str], str]) -> dict[str, tuple[str, ...]]:

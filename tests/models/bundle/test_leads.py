@@ -166,10 +166,13 @@ def test_what_lacks_in_a_wrapped_network_is_listed_as_the_file_calls_it(tmp_path
 
 def test_what_lies_beside_the_network_is_counted(tmp_path: Path) -> None:
     selection = chosen(training(model=state() | {"accum_iteration": torch.ones(1)}), "net.", tmp_path / "mine.pt")
-    assert selection.ignored_text() == "7 ignored (6 beside `model.`, 1 training counters)"
+    assert selection.ignored_text() == "7 ignored (6 beside `model.`, 1 training counter)"
     assert selection.unknown == ()
     beside = chosen(state(lead="net.") | training(), "net.", tmp_path / "mine.pt")
     assert beside.ignored_text() == "6 ignored (4 training states, 2 unknown entries: epoch, config)"
+    averaged = {"net_ema.final": torch.ones(1), "iteration": torch.ones(1)}
+    several = chosen(state(lead="net.") | averaged, "net.", tmp_path / "mine.pt")
+    assert several.ignored_text() == "2 ignored (1 unknown entry: iteration, 1 weight under `net_ema.`)"
 
 
 def test_adapters_are_found_in_a_wrapped_file_too(tmp_path: Path) -> None:
