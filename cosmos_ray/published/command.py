@@ -1,4 +1,4 @@
-"""How a published command runs: whom it speaks to, and how it ends."""
+"""How a published command runs: what its help says, whom it speaks to, and how it ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,29 @@ from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import shown
 
 Say = Callable[[str], None]
+
+
+#: What each command ends with, as `run` says.
+_CODES = "exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip could not be made"
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults where there are some to tell, and examples as lines of their own, to be copied."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_told = action.default is not None and action.default is not False and action.default != ""
+        return super()._get_help_string(action) if is_told else action.help
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+def parser_of(prog: str, description: str, *examples: str) -> argparse.ArgumentParser:
+    """examples: what comes after the program's name."""
+    shown = "\n".join(f"  python jobs/{prog} {example}" for example in examples)
+    return argparse.ArgumentParser(
+        prog=prog, description=description, epilog=f"examples:\n{shown}\n\n{_CODES}", formatter_class=_Help
+    )
 
 
 def say(message: str) -> None:

@@ -22,7 +22,7 @@ from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.builders.inference_specs import Found, PredictSpec, TransferSpec, read_specs, write_specs
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES, absolute
 from cosmos_ray.models.bundle.names import built_in_name
-from cosmos_ray.published.command import Say
+from cosmos_ray.published.command import Say, parser_of
 from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.layouts import names_of, write_views
 from cosmos_ray.published.options import refused, version_of
@@ -50,9 +50,11 @@ COMMON: Mapping[str, type] = {
 }  # fmt: skip
 
 
-def build_parser(prog: str, model: str, published: str, overrides: Mapping[str, type]) -> argparse.ArgumentParser:
-    """published: the example's own name of the model."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
+def build_parser(
+    prog: str, model: str, published: str, overrides: Mapping[str, type], *examples: str
+) -> argparse.ArgumentParser:
+    """published: the example's own name of the model. examples: of this command, for its help."""
+    parser = parser_of(prog, __doc__.splitlines()[0], *examples)
     add = parser.add_argument
     add("-i", "--input-files", nargs="+", required=True, metavar="FILE", help="spec files")
     add("-o", "--output-dir", required=True, metavar="DIR", help="where NAME.mp4 and NAME.json of each spec go")

@@ -35,7 +35,7 @@ from cosmos_ray.manifest.cameras import check_views
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.bundle.single import LARGE_MULTIVIEW, VIDEO_SIZES
 from cosmos_ray.published.adapters import add_lora, merged_dit
-from cosmos_ray.published.command import run
+from cosmos_ray.published.command import parser_of, run
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
     GUARDRAILS_OFF,
@@ -90,10 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="multiview.py",
-        description="Make one multi-camera clip, or those of a JSON list, with the flags of Cosmos-Predict2's guide.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = parser_of(
+        "multiview.py",
+        "Make one multi-camera clip, or those of a JSON list, with the flags of Cosmos-Predict2's guide.",
+        "--n_views 7 --input_path in.mp4 --prompt a.txt",
+        "--model tiny --n_views 7 --prompt Rain. --num_gpus 1",
     )
     add = parser.add_argument
     add("--model_size", choices=["2B", "14B"], default="2B", help="14B: with --dit_path, since none was published")

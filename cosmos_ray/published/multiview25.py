@@ -16,7 +16,14 @@ OVERRIDES = {**inference.COMMON, "inference_type": str, "stack_mode": str}
 
 
 def parser() -> argparse.ArgumentParser:
-    found = inference.build_parser("multiview25.py", MODEL, PUBLISHED, OVERRIDES)
+    found = inference.build_parser(
+        "multiview25.py",
+        MODEL,
+        PUBLISHED,
+        OVERRIDES,
+        "-i specs.jsonl -o clips",
+        "-i a.json b.json -o clips --num-steps 10",
+    )
     why = "null is all that it may be there; the column `negative_prompt` of a manifest says another"
     found.add_argument("--negative-prompt", nargs="?", const="", type=refused(why), help=f"refused: {why}")
     return found

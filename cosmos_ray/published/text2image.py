@@ -13,7 +13,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import PICTURE_SIZES, picture_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.command import Say, parser_of, run
 from cosmos_ray.published.one_view import Kind, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, say_without_effect
 
@@ -27,10 +27,11 @@ _FAST_TOKENIZER = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="text2image.py",
-        description="Make one picture, or those of a JSON list, with the published flags.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = parser_of(
+        "text2image.py",
+        "Make one picture, or those of a JSON list, with the published flags.",
+        '--prompt "A red cup." --save_path cup.jpg',
+        "--model_size 0.6B --batch_input_json items.json",
     )
     add = parser.add_argument
     add("--model_size", choices=["0.6B", "2B", "14B"], default="2B", help="size of the published model")

@@ -14,7 +14,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, world_name
 from cosmos_ray.published import one_view
-from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.command import Say, parser_of, run
 from cosmos_ray.published.one_view import Kind, check_distilled, named_model
 from cosmos_ray.published.options import add_without_effect, between, check_natten, say_without_effect, text_encoder_of
 from cosmos_ray.published.refining import add_endpoint, add_refiner, refiner_of
@@ -23,10 +23,11 @@ KIND = Kind(output="output_video", suffix=".mp4", takes_input=False, result=VIDE
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="text2world.py",
-        description="Make one video of a caption, or those of a JSON list, with the published flags.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = parser_of(
+        "text2world.py",
+        "Make one video of a caption, or those of a JSON list, with the published flags.",
+        '--prompt "Rain on a street." --save_path rain.mp4',
+        "--batch_input_json items.json --num_gpus 4",
     )
     add = parser.add_argument
     add("--model_size", choices=["0.6B", "2B", "14B"], default="2B", help="0.6B is refused: it makes pictures only")

@@ -15,7 +15,14 @@ OVERRIDES = {**inference.COMMON, "num_conditional_frames": int, "save_combined_v
 
 
 def parser() -> argparse.ArgumentParser:
-    return inference.build_parser("transfer_multiview.py", MODEL, PUBLISHED, OVERRIDES)
+    return inference.build_parser(
+        "transfer_multiview.py",
+        MODEL,
+        PUBLISHED,
+        OVERRIDES,
+        "-i spec.json -o clips",
+        "-i spec.json -o clips --control-weight 0.5",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

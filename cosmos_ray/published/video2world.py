@@ -14,7 +14,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.single import LATENT_FRAMES, VIDEO_SIZES, gr00t_name, video_name
 from cosmos_ray.published import one_view
 from cosmos_ray.published.adapters import add_lora, merged_dit
-from cosmos_ray.published.command import Say, run
+from cosmos_ray.published.command import Say, parser_of, run
 from cosmos_ray.published.one_view import Kind, named_model
 from cosmos_ray.published.options import (
     Unsaid,
@@ -50,10 +50,11 @@ _GR00T_FPS = 16
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="video2world.py",
-        description="Make one video from a picture or a video, or those of a JSON list, with the published flags.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = parser_of(
+        "video2world.py",
+        "Make one video from a picture or a video, or those of a JSON list, with the published flags.",
+        '--input_path arm.jpg --prompt "Pick it up."',
+        "--batch_input_json items.json --model_size 14B",
     )
     add = parser.add_argument
     add("--model_size", choices=["2B", "14B"], default=Unsaid("2B"), help="size of the published model")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,18 @@ def described(parser: argparse.ArgumentParser) -> dict[str, Any]:
 def test_flags_are_as_they_were_released(command: str) -> None:
     found = json.loads(json.dumps(described(PARSERS[command]())))
     assert found == json.loads(KEPT.read_text())[command]
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_help_has_two_examples_that_it_takes_exit_codes_and_defaults_where_there_are_some(command: str) -> None:
+    parser = PARSERS[command]()
+    text = parser.format_help()
+    begins = f"  python jobs/{command}.py "
+    examples = [line.removeprefix(begins) for line in text.splitlines() if line.startswith(begins)]
+    assert len(examples) == 2
+    for example in examples:
+        assert len(begins + example) < 80, "a narrow terminal would break it"
+        parser.parse_args(shlex.split(example))
+    assert "exit codes: 0 done; 1 the job failed; 2 bad arguments, inputs or model; 3 a clip" in text
+    assert not re.search(r"\(default:\s+(None)?\)", text)
+    assert re.search(r"\(default:\s+auto\)", text)
