@@ -45,7 +45,8 @@ from with_head import ray_head  # noqa: E402
 
 from cosmos_ray.clip.family import Family  # noqa: E402
 from cosmos_ray.clip.frames import inspect_video  # noqa: E402
-from cosmos_ray.ledger.ledger import Ledger, Record  # noqa: E402
+from cosmos_ray.ledger.ledger import Ledger  # noqa: E402
+from cosmos_ray.ledger.record import Record  # noqa: E402
 from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
 from cosmos_ray.store.storage import Storage  # noqa: E402
 

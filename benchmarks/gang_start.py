@@ -46,7 +46,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 from support.job_runs import actor_pids  # type: ignore[import-not-found]  # noqa: E402
 
 from cosmos_ray import GenerateConfig, generate  # noqa: E402
-from cosmos_ray.ledger.ledger import Ledger, Record  # noqa: E402
+from cosmos_ray.ledger.ledger import Ledger  # noqa: E402
+from cosmos_ray.ledger.record import Record  # noqa: E402
 from cosmos_ray.models.bundle.bundle import load_bundle  # noqa: E402
 from cosmos_ray.store.storage import Storage  # noqa: E402
 

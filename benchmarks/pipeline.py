@@ -41,9 +41,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cosmos_ray import GenerateConfig, generate
 from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.config import GangConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GangConfig
 from cosmos_ray.errors import CosmosRayError
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, BUNDLE_FILE
 from cosmos_ray.store.storage import Storage
 

@@ -31,9 +31,13 @@ from support.outcomes import DEFAULTS, run_of  # noqa: E402
 from cosmos_ray.clip.preview import encode_preview  # noqa: E402
 from cosmos_ray.clip.request import VIEWS  # noqa: E402
 from cosmos_ray.job.plan import manifest_clips  # noqa: E402
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record  # noqa: E402
+from cosmos_ray.ledger.ledger import Ledger  # noqa: E402
 from cosmos_ray.ledger.parts import PART_SCHEMA, write_part  # noqa: E402
-from cosmos_ray.ledger.record import table_of  # noqa: E402
+from cosmos_ray.ledger.record import (  # noqa: E402
+    FileEntry,
+    Record,
+    table_of,
+)
 from cosmos_ray.manifest.files import open_manifest  # noqa: E402
 from cosmos_ray.output.index import write_index  # noqa: E402
 from cosmos_ray.output.report.build import write_report  # noqa: E402

@@ -95,7 +95,7 @@ def make(arguments: argparse.Namespace) -> dict[str, Any]:
     """A manifest of `rows` rows of two samples, and an output that has a record of the first sample of each."""
     from cosmos_ray.clip.encode import encode_mp4
     from cosmos_ray.clip.request import VIEWS
-    from cosmos_ray.config import SamplingConfig
+    from cosmos_ray.clip.sampling import SamplingConfig
     from cosmos_ray.job.plan import row_defaults
     from cosmos_ray.ledger import compaction
     from cosmos_ray.ledger.parts import list_parts, write_part
@@ -166,7 +166,7 @@ def _open_run(arguments: argparse.Namespace, storage: Any) -> None:
     """As a job that was cut off has left it."""
     from dataclasses import asdict
 
-    from cosmos_ray.config import SamplingConfig
+    from cosmos_ray.clip.sampling import SamplingConfig
     from cosmos_ray.job.plan import row_defaults
     from cosmos_ray.ledger.run import Run, open_run
     from cosmos_ray.manifest.files import open_manifest

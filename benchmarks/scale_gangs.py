@@ -41,8 +41,7 @@ class LightLeader:
 
     def _commit(self, clip: Any, attempt: int) -> Any:
         from cosmos_ray.clip.request import VIEWS
-        from cosmos_ray.ledger.ledger import FileEntry, Record
-        from cosmos_ray.ledger.record import now
+        from cosmos_ray.ledger.record import FileEntry, Record, now
 
         folder = f"clips/{clip.id}/{attempt}"
         files = tuple(FileEntry(view, f"{folder}/{view}.mp4", 400_000, os.urandom(32).hex()) for view in VIEWS)

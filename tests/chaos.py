@@ -303,7 +303,8 @@ def _check(case: Case, scene: Scene, before: dict[str, tuple[int, int]]) -> int:
 
 
 def _newest(scene: Scene) -> list:
-    from cosmos_ray.ledger.ledger import Ledger, Record
+    from cosmos_ray.ledger.ledger import Ledger
+    from cosmos_ray.ledger.record import Record
 
     newest: dict[str, Record] = {}
     for one in Ledger(Storage(str(scene.output))).records():

@@ -8,7 +8,8 @@ import pytest
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.input_rules import InputRules
-from cosmos_ray.config import GenerateConfig, InputsConfig, SamplingConfig, build_config, setting_names
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GenerateConfig, InputsConfig, build_config, setting_names
 from cosmos_ray.errors import UsageError
 from cosmos_ray.store.reach import Reach
 

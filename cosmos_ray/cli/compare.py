@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cosmos_ray.cli.lines import say, tell
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Manifest, Model
 from cosmos_ray.config import given_settings
+from cosmos_ray.job.say import say
 from cosmos_ray.words import counted
 
 app = typer.Typer()

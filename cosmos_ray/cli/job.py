@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cosmos_ray.cli.lines import say, tell
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import DEFAULTS, Assignments, Config, Gangs, GangSize, Json, Manifest, Model
 from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import UsageError
+from cosmos_ray.job.say import say
 
 if TYPE_CHECKING:
-    from cosmos_ray.ledger.ledger import LedgerState
+    from cosmos_ray.ledger.state import LedgerState
     from cosmos_ray.manifest.rows import Clip
     from cosmos_ray.models.bundle.bundle import Bundle
 
@@ -90,8 +91,9 @@ def plan(
     from cosmos_ray.job.model import bundle_of
     from cosmos_ray.job.outlook import outlook_of
     from cosmos_ray.job.plan import plan_for
-    from cosmos_ray.ledger.ledger import Ledger, LedgerState
+    from cosmos_ray.ledger.ledger import Ledger
     from cosmos_ray.ledger.rows import bytes_a_clip
+    from cosmos_ray.ledger.state import LedgerState
     from cosmos_ray.manifest.files import open_manifest
     from cosmos_ray.models.bundle.bundle import check_world_size
     from cosmos_ray.store.storage import Storage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from cosmos_ray.foreign import shown
-from cosmos_ray.job.say import say as say
 
 
 def note(message: str) -> None:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cosmos_ray.cli.lines import say, tell
+from cosmos_ray.cli.lines import tell
 from cosmos_ray.cli.options import Assignments, Json, Output, completes
 from cosmos_ray.cli.watch import watch
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass, UsageError
+from cosmos_ray.job.say import say
 from cosmos_ray.words import byte_size, counted, duration
 
 if TYPE_CHECKING:
-    from cosmos_ray.ledger.ledger import LedgerState
+    from cosmos_ray.ledger.state import LedgerState
     from cosmos_ray.output.status import Status
 
 app = typer.Typer()

@@ -17,8 +17,8 @@ from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import CLIPS, SIDECAR
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
-from cosmos_ray.ledger.record import Try, now
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record, Try, now
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.version import VERSION

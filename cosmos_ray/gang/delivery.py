@@ -13,7 +13,7 @@ from cosmos_ray.gang.commit import Made, record_of, sidecar_of
 from cosmos_ray.gang.previews import previews_in
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.waiting import Waiting, WaitingRoom, deliver, forget
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage
 

@@ -39,8 +39,7 @@ from cosmos_ray.gang.shared_output import await_output, check_home
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
 from cosmos_ray.gang.verdict import GangBrokenError, storage_fault, verdict
-from cosmos_ray.ledger.ledger import Record
-from cosmos_ray.ledger.record import Try, now
+from cosmos_ray.ledger.record import Record, Try, now
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.refine.refiner import NotRefinedError
 from cosmos_ray.store.storage import Storage

@@ -18,7 +18,7 @@ import numpy as np
 from cosmos_ray.clip.preview import WIDTH, encode_preview, shrink
 from cosmos_ray.clip.request import ALL_VIEWS, VIEWS
 from cosmos_ray.ledger.layout import PREVIEWS
-from cosmos_ray.ledger.ledger import FileEntry
+from cosmos_ray.ledger.record import FileEntry
 
 log = logging.getLogger(__name__)
 

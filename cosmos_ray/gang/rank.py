@@ -33,8 +33,8 @@ from cosmos_ray.gang.previews import leave_small
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
-from cosmos_ray.ledger.ledger import FileEntry
 from cosmos_ray.ledger.process import process_start
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.models.guardrails.guard import Guard, load_guard
 from cosmos_ray.models.imports import import_network, import_others
 from cosmos_ray.models.protocol import ClipGenerator

@@ -27,7 +27,8 @@ from cosmos_ray.clip.request import file_of
 from cosmos_ray.gang.commit import attempt_folder, commit_made
 from cosmos_ray.gang.previews import preview_path
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.cache import cache_folder, short_key
 from cosmos_ray.store.places import place_of

@@ -23,7 +23,7 @@ from cosmos_ray.job.job import Job, Summary, carry_out, check
 from cosmos_ray.job.plan import Plan, RowGroup
 from cosmos_ray.job.say import Say, hearers_of
 from cosmos_ray.ledger.layout import RUN
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.table import fan_out
 from cosmos_ray.output.compare.build import write_comparison

@@ -21,7 +21,7 @@ from torch import Tensor
 from cosmos_ray.clip.approximations import EXACT, Approximations
 from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
 from cosmos_ray.clip.request import ClipRequest
-from cosmos_ray.config import SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import RowError, UsageError, argument_error
 from cosmos_ray.foreign import shown_value
 from cosmos_ray.gang.prepare import prepare

@@ -27,9 +27,10 @@ from cosmos_ray.ledger.compaction import Compactor, compact
 from cosmos_ray.ledger.history import JobTook
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
-from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
-from cosmos_ray.ledger.record import now
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, now
 from cosmos_ray.ledger.run import Run, check_same, read_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.models.bundle.bundle import Bundle, check_world_size

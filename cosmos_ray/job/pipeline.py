@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from cosmos_ray.job.plan import RowGroup
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
 

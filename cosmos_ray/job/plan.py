@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
-from cosmos_ray.config import GenerateConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.fits import fault_of
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
 from cosmos_ray.job.stores import RowsByService, reads_below
-from cosmos_ray.ledger.ledger import LedgerState
-from cosmos_ray.ledger.state import counts_by_outcome
+from cosmos_ray.ledger.state import LedgerState, counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
 from cosmos_ray.manifest.rows import MAX_STEPS, UNUSED_INPUT, Clip, RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import CheckedRows, FanOut, check_batch, clips_a_row, fan_out, first_illegal_id

@@ -12,8 +12,8 @@ from dataclasses import replace
 from cosmos_ray.errors import LeaseHeld, ManifestError, UsageError
 from cosmos_ray.job.plan import Plan, survey
 from cosmos_ray.ledger.lease import acquire
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.output.derived import make, make_if_stale, say_outrun, stale, stale_words
 from cosmos_ray.output.kept import kept, manifest_now, take_up

@@ -26,7 +26,8 @@ from cosmos_ray.config import GenerateConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.layout import REPRODUCED
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import comes_with_us

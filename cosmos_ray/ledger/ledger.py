@@ -25,11 +25,9 @@ from cosmos_ray.errors import FailureClass, UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import ATTEMPTS, LEDGER, RETRIES
 from cosmos_ray.ledger.parts import list_parts, live_parts, read_columns, row_groups
-from cosmos_ray.ledger.record import NO_ROW, FileEntry, Record, is_row, record_path, records_of, table_of
-from cosmos_ray.ledger.state import OUTCOMES, Contents, LedgerState, Settled, contents_of
+from cosmos_ray.ledger.record import NO_ROW, Record, is_row, record_path, records_of, table_of
+from cosmos_ray.ledger.state import OUTCOMES, Contents, LedgerState, contents_of
 from cosmos_ray.store.storage import Storage
-
-__all__ = ["ATTEMPTS", "LEDGER", "RETRIES", "FileEntry", "Ledger", "LedgerState", "Record", "Settled", "record_path"]
 
 log = logging.getLogger(__name__)
 

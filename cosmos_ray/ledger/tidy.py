@@ -16,10 +16,11 @@ import numpy as np
 
 from cosmos_ray.ledger.layout import ATTEMPTS, CLIPS, KEPT, PREVIEWS, REPRODUCED, STEPS, kept_path
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record, record_path
-from cosmos_ray.ledger.record import records_of
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, record_path, records_of
 from cosmos_ray.ledger.rows import RecordReader, read_committed
 from cosmos_ray.ledger.run import read_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.store.storage import PROBES, Storage
 from cosmos_ray.store.uploads import Removed
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import FAILURES, INDEX, REPORT
-from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run, read_run, row_defaults_of
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.output.index import MARK, write_index
 from cosmos_ray.output.kept import Now, kept, manifest_now

@@ -22,9 +22,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
-from cosmos_ray.ledger.record import records_of
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, records_of
 from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.clip_copy import Clip, Group, Layout, Work, facts_of, read_clip
 from cosmos_ray.output.columns import Columns
 from cosmos_ray.output.copy_target import CopyTarget

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmos_ray.ledger.ledger import LedgerState, Record
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.store.storage import Storage
 
 _AT_ONCE = 1000

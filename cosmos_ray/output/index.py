@@ -18,10 +18,10 @@ import pyarrow.types as kinds
 
 from cosmos_ray.clip.family import FAMILIES, Family
 from cosmos_ray.ledger.layout import FAILURES, INDEX
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run, read_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.columns import fields_of
 from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.names import ORIGINAL_PROMPT

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmos_ray.ledger.layout import TABLE
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 
 #: Raised by a release that makes other files from the same state.
 _FORMAT = 3

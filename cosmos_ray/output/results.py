@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import argument_error
 from cosmos_ray.ledger.layout import FAILURES, INDEX
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.run import Run, row_defaults_of
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.derived import stale
 from cosmos_ray.output.failures import failures

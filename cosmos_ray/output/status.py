@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.layout import COMPARISON, RUN
 from cosmos_ray.ledger.lease import Owner, read_owner
-from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run, read_run
-from cosmos_ray.ledger.state import counts_by_outcome
+from cosmos_ray.ledger.state import LedgerState, counts_by_outcome
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted, duration, node_name
 

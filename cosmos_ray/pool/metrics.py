@@ -21,7 +21,7 @@ from typing import Any, Literal
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.traffic import Traffic, take
 

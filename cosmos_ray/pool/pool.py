@@ -25,7 +25,8 @@ from cosmos_ray.gang.inputs import inputs_answer
 from cosmos_ray.gang.leader import Outcome
 from cosmos_ray.gang.processes import GangInfo, RankProcess
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool import ray_words
 from cosmos_ray.pool.changes import Changes

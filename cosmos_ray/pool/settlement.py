@@ -9,8 +9,8 @@ from functools import partial
 
 from cosmos_ray.errors import Fault
 from cosmos_ray.ledger.lease import check_epoch
-from cosmos_ray.ledger.ledger import Ledger, Record
-from cosmos_ray.ledger.record import Try, now
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, Try, now
 from cosmos_ray.ledger.tidy import remove_other_attempts
 from cosmos_ray.pool.health import patiently
 from cosmos_ray.pool.workload import Work, Workload

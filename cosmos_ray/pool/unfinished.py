@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cosmos_ray.ledger.ledger import Ledger, Record, record_path
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, record_path
 from cosmos_ray.pool.watched import WatchedGang
 from cosmos_ray.pool.workload import Work
 

@@ -27,7 +27,8 @@ from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.ledger.layout import CLIPS
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.writing import EMBEDDING_SUFFIXES

@@ -30,7 +30,8 @@ from cosmos_ray.config import GenerateConfig, InputsConfig, TextEncoderConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.job.model import bundle_of, check_steps
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.published.command import Say
 from cosmos_ray.published.guarding import GuardFlags

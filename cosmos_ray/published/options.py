@@ -14,7 +14,7 @@ from typing import Any
 from cosmos_ray.config import TextEncoderConfig
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import shown
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.builders.sources import from_json
 from cosmos_ray.manifest.names import near_column
 from cosmos_ray.store.places import place_of

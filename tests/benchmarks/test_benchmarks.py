@@ -15,7 +15,7 @@ from pipeline import figures_of  # type: ignore[import-not-found]
 from support.paths import ROOT
 from support.waiting import PATIENCE_S
 
-from cosmos_ray.ledger.ledger import FileEntry, Record
+from cosmos_ray.ledger.record import FileEntry, Record
 
 
 @pytest.mark.long

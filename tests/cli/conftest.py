@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.job_runs import write_manifest
 
-from cosmos_ray.config import SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.job.plan import manifest_clips, row_defaults
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record

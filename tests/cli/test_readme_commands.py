@@ -19,7 +19,7 @@ from support.manifests import put
 from support.pages import commands_of, shown_to
 
 from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.config import SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.job.plan import manifest_clips, row_defaults
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record

@@ -9,7 +9,8 @@ import torch
 from support.networks import caption, relative_error, small_network
 
 from cosmos_ray.clip.approximations import Approximations
-from cosmos_ray.config import GangConfig, SamplingConfig, build_config
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GangConfig, build_config
 from cosmos_ray.errors import UsageError
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.job import generate

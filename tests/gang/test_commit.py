@@ -20,7 +20,8 @@ from cosmos_ray.gang.commit import Made, clip_folder, commit_made, record_of, si
 from cosmos_ray.gang.prepare import InputFile, Prepared
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.ledger.layout import LEASE
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.storage import Storage

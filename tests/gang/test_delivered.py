@@ -11,7 +11,7 @@ import pytest
 
 from cosmos_ray.gang import waiting as waiting_module
 from cosmos_ray.gang.waiting import Waiting, deliver
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import Record
 
 
 def waits(mark: str = "") -> Waiting:

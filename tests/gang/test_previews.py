@@ -16,7 +16,8 @@ from cosmos_ray.gang.delivery import Delivery
 from cosmos_ray.gang.prepare import Prepared
 from cosmos_ray.gang.previews import leave_small, previews_in
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.tidy import clean, remove_other_attempts
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle

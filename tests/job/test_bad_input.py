@@ -12,7 +12,8 @@ from support.bad_inputs import bad_inputs
 from support.job_runs import SMALL, records, run_job, write_manifest
 
 from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.config import InputsConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import InputsConfig
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.job.inputs import look_at_inputs
 from cosmos_ray.job.inspect import inspect_video

@@ -16,8 +16,9 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.job.compare import Comparison, _first_like, _loads, compare, first_rows
 from cosmos_ray.job.compared import read_settings
 from cosmos_ray.job.plan import survey
-from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run, open_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.storage import Storage

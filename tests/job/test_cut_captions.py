@@ -18,7 +18,7 @@ from support.job_runs import write_manifest
 from cosmos_ray.config import build_config
 from cosmos_ray.job.cut_captions import LongCaptions
 from cosmos_ray.job.plan import Plan, plan_for, survey
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle, parse_bundle

@@ -12,7 +12,8 @@ from support.videos import numbered, write
 from cosmos_ray.clip.approximations import EXACT
 from cosmos_ray.clip.family import PREDICT25, PREDICT25_2025_10
 from cosmos_ray.clip.frames import inspect_video
-from cosmos_ray.config import GenerateConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GenerateConfig
 from cosmos_ray.job.cost import ClipGroup, clip_seconds, estimates, exact_calls
 from cosmos_ray.job.inputs import references_of
 from cosmos_ray.job.job import generate

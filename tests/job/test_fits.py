@@ -10,13 +10,14 @@ import pytest
 from support.job_runs import write_manifest
 
 from cosmos_ray.clip.family import PREDICT25, PREDICT25_2025_10, TRANSFER25, Family
-from cosmos_ray.config import GenerateConfig, InputsConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GenerateConfig, InputsConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang.prepare import prepare
 from cosmos_ray.job.inputs import look_at_inputs
 from cosmos_ray.job.listed import clip_line
 from cosmos_ray.job.plan import manifest_clips, plan_for, row_defaults
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 

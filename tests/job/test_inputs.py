@@ -29,7 +29,7 @@ BUNDLE = load_bundle("fake")
 
 
 def clips_of(tmp_path: Path, rows: list[dict[str, Any]]) -> list[Clip]:
-    from cosmos_ray.config import SamplingConfig
+    from cosmos_ray.clip.sampling import SamplingConfig
 
     manifest = write_manifest(tmp_path / "m.parquet", [{"prompt": "a road", "n_views": 1, **row} for row in rows])
     return list(manifest_clips(manifest, row_defaults(BUNDLE, SamplingConfig())))

@@ -13,7 +13,8 @@ from support.job_runs import fake_config, write_manifest
 
 from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
-from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.job import Job, Summary, _finish, _gang_spec, _pool_config, _progress, check

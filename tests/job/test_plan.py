@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, EMPTY, ROWS, clips, settle
 
-from cosmos_ray.config import GenerateConfig, SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
+from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.plan import make_plan, manifest_clips, plan_for, row_defaults, survey

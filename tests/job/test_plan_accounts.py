@@ -11,7 +11,7 @@ from support.job_runs import write_manifest
 from cosmos_ray.cli.job import plan
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.job.plan import plan_for
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.models.bundle.bundle import load_bundle
 
 ROWS = [

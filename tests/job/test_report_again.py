@@ -20,7 +20,7 @@ from support.job_runs import fake_config, write_manifest
 from support.outcomes import settle
 from support.paths import ROOT
 
-from cosmos_ray.config import SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import LeaseHeld, ManifestError, UsageError
 from cosmos_ray.job.job import generate
 from cosmos_ray.job.plan import manifest_clips, row_defaults

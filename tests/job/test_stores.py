@@ -10,7 +10,9 @@ import pytest
 from support.job_runs import write_manifest
 
 from cosmos_ray.job.plan import make_plan, manifest_clips, survey
-from cosmos_ray.ledger.ledger import Ledger, LedgerState, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.storage import Storage

@@ -18,9 +18,9 @@ from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger import compaction, parts
 from cosmos_ray.ledger.compaction import KEPT_S, Compactor, compact, merge, move_records
 from cosmos_ray.ledger.layout import LEASE, LEDGER
-from cosmos_ray.ledger.ledger import Ledger, Record, record_path
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.parts import list_parts, live_parts, write_part
-from cosmos_ray.ledger.record import FileEntry, table_of
+from cosmos_ray.ledger.record import FileEntry, Record, record_path, table_of
 from cosmos_ray.ledger.rows import bytes_a_clip
 from cosmos_ray.store.storage import Storage
 

@@ -35,8 +35,9 @@ from support.compaction_scenes import (
 
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.ledger.compaction import merge
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.parts import list_parts
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.store.storage import Storage
 
 

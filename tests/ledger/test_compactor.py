@@ -12,9 +12,9 @@ from support.waiting import PATIENCE_S
 
 from cosmos_ray.ledger import compaction
 from cosmos_ray.ledger.compaction import Compactor, compact, merge, move_records
-from cosmos_ray.ledger.ledger import Ledger, Record, attempt_path, record_path
+from cosmos_ray.ledger.ledger import Ledger, attempt_path
 from cosmos_ray.ledger.parts import list_parts, live_parts
-from cosmos_ray.ledger.record import table_of
+from cosmos_ray.ledger.record import Record, record_path, table_of
 from cosmos_ray.store.storage import Storage
 
 

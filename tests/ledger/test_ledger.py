@@ -18,7 +18,8 @@ from support.attempts import begin_attempt
 from cosmos_ray.errors import FAILURE_CLASSES, FailureClass
 from cosmos_ray.ledger import ledger as ledger_module
 from cosmos_ray.ledger.layout import LEDGER, RETRIES
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record, record_path
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record, record_path
 from cosmos_ray.store.storage import Storage
 
 

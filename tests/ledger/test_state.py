@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.compaction_scenes import record
 
-from cosmos_ray.ledger.ledger import Ledger, record_path
-from cosmos_ray.ledger.record import table_of
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import record_path, table_of
 from cosmos_ray.ledger.state import LedgerState, contents_of, counts_by_outcome
 from cosmos_ray.store.storage import Storage
 

@@ -16,8 +16,10 @@ from cosmos_ray.errors import LeaseLost, UsageError
 from cosmos_ray.ledger import tidy
 from cosmos_ray.ledger.layout import REPRODUCED, RETRIES, RUN
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record, record_path
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record, record_path
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.ledger.tidy import clean, damaged, files_of, remove_other_attempts
 from cosmos_ray.store.storage import Storage
 

@@ -12,7 +12,7 @@ import pytest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import make_plan
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest import pages, parquet
 from cosmos_ray.manifest.files import open_manifest, row_group_batches
 from cosmos_ray.manifest.page_headers import DATA, DICTIONARY, PREFIXES, Page, pages_of

@@ -15,8 +15,10 @@ from support.job_runs import write_manifest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import Plan, make_plan, manifest_clips, survey, unread_line
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.run import Run, open_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.output.index import write_index

@@ -10,7 +10,7 @@ from support.job_runs import write_manifest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import carried_line, make_plan
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.columns import COLUMNS, is_number
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.names import _NUMBERS, OURS, near_column

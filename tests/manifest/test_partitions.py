@@ -17,7 +17,9 @@ import pytest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import make_plan, manifest_clips
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.output.index import write_index

@@ -16,7 +16,7 @@ from support.job_runs import write_manifest
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import Plan, make_plan, manifest_clips
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.parquet import batches_in
 from cosmos_ray.manifest.rows import RowDefaults

@@ -19,7 +19,7 @@ import pytest
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.job.plan import make_plan, manifest_clips
-from cosmos_ray.ledger.ledger import LedgerState
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest, row_group_batches
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 

@@ -20,8 +20,9 @@ from cosmos_ray.models import generator as generator_module
 from cosmos_ray.models import parts, picture_first
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.generator import Generator
+from cosmos_ray.models.network.dit import Grid
 from cosmos_ray.models.parallel import ContextParallel
-from cosmos_ray.models.sampler import Grid, SamplerState
+from cosmos_ray.models.sampler import SamplerState
 
 SIDE, FRAMES = 32, 5
 UNIPC = Approximations(solver="unipc", guidance_interval=(0.0, 0.5))

@@ -20,7 +20,8 @@ from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, clips, settle
 
 from cosmos_ray.errors import ManifestError
-from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.index import ADDED_TO_FAILURES, added, write_tables

@@ -22,7 +22,8 @@ from support.videos import moving_picture
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip

@@ -24,9 +24,9 @@ from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job.plan import make_plan, manifest_clips
 from cosmos_ray.ledger import layout
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
-from cosmos_ray.ledger.ledger import Ledger, attempt_path, record_path
+from cosmos_ray.ledger.ledger import Ledger, attempt_path
 from cosmos_ray.ledger.parts import PART_SCHEMA, list_parts
-from cosmos_ray.ledger.record import RECORDS
+from cosmos_ray.ledger.record import RECORDS, record_path
 from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.ledger.run import open_run, read_run, row_defaults_of
 from cosmos_ray.ledger.tidy import clean, damaged

@@ -13,7 +13,8 @@ from support.outcomes import DEFAULTS, ROWS, clips, run_of, settle
 
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.errors import UsageError
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.failures import failures, in_words

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from support.job_runs import SMALL, BackgroundJob, assert_no_actors_left, check_files, drain, records, write_manifest
 from support.waiting import wait_for
 
-from cosmos_ray.ledger.ledger import Record
+from cosmos_ray.ledger.record import Record
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -35,7 +35,7 @@ from support.waiting import PATIENCE_S, holds_at_last, wait_for
 import cosmos_ray.pool.metrics
 import cosmos_ray.pool.watched
 from cosmos_ray.clip.encode import encode_mp4
-from cosmos_ray.ledger.ledger import Record, record_path
+from cosmos_ray.ledger.record import Record, record_path
 from cosmos_ray.pool.metrics import BUCKETS_S, HANDED_BACK, METRICS, PHASES, Metric, _seconds_between
 
 DASHBOARD = json.loads((ROOT / "cluster" / "grafana.json").read_text())

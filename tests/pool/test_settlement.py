@@ -11,8 +11,8 @@ from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import Fault, LeaseLost
 from cosmos_ray.ledger.layout import LEASE
-from cosmos_ray.ledger.ledger import Ledger, Record
-from cosmos_ray.ledger.record import Try
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record, Try
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.pool import health as health_module
 from cosmos_ray.pool import settlement as settlement_module

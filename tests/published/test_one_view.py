@@ -21,7 +21,7 @@ from support.videos import moving_picture
 from cosmos_ray.clip.encode import encode_mp4, encode_png
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.pictures import PNG, read_picture
-from cosmos_ray.config import SamplingConfig
+from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.errors import UsageError
 from cosmos_ray.job.plan import row_defaults
 from cosmos_ray.manifest.rows import clips_of_row, rows_of

@@ -21,7 +21,7 @@ from cosmos_ray.clip.encode import encode_mp4, encode_png
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.pictures import PNG
 from cosmos_ray.clip.request import PICTURE, VIDEO, VIEWS
-from cosmos_ray.ledger.ledger import FileEntry, Record
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.published import inference, multiview, multiview25, one_view, text2image, text2world, video2world
 from cosmos_ray.store.storage import Storage

@@ -11,7 +11,8 @@ import pytest
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.ledger import compaction
 from cosmos_ray.ledger.compaction import KEPT_S, compact, merge
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.store.storage import Storage
 from support.attempts import begin_attempt

@@ -12,7 +12,8 @@ from cosmos_ray.clip.checks import Scores
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.preview import encode_preview
 from cosmos_ray.ledger.history import JobTook, write_job
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.compare.gather import Compared
 from cosmos_ray.output.index import write_index

@@ -15,7 +15,8 @@ from cosmos_ray.config import GenerateConfig
 from cosmos_ray.job.job import Summary, generate
 from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.lease import read_owner
-from cosmos_ray.ledger.ledger import Ledger, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import Record
 from cosmos_ray.store.storage import Storage
 from support.waiting import PATIENCE_S, wait_for
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from cosmos_ray.errors import FailureClass
 from cosmos_ray.job.plan import make_plan, manifest_clips
-from cosmos_ray.ledger.ledger import FileEntry, Ledger, LedgerState, Record
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest, version_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.output.kept import take_up

@@ -11,7 +11,8 @@ import pytest
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.preview import encode_preview
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.index import write_index
 from cosmos_ray.output.report import files

@@ -25,7 +25,7 @@ from cosmos_ray.gang.rank import DenoiseReport, Published
 from cosmos_ray.gang.ready import Ready
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint
-from cosmos_ray.ledger.ledger import FileEntry
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.traffic import Traffic

@@ -13,8 +13,8 @@ from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.clip.settings import Settings
 from cosmos_ray.ledger.history import JobTook, write_job
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
-from cosmos_ray.ledger.record import Try
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry, Try
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.store.storage import Storage

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from cosmos_ray.ledger.history import read_jobs
 from cosmos_ray.ledger.layout import REPORT, REPORT_ROWS
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import now
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.report.files import names_in, remove_others, write_rows
 from cosmos_ray.output.report.listing import Listing, clips_of, failures_of, read_failures, read_index
 from cosmos_ray.output.report.page import ReportPage, Rows, render

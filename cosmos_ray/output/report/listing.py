@@ -16,10 +16,10 @@ import pyarrow.types as kinds
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import ALL_VIEWS, PICTURE
 from cosmos_ray.ledger.layout import FAILURES, INDEX
-from cosmos_ray.ledger.ledger import LedgerState
 from cosmos_ray.ledger.record import APPROXIMATIONS, SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.failures import failures
 from cosmos_ray.output.report.values import Value, kind_of, text, values_of
 from cosmos_ray.store.storage import Storage

@@ -8,7 +8,7 @@ import pytest
 
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.clip.settings import Settings
-from cosmos_ray.ledger.ledger import FileEntry, Record
+from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, _firsts
 from cosmos_ray.output.compare.lines import line, spread

@@ -11,7 +11,8 @@ from support.job_runs import write_manifest
 from support.outcomes import clips, settle
 
 from cosmos_ray.ledger.history import JobTook
-from cosmos_ray.ledger.ledger import Ledger, LedgerState
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.report.summary import Throughput, facts, throughput
 from cosmos_ray.store.storage import Storage
 

@@ -14,7 +14,8 @@ from support.outcomes import DEFAULTS, clips, run_of, settle
 
 from cosmos_ray.errors import FailureClass, UsageError
 from cosmos_ray.ledger.history import JobTook, write_job
-from cosmos_ray.ledger.ledger import FileEntry, Ledger
+from cosmos_ray.ledger.ledger import Ledger
+from cosmos_ray.ledger.record import FileEntry
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.output.index import write_index
