@@ -254,6 +254,7 @@ def _jpeg(data: mmap.mmap) -> Picture:
             index = at + 8
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
             found = _jpeg_frame(data, at, marker, segment, orientation)
+            _check_scan(data, at + 2 + size)
             held = pictures_in(data, at + 2 + size, index, (found.height, found.width))
             return replace(found, primaries=primaries, held=held)
         at += 2 + size
@@ -272,6 +273,16 @@ def _jpeg_frame(data: mmap.mmap, at: int, marker: int, segment: bytes, orientati
     if end < at:
         raise RowError("truncated: the JPEG does not end")
     return Picture("mjpeg", height, width, orientation, end=end + 2)
+
+
+def _check_scan(data: mmap.mmap, at: int) -> None:
+    """Raises RowError where no scan follows the picture's header: ffmpeg then shows a grey one."""
+    for _ in range(_MAX_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in (0xD9, 0xDA):
+            break
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    if data[at : at + 2] != b"\xff\xda":
+        raise RowError("truncated: a JPEG without its picture")
 
 
 def _orientation(exif: bytes) -> int:

@@ -7,6 +7,7 @@ belongs to the next run. Relative references start from the folder of their row'
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import itertools
@@ -217,6 +218,8 @@ def unreadable(uri: str, error: Exception) -> ManifestError:
     """What is said of a manifest, or a file of it, that is damaged or something else."""
     if way := way_out_of(uri):
         return ManifestError(f"the manifest {uri} is no Parquet file; {way}")
+    if isinstance(error, OSError) and error.errno == errno.EINVAL and scheme_of(uri) == "file":
+        return ManifestError(f"the manifest {uri} is a pipe, a device or a socket, expected a regular file")
     found = explain_store(error) if isinstance(error, OSError) else _kind_of(uri) or explain(error)
     return ManifestError(f"the manifest {uri} cannot be read as Parquet: {found}")
 

@@ -154,7 +154,7 @@ def test_how_a_camera_was_held_is_read_in_either_order_of_bytes(
 def test_jpegs_of_which_kinds_are_taken(tmp_path: Path, marker: int, bits: int, colours: int, said: str) -> None:
     header = bytes([bits]) + (48).to_bytes(2, "big") + (64).to_bytes(2, "big") + bytes([colours]) + bytes(9)
     path = tmp_path / "a.jpg"
-    path.write_bytes(b"\xff\xd8" + segment(marker, header) + b"\xff\xd9")
+    path.write_bytes(b"\xff\xd8" + segment(marker, header) + segment(0xDA, bytes(10)) + b"\xff\xd9")
     if said:
         with pytest.raises(RowError, match=said):
             look(path)
@@ -278,6 +278,17 @@ def test_a_picture_that_was_cut_or_damaged_is_found(tmp_path: Path, extension: s
     path.write_bytes(broken)
     if extension == "png":  # which carries sums; a JPEG's middle could be anything
         assert refused(path).startswith("damaged: ")
+
+
+def test_a_jpeg_without_its_picture_is_found(tmp_path: Path) -> None:
+    """Cut behind its headers, and closed by the tool that copied it: ffmpeg shows a grey one."""
+    whole = save(tmp_path / "a.jpg", PICTURE).read_bytes()
+    path, scan = tmp_path / "b.jpg", whole.index(b"\xff\xda")
+    for headers in (whole[:scan], whole[:scan] + b"\xff", whole[: scan - 4]):
+        path.write_bytes(headers + b"\xff\xd9")
+        assert refused(path) == "truncated: a JPEG without its picture"
+    path.write_bytes(whole[:scan] + b"\xff\xff" + whole[scan:])  # filling bytes
+    assert np.array_equal(read(path)[0], read(tmp_path / "a.jpg")[0])
 
 
 def test_a_picture_that_takes_too_long_is_a_timeout_of_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.manifests import read
 
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders import sources
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.folder import from_folder
+from cosmos_ray.manifest.builders.multiview_json import from_multiview_json
 from cosmos_ray.manifest.builders.sources import each_object
+from cosmos_ray.manifest.files import open_manifest
 
 ROWS: list[dict[str, Any]] = [
     {"name": "a", "nested": {"list": [1, 2, {"b": "]},{"}]}},
@@ -86,3 +90,33 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "sample.json")
     with pytest.raises(ManifestError, match=r"sample\.json is a pipe, a device or a socket"):
         next(each_object(str(tmp_path / "sample.json")))
+
+
+def test_a_device_is_no_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clips")
+    with pytest.raises(ManifestError, match="clips is a file, expected a folder"):
+        from_folder(str(tmp_path / "clips"), str(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".yaml"])
+def test_specs_of_every_suffix_are_texts_of_every_kind(tmp_path: Path, suffix: str) -> None:
+    spec, out = tmp_path / f"spec{suffix}", str(tmp_path / "m.parquet")
+    text = '{"prompt": "Straße", "rear": {"input_path": "a.mp4"}}'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        spec.write_bytes(text.encode(encoding))
+        from_multiview_json([str(spec)], out)
+        assert read(Path(out))[0]["prompt"] == "Straße"
+    spec.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(ManifestError, match=rf"spec\{suffix} is no UTF-8 text: it is gzip"):
+        from_multiview_json([str(spec)], out)
+    spec.unlink()
+    os.mkfifo(spec)
+    with pytest.raises(ManifestError, match=rf"spec\{suffix} is a pipe, a device or a socket"):
+        from_multiview_json([str(spec)], out)
+
+
+def test_a_manifest_that_is_a_pipe_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.parquet")
+    for uri in (tmp_path / "m.parquet", tmp_path):
+        with pytest.raises(ManifestError, match=r"m\.parquet is a pipe, a device or a socket, expected a regular file"):
+            open_manifest(str(uri))

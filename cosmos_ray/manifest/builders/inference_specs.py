@@ -27,12 +27,12 @@ from cosmos_ray.manifest.builders.sources import (
     check_values,
     from_json,
     read_captions,
+    read_named_text,
     suffix_of,
 )
 from cosmos_ray.manifest.builders.writing import Draft, absolute, reference, with_prompt, write
 from cosmos_ray.schema_words import key_fault
 from cosmos_ray.store.plain_yaml import DecimalLoader
-from cosmos_ray.store.storage import read_bytes
 from cosmos_ray.store.uris import parent_uri
 
 _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
@@ -263,8 +263,8 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
     known = (".json", ".jsonl", *((".yaml", ".yml") if takes_yaml else ()))
     if suffix not in known:
         raise ManifestError(f"{source}: found suffix {suffix!r}, expected one of {', '.join(known)}")
+    text = read_named_text(source, MAX_SPEC_BYTES)
     try:
-        text = read_bytes(source, max_bytes=MAX_SPEC_BYTES).decode("utf-8-sig")
         check_values(source, text, JSON_MARKS)
         if suffix == ".jsonl":
             objects = [_of_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -277,7 +277,7 @@ def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ManifestError(f"{source}: {line}is no YAML of one spec: {error.problem}") from error
-    except (OSError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, AttributeError, OverflowError, RecursionError, yaml.YAMLError) as error:
         raise ManifestError(f"{source}: cannot be read ({type(error).__name__})") from error
     if not objects:
         raise ManifestError(f"{source}: found nothing, expected a spec a line")

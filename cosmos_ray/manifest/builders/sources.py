@@ -103,7 +103,7 @@ def list_folder(uri: str) -> Folder:
         if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
             raise
         raise ManifestError(f"there is no folder {uri}") from None
-    if [entry["name"] for entry in found if entry["type"] == "file"] == [path] and len(found) == 1:
+    if [entry["name"] for entry in found if entry["type"] != "directory"] == [path] and len(found) == 1:
         raise ManifestError(f"{uri} is a file, expected a folder")
     entries = {}
     for entry in found:
@@ -174,6 +174,11 @@ def read_text(uri: str, max_bytes: int = MAX_BYTES) -> str:
     """All of a text file. Raises ManifestError for a larger one, unread, for what is no regular file, and for a link to
     a file of another suffix."""
     _check_link(uri)
+    return read_named_text(uri, max_bytes)
+
+
+def read_named_text(uri: str, max_bytes: int) -> str:
+    """The same of a file that the user has named, and which may be a link to anywhere."""
     try:
         data = read_bytes(uri, max_bytes=max_bytes)
         return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
