@@ -95,6 +95,10 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
     if stream.matrix == "bt2020nc" and not stream.transfer:
         warnings.append("BT.2020's matrix without a transfer: taken for SDR, of BT.709's colours; HDR would look pale")
+    if stream.stereo:
+        warnings.append(f"stereo 3D ({stream.stereo}): the pictures of two eyes in each frame, taken as one")
+    if stream.sphere:
+        warnings.append(f"a spherical picture ({stream.sphere}), taken as a flat one")
     if _TRANSPARENT.match(stream.pixel_format):
         warnings.append("transparency (alpha), which is not used: pixels have the colours that lie beneath it")
     info = VideoInfo(

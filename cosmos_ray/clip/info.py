@@ -36,6 +36,11 @@ _ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+)", re.IGNORECASE
 #: Columns at the left and the right, rows above and below that the file hides; ffmpeg obeys it from 7.1 on, and tells.
 _CROPPING = re.compile(r"frame cropping: (\d+)/(\d+)/(\d+)/(\d+)", re.IGNORECASE)
 _DOLBY = re.compile(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)")
+#: How two pictures lie in a frame, and what kind of picture a camera makes that looks all round, in ffmpeg's words.
+_STEREO = re.compile(r"stereo ?3d: ([^,(\n]+)", re.IGNORECASE)
+_SPHERE = re.compile(r"spherical(?: mapping)?: ([^,(\n]+)", re.IGNORECASE)
+#: What is one flat picture, whatever else is said of it.
+_ONE_FLAT = ("2D", "unspecified", "rectilinear")
 _FIELDS = {
     "progressive": "progressive",
     "top first": "top first",
@@ -64,6 +69,7 @@ class Stream:
     height, width: stored pixels that are shown; pixel_aspect: width of a pixel to its height, as stored; rotation:
     degrees, and then perhaps mirrored.
     matrix, primaries, transfer, range: "" where the file does not say. dolby: (profile, compatibility) of Dolby Vision.
+    stereo, sphere: in ffmpeg's words, "" for one flat picture.
     """
 
     track: int
@@ -81,6 +87,8 @@ class Stream:
     range: str = ""
     is_default: bool = False
     dolby: tuple[int, int] | None = None
+    stereo: str = ""
+    sphere: str = ""
 
     @property
     def upright(self) -> Stream:
@@ -201,8 +209,15 @@ def _stream(number: int, text: str, side_data: str) -> Stream:
         is_default="(default)" in text,
         is_mirrored=False,  # it does not tell
         dolby=(int(dolby.group(1)), int(dolby.group(2))) if dolby else None,
+        stereo=_unless_flat(_STEREO.search(side_data)),
+        sphere=_unless_flat(_SPHERE.search(side_data)),
         **colour,
     )
+
+
+def _unless_flat(found: re.Match[str] | None) -> str:
+    said = found.group(1).strip() if found else ""
+    return "" if said in _ONE_FLAT else said
 
 
 def _split(text: str) -> list[str]:

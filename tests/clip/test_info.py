@@ -124,3 +124,23 @@ def test_the_containers_shape_of_pixels_holds_where_the_codec_says_another(monke
     line = "  Stream #0:0: Video: h264, yuv420p, 160x120 [SAR 1:1 DAR 4:3], 185 kb/s, SAR 4:3 DAR 16:9, 10 fps"
     (stream,) = described(monkeypatch, ["Input #0, mov", line])
     assert stream.pixel_aspect == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "stereo", "sphere"),
+    [
+        ("Stereo 3D: side by side (inverted), view: packed, primary eye: none", "side by side", ""),
+        ("stereo3d: top and bottom, view: packed", "top and bottom", ""),
+        ("Stereo 3D: unspecified, view: packed, primary eye: none", "", ""),
+        ("stereo3d: 2D", "", ""),
+        ("Spherical Mapping: half equirectangular (0.00/0.00/0.00)", "", "half equirectangular"),
+        ("spherical: equirectangular (0.000000/0.000000/0.000000)", "", "equirectangular"),
+        ("spherical: rectilinear", "", ""),
+    ],
+)
+def test_pictures_that_are_not_one_flat_one_are_told_in_words_of_all_versions(
+    monkeypatch: pytest.MonkeyPatch, line: str, stereo: str, sphere: str
+) -> None:
+    lines = ["Input #0", "  Stream #0:0: Video: h264, yuv420p, 64x48", "    Side data:", f"      {line}"]
+    (stream,) = described(monkeypatch, lines)
+    assert (stream.stereo, stream.sphere) == (stereo, sphere)

@@ -44,13 +44,20 @@ def test_pictures_are_as_players_show_them_and_it_is_said_how(told: str, tmp_pat
 
 def _with_cropping(path: Path, width: int, height: int, right: int, down: int) -> None:
     """A box `clap` in the sample description: that many pixels, their middle off the picture's by so many halves."""
-    data, kinds = bytearray(path.read_bytes()), (b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-    start = data.index(b"moov") + 4
     numbers = (width, 1, height, 1, right, 2, down, 2)
-    box = (40).to_bytes(4, "big") + b"clap" + b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
-    places = [start]
+    _with_box(path, _box(b"clap", b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)))
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+
+def _with_box(path: Path, box: bytes) -> None:
+    """As the last one in the sample description of a file whose index is at its end."""
+    data, kinds = bytearray(path.read_bytes()), (b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    places = [data.index(b"moov") + 4]
     for depth in range(1, len(kinds) + 1):
-        place = first_box(bytes(data), slice(start, len(data)), kinds[:depth])
+        place = first_box(bytes(data), slice(places[0], len(data)), kinds[:depth])
         assert place is not None
         places.append(place.start)
     places.append(places[-1] + 16)  # the first entry's body
@@ -59,6 +66,28 @@ def _with_cropping(path: Path, width: int, height: int, right: int, down: int) -
     for at in places:
         data[at - 8 : at - 4] = (int.from_bytes(data[at - 8 : at - 4], "big") + len(box)).to_bytes(4, "big")
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        (_box(b"st3d", bytes([0, 0, 0, 0, 2])), "stereo 3D (side by side): the pictures of two eyes in each frame"),
+        (_box(b"st3d", bytes([0, 0, 0, 0, 1])), "stereo 3D (top and bottom): the pictures of two eyes in each frame"),
+        (_box(b"st3d", bytes([0, 0, 0, 0, 0])), ""),
+        (
+            _box(b"sv3d", _box(b"svhd", bytes(4) + b"camera\0")
+                 + _box(b"proj", _box(b"prhd", bytes(16)) + _box(b"equi", bytes(20)))),
+            "a spherical picture (equirectangular), taken as a flat one",
+        ),
+    ],
+    ids=["side by side", "one above the other", "one picture", "all round"],
+)  # fmt: skip
+def test_what_is_not_one_flat_picture_is_doubtful(tmp_path: Path, box: bytes, said: str) -> None:
+    path = encode(tmp_path / "a.mp4", moving_picture(3, 48, 64), *H264)
+    _with_box(path, box)
+    warnings = inspect_video(path).warnings
+    assert len(warnings) == bool(said)
+    assert not said or warnings[0].startswith(said)
 
 
 def test_what_a_file_hides_of_its_pictures_is_left_out(tmp_path: Path) -> None:
