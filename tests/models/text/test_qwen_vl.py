@@ -113,6 +113,18 @@ def test_answers_are_of_ascii_alone(refiner: QwenVL) -> None:
     assert refiner.answer("", "a bus", None, 64).text.isascii()
 
 
+def test_a_models_own_marks_may_be_written_in_any_script() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<｜fin｜>"})
+    size = len(tokenizer)
+    scores = OnlyAscii(tokenizer, size)(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, size))[0]
+    assert scores[tokenizer.eos_token_id] == 0
+
+
+def test_it_computes_in_16_bits(folder: Path) -> None:
+    assert QwenVL.load(folder).model.dtype == torch.bfloat16
+
+
 def test_an_answer_ends_after_its_seconds(refiner: QwenVL) -> None:
     assert refiner.answer("", "a bus", None, 4096, temperature=0.0, seconds=0.2).tokens < 4096
 
