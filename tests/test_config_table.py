@@ -77,7 +77,7 @@ OTHERS: dict[str, Any] = {
     "refiner.model": "m", "refiner.device": "between", "refiner.instructions": "i.txt", "refiner.captions": "each",
     "refiner.view_template": "{camera}", "refiner.on_failure": "fail", "guardrails.enabled": True,
     "guardrails.provider": "package", "guardrails.checks": ("face_blur",), "guardrails.own": ("mine",),
-    "guardrails.weights": "W", "guardrails.llama_guard": "L", "guardrails.siglip": "S", "guardrails.device": "cpu",
+    "guardrails.weights": "/W", "guardrails.llama_guard": "/L", "guardrails.siglip": "/S", "guardrails.device": "cpu",
     "guardrails.offload": True, "gang.spare_ranks": "never",
 }  # fmt: skip
 #: Of these one decides others, or cannot be without them: what they do is told elsewhere.
