@@ -87,6 +87,9 @@ def test_a_spec_of_transfer25_is_a_row_of_its_cameras_in_rig_order(tmp_path: Pat
         (TransferSpec, TRANSFER | {"num_conditional_frames": True}, "num_conditional_frames: found true, expected"),
         (PredictSpec, PREDICT | {"negative_prompt": "ugly"}, 'negative_prompt: found "ugly", expected null'),
         (PredictSpec, PREDICT | {"guidance": 8}, "guidance: found 8, expected at most 7"),
+        (TransferSpec, TRANSFER | {"guidance": -1}, "guidance: found -1, expected at least 0"),
+        (TransferSpec, TRANSFER | {"control_weight": 1.5}, r"control_weight: found 1\.5, expected at most 1"),
+        (TransferSpec, TRANSFER | {"num_steps": 0}, "num_steps: found 0, expected at least 1"),
         (PredictSpec, PREDICT | {"front": {"video_path": "x"}}, "there is no key front; `front_"),
         (PredictSpec, PREDICT | {"prompt_path": "p.txt"}, "one of `prompt` and `prompt_path`"),
         (
@@ -272,7 +275,9 @@ def test_views_are_laid_out_as_published() -> None:
     (whole,) = write_views(spec, videos).values()
     assert numbers(decode_mp4(whole)) == [0, 1, 10, 11]
     (stacked,) = write_views(spec.model_copy(update={"stack_mode": "height"}), videos).values()
-    assert decode_mp4(stacked).shape == (2, 64, 32, 3)
+    rows = decode_mp4(stacked)
+    assert rows.shape == (2, 64, 32, 3)
+    assert (numbers(rows[:, :32]), numbers(rows[:, 32:])) == ([0, 1], [10, 11])
     steered = TransferSpec.model_validate(TRANSFER | {"save_combined_views": False})
     files = write_views(steered, videos)
     assert list(files) == ["a_front_wide.mp4", "a_rear.mp4", "a_grid.mp4"]

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.text.conversation import Conversation, tokenizer_of
@@ -86,6 +87,7 @@ class QwenVL:
             kind = read_object(folder / "config.json")["model_type"]
             if kind != KIND:  # asked first: of a folder without one, a model of the usual size would be made
                 raise ValueError(f"found a model of type {kind!r}, expected {KIND}")
+            disable_progress_bar()  # it draws over what a command says
             model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
                 str(folder), dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False,
                 use_safetensors=True,

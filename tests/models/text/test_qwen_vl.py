@@ -121,8 +121,9 @@ def test_a_models_own_marks_may_be_written_in_any_script() -> None:
     assert scores[tokenizer.eos_token_id] == 0
 
 
-def test_it_computes_in_16_bits(folder: Path) -> None:
+def test_it_computes_in_16_bits_and_draws_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert QwenVL.load(folder).model.dtype == torch.bfloat16
+    assert capfd.readouterr().err == ""
 
 
 def test_an_answer_ends_after_its_seconds(refiner: QwenVL) -> None:
