@@ -24,6 +24,9 @@ HELP = """Make data sets of multi-camera driving videos, on one machine or on a 
 
 Results go to standard output, everything else to standard error."""
 
+#: What Typer makes of a KeyboardInterrupt, in silence. No command of ours ends with it.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,7 +70,10 @@ def main() -> None:
 def run(command: Callable[..., Any]) -> int:
     """A Typer app's exit code; our own errors become one line on standard error."""
     try:
-        return int(command(standalone_mode=False, prog_name="cosmos-ray") or 0)
+        code = int(command(standalone_mode=False, prog_name="cosmos-ray") or 0)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
     except UsageError as error:
         return _complain(str(error), 2)
     except CosmosRayError as error:

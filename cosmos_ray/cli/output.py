@@ -84,7 +84,7 @@ def _look(output: str) -> tuple[list[str], bool]:
 
 
 def _first_failures(found: Status, state: LedgerState) -> Iterator[str]:
-    from cosmos_ray.output.failures import failures, in_words
+    from cosmos_ray.output.failures import failures, in_words, way_out
     from cosmos_ray.store.storage import Storage
 
     output = shlex.quote(found.output)
@@ -93,16 +93,11 @@ def _first_failures(found: Status, state: LedgerState) -> Iterator[str]:
     if found.failed > _FIRST:
         yield f"  and {found.failed - _FIRST} more: `cosmos-ray status {output} --failed`"
     if found.failed:
-        yield f"  {_retry_words(output)}"
-
-
-def _retry_words(output: str) -> str:
-    """output: as a shell takes it."""
-    return f"`cosmos-ray retry {output}` has them made again by the next `generate`; --class or --id, some of them"
+        yield f"  {way_out(found.output)}"
 
 
 def _say_failed(output: str, as_json: bool) -> None:
-    from cosmos_ray.output.failures import failures, in_words
+    from cosmos_ray.output.failures import failures, in_words, way_out
     from cosmos_ray.output.status import read_status
     from cosmos_ray.store.storage import Storage
 
@@ -114,7 +109,7 @@ def _say_failed(output: str, as_json: bool) -> None:
         else:
             tell(in_words(record))
     if found.failed and not as_json:
-        say(_retry_words(shlex.quote(found.output)))
+        say(way_out(found.output))
 
 
 def _status_lines(found: Status) -> Iterator[str]:
@@ -125,8 +120,13 @@ def _status_lines(found: Status) -> Iterator[str]:
     yield f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left"
     if found.removed:
         yield removed_line(found.removed)
-    if found.left and found.clips_per_hour and found.eta_s is not None:
-        yield f"{found.clips_per_hour:.1f} clips an hour, {duration(found.eta_s)} to go"
+    rate = ""
+    if found.clips_per_hour and found.eta_s is not None:
+        rate = f"{found.clips_per_hour:.1f} clips an hour, {duration(found.eta_s)} to go"
+    if found.left and not found.is_at_work:
+        yield f"no job is at it: the same `cosmos-ray generate` goes on{f' ({rate}, as it was)' if rate else ''}"
+    elif found.left and rate:
+        yield rate
     if found.owner is not None:
         yield from owner_lines(found.owner)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -34,3 +35,9 @@ def first_by_name(clip_ids: pa.ChunkedArray, count: int) -> list[str]:
 
 def in_words(record: Record) -> str:
     return f"failed ({record.failure_class}) {record.id}: {record.error}"
+
+
+def way_out(output: str) -> str:
+    """What is to be done about clips that failed, as a shell takes it."""
+    retry = f"cosmos-ray retry {shlex.quote(output)}"
+    return f"`{retry}` has them made again by the next `generate`; --class or --id, some of them"

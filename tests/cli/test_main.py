@@ -39,6 +39,16 @@ def test_arguments_that_make_no_command(cosmos_ray: Any, arguments: list[str]) -
     assert answer.err
 
 
+def test_an_interrupted_command_says_so_and_ends_with_1(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever the library for command lines makes of it: with 130 and without a word, Ctrl-C was no one's end."""
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cosmos_ray.job.doctor.examine", interrupted)
+    assert_one_line(cosmos_ray("doctor"), 1, "cosmos-ray: interrupted")
+
+
 def options_of_kinds(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Commands with one of their flags, each that takes a number or one of a few words."""
     for below, one in getattr(command, "commands", {}).items():
