@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
@@ -84,16 +83,10 @@ def _look(output: str) -> tuple[list[str], bool]:
 
 
 def _first_failures(found: Status, state: LedgerState) -> Iterator[str]:
-    from cosmos_ray.output.failures import failures, in_words, way_out
+    from cosmos_ray.output.failures import first_lines
     from cosmos_ray.store.storage import Storage
 
-    output = shlex.quote(found.output)
-    for record in failures(Storage(found.output), state, _FIRST):
-        yield f"  {in_words(record)}"
-    if found.failed > _FIRST:
-        yield f"  and {found.failed - _FIRST} more: `cosmos-ray status {output} --failed`"
-    if found.failed:
-        yield f"  {way_out(found.output)}"
+    yield from first_lines(Storage(found.output), state, found.failed, _FIRST)
 
 
 def _say_failed(output: str, as_json: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shlex
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -38,7 +37,7 @@ from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
 from cosmos_ray.models.bundle.check import check_bundle
 from cosmos_ray.models.guardrails.checks import guardrails_of
 from cosmos_ray.output.derived import Made, make, make_if_stale, say_outrun
-from cosmos_ray.output.failures import failures, in_words, way_out
+from cosmos_ray.output.failures import first_lines
 from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
 from cosmos_ray.pool.pool_config import PoolConfig
@@ -389,14 +388,8 @@ def _finish(job: Job, plan: Plan, state: LedgerState, say: Say) -> Summary:
     say(f"{status.ok} ok, {status.failed} failed (up to {summary.allowed} allowed), {status.left} left")
     if status.removed:
         say(removed_line(status.removed))
-    for record in failures(job.storage, state, _FAILURES_SHOWN):
-        say(f"  {in_words(record)}")
-    if status.failed > _FAILURES_SHOWN:
-        say(
-            f"  and {status.failed - _FAILURES_SHOWN} more: `cosmos-ray status {shlex.quote(job.storage.uri)} --failed`"
-        )
-    if status.failed:
-        say(f"  {way_out(job.storage.uri)}")
+    for line in first_lines(job.storage, state, status.failed, _FAILURES_SHOWN):
+        say(line)
     say(f"videos: {job.storage.uri_of(CLIPS)}   index: {job.storage.uri_of(INDEX)}")
     say(f"report: {job.storage.uri_of(REPORT)}")
     return summary

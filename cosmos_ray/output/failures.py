@@ -37,6 +37,16 @@ def in_words(record: Record) -> str:
     return f"failed ({record.failure_class}) {record.id}: {record.error}"
 
 
+def first_lines(storage: Storage, state: LedgerState, failed: int, at_most: int) -> Iterator[str]:
+    """The first ones of so many that failed, where the others are told, and what is to be done."""
+    for record in failures(storage, state, at_most):
+        yield f"  {in_words(record)}"
+    if failed > at_most:
+        yield f"  and {failed - at_most} more: `cosmos-ray status {shlex.quote(storage.uri)} --failed`"
+    if failed:
+        yield f"  {way_out(storage.uri)}"
+
+
 def way_out(output: str) -> str:
     """What is to be done about clips that failed, as a shell takes it."""
     retry = f"cosmos-ray retry {shlex.quote(output)}"
