@@ -25,7 +25,7 @@ from cosmos_ray.models.bundle.names import built_in_name
 from cosmos_ray.published.command import Say, parser_of
 from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.layouts import names_of, write_views
-from cosmos_ray.published.options import refused, version_of
+from cosmos_ray.published.options import check_account, refused, version_of
 from cosmos_ray.store.places import check_lasts, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
@@ -153,7 +153,10 @@ def check_results(flags: argparse.Namespace, found: Sequence[Found]) -> None:
         row = one.spec.row()
         paths = [path for column in ("input_videos", "control_videos") for path in row.get(column, {}).values()]
         paths += _prompt_files(one.spec)
-        read |= {place_of(absolute(path, one.folder, one.where)) for path in paths}
+        uris = [absolute(path, one.folder, one.where) for path in paths]
+        for uri in uris:
+            check_account(uri, one.where, one.folder)
+        read |= {place_of(uri) for uri in uris}
     if clash := sorted(read & set(taken)):
         raise UsageError(f"{clash[0]} is an input, and would be written over: give another --output-dir")
 

@@ -42,6 +42,7 @@ from cosmos_ray.published.options import (
     GUARDRAILS_OFF,
     add_without_effect,
     between,
+    check_account,
     check_save_path,
     read_json_list,
     refused,
@@ -251,7 +252,10 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
             if (lacking := what_lacks(found, ("input_video", "prompt"), where)) is not None:
                 say(lacking)
                 continue
-            items.append(_item(found, number, where))
+            item = _item(found, number, where)
+            for path in (*_paths(item.input_video, item.prompt), item.save_path):
+                check_account(path, where, flags.batch_input_json)
+            items.append(item)
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
     for item in items:

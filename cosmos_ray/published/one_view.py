@@ -37,6 +37,7 @@ from cosmos_ray.published.command import Say
 from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
+    check_account,
     check_save_path,
     prompts_text,
     read_json_list,
@@ -121,6 +122,8 @@ def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
             values[2] = values[2] or f"output_{number}{kind.suffix}"
             if not all(isinstance(value, str) for value in values):
                 raise UsageError(f"{where}: found {found!r}, expected strings")
+            for path in (values[0], values[2]) if values[0] else values[2:]:
+                check_account(path, where, flags.batch_input_json)
             items.append(Item(*values))
         if not items:
             raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with {' and '.join(needed)}")

@@ -13,10 +13,11 @@ from typing import Any
 
 from cosmos_ray.config import TextEncoderConfig
 from cosmos_ray.errors import ManifestError, UsageError
-from cosmos_ray.foreign import shown
+from cosmos_ray.foreign import shown, shown_uri
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.builders.sources import from_json
 from cosmos_ray.manifest.names import near_column
+from cosmos_ray.store.accounts import foreign_account
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage, read_bytes
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -116,6 +117,17 @@ def what_lacks(item: Any, needed: Sequence[str], where: str) -> str | None:
     found = {key: near_column(key, [name for name in item if item[name]]) for key in item}
     names = [f"`{key}` is called `{near}` here" for key, near in found.items() if near in lacks and item[key]]
     return shown(f"{where} is left out: it lacks {' and '.join(lacks)}{''.join(f'; {words}' for words in names)}")
+
+
+def check_account(path: str, where: str, own: str) -> None:
+    """Raises UsageError for a path of a list or a spec, which strangers may have written, that leads to an account of
+    theirs: clients would send it the job's credentials, before a row is looked at. own: a URI that the user gave."""
+    uri = normalise_uri(path)
+    if (account := foreign_account(uri, [own])) is not None:
+        raise UsageError(
+            f"{where}: {shown_uri(uri)}: its account {account} is not the environment's (AZURE_STORAGE_ACCOUNT_NAME or "
+            "AZURE_STORAGE_CONNECTION_STRING), and credentials are sent to no other"
+        )
 
 
 def version_of(path: str) -> list[Any] | None:

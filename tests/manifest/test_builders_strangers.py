@@ -4,7 +4,9 @@ read into captions."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.manifests import put, read
@@ -13,7 +15,11 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
 from cosmos_ray.manifest.builders.by_camera import from_rds_hq
 from cosmos_ray.manifest.builders.folder import from_folder
+from cosmos_ray.manifest.builders.inference_specs import Found, TransferSpec, read_specs, write_specs
+from cosmos_ray.manifest.builders.multiview_json import from_multiview_json
 from cosmos_ray.manifest.builders.sources import list_folder
+from cosmos_ray.manifest.builders.table import from_table
+from cosmos_ray.store.storage import _asked
 
 CAMERA = "ftheta_camera_front_wide_120fov"
 TOKEN = "hf_AToken"
@@ -83,3 +89,80 @@ def test_names_of_inputs_that_are_none_are_told_with_their_item(tmp_path: Path) 
 def test_no_folder_has_a_name_that_no_disk_takes(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="there is no folder"):
         list_folder(str(tmp_path / ("a" * 5000)))
+
+
+SPEC = {"rear": {"input_path": "r.mp4", "control_path": "map.mp4"}}
+
+
+def found_spec(folder: Path, prompt_path: str, overrides: dict[str, str] | None = None) -> Found:
+    source = put(folder / "s.json", json.dumps({"name": "a", "prompt_path": prompt_path, **SPEC}))
+    (found,) = read_specs([str(source)], TransferSpec, overrides or {})
+    return found
+
+
+def asked_only_for(folder: Path) -> Callable[..., Any]:
+    """In the place of the function that asks stores."""
+
+    def asked(uri: str, *rest: Any) -> Any:
+        assert uri.startswith(str(folder)), f"{uri} was asked"
+        return _asked(uri, *rest)
+
+    return asked
+
+
+THEIRS = "abfs://c@other.blob.core.windows.net/words.txt"
+
+
+NAMING: dict[str, tuple[str, str, Callable[[str, str], Any]]] = {
+    "batch": ("b.json", json.dumps([{"input_video": "v.mp4", "prompt": THEIRS}]), from_batch_json),
+    "table": ("t.csv", f"id,input_video,prompt_path\na,v.mp4,{THEIRS}\n", from_table),
+    "multiview": (
+        "m.json",
+        json.dumps({"prompt_path": THEIRS, "rear": {"video_path": "r.mp4"}}),
+        lambda source, out: from_multiview_json([source], out),
+    ),
+    "spec": (
+        "s.json",
+        json.dumps({"name": "a", "prompt_path": THEIRS, **SPEC}),
+        lambda source, out: write_specs(read_specs([source], TransferSpec, {}), out),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NAMING)
+def test_no_account_of_a_stranger_is_asked_for_captions(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job's credentials would go there."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    monkeypatch.setattr("cosmos_ray.store.storage._asked", asked_only_for(tmp_path))
+    name, content, build = NAMING[kind]
+    source = str(put(tmp_path / name, content))
+    with pytest.raises(ManifestError, match="an account of the job's own: other is neither the environment's"):
+        build(source, str(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize("named", ["token", "../home/token", "{}/home/token", "s3://other/token"])
+def test_a_specs_prompt_path_leads_to_no_file_of_secrets(named: str, tmp_path: Path) -> None:
+    """What stands there would become a caption: a file of the spec's folder, or one that is called as texts are."""
+    specs, token = tmp_path / "specs", put(tmp_path / "home/token", TOKEN)
+    specs.mkdir()
+    (specs / "token").symlink_to(token)
+    out = str(tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match=r"captions in a file called \.txt, or in one below .*/specs"):
+        write_specs([found_spec(specs, named.format(tmp_path))], out)
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "told"), [("words", {}), ("../w/words.txt", {}), ("", {"prompt_path": "{}/w/plain"})]
+)
+def test_a_specs_own_texts_are_read_and_those_of_the_command_line(
+    named: str, told: dict[str, str], tmp_path: Path
+) -> None:
+    specs = tmp_path / "specs"
+    for name in ("specs/words", "w/words.txt", "w/plain"):
+        put(tmp_path / name, "A street.")
+    overrides = {name: value.format(tmp_path) for name, value in told.items()}
+    write_specs([found_spec(specs, named or "none", overrides)], str(tmp_path / "m.parquet"))
+    assert [row["prompt"] for row in read(tmp_path / "m.parquet")] == ["A street."]

@@ -228,6 +228,17 @@ def test_bad_specs_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("key", ["input_path", "control_path"])
+def test_no_account_of_a_strangers_spec_is_asked(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job's credentials would go there."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    camera = {"input_path": "r.mp4", "control_path": "c.mp4", key: "abfs://c@other.dfs.core.windows.net/a.mp4"}
+    source = put(tmp_path / "s.json", TRANSFER | {"rear": camera})
+    flags = transfer_multiview.parser().parse_args(["-i", source, "-o", str(tmp_path / "out")])
+    with pytest.raises(UsageError, match="its account other is not the environment's"):
+        check_results(flags, read_specs([source], TransferSpec, {}))
+
+
 @pytest.mark.parametrize(
     ("specs", "words"),
     [

@@ -73,6 +73,24 @@ def test_a_result_is_not_where_its_prompts_are_written(tmp_path: Path) -> None:
         items([item], video2world.KIND, tmp_path, [])
 
 
+@pytest.mark.parametrize("key", ["input_video", "output_video", "prompt"])
+def test_no_account_of_a_strangers_list_is_asked_or_written_to(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job's credentials would go there."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    for module in (one_view, multiview):
+        monkeypatch.setattr(module, "version_of", lambda path: pytest.fail(f"{path} was asked"))
+    item = {"prompt": "A street.", "input_video": "in.mp4", key: "abfs://c@other.dfs.core.windows.net/a.txt"}
+    refused = r"item 0 of .*: its account other is not the environment's"
+    (tmp_path / "batch.json").write_text(json.dumps([item]))
+    with pytest.raises(UsageError, match=refused):
+        multiview.read_items(argparse.Namespace(batch_input_json=str(tmp_path / "batch.json")), print)
+    if key != "prompt":  # which is words there, whatever they look like
+        with pytest.raises(UsageError, match=refused):
+            items([item], video2world.KIND, tmp_path, [])
+
+
 def test_bounds_are_said_whole() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected 0 to 4294967295$"):
         between(int, 0, 2**32 - 1)("4294967296")

@@ -30,7 +30,7 @@ from cosmos_ray.manifest.builders.sources import (
     read_named_text,
     suffix_of,
 )
-from cosmos_ray.manifest.builders.writing import Draft, absolute, reference, with_prompt, write
+from cosmos_ray.manifest.builders.writing import Draft, absolute, captions_in, reference, with_prompt, write
 from cosmos_ray.schema_words import key_fault
 from cosmos_ray.store.plain_yaml import DecimalLoader
 from cosmos_ray.store.uris import parent_uri
@@ -210,11 +210,13 @@ class TransferSpec(Spec):
 
 @dataclass(frozen=True)
 class Found:
-    """where: for messages. folder: URI that its paths start from."""
+    """where: for messages. folder: URI that its paths start from. names_prompt: `prompt_path`, if there is one, is the
+    file's own, not the command line's."""
 
     where: str
     folder: str
     spec: PredictSpec | TransferSpec
+    names_prompt: bool = True
 
 
 def read_specs(
@@ -233,7 +235,8 @@ def read_specs(
                 if name in overrides and other not in overrides:
                     said.pop(other, None)
             try:
-                found.append(Found(where, parent_uri(source), kind.model_validate(said)))
+                names_prompt = "prompt_path" not in overrides
+                found.append(Found(where, parent_uri(source), kind.model_validate(said), names_prompt))
             except ValidationError as error:
                 faults = "; ".join(key_fault(one, one["loc"], kind) for one in error.errors())
                 raise ManifestError(f"{where}: {faults}") from None
@@ -249,12 +252,18 @@ def write_specs(found: Sequence[Found], out: str) -> None:
     for one in found:
         row = one.spec.row()
         if (path := one.spec.prompt_path) is not None:
-            row["prompt"] = read_captions(absolute(path, one.folder, one.where), 1)
+            read = captions_in if one.names_prompt else _captions_told
+            row["prompt"] = read(path, one.folder, 1, one.where)
         for column in ("input_videos", "control_videos"):
             if column in row:
                 row[column] = {v: reference(path, one.folder, out, one.where) for v, path in row[column].items()}
         drafts.append(Draft(one.where, with_prompt(row, one.folder, out, 1, one.where)))
     write(drafts, out, Notes())
+
+
+def _captions_told(path: str, folder: str, count: int, where: str) -> str | list[str]:
+    """Of a file that the command line names: it may lie anywhere."""
+    return read_captions(absolute(path, folder, where), count)
 
 
 def objects_of(source: str, takes_yaml: bool = True) -> list[Any]:

@@ -17,11 +17,12 @@ from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.carried import array_of, carried_array
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.sources import read_captions, stem_of
+from cosmos_ray.manifest.builders.sources import read_captions, stem_of, suffix_of
 from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
 from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch
 from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.reach import PlaceError, Reach
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import is_absolute, misread, normalise_uri, parent_uri, resolve_reference, scheme_of
 
@@ -143,12 +144,36 @@ def with_prompt(row: dict[str, Any], base: str, out: str, count: int, where: str
     if prompt is None and row.get("prompt_embedding") is not None:
         return row
     if isinstance(prompt, str) and prompt.endswith(".txt"):
-        return row | {"prompt": read_captions(absolute(prompt, base, where), count)}
+        return row | {"prompt": captions_in(prompt, base, count, where)}
     if isinstance(prompt, str) and prompt.endswith(EMBEDDING_SUFFIXES):
         return {**row, "prompt": None, "prompt_embedding": reference(prompt, base, out, where)}
     if not isinstance(prompt, str) and not (isinstance(prompt, list) and all(isinstance(part, str) for part in prompt)):
         raise ManifestError(f"{where}: `prompt` is {prompt!r}, expected a string or a list of strings")
     return row
+
+
+def captions_in(path: str, base: str, count: int, where: str) -> str | list[str]:
+    """Captions of a file that a table or a spec in the folder `base` names, which a stranger may have written: a file
+    called .txt, or one in that folder, since what stands in it becomes words that are kept and shown. Nothing of the
+    system's own, and no account but the job's and that of `base`. Raises ManifestError."""
+    uri = absolute(path, base, where)
+    try:
+        Reach("" if scheme_of(uri) == "file" else base).check(uri)
+        if suffix_of(uri) != ".txt":
+            _check_within(uri, base)
+    except PlaceError as error:
+        raise ManifestError(f"{where}: {path!r}: expected {error}") from None
+    except OSError:
+        pass  # who reads it says so
+    return read_captions(uri, count)
+
+
+def _check_within(uri: str, base: str) -> None:
+    """Raises PlaceError, OSError."""
+    try:
+        Reach(base, allow=()).check(uri)
+    except PlaceError:
+        raise PlaceError(f"captions in a file called .txt, or in one below {base}") from None
 
 
 def write(
