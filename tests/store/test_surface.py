@@ -276,7 +276,8 @@ def test_what_small_files_give(tmp_path: Path) -> None:
     assert_as_it_was("store/small_files.txt", masked("\n".join(lines), tmp_path))
 
 
-TEXTS = ("1", "01", "1.5", "1e3", "1_000", "0x10", "yes", "no", "on", "true", "False", "null", "~", "12:30", "2031-01-01",
+TEXTS = ("1", "01", "1.5", "1e3", "1_000", "0x10", "yes", "no", "on", "true", "False", "null", "~", "12:30",
+         "2031-01-01",
          "[a, 1]",
          "{a: 1, a: 2}", "a: !!python/object:os.system x", "&a [*a]", "'1'", "+1", "-0", ".5", ".inf", "a: 1\nb",
          "")  # fmt: skip
