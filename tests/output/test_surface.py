@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from support.surfaces import as_lines, assert_as_it_was, masked, plainly
+from support.surfaces import as_lines, assert_as_it_was, masked, page_lines, plainly, table_lines
 from support.whole_output import write_whole_output
 
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.output.derived import make
 from cosmos_ray.output.export import export
-from cosmos_ray.output.report import page
 from cosmos_ray.output.report.build import write_report
 from cosmos_ray.output.report.part import Part
 from cosmos_ray.output.report.together import write_together
@@ -42,27 +40,6 @@ def hidden(text: str, output: Storage) -> str:
     text = masked(text, Path(output.uri).parent)
     text = re.sub(r"[0-9a-f]{20}\.js", "(rows).js", text)
     return re.sub(r"\b[0-9a-f]{64}\b", "(sha256)", text)
-
-
-def table_lines(path: Path) -> Iterator[str]:
-    table = pq.read_table(path, partitioning=None)
-    yield from (f"{field.name}: {field.type}" for field in table.schema)
-    for row in table.to_pylist():
-        yield "--"
-        yield from (f"{name} = {plainly(value)}" for name, value in row.items() if value is not None)
-
-
-def page_lines(path: Path) -> Iterator[str]:
-    """Its markup and data; of its scripts and styles, which others look at, only which they are."""
-    text = path.read_text()
-    for asset in sorted(page._ASSETS.glob("*.*s*")):
-        text = text.replace(asset.read_text(), f"(({asset.name}))")
-    text = re.sub(r'(nonce="|nonce-)[\w-]+', r"\1(word)", text)
-    text = re.sub(r'(content=")[0-9a-f]{32,}"', r'\1(mark)"', text)
-    yield from filter(None, (line.strip() for line in text.splitlines()))
-    for name in re.findall(r"[0-9a-f]{20}\.js", path.read_text()):
-        rows = json.loads((path.parent / path.stem / name).read_text().partition(", ")[2].strip().removesuffix(");"))
-        yield from (json.dumps(row) for row in rows)
 
 
 @pytest.mark.parametrize("name", ["index", "failures"])

@@ -44,7 +44,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(fsspec.config, "conf", {})
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()  # so that what climbs out of it is masked, too
+    monkeypatch.chdir(tmp_path / "here")
 
 
 def answer(ask: Callable[..., Any], *given: Any) -> str:

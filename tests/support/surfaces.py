@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from cosmos_ray.output.report import page
 from cosmos_ray.version import VERSION
 from support.paths import ROOT
 
@@ -33,7 +38,10 @@ def assert_as_it_was(name: str, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found)
     assert path.is_file(), f"{path} is not there: tests/tools/surfaces writes it"
-    assert found.splitlines() == path.read_text().splitlines()
+    differ = list(
+        difflib.unified_diff(path.read_text().splitlines(), found.splitlines(), "as it was", "now", "", "", 0)
+    )
+    assert not differ, "\n".join([f"{path}: tests/tools/surfaces writes it again", *differ[:40]])
 
 
 def masked(text: str, *places: Path | str) -> str:
@@ -59,3 +67,24 @@ def plainly(value: Any) -> str:
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def table_lines(path: Path) -> Iterator[str]:
+    table = pq.read_table(path, partitioning=None)
+    yield from (f"{field.name}: {field.type}" for field in table.schema)
+    for row in table.to_pylist():
+        yield "--"
+        yield from (f"{name} = {plainly(value)}" for name, value in row.items() if value is not None)
+
+
+def page_lines(path: Path) -> Iterator[str]:
+    """Its markup and data; of its scripts and styles, which others look at, only which they are."""
+    text = path.read_text()
+    for asset in sorted(page._ASSETS.glob("*.*s*")):
+        text = text.replace(asset.read_text(), f"(({asset.name}))")
+    text = re.sub(r'(nonce="|nonce-)[\w-]+', r"\1(word)", text)
+    text = re.sub(r'(content=")[0-9a-f]{32,}"', r'\1(mark)"', text)
+    yield from filter(None, (line.strip() for line in text.splitlines()))
+    for name in re.findall(r"[0-9a-f]{20}\.js", path.read_text()):
+        rows = json.loads((path.parent / path.stem / name).read_text().partition(", ")[2].strip().removesuffix(");"))
+        yield from (json.dumps(row) for row in rows)
