@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from support.surfaces import assert_as_it_was
+from support.job_runs import write_manifest
+from support.surfaces import assert_as_it_was, masked
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.cells import cell
 from cosmos_ray.manifest.captions import parsed
+from cosmos_ray.manifest.files import open_manifest, row_group_batches
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.manifest.table import check_batch
 
@@ -69,3 +72,18 @@ def test_which_maps_of_cameras_are_surely_right() -> None:
                 right = check_batch(batch, RowDefaults(7, 35, 7.0, "blurry"), "/data").right.tolist()
                 lines.append(f"{name} beside {len(others)} {'null' if others == [None] else ''} {more}: {right}")
     assert_as_it_was("manifest/maps.txt", "\n".join(lines))
+
+
+def test_the_first_row_that_contradicts_its_folder_is_told_by_its_number(tmp_path: Path) -> None:
+    """Also where it is in no first batch."""
+    (tmp_path / "seed=3").mkdir()
+    rows = [{"id": f"r{number}", "prompt": "p", "seed": 4 if number in (5, 7) else 3} for number in range(9)]
+    write_manifest(tmp_path / "seed=3" / "m.parquet", rows)
+    manifest, lines = open_manifest(str(tmp_path)), []
+    for most in (2, 3, 100):
+        try:
+            for batch in row_group_batches(manifest.files[0], 0, manifest.schema, most):
+                lines.append(f"{most}: {batch.num_rows} rows")
+        except ManifestError as error:
+            lines.append(f"{most}: {error}")
+    assert_as_it_was("manifest/contradicted.txt", masked("\n".join(lines), tmp_path))

@@ -300,3 +300,8 @@ def test_what_a_store_is_told_of_each_kind_of_file() -> None:
     ]
     lines += [f"az {name}: {typed('az', name).get('content_settings', {})}" for name in ("a", "a.mp4")]
     assert_as_it_was("store/types.txt", "\n".join(lines))
+
+
+def test_places_that_are_given_in_python() -> None:
+    given = ("a", Path("/b"), b"c", 3, None, Path)
+    assert_as_it_was("store/given.txt", "\n".join(f"{one!r}: {answer(uris.path_text, 'output', one)}" for one in given))

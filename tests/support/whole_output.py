@@ -31,8 +31,25 @@ OWN: dict[str, Any] = {
 }  # fmt: skip
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "prompt": "a street", "seed": 3, "guidance": 2.5, **OWN},
-    {"id": "b", "prompt": "a bridge & <b>", "num_samples": 2, "speed": 0.1, "weather": "fog", "n_views": 2},
-    {"id": "c", "prompt": "rain", "seed": 5, "num_steps": 9, "weather": None, "views": ["rear"], "status": "there"},
+    {
+        "id": "b",
+        "prompt": "a bridge & <b>",
+        "num_samples": 2,
+        "speed": 0.1,
+        "weather": "fog",
+        "n_views": 2,
+        "input_video": "in/b.mp4",
+    },
+    {
+        "id": "c",
+        "prompt": "rain",
+        "seed": 5,
+        "num_steps": 9,
+        "weather": None,
+        "views": ["rear"],
+        "status": "there",
+        "control_videos": {"rear": "s3://b/c.mp4"},
+    },
     {"id": "d", "prompt": "again", "seed": 6, "negative_prompt": "grey", "weather": "sun", "speed": float("inf")},
     *({"id": f"f{n}", "prompt": f"fails {n}", "seed": n, "weather": "rain", "tags": [str(n)]} for n in range(7)),
     {"id": "left", "prompt": "not made yet"},
