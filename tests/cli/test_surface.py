@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
+import pytest
 import typer
 from support.surfaces import assert_as_it_was, masked
 
-from cosmos_ray.cli.main import app
+from cosmos_ray.cli.main import app, run
 from cosmos_ray.cli.options import MODELS
+from cosmos_ray.errors import CosmosRayError, LeaseHeld, UsageError
 
 #: Of what is said of a parameter, that which decides how it is given and what it becomes.
 _FACTS = ("param_decls", "metavar", "show_default", "min", "max", "is_eager")
@@ -58,3 +60,20 @@ def test_the_models_that_come_with_it_are_listed_as_they_were(cosmos_ray: Any, m
         answer = cosmos_ray(*words)
         said += [f"$ cosmos-ray {' '.join(words)} -> {answer.code}", *answer.out.splitlines()]
     assert_as_it_was("cli/models.txt", masked("\n".join(said)))
+
+
+def test_how_each_error_ends_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = []
+    for error in (
+        UsageError("bad words"), CosmosRayError("the job is ill"), LeaseHeld("another has it"), OSError(5, "said"),
+        OSError("503"), PermissionError("no"), FileNotFoundError(2, "gone", "/a"), typer.Exit(3), typer.Abort(),
+        KeyboardInterrupt(),
+    ):  # fmt: skip
+
+        def command(error: BaseException = error, **_: Any) -> None:
+            raise error
+
+        code = run(command)
+        lines.append(f"{type(error).__name__} {error}: {code} {[*capsys.readouterr()]}")
+    lines += [f"{given!r}: {run(lambda given=given, **_: given)}" for given in (None, 0, 3)]
+    assert_as_it_was("cli/ends.txt", "\n".join(lines))
