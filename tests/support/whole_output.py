@@ -38,7 +38,7 @@ ROWS: list[dict[str, Any]] = [
         "speed": 0.1,
         "weather": "fog",
         "n_views": 2,
-        "input_video": "in/b.mp4",
+        "input_video": "s3://b/in/b.mp4",
     },
     {
         "id": "c",
