@@ -1,7 +1,7 @@
-"""Constants, defaults and dataclasses of the rooms that need no model: each is said again in `tests/golden-surfaces`.
+"""Constants, defaults and dataclasses of every room: each is said again in `tests/golden-surfaces`.
 
-They decide names, paths, hashes, waits and bounds. One that changes on purpose is changed there too, where it is read
-in a difference of its own; one that changes by mistake is seen here.
+They decide names, paths, hashes, pixels, waits and bounds. One that changes on purpose is changed there too, where it
+is read in a difference of its own; one that changes by mistake is seen here.
 """
 
 from __future__ import annotations
@@ -15,29 +15,34 @@ import pkgutil
 import re
 import types
 from collections.abc import Iterator
-from typing import Any
+from fractions import Fraction
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pydantic import BaseModel
 from support.surfaces import assert_as_it_was
 
-ROOMS = ("cli", "job", "ledger", "manifest", "output", "pool", "published", "refine", "store")
+ROOMS = ("cli", "clip", "gang", "job", "ledger", "manifest", "models", "output", "pool", "published", "refine", "store")
 #: Dataclasses that change while they are at work: each says so in its words.
 CHANGING = {
+    "clip.frames._Log", "gang.deadline.Pace",
     "job.refine.Refined", "job.refine._Work", "manifest.builders.caption_files.Captions",
     "manifest.builders.notes.Notes", "manifest.builders.nuscenes._Scene", "manifest.unknown_cameras.Unknown",
     "output.copy_target.CopyTarget", "pool.watched.WatchedGang", "pool.steps.Steps", "pool.demand.Demand",
     "pool.workload.Work", "pool.health._Pause", "pool.forecast._Gang",
 }  # fmt: skip
+#: What is imported where there is a GPU alone.
+_OF_A_GPU = {"cosmos_ray.models.network.fused"}
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def modules_of(room: str) -> Iterator[tuple[str, types.ModuleType]]:
     package = importlib.import_module(f"cosmos_ray.{room}")
     found = [package.__name__, *(one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
-    for name in sorted(found):
+    for name in sorted({*found} - _OF_A_GPU):
         yield name.removeprefix("cosmos_ray."), importlib.import_module(name)
 
 
@@ -62,6 +67,8 @@ def told(value: Any) -> str | None:
         return "{" + ", ".join(sorted(str(told(one)) for one in value)) + "}"
     if isinstance(value, list | tuple):
         return "(" + ", ".join(str(told(one)) for one in value) + ")"
+    if isinstance(value, np.ndarray | Fraction | torch.dtype):
+        return str(value.tolist() if isinstance(value, np.ndarray) else value)
     return value.__qualname__ if isinstance(value, types.FunctionType) else None
 
 
@@ -99,12 +106,31 @@ def defaults_of(value: Any) -> list[str]:
     ]
 
 
+def choices(annotation: Any) -> list[str]:
+    """Of a type's literals, however deep they are."""
+    if get_origin(annotation) is Literal:
+        return [repr(one) for one in get_args(annotation)]
+    return [word for one in get_args(annotation) for word in choices(one)]
+
+
+def fields_of(model: type[BaseModel]) -> Iterator[str]:
+    """A field of settings: its default, bounds and choices; then how strict the whole is."""
+    for name, field in model.model_fields.items():
+        default = "needed" if field.is_required() else told(field.get_default(call_default_factory=True))
+        bounds = [str(one) for one in field.metadata if not hasattr(one, "func")]
+        yield f"{name}={default} {' '.join([*bounds, *choices(field.annotation)])}".rstrip()
+    yield told(dict(sorted(model.model_config.items()))) or ""
+
+
 def declared(name: str, module: types.ModuleType) -> Iterator[str]:
     for line in constants(module):
         yield f"{name}: {line}"
     for what, value in own(module):
         if inspect.isclass(value) and issubclass(value, enum.Enum):
             yield f"{name}: {what} of {', '.join(f'{one.name}={one.value!r}' for one in value)}"
+            continue
+        if inspect.isclass(value) and issubclass(value, BaseModel):
+            yield from (f"{name}: {what}: {line}" for line in fields_of(value))
             continue
         if inspect.isclass(value) and not dataclasses.is_dataclass(value):
             continue

@@ -70,6 +70,15 @@ def test_every_prompt_is_refined_and_what_the_row_said_stays(tmp_path: Path) -> 
     assert kind.examples == (("b", "the model's answer cannot be used: found nothing, expected a caption"),)
 
 
+def test_rows_of_every_batch_are_in_the_new_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer of its own for each batch would leave the last one's rows alone."""
+    monkeypatch.setattr("cosmos_ray.job.refine._ROWS_A_BATCH", 2)
+    with chat_server(refines) as server:
+        found = refine(server, many(tmp_path / "m.parquet", 5), tmp_path / "m2.parquet")
+    assert counts(found) == (5, 0, 0, 0)
+    assert [row["id"] for row in read(tmp_path / "m2.parquet")] == [f"r{n}" for n in range(5)]
+
+
 def test_the_frames_that_a_clip_begins_with_are_seen(tmp_path: Path) -> None:
     (tmp_path / "in.mp4").write_bytes(encode_mp4(np.full((12, 64, 112, 3), 99, np.uint8), 10))
     row = {"id": "a", "prompt": "a bus", "input_video": "in.mp4", "n_views": 1, "num_conditional_frames": 5}
