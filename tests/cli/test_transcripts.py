@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.job_runs import write_manifest
+from support.paths import ROOT
 from support.surfaces import assert_as_it_was, masked
 from support.whole_output import write_whole_output
 
@@ -51,7 +52,7 @@ def transcript(cosmos_ray: Any, here: Path) -> Transcript:
             lines += answer.out.splitlines()
             lines += [f"! {line}" for line in answer.err.splitlines()]
             lines.append(f"-> {answer.code}")
-        text = masked("\n".join(lines), here)
+        text = masked("\n".join(lines), here, ROOT)
         text = re.sub(r"\b[0-9a-f]{64}\b", "(sha256)", text)
         text = re.sub(rf"[\w.-]+-{os.getpid()}-[0-9a-f]{{12}}", "(owner)", text)
         text = re.sub(r"last heard of \d+ s ago", "last heard of (some) s ago", text)
@@ -201,4 +202,14 @@ def test_mistakes(transcript: Transcript) -> None:
          "manifest from-nuscenes x --out n.parquet --prompt p --caption-from scene",
          "manifest from-folder none --out n.parquet", "manifest refine --in m.parquet --out n.parquet",
          "reproduce out nobody", "reproduce out f0", "reproduce nothing a"],
+    )  # fmt: skip
+
+
+def test_models(transcript: Transcript) -> None:
+    """Those whose files come with the package."""
+    transcript(
+        "models_checked",
+        ["model check fake", "model check tiny", "model check tiny25", "model fetch fake", "model fetch fake --to copy",
+         "model check copy", "model derive --from fake --to t --dit none.pt",
+         "model derive --from tiny --to t --lora none.pt"],
     )  # fmt: skip

@@ -23,7 +23,7 @@ from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.job import compare as compare_module
-from cosmos_ray.job import cost, doctor, reproduce
+from cosmos_ray.job import cost, doctor, refine, reproduce
 from cosmos_ray.job import job as job_module
 from cosmos_ray.job.compare import first_rows
 from cosmos_ray.job.compared import read_settings
@@ -286,3 +286,20 @@ def test_columns_that_make_one_clip_in_python() -> None:
         f"{name}{inspect.signature(getattr(Generator, name))}" for name in ("load", "generate", "denoise", "decode")
     ]
     assert_as_it_was("job/columns.txt", "\n".join(lines))
+
+
+def test_words_of_refining() -> None:
+    kinds = (
+        pa.string(),
+        pa.list_(pa.string()),
+        pa.large_list(pa.string()),
+        pa.list_(pa.string(), 7),
+        pa.large_string(),
+    )
+    lines = [f"{kind}: {refine._is_list(kind)}" for kind in kinds]
+    lines += [refine.Refined(*counts).in_words() for counts in ((1, 1), (5, 2, 1, 1, 1), (3, 0, 3))]
+    found = refine.Refined(4)
+    for name in ("a", "b", "c", "d"):
+        found.faults.add(name, f"of {name}")
+    lines.append(refine._examples(found))
+    assert_as_it_was("job/refining.txt", "\n".join(lines))

@@ -34,7 +34,8 @@ TEXTS: list[Any] = [
     "s3://b/a.mp4", "s3:/b/a.mp4", "s3a://b/a", "gs://b/a?x=1", "az://c@acc.blob.core.windows.net/a", "az://c/a",
     "abfs://c@other.dfs.core.windows.net/a", "http://h/a.mp4", "file:///a.mp4", "C:\\a.mp4", "a::b", "a?b", "nan",
     "None",
-    "#REF!", "[1]", "['a', 'b']", '{"a": 1}', "a.txt", "b.pt", "two words.txt", LONG, "x" * MAX_PROMPT_CHARS, "\0",
+    "#REF!", "[1]", "['a' b]", "{'a' b}", "{'a'", "['a', 'b']", '{"a": 1}', "a.txt", "b.pt", "two words.txt", LONG,
+    "x" * MAX_PROMPT_CHARS, "\0",
 ]  # fmt: skip
 CAMERAS: list[Any] = [
     [], ["rear"], ["rear", "front_wide"], ["rear", "rear"], ["nobody"], list(VIEWS), [*VIEWS, "rear"], ["a", "b"],
