@@ -113,13 +113,13 @@ def _status_lines(found: Status) -> Iterator[str]:
     yield f"{found.ok} ok, {found.failed} failed{f' ({classes})' if classes else ''}, {found.left} left"
     if found.removed:
         yield removed_line(found.removed)
-    rate = ""
-    if found.clips_per_hour and found.eta_s is not None:
-        rate = f"{found.clips_per_hour:.1f} clips an hour, {duration(found.eta_s)} to go"
+    is_told = bool(found.clips_per_hour) and found.eta_s is not None
+    rate, rest = f"{found.clips_per_hour or 0.0:.1f} clips an hour", duration(found.eta_s or 0.0)
     if found.left and not found.is_at_work:
-        yield f"no job is at it: the same `cosmos-ray generate` goes on{f' ({rate}, as it was)' if rate else ''}"
-    elif found.left and rate:
-        yield rate
+        told = f" ({rest} more, at {rate} as before)" if is_told else ""
+        yield f"no job is at it: the same `cosmos-ray generate` goes on{told}"
+    elif found.left and is_told:
+        yield f"{rate}, {rest} to go"
     if found.owner is not None:
         yield from owner_lines(found.owner)
 
