@@ -65,6 +65,16 @@ def test_a_question_has_the_instructions_the_words_and_the_pictures(monkeypatch:
     assert server.keys == [None]
 
 
+def test_pictures_are_sent_as_good_as_they_are_seen() -> None:
+    """Fine enough to read a sign: noise keeps most of itself."""
+    frame = np.random.RandomState(0).randint(0, 256, (1, 32, 64, 3)).astype(np.uint8)
+    with chat_server() as server:
+        words(server, Ask("a bus", frame))
+    sent = server.asked[0]["messages"][1]["content"][1]["image_url"]["url"].partition(",")[2]
+    seen = read_picture(base64.b64decode(sent)).astype(int).mean(axis=-1)  # brightness: colours are sent coarser
+    assert np.abs(seen - frame[0].mean(axis=-1)).mean() < 6
+
+
 def test_words_alone_go_as_a_text_and_the_model_chooses_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, f"  {SECRET}\n")
     with chat_server() as server:
@@ -203,6 +213,19 @@ def test_what_no_try_changes_ends_soon_and_says_why(
     assert (len(server.asked), raised.value.is_rows) == (tries, is_rows)
     assert len(str(raised.value)) < 400
     assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+def test_these_refusals_pass(status: int) -> None:
+    with chat_server(one_after_the_other(refused(status), GOOD)) as server:
+        assert words(server) == "A bus turns left."
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_these_refusals_are_of_one_question(status: int) -> None:
+    with chat_server(lambda _: refused(status)) as server, pytest.raises(NoWordsError) as raised:
+        words(server)
+    assert (len(server.asked), raised.value.is_rows) == (1, True)
 
 
 @pytest.mark.parametrize(
