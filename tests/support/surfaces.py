@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from cosmos_ray.output.report import page
 from cosmos_ray.version import VERSION
@@ -42,6 +43,19 @@ def assert_as_it_was(name: str, text: str) -> None:
         difflib.unified_diff(path.read_text().splitlines(), found.splitlines(), "as it was", "now", "", "", 0)
     )
     assert not differ, "\n".join([f"{path}: tests/tools/surfaces writes it again", *differ[:40]])
+
+
+def assert_numbers_as_they_were(name: str, found: dict[str, list[float]]) -> None:
+    """name: of a file in `FOLDER`. To within what processors differ by: their libraries add up in other orders."""
+    path = FOLDER / name
+    if os.environ.get(WRITES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"{json.dumps(key)}: {[float(f'{one:.7g}') for one in numbers]}" for key, numbers in found.items()]
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    expected = json.loads(path.read_text())
+    assert list(found) == list(expected)
+    for key, numbers in found.items():
+        assert numbers == pytest.approx(expected[key], rel=2e-4, abs=2e-5), key
 
 
 def masked(text: str, *places: Path | str) -> str:
