@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import RayTaskError
 
+from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.job.plan import RowGroup
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import Manifest, row_group_batches
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
+
+T = TypeVar("T")
 
 _ROWS_A_BATCH = 256
 #: Tasks that ask for no CPU would all start at once, a process each.
@@ -54,6 +59,14 @@ def _clips_to_make(groups: pa.Table, manifest: Manifest, defaults: RowDefaults) 
                 yield pa.table({"clip": pa.array(clips, pa.string())})
 
 
+def _in_our_words(rows: Iterable[T]) -> Iterator[T]:
+    """A task's own error (the manifest is gone meanwhile, or damaged), and not Ray's page about where it was raised."""
+    try:
+        yield from rows
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, CosmosRayError) else error) from None
+
+
 def work_stream(
     manifest: Manifest, work: Sequence[RowGroup], defaults: RowDefaults, state: LedgerState
 ) -> Generator[Clip, None, None]:
@@ -76,7 +89,7 @@ def work_stream(
         compute=ray.data.TaskPoolStrategy(size=_READERS),
         fn_kwargs={"manifest": manifest, "defaults": defaults},
     )
-    for row in clips.iter_rows():
+    for row in _in_our_words(clips.iter_rows()):
         clip = Clip.from_json(row["clip"])
         if not state.is_settled(clip.id):  # another sample of its row was left
             yield replace(clip, generation=state.generation(clip.id))

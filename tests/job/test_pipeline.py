@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.exceptions import RayTaskError
 from support.outcomes import DEFAULTS
 
+from cosmos_ray.errors import ManifestError
 from cosmos_ray.job import pipeline
+from cosmos_ray.job.pipeline import _in_our_words
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip
 
@@ -28,3 +32,18 @@ def test_of_each_row_group_the_rows_that_are_left_become_clips(tmp_path: Path, m
     tables = pipeline._clips_to_make(groups, open_manifest(str(tmp_path)), DEFAULTS)
     found = [Clip.from_json(text).id for table in tables for text in table["clip"].to_pylist()]
     assert found == ["12", "15", "16", "08"]
+
+
+@pytest.mark.parametrize(
+    "raised", [ManifestError("there is no manifest at /m.parquet"), ValueError("a fault")], ids=["ours", "another"]
+)
+def test_what_a_task_raises_of_ours_is_raised_without_rays_page(raised: Exception) -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+        raise RayTaskError("read", "a page of frames", raised).as_instanceof_cause()
+
+    found = _in_our_words(rows())
+    assert next(found) == 1
+    with pytest.raises(type(raised)) as told:
+        next(found)
+    assert (told.value is raised) == isinstance(raised, ManifestError)
