@@ -260,7 +260,7 @@ def test_captions_that_lie_beside_the_cameras_folders_are_said(tmp_path: Path, o
     put(tmp_path / "up" / "videos" / "pinhole_front" / "c_0.mp4")
     put(tmp_path / "up" / "captions" / "c_0.json", {"caption": "A street."})
     built = from_rds_hq(str(tmp_path / "up"), str(out), captions=captions_of("Any."))
-    assert built.warnings == (f"folders and files that no clip uses: 1: {tmp_path}/up/captions/c_0.json",)
+    assert built.warnings == (f"files and folders that no clip uses: 1: {tmp_path}/up/captions/c_0.json",)
 
 
 def test_cameras_that_are_still_packed_are_named(tmp_path: Path, out: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_published_layouts_of_waymo(tmp_path: Path, home: str) -> None:
     assert first.views == ("front_wide", "cross_right", "rear_right", "rear_left", "cross_left")
     assert first.inputs == tuple(f"{tmp_path}/rds/{home}{name}/seg-1_0.mp4" for name in names)
     assert (first.prompts, second.prompts, second.id) == (("f", "", "", "l", ""), ("one",), "seg-1_1")
-    assert built.warnings == ("folders and files that no clip uses: 4: hdmap; lidar; pose; ...",)
+    assert built.warnings == ("files and folders that no clip uses: 4: hdmap; lidar; pose; ...",)
 
 
 def test_captions_are_told_apart(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_captions_are_told_apart(tmp_path: Path) -> None:
     assert [row["prompt"] for row in read(tmp_path / "m.parquet")] == [["in captions"], ["", "behind"]]
     assert [words.partition(":")[0] for words in built.warnings] == [
         "captions in metas that differ from those in captions, which count",
-        "folders and files that no clip uses",
+        "files and folders that no clip uses",
         "clips with a caption for other views than the first only",
         "captions without a clip",
     ]

@@ -272,7 +272,7 @@ def test_a_folder_a_camera_is_understood(tmp_path: Path, out: Path) -> None:
     assert one.inputs[1].endswith("camera_cross_left_120fov.chunk_0000/u-1.camera_cross_left_120fov.mp4")
     assert two.prompts == ("", "left")
     assert [words.partition(": ")[0] for words in built.warnings] == [
-        "folders and files that no clip uses",
+        "files and folders that no clip uses",
         f"captions of {tmp_path}/captions.json without a clip",
     ]
 

@@ -166,3 +166,20 @@ def test_a_specs_own_texts_are_read_and_those_of_the_command_line(
     overrides = {name: value.format(tmp_path) for name, value in told.items()}
     write_specs([found_spec(specs, named or "none", overrides)], str(tmp_path / "m.parquet"))
     assert [row["prompt"] for row in read(tmp_path / "m.parquet")] == ["A street."]
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [("ten", "`fps` is 'ten', expected an integer"), (0, "`fps`: found 0, expected an integer from 1 to 120")],
+)
+def test_no_picture_is_taken_by_a_rate_that_is_none(tmp_path: Path, said: object, complaint: str) -> None:
+    """`null` is what the model has; anything else is refused, and by name."""
+    clip, out = tmp_path / "clips" / "a", str(tmp_path / "out.parquet")
+    put(clip / "caption.txt", "A street.")
+    for number in range(8):
+        put(clip / "front_wide" / f"{10**18 + number * 10**8}.jpg")
+    put(clip / "params.json", {"fps": None})
+    assert from_folder(str(clip.parent), out).rows == 1
+    put(clip / "params.json", {"fps": said})
+    with pytest.raises(ManifestError, match=complaint):
+        from_folder(str(clip.parent), out)

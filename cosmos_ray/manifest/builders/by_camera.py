@@ -9,13 +9,14 @@ columns/CLIP.json           of our own export: {"columns": what its manifest car
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.caption_files import Captions, by_view
-from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.notes import UNUSED, Built, Notes
 from cosmos_ray.manifest.builders.pictures import check_frames
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
@@ -44,6 +45,27 @@ _COLUMNS = "columns"
 _ByClip = dict[str, dict[str, str]]
 
 
+@dataclass(frozen=True)
+class _LaidOut:
+    """What such a folder holds. videos: URIs, at least one clip's. carried: names of our own export's files of columns,
+    `CLIP.json`."""
+
+    top: Folder
+    videos: _ByClip
+    captions: _ByClip
+    carried: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Of all clips alike. columns: that every row has. named: how the manifest names a video, from (URI, where)."""
+
+    rig: Rig
+    captions: Captions
+    columns: Mapping[str, object]
+    named: Callable[[str, str], str]
+
+
 def from_rds_hq(
     folder: str,
     out: str,
@@ -63,48 +85,61 @@ def from_rds_hq(
     """
     rig, notes, given = rig or rig_of("rds-hq"), Notes(), captions or Captions()
     check_frames(frames)
-    asked = {"fps": fps, "num_conditional_frames": frames}
-    top = list_folder(normalise_uri(folder))
+    laid = _laid_out(list_folder(normalise_uri(folder)), out, rig, given, notes)
+    if rig.asked is None:
+        check_alike(laid.videos.items(), notes)
+    asked = _Asked(rig, given, {"fps": fps, "num_conditional_frames": frames}, references(laid.top.uri, base, out))
+    drafts = [_draft(clip, laid, asked, notes) for clip in laid.videos]
+    for clip in laid.captions:
+        if clip not in laid.videos:
+            notes.warn("captions without a clip", clip)
+    given.warn_unused(notes)
+    return write(drafts, out, notes, is_one_view=rig.is_one_view)
+
+
+def _laid_out(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes) -> _LaidOut:
+    """Raises ManifestError if no clip is there. What nothing is made of is a warning, but for the manifest itself and
+    a file of captions, which may lie among the clips."""
     home = next((list_folder(top.uri_of(name)) for name in _HOMES if name in top.folders), top)
     cameras = _cameras(home, rig, strict=home is not top)
     for name in (*top.folders, *top.files):
         ours = place_of(top.uri_of(name)) == place_of(out) or given.is_file(top.uri_of(name))
         if name not in (*_CAPTIONS, _COLUMNS) and top.uri_of(name) not in (home.uri, *cameras.values()) and not ours:
-            notes.warn("folders and files that no clip uses", name)
+            notes.warn(UNUSED, name)
     videos = _videos(cameras, notes)
     if not videos:
         packed = next((uri for camera in cameras.values() for uri in _archives(camera)), None)
         way = f"; {packed} is an archive: unpack it first" if packed else ""
         raise ManifestError(f"{top.uri} holds no clips: expected CAMERA/CLIP.mp4 in it, or in its folder videos{way}")
     told = _captions(top, rig, notes)
-    carried = set(list_folder(top.uri_of(_COLUMNS)).files) if _COLUMNS in top.folders else set()
+    carried = frozenset(list_folder(top.uri_of(_COLUMNS)).files) if _COLUMNS in top.folders else frozenset[str]()
     for name in sorted(carried - {f"{clip}.json" for clip in videos}):
-        notes.warn("folders and files that no clip uses", f"{_COLUMNS}/{name}")
-    if rig.asked is None:
-        check_alike(videos.items(), notes)
-    named = references(top.uri, base, out)
-    drafts = []
-    for clip, found in videos.items():
-        where = f"clip {clip} of {top.uri}"
-        row: dict[str, object] = {"id": _id_of(clip), **asked}
-        views = rig.views_of(row, found, where) or VIEWS
-        own = {view: told[clip][view] for view in views if view in told.get(clip, {})}
-        if surplus := sorted(set(told.get(clip, {})) - set(views)):
-            notes.warn("captions of cameras that are not made", f"{where}: {surplus[0]}")
-        if own and views[0] not in own:
-            notes.warn("clips with a caption for other views than the first only", where)
-        row["prompt"] = given.of(clip, by_view(own, views) if own else None, views, rig, where)
-        chosen = in_order(found, views, where, notes)
-        videos_of_clip = {view: named(uri, where) for view, uri in chosen.items()}
-        row |= rig.as_inputs(videos_of_clip)
-        if f"{clip}.json" in carried:
-            row |= _carried(f"{top.uri_of(_COLUMNS)}/{clip}.json")
-        drafts.append(Draft(where, row))
-    for clip in told:
-        if clip not in videos:
-            notes.warn("captions without a clip", clip)
-    given.warn_unused(notes)
-    return write(drafts, out, notes, is_one_view=rig.is_one_view)
+        notes.warn(UNUSED, f"{_COLUMNS}/{name}")
+    return _LaidOut(top, videos, told, carried)
+
+
+def _draft(clip: str, laid: _LaidOut, asked: _Asked, notes: Notes) -> Draft:
+    """Raises ManifestError for captions and cameras that do not fit."""
+    where = f"clip {clip} of {laid.top.uri}"
+    row: dict[str, object] = {"id": _id_of(clip), **asked.columns}
+    views = asked.rig.views_of(row, laid.videos[clip], where) or VIEWS
+    own = _own_captions(laid.captions.get(clip, {}), views, where, notes)
+    row["prompt"] = asked.captions.of(clip, own, views, asked.rig, where)
+    chosen = in_order(laid.videos[clip], views, where, notes)
+    row |= asked.rig.as_inputs({view: asked.named(uri, where) for view, uri in chosen.items()})
+    if f"{clip}.json" in laid.carried:
+        row |= _carried(f"{laid.top.uri_of(_COLUMNS)}/{clip}.json")
+    return Draft(where, row)
+
+
+def _own_captions(told: Mapping[str, str], views: tuple[str, ...], where: str, notes: Notes) -> str | list[str] | None:
+    """As a row has them; None if none of the clip's cameras has one."""
+    own = {view: told[view] for view in views if view in told}
+    if surplus := sorted(set(told) - set(views)):
+        notes.warn("captions of cameras that are not made", f"{where}: {surplus[0]}")
+    if own and views[0] not in own:
+        notes.warn("clips with a caption for other views than the first only", where)
+    return by_view(own, views) if own else None
 
 
 def _id_of(clip: str) -> str:
@@ -154,7 +189,7 @@ def _videos(cameras: dict[str, str], notes: Notes) -> _ByClip:
             folder.check_media()
             for name in folder.files:
                 if suffix_of(name) not in VIDEOS:
-                    notes.warn("folders and files that no clip uses", folder.uri_of(name))
+                    notes.warn(UNUSED, folder.uri_of(name))
                     continue
                 clip = stem_of(name).removesuffix(f".{posixpath.basename(uri)}")
                 if view in found.setdefault(clip, {}):
@@ -192,11 +227,11 @@ def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
             continue
         told = list_folder(top.uri_of(home))
         for name in told.files:
-            notes.warn("folders and files that no clip uses", told.uri_of(name))
+            notes.warn(UNUSED, told.uri_of(name))
         for view, uri in _cameras(told, rig, strict=True).items():
             for name in (folder := list_folder(uri)).files:
                 if suffix_of(name) != suffix:
-                    notes.warn("folders and files that no clip uses", folder.uri_of(name))
+                    notes.warn(UNUSED, folder.uri_of(name))
                     continue
                 text = _caption(folder.uri_of(name))
                 if found.setdefault(stem_of(name), {}).setdefault(view, text) != text:

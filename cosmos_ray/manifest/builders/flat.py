@@ -15,7 +15,7 @@ from collections import Counter
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.clip_files import ClipFiles
-from cosmos_ray.manifest.builders.notes import Notes
+from cosmos_ray.manifest.builders.notes import UNUSED, Notes
 from cosmos_ray.manifest.builders.rig import Rig
 from cosmos_ray.manifest.builders.sources import PICTURES, VIDEOS, Folder, stem_of
 from cosmos_ray.store.places import place_of
@@ -57,7 +57,7 @@ def clips_beside(top: Folder, out: str, rig: Rig, given: Captions, notes: Notes)
     for name in top.files:
         ours = place_of(top.uri_of(name)) == place_of(out) or given.is_file(top.uri_of(name))
         if name not in media and not ours:
-            notes.warn("files and folders that no clip uses", name)
+            notes.warn(UNUSED, name)
     return [clips[clip_id] for clip_id in sorted(clips)]
 
 

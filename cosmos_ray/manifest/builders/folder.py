@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cosmos_ray.clip.family import PREDICT2, VIDEO2WORLD
@@ -13,7 +14,7 @@ from cosmos_ray.manifest.builders.by_camera import from_rds_hq, is_by_camera
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.clip_files import ClipFiles
 from cosmos_ray.manifest.builders.flat import clips_beside
-from cosmos_ray.manifest.builders.notes import Built, Notes
+from cosmos_ray.manifest.builders.notes import UNUSED, Built, Notes
 from cosmos_ray.manifest.builders.pictures import MOST, check_frames, last_pictures
 from cosmos_ray.manifest.builders.rig import Rig, check_alike, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import (
@@ -93,47 +94,63 @@ def from_folder(
     if rig.asked is None:
         undecided = [clip for clip in clips if not {"views", "n_views"} & set(clip.parameters)]
         check_alike((clip.where, clip.found) for clip in undecided)
-    named = references(top.uri, base, out)
-    drafts = [_draft(clip, out, named, rig, given, fps, frames, windows, notes) for clip in clips]
+    asked = _Asked(rig, given, fps, frames, windows, out, references(top.uri, base, out))
+    drafts = [_draft(clip, asked, notes) for clip in clips]
     given.warn_unused(notes)
     return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
-def _draft(
-    clip: ClipFiles,
-    out: str,
-    named: Callable[[str, str], str],
-    rig: Rig,
-    given: Captions,
-    fps: int | None,
-    frames: int | None,
-    windows: Windows | None,
-    notes: Notes,
-) -> Draft:
-    """named: how the manifest `out` names a file of the clip."""
+@dataclass(frozen=True)
+class _Asked:
+    """Of all clips alike. fps, frames: None for what a clip says itself. named: how the manifest `out` names a file,
+    from (URI, where)."""
+
+    rig: Rig
+    captions: Captions
+    fps: int | None
+    frames: int | None
+    windows: Windows | None
+    out: str
+    named: Callable[[str, str], str]
+
+
+def _draft(clip: ClipFiles, asked: _Asked, notes: Notes) -> Draft:
     row: dict[str, Any] = {"id": clip.id, **clip.parameters}
-    if fps is not None:
-        row.setdefault("fps", fps)
-    if frames is not None and clip.has_input:
-        row.setdefault("num_conditional_frames", frames)
-    if windows is not None and clip.found:
+    if asked.fps is not None:
+        row.setdefault("fps", asked.fps)
+    if asked.frames is not None and clip.has_input:
+        row.setdefault("num_conditional_frames", asked.frames)
+    if asked.windows is not None and clip.found:
         notes.warn("clips with files of several cameras, of which no windows are cut", clip.id)
-    views = rig.views_of(row, clip.found, clip.where) or VIEWS
-    own = clip.captions(views)
-    row["prompt"] = given.of(clip.id, own, views, rig, clip.where, "caption.txt")
-    if clip.video and windows is not None:
-        pictures = cut_pictures(clip.video, check_id(clip.id), views, row.get("fps", _FPS), windows)
+    views = asked.rig.views_of(row, clip.found, clip.where) or VIEWS
+    row["prompt"] = asked.captions.of(clip.id, clip.captions(views), views, asked.rig, clip.where, "caption.txt")
+    if clip.video and asked.windows is not None:
+        pictures = cut_pictures(clip.video, check_id(clip.id), views, _fps(row, _FPS), asked.windows)
         row.setdefault("num_conditional_frames", MOST)
-        row |= with_references({"input_frames": pictures}, "", out, clip.where)
-    elif clip.video:
-        row["input_video"] = named(clip.video, clip.where)
-    elif clip.videos:
-        chosen = in_order(clip.videos, views, clip.where, notes)
-        row |= rig.as_inputs({view: named(uri, clip.where) for view, uri in chosen.items()})
-    elif clip.pictures:
-        pictures = _pictures(clip, views, row.get("fps", _FPS_OF_ONE_VIEW if rig.is_one_view else _FPS), notes)
-        row["input_frames"] = {view: [named(uri, clip.where) for uri in uris] for view, uris in pictures.items()}
+        row |= with_references({"input_frames": pictures}, "", asked.out, clip.where)
+    else:
+        row |= _inputs(clip, views, _fps(row, _FPS_OF_ONE_VIEW if asked.rig.is_one_view else _FPS), asked, notes)
     return Draft(clip.where, row)
+
+
+def _inputs(clip: ClipFiles, views: tuple[str, ...], fps: float, asked: _Asked, notes: Notes) -> dict[str, Any]:
+    """The columns of what lies beside the caption: one video, or one a camera, or pictures; nothing for a clip from
+    text alone."""
+    if clip.video:
+        return {"input_video": asked.named(clip.video, clip.where)}
+    if clip.videos:
+        chosen = in_order(clip.videos, views, clip.where, notes)
+        return asked.rig.as_inputs({view: asked.named(uri, clip.where) for view, uri in chosen.items()})
+    if clip.pictures:
+        found = _pictures(clip, views, fps, notes)
+        return {"input_frames": {view: [asked.named(uri, clip.where) for uri in uris] for view, uris in found.items()}}
+    return {}
+
+
+def _fps(row: Mapping[str, Any], usual: float) -> float:
+    """At which pictures are taken; the usual one where the row says nothing, or what the manifest's check refuses."""
+    said = row.get("fps")
+    return said if isinstance(said, int | float) and 1 <= said <= 120 else usual
 
 
 def _pictures(clip: ClipFiles, views: tuple[str, ...], fps: float, notes: Notes) -> dict[str, list[str]]:
@@ -172,7 +189,7 @@ def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes) -> Cl
         notes.warn("clips with a video of all views, whose cameras' own files are not used", name)
     for entry in (*beside, *home.files, *home.folders):
         if entry not in used:
-            notes.warn("files and folders that no clip uses", f"{name}/{entry}")
+            notes.warn(UNUSED, f"{name}/{entry}")
     return clip
 
 
@@ -239,7 +256,7 @@ def _picture_folders(clip: ClipFiles, home: Folder, unknown: Unknown, notes: Not
         clip.pictures[view] = (inside.uri, pictures)
         for other in (*inside.files, *inside.folders):
             if other not in pictures:
-                notes.warn("files and folders that no clip uses", f"{clip.id}/{name}/{other}")
+                notes.warn(UNUSED, f"{clip.id}/{name}/{other}")
     return seen
 
 

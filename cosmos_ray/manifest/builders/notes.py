@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _EXAMPLES = 3
+#: A kind of warning that builders of folders share.
+UNUSED = "files and folders that no clip uses"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +74,13 @@ def from_nuscenes(
     except KeyError as error:
         raise ManifestError(f"the tables in {root}/{version}: a row has no {error}, as nuScenes has it") from None
     home = normalise_uri(base) if base else root
-    there = _files(home, scenes)
+    place = _Place(home, out, _files(home, scenes))
+    asked = _Asked(stride, fps, frames, rig, given)
     drafts: list[Draft] = []
     off: list[float] = []
     empty = []
     for scene in scenes:
-        found = list(_clips(scene, home, out, rig, given, (stride, fps, frames), there, off, notes))
+        found = list(_clips(scene, asked, place, off, notes))
         drafts += found
         empty += [] if found else [scene.name]
     if not drafts:
@@ -96,57 +97,79 @@ def from_nuscenes(
     return write(drafts, out, notes, is_one_view=rig.is_one_view)
 
 
-def _clips(
-    scene: _Scene,
-    root: str,
-    out: str,
-    rig: Rig,
-    given: Captions,
-    window: tuple[int, int, int],
-    there: set[str],
-    off: list[float],
-    notes: Notes,
-) -> Iterator[Draft]:
+@dataclass(frozen=True)
+class _Asked:
+    """Of all clips alike. stride: key frames from one to the next. fps: of the clips. frames: how many each starts
+    from."""
+
+    stride: int
+    fps: int
+    frames: int
+    rig: Rig
+    captions: Captions
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where pictures lie, which of them are there, and the manifest that names them."""
+
+    root: str
+    out: str
+    there: Collection[str]
+
+
+def _clips(scene: _Scene, asked: _Asked, place: _Place, off: list[float], notes: Notes) -> Iterator[Draft]:
     """The scene's rows. off: takes how far each picture is from its instant, in seconds."""
-    stride, fps, frames = window
     if not scene.samples:
         return
     row: dict[str, Any] = {}
-    views = rig.views_of(row, scene.pictures, scene.name)
+    views = asked.rig.views_of(row, scene.pictures, scene.name)
     cameras = in_order(scene.pictures, views or tuple(scene.pictures), scene.name, notes, "pictures")
     start = min((stamps[0][0] for stamps in cameras.values()), default=0)
     times = {view: _seconds(stamps, start) for view, stamps in cameras.items()}
-    first = (frames - 1) / fps
-    apart = max(map(_apart, times.values()), default=0.0)
-    if apart and fps > (rate := 1 / apart):
-        raise ManifestError(f"--fps: found {fps}, expected at most the {rate:.1f} pictures a second of {scene.name}")
+    _check_rate(times, asked.fps, scene.name)
+    first = (asked.frames - 1) / asked.fps
     next_one = 0
     for number, (stamp, token) in enumerate(scene.samples):
         end = (stamp - start) * _MICROSECONDS
         where = f"{scene.name}_{number:03d}"
         if number < next_one or end - first < min(one[0] - _apart(one) for one in times.values()):
             continue
-        next_one = number + stride
-        instants = end - back(frames, fps)
-        chosen = {view: at_instants(one, instants) for view, one in times.items()}
-        if late := [view for view, indices in chosen.items() if indices is None]:
-            notes.warn("clips left out because a camera has no pictures in time", f"{where}: {late[0]}")
-            continue
-        named = {
-            view: [cameras[view][i][1] for i in indices] for view, indices in chosen.items() if indices is not None
-        }
-        if missing := [name for names in named.values() for name in names if name not in there]:
+        next_one = number + asked.stride
+        instants = end - back(asked.frames, asked.fps)
+        chosen = _chosen(times, instants, where, notes)
+        named = {view: [cameras[view][i][1] for i in indices] for view, indices in chosen.items()}
+        if missing := [name for names in named.values() for name in names if name not in place.there]:
             notes.warn("clips left out because their pictures are not there", f"{where}: {missing[0]}")
+        if not named or missing:
             continue
-        off += [abs(d) for view, i in chosen.items() if i is not None for d in (times[view][i] - instants).tolist()]
-        pictures = {view: [reference(name, root, out, where) for name in names] for view, names in named.items()}
+        off += [abs(d) for view, indices in chosen.items() for d in (times[view][indices] - instants).tolist()]
+        pictures = {
+            view: [reference(name, place.root, place.out, where) for name in names] for view, names in named.items()
+        }
         yield Draft(
             where,
             row
-            | {"id": where, "prompt": _caption(scene, where, given, tuple(cameras), rig)}
-            | {"input_frames": pictures, "num_conditional_frames": frames, "fps": fps}
+            | {"id": where, "prompt": _caption(scene, where, asked.captions, tuple(cameras), asked.rig)}
+            | {"input_frames": pictures, "num_conditional_frames": asked.frames, "fps": asked.fps}
             | {"scene": scene.name, "sample_token": token, "timestamp": stamp},
         )
+
+
+def _check_rate(times: Mapping[str, np.ndarray], fps: int, scene: str) -> None:
+    """times: of pictures, in seconds, by view. Raises ManifestError if a camera has fewer than `fps` a second."""
+    apart = max(map(_apart, times.values()), default=0.0)
+    if apart and fps > (rate := 1 / apart):
+        raise ManifestError(f"--fps: found {fps}, expected at most the {rate:.1f} pictures a second of {scene}")
+
+
+def _chosen(times: Mapping[str, np.ndarray], instants: np.ndarray, where: str, notes: Notes) -> dict[str, np.ndarray]:
+    """Numbers of the pictures nearest to the instants, by view; none at all if one of the cameras lacks one in time."""
+    found = {view: at_instants(one, instants) for view, one in times.items()}
+    if late := [view for view, indices in found.items() if indices is None]:
+        notes.warn("clips left out because a camera has no pictures in time", f"{where}: {late[0]}")
+        return {}
+    return {view: indices for view, indices in found.items() if indices is not None}
 
 
 def _caption(scene: _Scene, clip_id: str, given: Captions, views: tuple[str, ...], rig: Rig) -> Any:
