@@ -89,7 +89,8 @@ def own(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
             continue
         yield name, value
         if inspect.isclass(value):
-            for below, method in vars(value).items():
+            for below, found in vars(value).items():
+                method = getattr(found, "__func__", found)  # of a class's own methods
                 if inspect.isfunction(method) and method.__module__ == module.__name__ and below != "__init__":
                     yield f"{name}.{below}", method
 

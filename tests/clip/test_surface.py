@@ -278,6 +278,7 @@ def test_views_that_agree_and_shots_that_run_on(seed: int) -> None:
     found = agreements(small)
     lines = [f"{first} {second}: {value:.3f}" for (first, second), value in found.items()]
     lines += [f"{view}: {value:.3f}" for view, value in of_views(found).items()]
+    lines.append(f"means: {of_views({('rear', 'rear_left'): 1 / 3, ('rear_left', 'cross_left'): 0.55555})}")
     moving = np.cumsum(random.randint(-9, 9, (30, 50, 70, 3)), 0) + 100
     for total, views in ((30, 5), (28, 7), (30, 2), (6, 6)):
         wanted = seams.seam_frames(total, views)

@@ -192,6 +192,9 @@ def test_weights_that_lack_something_are_said(rules: GuardrailRules, tmp_path: P
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(UsageError, match=r"fpn\.merge1\.0\.weight"):
         read_retinaface(tmp_path / "a.pth")
+    torch.save({"state_dict": {"x": torch.zeros(2)}}, tmp_path / "c.pth")
+    with pytest.raises(UsageError, match=r"c\.pth: these are no weights of RetinaFace"):
+        read_retinaface(tmp_path / "c.pth")
     torch.save({"model": {"network.layers.0.weight": torch.zeros(2, 2)}}, tmp_path / "b.pt")
     with pytest.raises(UsageError, match="no weights of the content filter"):
         read_classifier(tmp_path / "b.pt")

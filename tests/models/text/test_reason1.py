@@ -18,7 +18,14 @@ from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, load_bundle
 from cosmos_ray.models.bundle.files import local_path
 from cosmos_ray.models.bundle.qwen2_files import read_dims
 from cosmos_ray.models.text.embedding import load_embedding
-from cosmos_ray.models.text.reason1 import Reason1Encoder, build_encoder, load_tower, random_tower, raw_states
+from cosmos_ray.models.text.reason1 import (
+    Reason1Encoder,
+    build_encoder,
+    load_tower,
+    projected,
+    random_tower,
+    raw_states,
+)
 from cosmos_ray.models.text.tokenizer import load_tokenizer
 from cosmos_ray.models.text.tokens import SYSTEM, chat_text, token_counter
 
@@ -90,6 +97,13 @@ def test_every_position_is_read_and_a_text_is_encoded_once(
     monkeypatch.setattr(encoder, "_forward", None)
     assert encoder.encode(["A street."])[0] is one
     assert not one.flags.writeable
+
+
+def test_no_text_is_what_the_layer_makes_of_zeros_at_every_position(encoder: Reason1Encoder) -> None:
+    found = encoder.no_text()
+    assert (found.shape, found.dtype) == ((512, encoder.width), np.float32)
+    zeros = torch.zeros(512, encoder._weight_DW.shape[1], dtype=encoder._weight_DW.dtype)
+    assert found == pytest.approx(projected(zeros, encoder._weight_DW, encoder._bias_D).float().numpy(), abs=1e-6)
 
 
 def test_a_text_of_more_than_512_tokens_is_cut_and_counted(encoder: Reason1Encoder) -> None:
