@@ -228,22 +228,29 @@ def read_specs(
         objects = objects_of(source, takes_yaml=kind is PredictSpec)
         for number, item in enumerate(objects):
             where = source if len(objects) == 1 else f"line {number + 1} of {source}"
-            if not isinstance(item, dict):
-                raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
-            said = {**item, **overrides}
-            for name, other in (("prompt", "prompt_path"), ("prompt_path", "prompt")):
-                if name in overrides and other not in overrides:
-                    said.pop(other, None)
-            try:
-                names_prompt = "prompt_path" not in overrides
-                found.append(Found(where, parent_uri(source), kind.model_validate(said), names_prompt))
-            except ValidationError as error:
-                faults = "; ".join(key_fault(one, one["loc"], kind) for one in error.errors())
-                raise ManifestError(f"{where}: {faults}") from None
+            spec = _spec(item, kind, overrides, where)
+            found.append(Found(where, parent_uri(source), spec, "prompt_path" not in overrides))
     names = Counter(one.spec.name for one in found)
     if twice := sorted(name for name, count in names.items() if count > 1):
         raise ManifestError(f"two specs have the name {twice[0]!r}: expected names that differ")
     return found
+
+
+def _spec(
+    item: Any, kind: type[PredictSpec] | type[TransferSpec], overrides: Mapping[str, Any], where: str
+) -> PredictSpec | TransferSpec:
+    """A caption of the command line takes the place of the spec's, in whichever form that has it."""
+    if not isinstance(item, dict):
+        raise ManifestError(f"{where}: found {type(item).__name__}, expected an object")
+    said = {**item, **overrides}
+    for name, other in (("prompt", "prompt_path"), ("prompt_path", "prompt")):
+        if name in overrides and other not in overrides:
+            said.pop(other, None)
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        faults = "; ".join(key_fault(one, one["loc"], kind) for one in error.errors())
+        raise ManifestError(f"{where}: {faults}") from None
 
 
 def write_specs(found: Sequence[Found], out: str) -> None:
