@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import posixpath
 from collections.abc import Sequence
@@ -52,7 +53,10 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
     selection = select_dit(header.shapes, header.others, dit_shapes(network), prefix)
     if selection.faults:
         raise UsageError(f"checkpoint {dit} is none of `{bundle.name}`: {'; '.join(selection.faults)}")
-    file = FileRef(uri=posixpath.basename(uri), sha256=sha256)
+    try:
+        file = FileRef(uri=posixpath.basename(uri), sha256=sha256)
+    except ValueError:
+        raise UsageError(f"checkpoint {dit}: found a file's name with a backslash, expected one without") from None
     put = bundle.with_picture_dit if of_picture else bundle.with_dit
     name = derived_name(bundle.name, sha256, of_picture, ema)
     if len(name) > MAX_NAME:
@@ -68,12 +72,28 @@ def derive(bundle: Bundle, to: str) -> Bundle:
     storage = Storage(to)
     if storage.exists(BUNDLE_FILE):
         raise UsageError(f"{storage.uri_of(BUNDLE_FILE)} is there already: --to takes another folder")
+    _check_names(bundle)
     for kind in bundle.kinds:
         reference = bundle.file(kind)
         if isinstance(reference, FileRef) and reference.hub() is None:
             path = local_path(bundle, kind)
             copy_part(path, storage, reference.uri, files_of(path))
     return write_bundle(bundle, storage)
+
+
+def _check_names(bundle: Bundle) -> None:
+    """Raises UsageError for parts that lie in folders of their own, and would be written over each other in one."""
+    own = [
+        (kind, reference.uri, bundle.root_of(kind))
+        for kind in bundle.kinds
+        if isinstance(reference := bundle.file(kind), FileRef) and reference.hub() is None
+    ]
+    for (kind, uri, root), (other, beside, elsewhere) in itertools.combinations(own, 2):
+        if root != elsewhere and (f"{uri}/".startswith(f"{beside}/") or f"{beside}/".startswith(f"{uri}/")):
+            raise UsageError(
+                f"`{uri}` is the name of {kind} and of {other}, expected names that differ: give your checkpoint "
+                "another"
+            )
 
 
 def files_of(part: Path) -> list[str]:

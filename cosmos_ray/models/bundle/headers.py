@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -118,7 +119,7 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
     try:
         header = json.loads(file.read(length))
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        whole = 8 + length + _bytes_of(entries.values())
         tensors = {
             name: TensorEntry(
                 _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]),
@@ -132,6 +133,24 @@ def _safetensors(file: BinaryIO, size: int) -> Header:
     if whole != size:
         raise ValueError(f"truncated or overlong: found {size} bytes, expected {whole}")
     return Header(tensors)
+
+
+def _bytes_of(entries: Iterable[Mapping[str, Any]]) -> int:
+    """Of all tensors of a safetensors file, which lie one behind the other, each as long as its shape says: loading
+    would refuse others, on the GPUs of a job. Raises ValueError, KeyError, TypeError."""
+    position = 0
+    for begin, end, entry in sorted(((*entry["data_offsets"], entry) for entry in entries), key=lambda one: one[:2]):
+        shape = entry["shape"]
+        numbers = (begin, end, *shape)
+        if len(shape) > _MAX_RANK or not all(type(one) is int and 0 <= one < 2**63 for one in numbers):
+            raise ValueError("a tensor whose shape or place is none")
+        if begin != position:
+            raise ValueError(f"a tensor begins at byte {begin}, expected {position}")
+        dtype = _SAFETENSORS_DTYPES.get(entry["dtype"])
+        if dtype is not None and end - begin != (due := math.prod(shape) * item_bytes(dtype)):
+            raise ValueError(f"a tensor has {end - begin} bytes, expected {due}")
+        position = end
+    return position
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:

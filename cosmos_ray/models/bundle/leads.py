@@ -47,15 +47,14 @@ def plain(name: str) -> str:
 def leads_of(names: Iterable[str], parameters: Collection[str]) -> Leads:
     """By what each name has before a parameter's own."""
     found: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    most = max((name.count(".") for name in parameters), default=0) + 1
     for name in names:
-        bare = plain(name)
-        at = 0
-        while bare[at:] not in parameters:
-            at = bare.find(".", at) + 1
-            if not at:
+        parts = plain(name).split(".")
+        # Not one part after the other of a name that a stranger made of a million.
+        for at in range(max(0, len(parts) - most), len(parts)):
+            if (own := ".".join(parts[at:])) in parameters:
+                found[".".join((*parts[:at], ""))].setdefault(own, name)
                 break
-        else:
-            found[bare[:at]].setdefault(bare[at:], name)
     return found
 
 

@@ -119,6 +119,25 @@ def test_a_longer_name_changes_no_fingerprint_of_before(checkpoint: Path) -> Non
         assert name_in_fingerprint(name) == name.replace("d.net_ema", "d")
 
 
+def test_a_checkpoint_that_is_called_like_another_part_is_not_written_over_by_it(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """The bundle would say that its network is the autoencoder's file."""
+    mine = with_dit(TINY, str(checkpoint))
+    for name in ("vae.safetensors", "vae.safetensors/x.pt"):
+        assert mine.files is not None
+        found = mine.with_dit(mine.files.dit.model_copy(update={"uri": name}), "net.", mine.root_of("dit"), "mine")
+        with pytest.raises(UsageError, match=f"`{name}` is the name of dit and of vae, expected names that differ"):
+            derive(found, str(tmp_path / "mine"))
+        assert not (tmp_path / "mine").exists()
+
+
+def test_a_checkpoints_name_that_no_bundle_takes_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "a\\b.pt").symlink_to(checkpoint)
+    with pytest.raises(UsageError, match="found a file's name with a backslash"):
+        with_dit(TINY, str(tmp_path / "a\\b.pt"))
+
+
 def test_published_parts_stay_on_the_hub(tmp_path: Path) -> None:
     """Beside the published model there is the checkpoint alone; it is not looked into here, no real one being small."""
     published = load_bundle("cosmos-predict2-2b-multiview")

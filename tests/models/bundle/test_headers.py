@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from support import published_weights as published
@@ -81,6 +83,36 @@ def test_bytes_that_belong_to_no_tensor_are_not_a_weights_file(tmp_path):
         (tmp_path / "x.safetensors").write_bytes(changed)
         with pytest.raises(ValueError, match=rf"found {len(changed)} bytes, expected {len(data)}"):
             read_header(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"data_offsets": [0, 12]}, "a tensor begins at byte 0, expected 12"),
+        ({"data_offsets": [41, 52]}, "a tensor begins at byte 41, expected 40"),
+        ({"data_offsets": [40, 51]}, "a tensor has 11 bytes, expected 12"),
+        ({"shape": [4]}, "a tensor has 12 bytes, expected 16"),
+        ({"dtype": "F64"}, "a tensor has 12 bytes, expected 24"),
+        ({"data_offsets": [-8, 52]}, "shape or place is none"),
+        ({"data_offsets": [40.0, 52]}, "shape or place is none"),
+        ({"shape": [-1, -3]}, "shape or place is none"),
+        ({"shape": [True, 3]}, "shape or place is none"),
+        ({"shape": [2**63]}, "shape or place is none"),
+        ({"shape": "3"}, "shape or place is none"),
+    ],
+)
+def test_a_tensor_that_loading_would_refuse_is_refused_before_a_job_begins(tmp_path, changed, words):
+    data = safetensors.torch.save({"a": torch.ones(10), "b": torch.ones(3)})
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["b"] |= changed
+    text = json.dumps(header).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    with pytest.raises(ValueError, match="its header cannot be read") as error:
+        read_header(tmp_path / "x.safetensors")
+    assert words in str(error.value.__cause__)
+    with pytest.raises(safetensors.SafetensorError):
+        safetensors.torch.load_file(tmp_path / "x.safetensors")
 
 
 def test_compressed_tensors_have_no_place_in_the_file_and_are_refused(tmp_path):
