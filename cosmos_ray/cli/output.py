@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from cosmos_ray.job.say import say
 from cosmos_ray.words import byte_size, counted, duration
 
 if TYPE_CHECKING:
+    from cosmos_ray.ledger.ledger import Ledger
     from cosmos_ray.ledger.state import LedgerState
     from cosmos_ray.output.status import Status
 
@@ -160,15 +161,10 @@ def retry(
 ) -> None:
     """Have failed clips made again, by the next `generate`: all of them, or those that an option names."""
     from cosmos_ray.ledger.ledger import Ledger
-    from cosmos_ray.ledger.tidy import damaged as find_damaged
     from cosmos_ray.output.status import read_status
     from cosmos_ray.store.storage import Storage
 
-    wanted: list[FailureClass] = []
-    for name in classes or ():
-        if name not in FAILURE_CLASSES:
-            raise UsageError(f"--class {name}: expected one of {', '.join(FAILURE_CLASSES)}")
-        wanted.append(name)
+    wanted = _failure_classes(classes or ())
     if sum(map(bool, (classes, ids, damaged))) > 1:
         raise UsageError("found several of --class, --id and --damaged, expected one of them")
     _, _, state = read_status(output)  # says so if there is no job
@@ -180,16 +176,33 @@ def retry(
         ledger.redo(ids)
         reopened = sorted(set(ids))
     elif damaged:
-        faults = dict(find_damaged(ledger.storage))
-        for fault in faults.values():
-            say(fault)
-        ledger.redo(faults)
-        reopened = sorted(faults)
+        reopened = _reopen_damaged(ledger)
     else:
         reopened = ledger.retry(wanted)
     tell(f"{counted(len(reopened), 'clip')} will be made again")
     for clip_id in reopened[:20]:
         tell(f"  {clip_id}")
+
+
+def _failure_classes(names: Sequence[str]) -> list[FailureClass]:
+    """Raises UsageError for what is none."""
+    found: list[FailureClass] = []
+    for name in names:
+        if name not in FAILURE_CLASSES:
+            raise UsageError(f"--class {name}: expected one of {', '.join(FAILURE_CLASSES)}")
+        found.append(name)
+    return found
+
+
+def _reopen_damaged(ledger: Ledger) -> list[str]:
+    """Ids of the clips; what is wrong with each is said. Reads all files."""
+    from cosmos_ray.ledger.tidy import damaged
+
+    faults = dict(damaged(ledger.storage))
+    for fault in faults.values():
+        say(fault)
+    ledger.redo(faults)
+    return sorted(faults)
 
 
 @app.command()
