@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.compaction_scenes import make_small, record
 from support.surfaces import assert_as_it_was, masked
@@ -333,3 +334,16 @@ def test_a_record_as_json() -> None:
         except (ValueError, TypeError, KeyError) as error:
             lines.append(f"{change}: {type(error).__name__}: {error}")
     assert_as_it_was("ledger/record.txt", "\n".join(lines))
+
+
+def test_parts_are_packed_and_no_lease_keeps_a_process(traced: Traced) -> None:
+    """A million records are small; a process that ends without a word ends."""
+    for name in "abc":
+        Ledger(traced).commit(record(name))
+    compact(traced, 1, Ledger(traced).state().contents)
+    (path,) = [path for path in traced.list_files("_cosmos_ray/ledger") if path.endswith(".parquet")]
+    column = pq.read_metadata(traced.uri_of(path)).row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    lease = acquire(traced)
+    assert lease._thread.daemon
+    lease.release()
