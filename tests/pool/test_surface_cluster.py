@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import AuthenticationError
 from support.surfaces import assert_as_it_was, masked
 
+from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import CosmosRayError
-from cosmos_ray.job.job import GenerateConfig
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.pool import closed_ray, cluster, joining
 
