@@ -119,6 +119,7 @@ def test_a_million_rows_take_no_more_memory_than_a_batch(
         ((["weather=heavy rain,heavy-rain"],), "expected values that differ in their letters and digits"),
         ((["weather=Rain,rain"],), "expected values that differ in their letters and digits"),
         ((["seed=1,2"],), "--set: found 'seed', which is a column of the manifest's own"),
+        ((["steps=10,35"], "{prompt} {steps}"), "--set: found 'steps', which is nearly `num_steps`, expected another"),
         ((["scene=1,2"], "{prompt} {scene}"), "--set: the manifest has a column `scene` already"),
         (((), None, "0:"), "--seeds: found '0:', expected numbers and ranges"),
         (((), None, "0:5000000000"), "--seeds: found '0:5000000000', expected at most 1,000,000 seeds"),

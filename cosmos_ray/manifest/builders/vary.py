@@ -28,7 +28,7 @@ from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.writing import INPUTS, with_references
 from cosmos_ray.manifest.files import open_manifest
-from cosmos_ray.manifest.names import OURS
+from cosmos_ray.manifest.names import OURS, near_column
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
@@ -90,6 +90,9 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
     manifest, notes = open_manifest(source), Notes()
     if taken := sorted(set(variations.sets) & set(manifest.schema.names)):
         raise ManifestError(f"--set: the manifest has a column `{taken[0]}` already, expected another name")
+    for name in variations.sets:
+        if (near := near_column(name, manifest.schema.names)) is not None and near not in manifest.schema.names:
+            raise ManifestError(f"--set: found {name!r}, which is nearly `{near}`, expected another name")
     manifest.check_not_read(out)
     names = list(manifest.schema.names)
     if variations.template and "prompt" not in names:
