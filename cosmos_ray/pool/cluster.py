@@ -8,9 +8,11 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 import ray._private.state
+import ray._private.worker
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
 from ray.exceptions import RpcError
@@ -46,14 +48,33 @@ def _leave(is_done: bool) -> None:
     Ray ends the process that asks a dead one, without a word. It also may once it sees its own killed: the last word of
     a command that is not done (is_done) comes before."""
     why = signals.reason() if own_ray.is_there() else ""
-    if not why:
-        with _nothing_collected():
-            ray.shutdown()
-    elif not is_done:
-        signals.complain(goes_on(why))
-    own_ray.end_what_is_left()
-    closed_ray.reopen()
-    signals.take_again()  # a Ray that is shut down puts the system's own answer to SIGTERM back
+    try:
+        if not why:
+            with _nothing_collected(), _signals_heard():
+                ray.shutdown()
+        elif not is_done:
+            signals.complain(goes_on(why))
+    finally:
+        own_ray.end_what_is_left()
+        closed_ray.reopen()
+
+
+@contextlib.contextmanager
+def _signals_heard() -> Iterator[None]:
+    """Ray's core puts the system's own answer to SIGTERM back when it ends. A second goes by then until Ray's processes
+    are gone, in which a signal would end this process without a word: ours is in place again before they are ended."""
+    if (node := ray._private.worker._global_node) is not None:
+        end_processes = node.kill_all_processes
+
+        def heard(*args: Any, **options: Any) -> None:
+            signals.take_again()
+            end_processes(*args, **options)
+
+        node.kill_all_processes = heard
+    try:
+        yield
+    finally:
+        signals.take_again()
 
 
 @contextlib.contextmanager

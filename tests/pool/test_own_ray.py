@@ -1,13 +1,17 @@
-"""What is left of a job's own Ray is killed: what has its mark, and what comes from that. Without Ray."""
+"""What is left of a job's own Ray is killed: what has its mark, and what comes from that; also after a late signal."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from support.waiting import wait_for
+import pytest
+from support.signal_scene import session
+from support.waiting import PATIENCE_S, wait_for
 
 #: A program that marks itself as a Ray of its own, starts a process that has lost its environment, and an orphan of it.
 _DRIVER = """
@@ -23,6 +27,33 @@ end_what_is_left()
 print("ended", other.poll(), flush=True)
 input()
 other.kill()
+"""
+
+
+#: A job that is done, whose own Ray's processes are being ended.
+_ENDS = """
+import sys, time
+from cosmos_ray import signals
+signals.hear()
+from ray._private.node import Node
+from cosmos_ray.config import GenerateConfig
+from cosmos_ray.models.bundle.bundle import load_bundle
+from cosmos_ray.pool.cluster import connect
+from cosmos_ray.pool.health import JobFailedError
+from cosmos_ray.pool.stop import Stop
+
+def slowly(*_, **__):
+    print("ends", flush=True)
+    time.sleep(600)
+
+Node.kill_all_processes = slowly
+settings = GenerateConfig(manifest="m", output="o", model="fake", device="cpu", gang_size=1)
+try:
+    with Stop().heeds_signals(lambda: None), connect(load_bundle("fake"), settings):
+        pass
+except JobFailedError as error:
+    signals.complain(str(error))
+    signals.leave(1)
 """
 
 
@@ -74,3 +105,29 @@ def test_a_signal_to_a_jobs_group_does_not_reach_its_own_ray() -> None:
         for process in (agent, other):
             process.kill()
             process.wait()
+
+
+@pytest.mark.ray
+def test_a_signal_while_rays_processes_are_ended_is_heard_and_leaves_nothing() -> None:
+    """Ray has put the system's own answer to SIGTERM back by then."""
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", _ENDS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=alone,
+        start_new_session=True,
+    )
+    try:
+        assert driver.stdout is not None
+        assert any(line == "ends\n" for line in driver.stdout), driver.communicate()
+        driver.send_signal(signal.SIGTERM)
+        _, said = driver.communicate(timeout=PATIENCE_S)
+        assert driver.returncode == 1, said
+        assert "cosmos-ray: stopped by SIGTERM; the same command goes on from here" in said
+        wait_for(lambda: not session(driver.pid), "the processes of its Ray to be gone")
+    finally:
+        for pid in session(driver.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
