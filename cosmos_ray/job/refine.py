@@ -38,7 +38,7 @@ from cosmos_ray.refine.endpoint import Endpoint
 from cosmos_ray.refine.kept import KeptWords
 from cosmos_ray.refine.refiner import Answer, NotRefinedError, Words, refined
 from cosmos_ray.refine.settings import refining_of
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import Kinds, counted
@@ -83,6 +83,7 @@ def refine_manifest(config: GenerateConfig, out: str, say: Callable[[str], None]
         raise ManifestError("the manifest has no column `prompt`, expected one with captions to refine")
     manifest.check_not_read(out)
     check_lasts(parent_uri(out), "the manifest")
+    check_file_to_write(normalise_uri(out), "the manifest")
     check_refiner(refining, say)
     source = Source(manifest.files[0].uri, config.inputs.reach(manifest.home))
     name, storage = posixpath.basename(normalise_uri(out)), Storage(parent_uri(out))

@@ -53,3 +53,13 @@ def check_lasts(uri: str, what: str) -> None:
             f"{what} {uri} would lie in the copy of the working directory that Ray has unpacked for this job, and be "
             "removed with it: give the URI of an object store, or the absolute path of a disk that all nodes share"
         )
+
+
+def check_file_to_write(uri: str, what: str) -> None:
+    """Raises UsageError for a local path that is there and no file: it would be replaced, a device for everybody.
+
+    uri: as `normalise_uri` gives it. what: as `the manifest`.
+    """
+    if scheme_of(uri) == "file" and os.path.exists(uri) and not os.path.isfile(uri):
+        kind = "folder" if os.path.isdir(uri) else "pipe, a device or a socket"
+        raise UsageError(f"{what} {uri} is a {kind}, expected the path of a file to write")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.store.places import check_lasts, is_within, place_of
+from cosmos_ray.store.places import check_file_to_write, check_lasts, is_within, place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
@@ -123,3 +124,18 @@ def test_a_whole_account_holds_all_of_its_containers(account: None) -> None:
         assert not is_within("abfs://c@other.dfs.core.windows.net/a", folder)
         assert not is_within("s3://c/a", folder)
     assert not is_within("az://c/a", "abfs://other.dfs.core.windows.net")
+
+
+def test_what_is_written_is_a_file_and_replaces_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to("/dev/null")
+    for name in ("pipe", "stdout"):
+        with pytest.raises(
+            UsageError, match=f"the manifest .*/{name} is a pipe, a device or a socket, expected the path"
+        ):
+            check_file_to_write(str(tmp_path / name), "the manifest")
+    with pytest.raises(UsageError, match="is a folder, expected the path of a file to write"):
+        check_file_to_write(str(tmp_path), "the manifest")
+    (tmp_path / "there").touch()
+    for place in (str(tmp_path / "there"), str(tmp_path / "new"), "s3://b/dev/null"):
+        check_file_to_write(place, "the manifest")

@@ -30,7 +30,7 @@ from cosmos_ray.manifest.builders.writing import INPUTS, with_references
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.names import OURS, near_column
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 from cosmos_ray.words import counted
@@ -114,6 +114,7 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
         if writer is not None:
             writer.close()
         check_lasts(parent_uri(out), "the manifest")
+        check_file_to_write(normalise_uri(out), "the manifest")
         Storage(parent_uri(out)).write_file(posixpath.basename(normalise_uri(out)), path)
     counts = {name: len(values) for name, values in variations.sets.items()}
     if variations.seeds:

@@ -21,7 +21,7 @@ from cosmos_ray.manifest.builders.sources import read_captions, stem_of, suffix_
 from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
 from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch
-from cosmos_ray.store.places import check_lasts
+from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.reach import PlaceError, Reach
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import is_absolute, misread, normalise_uri, parent_uri, resolve_reference, scheme_of
@@ -211,6 +211,7 @@ def write(
     pq.write_table(table, buffer)
     name = posixpath.basename(normalise_uri(out))
     check_lasts(parent_uri(out), "the manifest")
+    check_file_to_write(normalise_uri(out), "the manifest")
     Storage(parent_uri(out)).write(name, buffer.getvalue())
     return notes.built(len(rows))
 
