@@ -57,6 +57,7 @@ def _leave(is_done: bool) -> None:
     finally:
         own_ray.end_what_is_left()
         closed_ray.reopen()
+        signals.take_again()
 
 
 @contextlib.contextmanager
@@ -71,10 +72,7 @@ def _signals_heard() -> Iterator[None]:
             end_processes(*args, **options)
 
         node.kill_all_processes = heard
-    try:
-        yield
-    finally:
-        signals.take_again()
+    yield
 
 
 @contextlib.contextmanager

@@ -136,7 +136,10 @@ def test_the_endpoint_agrees_with_the_ledger(endpoint: str, tmp_path: Path, monk
         busy = Scrape(endpoint, output)
         assert busy("clips_open", stage="denoising") == 1
         assert busy("clips_open", stage="waiting") + busy("clips_open", stage="prepared") >= 1
-        assert (busy("clips_wanted"), busy("clips_settled")) == (6, 1)
+        assert busy("clips_wanted") == 6
+        assert busy("clips_settled") in (1, 2), (
+            "`other` is made before the gang hangs, or waits behind the one that hangs"
+        )
         assert busy("gangs", state="up") == busy("gangs", state="placed") == busy("gangs", state="wanted") == 1
         assert busy("paused") == busy("nodes_avoided") == 0
         return busy
