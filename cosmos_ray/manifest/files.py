@@ -29,7 +29,7 @@ from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain, explain_store, retrying
 from cosmos_ray.store.places import place_of
-from cosmos_ray.store.storage import filesystem_of, stat_of
+from cosmos_ray.store.storage import Stat, filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
@@ -42,13 +42,14 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 class ManifestFile:
     """name: for messages, relative to the manifest; "" where the manifest is this one file. rows: of each row group.
 
-    partitions: columns that the names of its folders give to all of its rows.
+    partitions: columns that the names of its folders give to all of its rows. stat: as it was when it was opened.
     """
 
     uri: str
     name: str
     rows: tuple[int, ...]
     partitions: Partitions = ()
+    stat: Stat | None = None
 
     @property
     def base(self) -> str:
@@ -58,6 +59,21 @@ class ManifestFile:
     def where(self, row: int) -> str:
         """The place of a row, for a message."""
         return f"{self.name}: row {row}" if self.name else f"row {row}"
+
+    def check_unchanged(self) -> None:
+        """Raises ManifestError once it was written since it was opened: its rows are others than those that were
+        checked, planned and kept."""
+        try:
+            is_same = self.stat is None or stat_of(self.uri) == self.stat
+        except FileNotFoundError:
+            raise ManifestError(f"there is no manifest at {self.uri}") from None
+        except OSError as error:
+            raise unreadable(self.uri, error) from error
+        if not is_same:
+            raise ManifestError(
+                f"the manifest {self.uri} was written while it was read, so its rows are not those that were checked: "
+                "the same command again takes it as it is now"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,10 @@ class Manifest:
     def sha256(self) -> str:
         """Of the file's bytes; of all files' names and hashes where there are several."""
         if len(self.files) == 1 and not self.files[0].name:
-            return _sha256(self.files[0].uri)
+            return _sha256(self.files[0])
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.name}\0{_sha256(file.uri)}\n".encode())
+            digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
         return digest.hexdigest()
 
 
@@ -200,6 +216,7 @@ def _before_pattern(path: str) -> str:
 
 def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa.Schema]:
     try:
+        stat = stat_of(uri)  # first: what is written from now on is noticed
         footer = footer_of(uri)
     except FileNotFoundError:
         raise ManifestError(f"there is no manifest at {uri}") from None
@@ -211,7 +228,7 @@ def _open(uri: str, name: str, partitions: Partitions) -> tuple[ManifestFile, pa
     except ManifestError as error:
         raise ManifestError(f"{name}: {error}" if name else str(error)) from None
     rows = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    return ManifestFile(uri, name, rows, partitions), schema.remove_metadata()
+    return ManifestFile(uri, name, rows, partitions, stat), schema.remove_metadata()
 
 
 def unreadable(uri: str, error: Exception) -> ManifestError:
@@ -241,7 +258,7 @@ def row_group_batches(
 ) -> Iterator[pa.RecordBatch]:
     """One row group, a batch in memory at a time, in the manifest's schema. Raises ManifestError."""
     first_row = sum(file.rows[:number])
-    for batch in _batches(file.uri, number, batch_rows):
+    for batch in _batches(file, number, batch_rows):
         try:
             found = conform(batch, schema, file.partitions)
         except pa.ArrowException as error:
@@ -253,21 +270,25 @@ def row_group_batches(
         first_row += batch.num_rows
 
 
-def _batches(uri: str, number: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(file: ManifestFile, number: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     try:
-        yield from batches_of(uri, number, batch_rows)
+        for batch in batches_of(file.uri, number, batch_rows):
+            file.check_unchanged()
+            yield batch
     except FileNotFoundError:
-        raise ManifestError(f"there is no manifest at {uri}") from None
-    except (OSError, ValueError, pa.ArrowException) as error:  # damaged pages, text that is not UTF-8
+        raise ManifestError(f"there is no manifest at {file.uri}") from None
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:  # damaged pages, text that is not UTF-8
         if isinstance(error, ManifestError):
             raise
-        raise unreadable(uri, error) from error
+        file.check_unchanged()  # row groups that are no more, pages of one file by the footer of another
+        raise unreadable(file.uri, error) from error
 
 
-def _sha256(uri: str) -> str:
-    fs, path = filesystem_of(uri)
+def _sha256(of: ManifestFile) -> str:
+    fs, path = filesystem_of(of.uri)
     digest = hashlib.sha256()
     with fs.open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+    of.check_unchanged()
     return digest.hexdigest()

@@ -176,6 +176,8 @@ def _asked(uri: str, ask: Callable[[Any, str], Any], doing: str) -> Any:
 
 def _stat(info: dict[str, Any]) -> Stat:
     version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    if info.get("islink"):  # of a local file: the time is the link's, whatever is written to what it names
+        version = os.stat(info["name"]).st_mtime
     tier = info.get("StorageClass")
     return Stat(int(info["size"] or 0), str(version).strip('"'), tier in _ARCHIVES)
 
@@ -326,9 +328,9 @@ class Storage:
         fs, full = self._at(path)
         try:
             info = retrying(lambda: fs.info(full), f"looking at {path}")
+            return None if info.get("type") == "directory" else _stat(info)
         except FileNotFoundError:
             return None
-        return None if info.get("type") == "directory" else _stat(info)
 
     def list(self, prefix: str) -> Iterator[str]:
         """Relative paths of all objects below the folder `prefix`; one listing, never on a clip's path."""

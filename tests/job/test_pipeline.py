@@ -34,6 +34,16 @@ def test_of_each_row_group_the_rows_that_are_left_become_clips(tmp_path: Path, m
     assert found == ["12", "15", "16", "08"]
 
 
+def test_no_clip_is_made_of_a_manifest_that_was_written_since_it_was_planned(tmp_path: Path) -> None:
+    path, left = tmp_path / "m.parquet", np.packbits([1, 1]).tobytes()
+    pq.write_table(pa.table({"id": ["a", "b"], "prompt": ["old", "old"]}), path)
+    manifest = open_manifest(str(path))
+    pq.write_table(pa.table({"id": ["a", "b"], "prompt": ["new", "new"]}), path)
+    groups = pa.Table.from_pylist([{"file": 0, "number": 0, "left": left}])
+    with pytest.raises(ManifestError, match="written while it was read"):
+        next(pipeline._clips_to_make(groups, manifest, DEFAULTS))
+
+
 @pytest.mark.parametrize(
     "raised", [ManifestError("there is no manifest at /m.parquet"), ValueError("a fault")], ids=["ours", "another"]
 )

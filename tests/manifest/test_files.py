@@ -19,9 +19,10 @@ from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.ledger.state import LedgerState
-from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.manifest.files import open_manifest, version_of
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.output.index import write_index
+from cosmos_ray.output.kept import keep
 from cosmos_ray.output.status import read_status
 from cosmos_ray.store.storage import Storage
 
@@ -196,3 +197,40 @@ def test_parquet_by_another_ending_is_read_and_other_tables_are_said(storage: St
         "in the manifest's folder, and not read for they are no Parquet: 6 files "
         "('deep/f.JSONL', 'e.csv', 'h.parquet.gz', ...)"
     )
+
+
+def rewritten(path: Path, rows: int, prompt: str, group: int) -> None:
+    """As a tool does that writes a manifest anew; at another moment than before."""
+    table = {"id": [f"r{n}" for n in range(rows)], "prompt": [f"{prompt} {n}" for n in range(rows)]}
+    pq.write_table(pa.table(table), path, row_group_size=group)
+
+
+@pytest.mark.parametrize(("rows", "group"), [(4, 2), (6, 6), (4, 4)], ids=["same-shape", "more", "one-group"])
+def test_a_manifest_that_is_written_while_it_is_read_is_refused_and_never_mixed(
+    tmp_path: Path, rows: int, group: int
+) -> None:
+    """Rows of the new one would be made by the plan of the old one, and kept under its hash."""
+    path, output = tmp_path / "m.parquet", Storage(str(tmp_path / "out"))
+    rewritten(path, 4, "old", 2)
+    manifest = open_manifest(str(path))
+    read = manifest.batches()
+    next(read)
+    rewritten(path, rows, "new", group)
+    for use in (lambda: next(read), manifest.sha256, lambda: survey(manifest, DEFAULTS, LedgerState.empty())):
+        with pytest.raises(ManifestError, match="written while it was read"):
+            use()
+    with pytest.raises(ManifestError, match="written while it was read"):
+        keep(output, manifest, Run(str(path), "0", 4, 4, "fake", "f", "float32", {}))
+    assert not (tmp_path / "out").exists()
+    assert sum(batch.num_rows for _, batch in open_manifest(str(path)).batches()) == rows
+
+
+def test_a_link_to_a_manifest_is_as_new_as_what_it_leads_to(tmp_path: Path) -> None:
+    rewritten(tmp_path / "day-1.parquet", 4, "old", 4)
+    link = tmp_path / "latest.parquet"
+    link.symlink_to("day-1.parquet")
+    before, manifest = version_of(str(link)), open_manifest(str(link))
+    rewritten(tmp_path / "day-1.parquet", 4, "new", 4)
+    assert version_of(str(link)) != before
+    with pytest.raises(ManifestError, match="written while it was read"):
+        list(manifest.batches())
