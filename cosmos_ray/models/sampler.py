@@ -4,8 +4,8 @@ Everything is elementwise on a rank's share of the tokens, so it needs no commun
 float32.
 
 Legend: V views, T latent frames, H/W latent height and width, L tokens of a view, l a rank's share of them, P = 64
-values a token, M text tokens, C text width (of noise: latent channels), R texts of a clip that guidance weighs: the
-caption's and the negative prompt's.
+values a token, m = 4 of its mask, M text tokens, C text width (of noise: latent channels), R texts of a clip that
+guidance weighs: the caption's and the negative prompt's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cosmos_ray.clip.family import PREDICT2, Family
 from cosmos_ray.clip.request import TEXT_TOKENS
 from cosmos_ray.models.ab2 import AdamsBashforth
 from cosmos_ray.models.distilled import Distilled
-from cosmos_ray.models.network.dit import Grid, MultiviewDiT, patchify
+from cosmos_ray.models.network.dit import Grid, MultiviewDiT, Share, patchify
 from cosmos_ray.models.noise import draw_noise
 from cosmos_ray.models.parallel import ContextParallel, shard, share_slice
 from cosmos_ray.models.unipc import UniPC
@@ -106,22 +106,26 @@ def initial_noise(seed: int, shape: tuple[int, ...], number: int = 0) -> Tensor:
 def denoise(
     network: MultiviewDiT,
     *,
+    # The clip's shape, and what it begins with
     grid: Grid,
     condition_VlP: Tensor | None,
     num_condition_latents: int,
+    seed: int,
+    noise_CVTHW: Tensor | None = None,
+    # What it is to show
     positive_VMC: Tensor,
     negative_VMC: Tensor | None,
     guidance: float,
-    num_steps: int,
-    seed: int,
-    model_fps: float,
-    parallel: ContextParallel,
-    family: Family = PREDICT2,
     control_VlP: Tensor | None = None,
     control_weight: float = 1.0,
     view_ids: Sequence[int] | None = None,
-    noise_CVTHW: Tensor | None = None,
+    # How it is made, and on which ranks
+    num_steps: int,
+    model_fps: float,
+    parallel: ContextParallel,
+    family: Family = PREDICT2,
     approximations: Approximations = EXACT,
+    # Who hears of it, and where it goes on
     on_step: Callable[[int, int], None] | None = None,
     on_state: Callable[[SamplerState], None] | None = None,
     resume: SamplerState | None = None,
@@ -129,11 +133,12 @@ def denoise(
     """Generate one clip's latents: this rank's share [V, l, 64] float32. Collective.
 
     condition_VlP: this rank's share of the conditioning latents, read on the first `num_condition_latents` frames of
-    each view only; None if that number is 0. positive, negative: text of each view [V, 512, C], zero padded; without
-    a negative there is one text and nothing for guidance to act on. guidance: weighs the caption against the negative
-    prompt, in the family's form. control: latents of the control videos of a network that takes them, this rank's
-    share, and how much they weigh. view_ids: the camera of each view; 0 to V-1 if left out. noise: the whole clip's,
-    where it was drawn from the seed ahead; of a solver that draws again, perhaps all draws, [n, C, V, T, H, W].
+    each view only; None if that number is 0. noise: the whole clip's, where it was drawn from the seed ahead; of a
+    solver that draws again, perhaps all draws, [n, C, V, T, H, W].
+    positive, negative: text of each view [V, 512, C], zero padded; without a negative there is one text and nothing for
+    guidance to act on. guidance: weighs the caption against the negative prompt, in the family's form. control: latents
+    of the control videos of a network that takes them, this rank's share, and how much they weigh. view_ids: the camera
+    of each view; 0 to V-1 if left out.
     approximations: among others, where guidance acts; elsewhere the positive branch is computed alone.
     on_step(done, total): after each of the family's passes. on_state: the state before the first pass and after each
     one but the last; given back as `resume`, on the network's device, it continues that run bit for bit.
@@ -145,67 +150,121 @@ def denoise(
 
     solver = solver_of(family, num_steps, draw)
     share = network.share(grid, model_fps, parallel, given_frames=num_condition_latents)
-    device = network.device
-    tokens = share_slice(grid.tokens_per_view, parallel)
-
-    # Conditional tokens are the first frames of each view.
-    is_given_l1 = torch.arange(tokens.start, tokens.stop, device=device)[:, None] < (
-        num_condition_latents * grid.tokens_per_frame
-    )
-    nothing = torch.zeros((), device=device)
-    given_VlP = nothing if condition_VlP is None else condition_VlP.to(device, torch.float32)
-    mask_VlP = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
-
-    cameras_1VT = None
-    if view_ids is not None:
-        cameras_1VT = torch.tensor(view_ids, device=device)[None, :, None].expand(1, grid.views, grid.frames)
-
-    steered: dict[str, Any] = {}
-    if control_VlP is not None:
-        steered = {"control_BVlP": control_VlP[None].to(device), "control_weight": control_weight}
+    given = _given(network, grid, parallel, condition_VlP, num_condition_latents)
     needs_noise = resume is None or (solver.reads_noise and num_condition_latents > 0)
-    noise_VlP = draw(0) if needs_noise else nothing
-
-    def predict(x_VlP: Tensor, number: int, texts_RVMC: Tensor) -> Tensor:
-        """What each text predicts of the sample at this pass, [R, V, l, 64]."""
-        net_in_VlP = torch.where(is_given_l1, given_VlP, solver.shown(x_VlP, number))
-        answer_RVlP = network.forward_tokens(
-            net_in_VlP[None],
-            mask_VlP[None],
-            solver.timesteps(number, num_condition_latents, grid, device)[None],
-            texts_RVMC,
-            share,
-            view_indices_BVT=cameras_1VT,
-            fp8_blocks=approximations.fp8_blocks(number, solver.passes, network.config.num_blocks),
-            **steered,
-        ).float()
-        return solver.prediction(x_VlP, answer_RVlP, number, is_given_l1, given_VlP, noise_VlP)
-
+    noise_VlP = draw(0) if needs_noise else torch.zeros((), device=network.device)
     texts = [text_VMC for text_VMC in (positive_VMC, negative_VMC) if text_VMC is not None]
-    texts_RVMC = torch.stack(texts).to(device, network.dtype)
-
-    def guided(x_VlP: Tensor, number: int) -> Tensor:
-        weighed_RVMC = texts_RVMC if approximations.is_guided(number, solver.passes) else texts_RVMC[:1]
-        caption_VlP, *negative = predict(x_VlP, number, weighed_RVMC)
-        return guide(family, caption_VlP, negative[0], guidance) if negative else caption_VlP
+    guided = _Guided(
+        network,
+        solver,
+        grid,
+        share,
+        given,
+        noise_VlP,
+        texts_RVMC=torch.stack(texts).to(network.device, network.dtype),
+        guidance=guidance,
+        family=family,
+        approximations=approximations,
+        extras=_cameras(network, grid, view_ids) | _control(network, control_VlP, control_weight),
+    )
 
     state = resume or SamplerState(0, solver.start(noise_VlP))
     if on_state:
         on_state(state)
-    while True:
-        number = state.step
+    for number in range(state.step, solver.passes - 1):
         guided_VlP = guided(state.tensors["sample"], number)
-        is_last = number + 1 == solver.passes
-        if is_last:
-            clean_VlP = solver.result(state.tensors, guided_VlP)
-        else:
-            state = SamplerState(number + 1, solver.advance(state.tensors, guided_VlP, number))
-            if on_state:
-                on_state(state)
+        state = SamplerState(number + 1, solver.advance(state.tensors, guided_VlP, number))
+        if on_state:
+            on_state(state)
         if on_step:
             on_step(number + 1, solver.passes)
-        if is_last:
-            return clean_VlP
+    clean_VlP = solver.result(state.tensors, guided(state.tensors["sample"], state.step))
+    if on_step:
+        on_step(solver.passes, solver.passes)
+    return clean_VlP
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What every view begins with: so many latent frames.
+
+    is_l1: which of this rank's tokens are theirs, the only ones on which `latents` are read; mask: the same for the
+    network.
+    """
+
+    frames: int
+    is_l1: Tensor
+    latents_VlP: Tensor
+    mask_Vlm: Tensor
+
+
+@dataclass(frozen=True)
+class _Guided:
+    """What guidance makes of the network's answers about one clip: all that its passes share.
+
+    extras: arguments of the network that only some clips, or families, have.
+    """
+
+    network: MultiviewDiT
+    solver: Solver
+    grid: Grid
+    share: Share
+    given: _Given
+    noise_VlP: Tensor
+    texts_RVMC: Tensor
+    guidance: float
+    family: Family
+    approximations: Approximations
+    extras: Mapping[str, Any]
+
+    def __call__(self, sample_VlP: Tensor, number: int) -> Tensor:
+        """Of the sample before pass `number`, [V, l, P]."""
+        is_guided = self.approximations.is_guided(number, self.solver.passes)
+        caption_VlP, *negative = self._predictions(
+            sample_VlP, number, self.texts_RVMC if is_guided else self.texts_RVMC[:1]
+        )
+        return guide(self.family, caption_VlP, negative[0], self.guidance) if negative else caption_VlP
+
+    def _predictions(self, sample_VlP: Tensor, number: int, texts_RVMC: Tensor) -> Tensor:
+        """What each text predicts of the sample, [R, V, l, P]."""
+        network, solver, given = self.network, self.solver, self.given
+        net_in_VlP = torch.where(given.is_l1, given.latents_VlP, solver.shown(sample_VlP, number))
+        answer_RVlP = network.forward_tokens(
+            net_in_VlP[None],
+            given.mask_Vlm[None],
+            solver.timesteps(number, given.frames, self.grid, network.device)[None],
+            texts_RVMC,
+            self.share,
+            fp8_blocks=self.approximations.fp8_blocks(number, solver.passes, network.config.num_blocks),
+            **self.extras,
+        ).float()
+        return solver.prediction(sample_VlP, answer_RVlP, number, given.is_l1, given.latents_VlP, self.noise_VlP)
+
+
+def _given(
+    network: MultiviewDiT, grid: Grid, parallel: ContextParallel, condition_VlP: Tensor | None, frames: int
+) -> _Given:
+    device, tokens = network.device, share_slice(grid.tokens_per_view, parallel)
+    # Conditional tokens are the first frames of each view.
+    is_given_l1 = torch.arange(tokens.start, tokens.stop, device=device)[:, None] < frames * grid.tokens_per_frame
+    nothing = torch.zeros((), device=device)
+    given_VlP = nothing if condition_VlP is None else condition_VlP.to(device, torch.float32)
+    mask_Vlm = is_given_l1.float().expand(grid.views, -1, network.config.patch_spatial**2)
+    return _Given(frames, is_given_l1, given_VlP, mask_Vlm)
+
+
+def _cameras(network: MultiviewDiT, grid: Grid, view_ids: Sequence[int] | None) -> dict[str, Any]:
+    """The network's own order of cameras if there are no ids."""
+    if view_ids is None:
+        return {}
+    cameras_1V1 = torch.tensor(view_ids, device=network.device)[None, :, None]
+    return {"view_indices_BVT": cameras_1V1.expand(1, grid.views, grid.frames)}
+
+
+def _control(network: MultiviewDiT, control_VlP: Tensor | None, weight: float) -> dict[str, Any]:
+    if control_VlP is None:
+        return {}
+    return {"control_BVlP": control_VlP[None].to(network.device), "control_weight": weight}
 
 
 def guide(family: Family, caption_VlP: Tensor, other_VlP: Tensor, guidance: float) -> Tensor:
