@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -22,6 +22,8 @@ from cosmos_ray.errors import RowError
 #: From this height on, untagged video is likelier BT.709 than BT.601.
 _HD = 720
 _WIDEST_PIXEL = 4
+#: Field orders of pictures that are two moments in one.
+_INTERLACED = ("top first", "bottom first")
 #: Pixel formats with an alpha plane; of `pal8` nobody knows.
 _TRANSPARENT = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|ayuv|vuya")
 _SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
@@ -63,44 +65,9 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
     """What is known of the video, and what is done to its frames. Raises RowError for what is refused."""
     stream = stream.upright
     _refuse(stream)
-    conversions, warnings = [], []
-    if len(streams) > 1:
-        number = 1 + [one.track for one in streams].index(stream.track)
-        which = "the default one" if stream.is_default else "as none is marked default"
-        warnings.append(
-            f"{len(streams)} video tracks: number {number} ({stream.width}x{stream.height}) is taken, {which}"
-        )
-    conversions += _upright(stream)
-    deinterlace = ""
-    if stream.field_order in ("top first", "bottom first"):
-        deinterlace = deinterlacer()
-        conversions.append(f"deinterlaced ({stream.field_order}), one frame a frame")
-    height, width, shape = _squared(stream)
-    if shape:
-        conversions.append(f"pixels of {_ratio(stream.pixel_aspect)} made square: {width}x{height}")
-    given_height, given_width = _given(height, width)
-    if (given_height, given_width) != (height, width):
-        shape = f"scale={given_width}:{given_height}:{_SCALED}"
-        conversions.append(f"scaled to {given_width}x{given_height} first")
-    transfer = stream.transfer if stream.transfer in HDR else ""
-    primaries = stream.primaries if stream.primaries in WIDE else ""
-    if transfer:
-        conversions.append(f"{HDR[transfer]} to BT.709, white at 203 cd/m2")
-    elif primaries:
-        conversions.append(f"{WIDE[primaries]} primaries to BT.709")
-    elif stream.primaries in _FAR:
-        warnings.append(f"primaries {stream.primaries}, which are not converted: colours are taken for BT.709's")
-    matrix, levels, transfers = _colours(stream)
-    if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
-        warnings.append("matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709")
-    if stream.matrix == "bt2020nc" and not stream.transfer:
-        warnings.append("BT.2020's matrix without a transfer: taken for SDR, of BT.709's colours; HDR would look pale")
-    if stream.stereo:
-        warnings.append(f"stereo 3D ({stream.stereo}): the pictures of two eyes in each frame, taken as one")
-    if stream.sphere:
-        warnings.append(f"a spherical picture ({stream.sphere}), taken as a flat one")
-    if _TRANSPARENT.match(stream.pixel_format):
-        warnings.append("transparency (alpha), which is not used: pixels have the colours that lie beneath it")
+    treatment = _treatment(stream)
+    height, width, _ = _squared(stream)
+    matrix, levels, transfer = _colours(stream)
     info = VideoInfo(
         frames=len(packets.times),
         height=height,
@@ -113,20 +80,72 @@ def accept(streams: Sequence[Stream], stream: Stream, packets: Packets) -> tuple
         field_order=stream.field_order,
         matrix=matrix,
         range=levels,
-        transfer=transfers,
-        conversions=tuple(conversions),
-        warnings=tuple(warnings),
+        transfer=transfer,
+        conversions=tuple(_conversions(stream, treatment)),
+        warnings=(*_of_tracks(streams, stream), *_of_colours(stream, matrix), *_of_pictures(stream)),
     )
-    return info, Treatment(
+    return info, treatment
+
+
+def _treatment(stream: Stream) -> Treatment:
+    height, width, shape = _squared(stream)
+    given_height, given_width = _given(height, width)
+    if (given_height, given_width) != (height, width):
+        shape = f"scale={given_width}:{given_height}:{_SCALED}"
+    return Treatment(
         height=given_height,
         width=given_width,
         source_hw=(stream.height, stream.width),
-        deinterlace=deinterlace,
+        deinterlace=deinterlacer() if stream.field_order in _INTERLACED else "",
         shape=shape,
-        transfer=transfer,
-        primaries=primaries,
+        transfer=stream.transfer if stream.transfer in HDR else "",
+        primaries=stream.primaries if stream.primaries in WIDE else "",
         memory=_memory(stream),
     )
+
+
+def _conversions(stream: Stream, treatment: Treatment) -> Iterator[str]:
+    """What is done to the frames, in words, in the order in which it is done."""
+    yield from _upright(stream)
+    if treatment.deinterlace:
+        yield f"deinterlaced ({stream.field_order}), one frame a frame"
+    height, width, squared = _squared(stream)
+    if squared:
+        yield f"pixels of {_ratio(stream.pixel_aspect)} made square: {width}x{height}"
+    if (treatment.height, treatment.width) != (height, width):
+        yield f"scaled to {treatment.width}x{treatment.height} first"
+    if treatment.transfer:
+        yield f"{HDR[treatment.transfer]} to BT.709, white at 203 cd/m2"
+    elif treatment.primaries:
+        yield f"{WIDE[treatment.primaries]} primaries to BT.709"
+
+
+def _of_tracks(streams: Sequence[Stream], stream: Stream) -> Iterator[str]:
+    """A warning, where a file has more tracks than the one that is taken."""
+    if len(streams) > 1:
+        number = 1 + [one.track for one in streams].index(stream.track)
+        which = "the default one" if stream.is_default else "as none is marked default"
+        yield f"{len(streams)} video tracks: number {number} ({stream.width}x{stream.height}) is taken, {which}"
+
+
+def _of_colours(stream: Stream, matrix: Tag) -> Iterator[str]:
+    """Warnings of colours that may not be what they are taken for."""
+    if stream.transfer not in HDR and stream.primaries in _FAR:
+        yield f"primaries {stream.primaries}, which are not converted: colours are taken for BT.709's"
+    if not matrix.is_tagged and matrix.value == "bt601" and stream.height >= _HD:
+        yield "matrix assumed: BT.601, as the published reader has it; a video of this size may be BT.709"
+    if stream.matrix == "bt2020nc" and not stream.transfer:
+        yield "BT.2020's matrix without a transfer: taken for SDR, of BT.709's colours; HDR would look pale"
+
+
+def _of_pictures(stream: Stream) -> Iterator[str]:
+    """Warnings of pictures that are more than a flat, opaque one."""
+    if stream.stereo:
+        yield f"stereo 3D ({stream.stereo}): the pictures of two eyes in each frame, taken as one"
+    if stream.sphere:
+        yield f"a spherical picture ({stream.sphere}), taken as a flat one"
+    if _TRANSPARENT.match(stream.pixel_format):
+        yield "transparency (alpha), which is not used: pixels have the colours that lie beneath it"
 
 
 def deinterlacer() -> str:
