@@ -272,10 +272,8 @@ def driver(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def drive(arguments: argparse.Namespace) -> dict[str, Any]:
-    import cosmos_ray.job.job
     from cosmos_ray import GenerateConfig, generate
 
-    cosmos_ray.job.job.write_report = lambda *_: None  # it shows videos, and there are none
     output = str(arguments.folder / f"driver-{os.getpid()}")
     settings = {"model": "fake", "device": "cpu", "gang_size": 1, "gangs": "2", "limit": arguments.clips}
     settings |= {"gang": {"clips_in_flight": 8}}  # the gangs must not be what is waited for

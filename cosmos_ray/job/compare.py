@@ -18,8 +18,9 @@ import numpy as np
 from cosmos_ray import signals
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import saying
+from cosmos_ray.job.check import Job, check
 from cosmos_ray.job.compared import Setting
-from cosmos_ray.job.job import Job, Summary, carry_out, check
+from cosmos_ray.job.job import Summary, carry_out
 from cosmos_ray.job.plan import Plan, RowGroup
 from cosmos_ray.job.say import Say, hearers_of
 from cosmos_ray.ledger.layout import RUN

@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cosmos_ray.clip.ffmpeg import check_ffmpeg
-from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.config import GenerateConfig, failed_allowed
-from cosmos_ray.errors import ManifestError, UsageError, argument_error
-from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.job.cost import estimates, planned_gpu_seconds, sampling_line
-from cosmos_ray.job.in_loop import detached, in_background, run
-from cosmos_ray.job.live_report import live_report
-from cosmos_ray.job.model import bundle_of
-from cosmos_ray.job.plan import Plan, RowGroup, carried_line, row_defaults, survey, unguided_line, unread_line
+from cosmos_ray.errors import argument_error
+from cosmos_ray.job.check import Job, check
+from cosmos_ray.job.clips import make_clips
+from cosmos_ray.job.cost import estimates, sampling_line
+from cosmos_ray.job.plan import Plan, carried_line, unguided_line, unread_line
 from cosmos_ray.job.refiner_cost import outrun_line, refined_by_line
 from cosmos_ray.job.say import Hearers, Say, hearers_of, say
-from cosmos_ray.job.table import keep
-from cosmos_ray.ledger.compaction import Compactor, compact
-from cosmos_ray.ledger.history import JobTook
+from cosmos_ray.ledger.compaction import compact
 from cosmos_ray.ledger.layout import CLIPS, INDEX, REPORT
 from cosmos_ray.ledger.lease import Lease, LeaseTimes, acquire
-from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import Record, now
-from cosmos_ray.ledger.run import Run, check_same, read_run
 from cosmos_ray.ledger.state import LedgerState
-from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
-from cosmos_ray.manifest.rows import Clip, RowDefaults
-from cosmos_ray.models.bundle.bundle import Bundle, check_world_size
-from cosmos_ray.models.bundle.check import check_bundle
-from cosmos_ray.models.guardrails.checks import guardrails_of
-from cosmos_ray.output.derived import Made, make, make_if_stale, say_outrun
+from cosmos_ray.output.derived import make_if_stale, say_outrun
 from cosmos_ray.output.failures import first_lines
 from cosmos_ray.output.kept import take_up
 from cosmos_ray.output.status import removed_line, summarise
-from cosmos_ray.pool.pool_config import PoolConfig
-from cosmos_ray.pool.progress import Progress
 from cosmos_ray.pool.stop import Stop
-from cosmos_ray.refine.asks import Refining
-from cosmos_ray.refine.check import check_refiner
-from cosmos_ray.refine.settings import refining_of
-from cosmos_ray.store.faults import explain_store
-from cosmos_ray.store.storage import Storage
-from cosmos_ray.store.uris import normalise_uri
-from cosmos_ray.words import counted
 
 if TYPE_CHECKING:
-    from cosmos_ray.pool.live import Display
     from cosmos_ray.pool.resident import Resident
 
 _FAILURES_SHOWN = 20
@@ -73,24 +45,6 @@ class Summary:
     @property
     def exit_code(self) -> int:
         return 3 if self.failed > self.allowed else 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is known before the first gang: validated, nothing running yet."""
-
-    config: GenerateConfig
-    bundle: Bundle
-    storage: Storage
-    ledger: Ledger
-    defaults: RowDefaults
-    run: Run
-    manifest: Manifest
-    refining: Refining
-    work: tuple[RowGroup, ...]
-    reads_home: bool
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    guardrails: Guardrails = NO_GUARDRAILS
 
 
 def generate(config: GenerateConfig, say: Say = say) -> Summary:
@@ -145,7 +99,7 @@ def _run(job: Job, plan: Plan, lease: Lease, stop: Stop, hearers: Hearers, resid
     if worked:
         for line in _opening(job, plan):
             say(line)
-        written = _make_clips(job, plan, state, lease, stop, hearers, resident).result()
+        written = make_clips(job, plan, state, lease, stop, hearers, resident).result()
         say_outrun(written, say)
         state = written.state
     else:
@@ -177,205 +131,6 @@ def _opening(job: Job, plan: Plan) -> Iterator[str]:
         yield carried_line(plan.carried)
     if plan.unread:
         yield unread_line(plan.unread)
-
-
-def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
-    """Everything that can be wrong before a GPU is taken. Raises UsageError."""
-    check_ffmpeg()
-    bundle = _usable_bundle(config)
-    refining = refining_of(config.refiner)
-    check_refiner(refining, say)
-    guardrails = guardrails_of(config.guardrails, bundle.recipe)
-    storage = Storage(config.output)
-    ledger = Ledger(storage)
-    defaults = row_defaults(bundle, config.sampling)
-    table = config.table
-    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, config.lease.life_s, say)
-    config = config.model_copy(update={"manifest": manifest_uri})
-    try:
-        state, known = ledger.state(), read_run(storage)
-    except OSError as error:
-        raise UsageError(f"the output {storage.uri} cannot be read: {explain_store(error)}") from error
-    version, manifest = version_of(config.manifest), open_manifest(config.manifest)
-    reach = config.inputs.reach(manifest.home)
-    found = survey(manifest, defaults, state, max_clips=config.max_clips, bundle=bundle, reach=reach)
-    plan = found.plan
-    run = Run(
-        manifest=config.manifest,
-        manifest_sha256=manifest.sha256(),
-        rows=plan.rows,
-        clips=plan.clips,
-        model=bundle.name,
-        model_fingerprint=bundle.fingerprint,
-        numerics=bundle.numerics,
-        sampling=defaults.to_json(),
-        removed=plan.removed,
-        approximations=config.sampling.approximations.chosen,
-        inputs=config.inputs.of(bundle.recipe).chosen,
-        manifest_version=version,
-        refiner=refining.deciding,
-        guardrails=guardrails.of_pixels,
-    )
-    if known is not None:
-        check_same(storage, known, run)
-    if plan.changed and not config.redo_changed:
-        shown = ", ".join(plan.changed[:5]) + (" …" if len(plan.changed) > 5 else "")
-        raise ManifestError(
-            f"edited after their clips were made: {counted(len(plan.changed), 'row')} ({shown}). Give them new ids, or "
-            "make the clips again with --redo-changed"
-        )
-    storage.check_writable()
-    for clip_id, fault in plan.invalid_examples:
-        say(f"{clip_id}: {fault}")
-    return Job(
-        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, found.reads_home,
-        guardrails=guardrails,
-    ), plan  # fmt: skip
-
-
-def _usable_bundle(config: GenerateConfig) -> Bundle:
-    """The model, if it is whole and can do what the settings ask for. Raises UsageError."""
-    bundle = bundle_of(config)
-    problems = [finding for finding in check_bundle(bundle) if finding.level != "ok"]
-    if problems:
-        raise UsageError(f"model {config.model}: " + "; ".join(f"{one.subject}: {one.message}" for one in problems))
-    config.sampling.approximations.check_blocks(bundle.network.num_blocks)
-    if config.gang_size is not None:
-        check_world_size(bundle, config.gang_size)
-    return bundle
-
-
-def _make_clips(
-    job: Job,
-    plan: Plan,
-    state: LedgerState,
-    lease: Lease,
-    stop: Stop,
-    hearers: Hearers,
-    resident: Resident | None,
-) -> Future[Made]:
-    """Run the gangs until every clip is settled. What is written of them then is written while Ray ends."""
-    from cosmos_ray.job.pipeline import work_stream
-    from cosmos_ray.pool.cluster import connect  # Ray is imported by jobs only, not by `status` or `plan`
-    from cosmos_ray.pool.metrics import JobMetrics
-    from cosmos_ray.pool.pool import GangPool
-
-    config, say, display = job.config, hearers.of_clips, hearers.display
-    with (resident.connected if resident else connect)(job.bundle, config) as (device, gang_size):
-        check_world_size(job.bundle, gang_size)
-        say(
-            f"gangs of {gang_size} on {device}, {config.gangs} of them, model {job.bundle.name} ({job.bundle.numerics})"
-        )
-        spec = _gang_spec(job, plan, lease.epoch, gang_size, device)
-        settled_before = plan.done + plan.failed
-        progress = _progress(config.limit, plan, say)
-        compactor = Compactor(job.storage, lease.epoch)
-
-        def settled(record: Record) -> None:
-            progress.count(record)
-            compactor.add(record)
-
-        metrics = JobMetrics(job.storage.uri, plan.clips, settled_before, gang_size)
-        pool = GangPool(
-            spec, job.ledger, _pool_config(config, plan), state.past_attempts, settled, metrics, say, resident
-        )
-        progress.work = pool.work
-        lease.describe = lambda: pool.describe() | progress.facts()
-        stop.on_stop = pool.say_in_flight
-        began = now()
-
-        def took() -> JobTook:
-            return JobTook(
-                epoch=lease.epoch,
-                began=began,
-                seen=now(),
-                gang_size=gang_size,
-                gangs=config.max_gangs,
-                device=device,
-                gpu_seconds=pool.work().gpu_seconds,
-                planned_gpu_seconds=planned_gpu_seconds(
-                    plan.work, job.bundle, gang_size, config.sampling.approximations
-                ),
-            )
-
-        stream = work_stream(job.manifest, job.work, job.defaults, state)
-        try:
-            work = pool.run(_in_thread(itertools.islice(stream, config.limit)))
-            with live_report(job.storage, job.run, took, say), _shown(display, progress):
-                run(stop.unless_stopped(_with_heartbeat(work, progress, display)), stop.interrupt)
-        finally:
-            progress.say_warnings()
-            compactor.close()
-            with suppress(ValueError):  # it is still waited for: Ray has not answered
-                stream.close()  # while there is Ray: the end of a stream would start another one when this process ends
-        return in_background(lambda: make(job.storage, job.run, job.ledger.state()))
-
-
-def _gang_spec(job: Job, plan: Plan, epoch: int, gang_size: int, device: str) -> GangSpec:
-    """What each of the job's gangs is."""
-    config = job.config
-    return GangSpec(
-        bundle=job.bundle,
-        gang_size=gang_size,
-        device=device,
-        numerics=job.bundle.numerics,
-        output=job.storage.uri,
-        epoch=epoch,
-        settings=config.gang,
-        approximations=config.sampling.approximations,
-        inputs=config.inputs,
-        manifest=job.manifest.files[0].uri if job.manifest.files else "",
-        home=job.manifest.home,
-        home_read=job.manifest.home if job.reads_home else "",
-        patience_s=config.breaker.patience_s,
-        checks=config.checks.of_model(job.bundle.name),
-        refining=job.refining,
-        words=job.words,
-        guardrails=job.guardrails,
-        rare_stores=plan.rare_stores,
-        preset=config.sampling.preset,
-    )
-
-
-def _pool_config(config: GenerateConfig, plan: Plan) -> PoolConfig:
-    """How many gangs, and what is tried."""
-    return PoolConfig(
-        min_gangs=config.min_gangs,
-        max_gangs=config.max_gangs,
-        clips_in_flight=config.gang.clips_in_flight,
-        max_attempts=config.gang.max_attempts,
-        breaker=config.breaker,
-        max_gpu_hours=config.max_gpu_hours,
-        expected_clips=min(plan.left, config.limit or plan.left),
-    )
-
-
-def _shown(display: Display | None, progress: Progress) -> AbstractContextManager[object]:
-    return nullcontext() if display is None else display.shows(progress)
-
-
-async def _with_heartbeat(work: Coroutine[None, None, None], progress: Progress, display: Display | None) -> None:
-    """A display that is looked at needs no lines that say that the job lives."""
-    beat = None if display else asyncio.create_task(progress.beat())
-    try:
-        await work
-    finally:
-        if beat:
-            beat.cancel()
-
-
-def _progress(limit: int | None, plan: Plan, say: Say) -> Progress:
-    """Counts to the manifest's clips; with a limit that leaves some of them out, to the limit."""
-    if limit is not None and limit < plan.left:
-        return Progress(limit, 0, say)  # which of the rows with faults are within it, the stream will tell
-    invalid = plan.left - sum(group.clips for group in plan.work)
-    return Progress(plan.clips, plan.done + plan.failed, say, invalid)
-
-
-async def _in_thread(clips: Iterator[Clip]) -> AsyncIterator[Clip]:
-    """Ray Data's iterator blocks; the pool's loop must not, nor the end of a job that has failed."""
-    while (clip := await detached(lambda: next(clips, None))) is not None:
-        yield clip
 
 
 def _finish(job: Job, plan: Plan, state: LedgerState, say: Say) -> Summary:

@@ -15,9 +15,9 @@ from support.command_line import assert_one_line
 from support.job_runs import write_manifest
 
 from cosmos_ray.cli.job import Gpu
+from cosmos_ray.job.clips import _progress
 from cosmos_ray.job.cost import MEASURED
 from cosmos_ray.job.inputs import InputsLook
-from cosmos_ray.job.job import _progress
 from cosmos_ray.ledger.record import Record
 
 

@@ -17,7 +17,9 @@ from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.spec import GangSpec
-from cosmos_ray.job.job import Job, Summary, _finish, _gang_spec, _pool_config, _progress, check
+from cosmos_ray.job.check import Job, check
+from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress
+from cosmos_ray.job.job import Summary, _finish
 from cosmos_ray.job.plan import Plan
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.pool.pool_config import PoolConfig
@@ -137,7 +139,7 @@ def test_rows_that_were_edited_after_their_clips_were_made_are_named(
     found = checked(tmp_path)
     changed = replace(found[1], changed=tuple(f"r{number}" for number in range(ids)))
     monkeypatch.setattr(
-        "cosmos_ray.job.job.survey", lambda *_, **__: SimpleNamespace(plan=changed, work=(), reads_home=False)
+        "cosmos_ray.job.check.survey", lambda *_, **__: SimpleNamespace(plan=changed, work=(), reads_home=False)
     )
     with pytest.raises(ManifestError, match=rf"edited after their clips were made: {ids} rows? \({shown}\)\. Give"):
         checked(tmp_path)

@@ -13,8 +13,9 @@ from support.job_runs import write_manifest
 from cosmos_ray.cli.main import app, run
 from cosmos_ray.clip.refiner_rules import NOT_REFINED, RefinerRules
 from cosmos_ray.config import GenerateConfig
+from cosmos_ray.job.check import check
 from cosmos_ray.job.cost import ClipGroup, estimates
-from cosmos_ray.job.job import _opening, check
+from cosmos_ray.job.job import _opening
 from cosmos_ray.job.refiner_cost import outrun_line, refiner_cost
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.memory import REFINER_BYTES

@@ -22,6 +22,7 @@ from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.errors import CosmosRayError
+from cosmos_ray.job import check as check_module
 from cosmos_ray.job import compare as compare_module
 from cosmos_ray.job import cost, doctor, refine, reproduce
 from cosmos_ray.job import job as job_module
@@ -195,9 +196,9 @@ def test_what_a_job_says_before_it_begins(tmp_path: Path) -> None:
         config = fake_config(manifest, tmp_path / "out", **changes)
         try:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(job_module, "check_refiner", lambda refining, say: None)
-                patch.setattr(job_module, "check_bundle", lambda bundle: [])
-                job, plan = job_module.check(config, said.append)
+                patch.setattr(check_module, "check_refiner", lambda refining, say: None)
+                patch.setattr(check_module, "check_bundle", lambda bundle: [])
+                job, plan = check_module.check(config, said.append)
             said += job_module._opening(job, plan)
         except CosmosRayError as error:
             said.append(f"! {error}")
