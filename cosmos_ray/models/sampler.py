@@ -184,7 +184,7 @@ def denoise(
     return clean_VlP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Given:
     """What every view begins with: so many latent frames.
 
@@ -198,7 +198,7 @@ class _Given:
     mask_Vlm: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Guided:
     """What guidance makes of the network's answers about one clip: all that its passes share.
 
