@@ -33,6 +33,7 @@ from cosmos_ray.output.folders import clips_in, episode_of, put_clip, put_tables
 from cosmos_ray.output.lerobot import INFO, Episode
 from cosmos_ray.output.shards import look, others, shard_name, write_shard
 from cosmos_ray.output.status import check_no_comparison
+from cosmos_ray.output.strangers import check_none
 from cosmos_ray.store.places import check_lasts, is_within
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
@@ -73,7 +74,7 @@ def export(
     where: a condition on the index's columns; None: all. Files are compared with their records; a clip of which one is
     missing or altered is left out and said, as is one that the layout has no place for. verify: nothing is written, and
     what would be is in `faults`. Raises UsageError for an output without (such) clips, for a condition that cannot be
-    read, and for a `to` inside the output.
+    read, for a `to` inside the output, and for one with files of strangers that the copy would replace or remove.
     """
     source, target = Storage(output), Storage(to)
     if is_within(target.uri, source.uri):
@@ -86,6 +87,8 @@ def export(
     work = Work(source, target, layout, columns, clips_a_shard)
     if layout == "lerobot":
         work = replace(work, like=_first_facts(work, reader, places))
+    if not verify:
+        check_none(target, layout)
     copy = CopyTarget(target, verify, INFO if layout == "lerobot" else None)
     with ThreadPoolExecutor(_WORKERS) as pool:
         groups = _Groups(reader, places, clips_a_shard, pool)

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cosmos_ray.clip.request import ALL_VIEWS
 from cosmos_ray.manifest.python_values import values_in
 from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.columns import Columns, plain
@@ -157,6 +158,14 @@ def _info(episodes: Sequence[Episode], frames: int, tasks: int) -> dict[str, Any
             **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalars.items()},
         },
     }
+
+
+def is_info(found: object) -> bool:
+    """Is this what `INFO` says of a data set of ours, and of none with states, actions or cameras of somebody's?"""
+    if not isinstance(found, dict) or not isinstance(found.get("features"), dict):
+        return found is None
+    ours = {*_SCALARS, "task_index", *map(key, ALL_VIEWS)}
+    return found.get("robot_type") is None and set(found["features"]) <= ours
 
 
 def _packed(table: pa.Table) -> bytes:

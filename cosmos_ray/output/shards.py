@@ -42,7 +42,12 @@ def look(work: Work, target: CopyTarget, first: int, records: list[Record]) -> G
 def others(target: Storage, ours: Sequence[str]) -> list[str]:
     """Shards that are there beside ours."""
     known = set(ours)
-    return [path for path in target.list_files() if _NAME.fullmatch(path) and path not in known]
+    return [path for path in shards_in(target) if path not in known]
+
+
+def shards_in(target: Storage) -> list[str]:
+    """All files of such a name."""
+    return [path for path in target.list_files() if _NAME.fullmatch(path)]
 
 
 def write_shard(work: Work, first: int, records: list[Record], read: Callable[[Record, int], Clip | None]) -> None:

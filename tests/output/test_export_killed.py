@@ -196,7 +196,7 @@ export(*sys.argv[1:4], print, 2)
     ("layout", "moment"),
     [
         *(("webdataset", 2), ("rds-hq", 4), ("lerobot", 5)),
-        *(pytest.param(*one, marks=pytest.mark.long) for one in (("webdataset", 1), ("rds-hq", 1), ("rds-hq", 9))),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in (("webdataset", 1), ("rds-hq", 1), ("rds-hq", 6))),
         *(pytest.param("lerobot", moment, marks=pytest.mark.long) for moment in (1, 6, 8)),
     ],
 )
