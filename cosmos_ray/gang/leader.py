@@ -2,9 +2,9 @@
 
 The leader asks for all of the gang's GPUs at once, on one node, so a gang is scheduled whole or not at all. Its ranks
 ask for none: they are pinned to the leader's node and each is given one of the leader's GPU ids. When a rank dies,
-hangs or reports something that the others did not, the gang is broken: the leader kills every rank and says so, and
-the pool makes a new gang, of this leader's spares (`crew.py`) if it has some. A fault that all ranks report alike
-leaves them in step, and belongs to the row.
+hangs or reports something that the others did not, the gang is broken (`ranks.py`): the leader says so, and the pool
+makes a new gang, of this leader's spares (`crew.py`) if it has some. A fault that all ranks report alike belongs to the
+row.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from cosmos_ray.clip.agreement import with_agreement
 from cosmos_ray.clip.check_rules import marks_of
-from cosmos_ray.errors import Fault, LeaseLost, RowError, UncheckedError, first_line
+from cosmos_ray.errors import Fault, LeaseLost, RowError, UncheckedError
 from cosmos_ray.gang.clip_progress import At, at_of
 from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.crew import Crew
@@ -32,13 +31,14 @@ from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.delivery import Delivery, StoreOutError
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.processes import GangInfo, RankProcess, await_end
-from cosmos_ray.gang.rank import Published
+from cosmos_ray.gang.rank import DenoiseReport, Published
 from cosmos_ray.gang.rank_calls import call_rank
-from cosmos_ray.gang.ready import Preparation
+from cosmos_ray.gang.ranks import Ranks
+from cosmos_ray.gang.ready import Preparation, Ready
 from cosmos_ray.gang.shared_output import await_output, check_home
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint, remove_state
-from cosmos_ray.gang.verdict import GangBrokenError, storage_fault, verdict
+from cosmos_ray.gang.verdict import GangBrokenError, storage_fault
 from cosmos_ray.ledger.record import Record, Try, now
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.refine.refiner import NotRefinedError
@@ -46,9 +46,6 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.traffic import Traffic, take
 
 log = logging.getLogger(__name__)
-
-#: After one rank failed: how long the others get to report the same before the gang counts as out of step.
-_AGREE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,8 @@ class GangLeader:
         self._storage = Storage(spec.output)
         self._node = ray.get_runtime_context().get_node_id()
         self._crew = Crew(spec, self._node)
-        self._ranks: list[Any] = []
-        self._processes: list[RankProcess] = []
+        self._ranks: Ranks  # made in `start`, which runs in the actor's event loop
         self._denoising = asyncio.Lock()
-        self._broken: asyncio.Future[GangBrokenError]  # made in `start`, which runs in the actor's event loop
-        self._watchers: list[asyncio.Task[None]] = []
         self._pace = Pace()
         self._phases = collections.Counter[str]()  # how many clips are in each now
         self._running = 0  # attempts that are under way
@@ -106,27 +100,24 @@ class GangLeader:
         """
         began = time.monotonic()
         self._pace = pace
-        self._broken = asyncio.get_running_loop().create_future()
+        self._ranks = Ranks()
         await asyncio.to_thread(await_end, [rank for rank in predecessors if rank.node == self._node])
         await asyncio.to_thread(await_output, self._storage, self._spec.epoch)
         await asyncio.to_thread(check_home, self._spec.home_read)
         asked = time.monotonic()
-        self._ranks, self._processes = self._crew.take(self._name), []
-        self._watchers = [asyncio.create_task(self._watch(number)) for number in range(len(self._ranks))]
-        for pid, start in await asyncio.gather(*(rank.process.remote() for rank in self._ranks)):
-            self._processes.append(RankProcess(self._node, pid, start))
+        await self._ranks.join(self._crew.take(self._name), self._node)
         parts = {"processes": time.monotonic() - asked}
         patience_s = self._spec.settings.load_timeout_s
-        prepared = await self._on_all_ranks("prepare", self._spec, deadline_s=patience_s)
+        prepared = await self._ranks.on_all("prepare", self._spec, deadline_s=patience_s)
         port = 0
         if self._spec.gang_size > 1 and self._spec.bundle.generator != "fake":
-            port = await self._ranks[0].open_store.remote()
-        loaded = await self._on_all_ranks("load", self._spec, port, deadline_s=patience_s)
+            port = await self._ranks.first.open_store.remote()
+        loaded = await self._ranks.on_all("load", self._spec, port, deadline_s=patience_s)
         for seconds in (*prepared, *loaded):
             parts |= {part: max(spent, parts.get(part, 0.0)) for part, spent in seconds.items()}
-        log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._processes))
-        kernels = await self._ranks[0].kernels.remote()
-        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, parts, kernels)
+        log.info("loaded; ranks are processes %s", ", ".join(str(process.pid) for process in self._ranks.processes))
+        kernels = await self._ranks.first.kernels.remote()
+        return GangInfo(self._node, tuple(self._ranks.processes), time.monotonic() - began, parts, kernels)
 
     async def renew(self, name: str, pace: Pace) -> GangInfo | None:
         """After the gang broke: another one, on the same GPUs, of its spares. None where there are none, or where a
@@ -134,25 +125,24 @@ class GangLeader:
         if self._running or not self._crew.has_spares:
             return None
         await self._crew.answers()
-        for watcher in self._watchers:
-            watcher.cancel()
+        self._ranks.watch_no_more()
         log.info("%s takes the place of %s", name, self._name)
         self._name = name
-        return await self.start(self._processes, pace)
+        return await self.start(self._ranks.processes, pace)
 
     async def take_up(self, name: str, spec: GangSpec) -> GangInfo:
         """Another job with the model that is loaded (`GangSpec.loaded`), under another name; none of its own clips is
         in flight."""
         began = time.monotonic()
         await asyncio.to_thread(await_output, Storage(spec.output), spec.epoch)
-        await self._on_all_ranks("take_up", spec, deadline_s=spec.settings.load_timeout_s)
+        await self._ranks.on_all("take_up", spec, deadline_s=spec.settings.load_timeout_s)
         self._name, self._spec, self._storage, self._leaving = name, spec, Storage(spec.output), False
         self._crew.take_up(spec)
         self._delivery = Delivery(self._storage, spec)
         self._preparation = Preparation(spec, self._storage, self._on_first_rank)
-        kernels = await self._ranks[0].kernels.remote()
+        kernels = await self._ranks.first.kernels.remote()
         log.info("%s: another job, in %s", name, spec.output)
-        return GangInfo(self._node, tuple(self._processes), time.monotonic() - began, {}, kernels)
+        return GangInfo(self._node, tuple(self._ranks.processes), time.monotonic() - began, {}, kernels)
 
     async def stages(self) -> dict[str, int]:
         """How many clips are in each of the gang's stages (`metrics.STAGES`)."""
@@ -169,11 +159,11 @@ class GangLeader:
             return None
         clip, began = self._denoised
         ends = self._denoising_ends if self._pace.denoise else None
-        return at_of(clip, int(await call_rank(self._ranks[0], "step", ())), began, ends, time.monotonic())
+        return at_of(clip, int(await call_rank(self._ranks.first, "step", ())), began, ends, time.monotonic())
 
     async def until_broken(self) -> str:
         """Returns, with the reason, when the gang breaks; else never."""
-        return str(await asyncio.shield(self._broken))
+        return str(await self._ranks.until_broken())
 
     async def leave(self, notice_s: float | None) -> None:
         """The node goes in `notice_s` seconds (None: not said). The clip that is being denoised is finished if the
@@ -184,7 +174,7 @@ class GangLeader:
         needed_s = self._denoising_ends - time.monotonic() + self._pace.publish
         if needed_s > notice_s:
             goes = f"its node goes in {notice_s:.0f} s, the clip needs {needed_s:.0f} s"
-            await self._break(GangBrokenError("gang", goes))
+            await self._ranks.end(GangBrokenError("gang", goes))
 
     async def run(self, clip: Clip, attempt: int, mark: str = "") -> Outcome:
         """One attempt at one clip. Never raises for what a row or a gang can do; LeaseLost does.
@@ -203,15 +193,7 @@ class GangLeader:
             log.warning("%s: attempt %d failed (%s): %s", clip.id, attempt, fault.failure_class, fault.message)
         else:
             log.info("%s: attempt %d is handed back", clip.id, attempt)
-        return dataclasses.replace(outcome, traffic=await self._traffic())
-
-    async def _traffic(self) -> Traffic:
-        """Of this process and its ranks, since this was called last; a rank that hangs is not waited for."""
-        calls = [asyncio.ensure_future(call_rank(rank, "traffic", ())) for rank in self._ranks]
-        done, late = await asyncio.wait(calls, timeout=1.0)
-        for call in late:
-            call.cancel()
-        return sum((call.result() for call in done if call.exception() is None), start=take())
+        return dataclasses.replace(outcome, traffic=sum(await self._ranks.traffic(), start=take()))
 
     async def _run(self, clip: Clip, attempt: int, mark: str) -> Outcome:
         """How the clip ended, whatever happens meanwhile; LeaseLost alone is the job's."""
@@ -227,7 +209,7 @@ class GangLeader:
             is_unclear = isinstance(error, UncheckedError)
             return Outcome(fault=Fault(error.failure_class, str(error), is_unclear=is_unclear))
         except GangBrokenError as error:
-            await self._break(error)
+            await self._ranks.end(error)
             return Outcome(fault=Fault(error.failure_class, str(error)), broken=True)
         except StoreOutError as error:
             return Outcome(fault=Fault("storage", str(error)), store_is_out=True)
@@ -267,11 +249,27 @@ class GangLeader:
         started, seconds = now(), dict[str, float]()
         with self._in_phase("prepare", seconds):
             ready = await self._preparation.ready(clip, attempt)
+        reports = await self._denoise(clip, ready, seconds)
+        seconds["idle"] = max(report.idle_seconds for report in reports)
+        memory = max(report.peak_memory_bytes for report in reports)
+        made = Made(
+            clip, attempt, ready.prepared, self._name, self._node, started, memory, seconds,
+            first_step=ready.first_step, warnings=ready.warnings,
+        )  # fmt: skip
+        with self._in_phase("publish", {}):
+            try:
+                return *await self._publish(clip, attempt, made), ready.checkpoint
+            except RowError:
+                if ready.checkpoint is not None:
+                    await asyncio.to_thread(remove_state, self._storage, ready.checkpoint)
+                raise
+
+    async def _denoise(self, clip: Clip, ready: Ready, seconds: dict[str, float]) -> list[DenoiseReport]:
+        """On all ranks, once the clip before is denoised; the gang's pace is learnt from it."""
         shared = ray.put(ready.request)
         resume = None if ready.packed is None else ray.put(ready.packed)  # once for all ranks
-        done = ready.first_step
         work = denoise_work(clip, self._spec.bundle, self._spec.approximations.guided_share) * (
-            1 - done / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
+            1 - ready.first_step / (clip.num_chunks * self._spec.bundle.recipe.passes(clip.num_steps))
         )
         with self._in_phase("wait", seconds):
             await self._denoising.acquire()
@@ -283,25 +281,14 @@ class GangLeader:
             self._crew.keep_spares(self._name)  # no sooner: the first clip has waited for the same disks and cores
             with self._in_phase("denoise", seconds):
                 deadline = self._pace.of_denoise(self._spec.settings, work)
-                reports = await self._on_all_ranks("denoise", shared, ready.checkpoint, resume, deadline_s=deadline)
+                reports: list[DenoiseReport] = await self._ranks.on_all(
+                    "denoise", shared, ready.checkpoint, resume, deadline_s=deadline
+                )
         finally:
             self._denoising_ends, self._denoised = 0.0, None
             self._denoising.release()
-        working = max(report.seconds for report in reports)
-        seconds["idle"] = max(report.idle_seconds for report in reports)
-        self._pace.denoise = working / work
-        memory = max(report.peak_memory_bytes for report in reports)
-        made = Made(
-            clip, attempt, ready.prepared, self._name, self._node, started, memory, seconds,
-            first_step=done, warnings=ready.warnings,
-        )  # fmt: skip
-        with self._in_phase("publish", {}):
-            try:
-                return *await self._publish(clip, attempt, made), ready.checkpoint
-            except RowError:
-                if ready.checkpoint is not None:
-                    await asyncio.to_thread(remove_state, self._storage, ready.checkpoint)
-                raise
+        self._pace.denoise = max(report.seconds for report in reports) / work
+        return reports
 
     @contextlib.contextmanager
     def _in_phase(self, phase: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -316,8 +303,7 @@ class GangLeader:
     async def _on_first_rank(self, method: str, *arguments: Any, deadline_s: float | None = None) -> Any:
         """deadline_s: None for that of an embedding."""
         deadline_s = deadline_s or self._pace.of_rest(self._spec.settings)
-        (found,) = await self._on_ranks(self._ranks[:1], method, *arguments, deadline_s=deadline_s)
-        return found
+        return await self._ranks.on_first(method, *arguments, deadline_s=deadline_s)
 
     async def _publish(self, clip: Clip, attempt: int, made: Made) -> tuple[Made, str]:
         """Its videos on this node's disk, with what they look like, and the folder that they are in."""
@@ -326,7 +312,7 @@ class GangLeader:
         folder = clip_folder(clip, attempt)
         place = await self._delivery.place(clip, attempt)
         try:
-            written: list[Published] = await self._on_each_rank(
+            written: list[Published] = await self._ranks.on_each(
                 "publish", clip.id, place, folder, clip.fps, deadline_s=deadline
             )
         except RowError:  # other ranks may have written their views: nothing of a clip that is blocked is to stay
@@ -346,54 +332,6 @@ class GangLeader:
     async def waiting(self, known: int) -> int:
         """How many clips wait for the store; answers once that is not `known`."""
         return await self._delivery.waiting(known)
-
-    async def _on_all_ranks(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
-        """A collective call: a fault that not all ranks report alike breaks the gang."""
-        return await self._on_ranks(self._ranks, method, *arguments, deadline_s=deadline_s)
-
-    async def _on_each_rank(self, method: str, *arguments: Any, deadline_s: float) -> list[Any]:
-        """A call in which ranks do not meet: all finish, then the first fault is raised."""
-        calls = [self._on_ranks([rank], method, *arguments, deadline_s=deadline_s) for rank in self._ranks]
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        faults = [result for result in results if isinstance(result, BaseException)]
-        for fault in sorted(faults, key=lambda fault: not isinstance(fault, GangBrokenError)):
-            raise fault
-        return [result for (result,) in results]  # type: ignore[misc]
-
-    async def _on_ranks(self, ranks: list[Any], method: str, *arguments: Any, deadline_s: float) -> list[Any]:
-        if self._broken.done():
-            raise self._broken.result()
-        calls = [asyncio.ensure_future(call_rank(rank, method, arguments)) for rank in ranks]
-        try:
-            done, pending = await asyncio.wait(calls, timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION)
-            faults = [call.exception() for call in calls if call in done and call.exception()]
-            if pending and not faults:
-                raise GangBrokenError("timeout", f"{method}: no answer within {deadline_s:.0f} s")
-            if faults and not isinstance(faults[0], GangBrokenError) and pending:
-                await asyncio.wait(pending, timeout=_AGREE_S)
-            faults = [call.exception() for call in calls if call.done() and call.exception()]
-            if faults:
-                raise verdict(method, faults, len(ranks))
-            return [call.result() for call in calls]
-        finally:
-            for call in calls:
-                call.cancel()
-
-    async def _watch(self, number: int) -> None:
-        """A rank that dies between calls is noticed at once, not by the next clip."""
-        try:
-            await self._ranks[number].watch.remote()
-        except RayError as error:
-            await self._break(GangBrokenError("gang", f"rank {number} died: {first_line(error)}"))
-
-    async def _break(self, reason: GangBrokenError) -> None:
-        if self._broken.done():
-            return
-        self._broken.set_result(reason)
-        log.error("the gang breaks (%s): %s", reason.failure_class, reason)
-        for rank in self._ranks:
-            ray.kill(rank, no_restart=True)
-        await asyncio.to_thread(await_end, self._processes, 0.0)
 
 
 leader_actor: Any = ray.remote(num_cpus=0, max_restarts=0)(GangLeader)

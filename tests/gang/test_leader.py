@@ -19,6 +19,7 @@ from cosmos_ray.gang import leader as leader_module
 from cosmos_ray.gang.clip_progress import At
 from cosmos_ray.gang.deadline import Pace, denoise_work
 from cosmos_ray.gang.processes import RankProcess
+from cosmos_ray.gang.ranks import Ranks
 from cosmos_ray.gang.ready import Preparation
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint
@@ -126,32 +127,34 @@ def test_what_was_exchanged_is_told_once_of_all_processes(gang: Make) -> None:
         count(read=1, written=5, retries=7)
         assert (await made.leader.run(clip(), 1)).traffic == Traffic(111, 9, 13)
         made.does["traffic"] = lambda number: never() if number else asyncio.sleep(0)
-        assert (await made.leader._traffic()) == Traffic(10, 2, 3), "one that hangs is not waited for"
+        assert (await made.leader._ranks.traffic()) == [Traffic(10, 2, 3)], "one that hangs is not waited for"
 
         async def fails(number: int) -> None:
             raise RuntimeError
 
         made.does["traffic"] = lambda number: asyncio.sleep(0) if number else fails(number)
-        assert (await made.leader._traffic()) == Traffic(100, 2, 3)
+        assert (await made.leader._ranks.traffic()) == [Traffic(100, 2, 3)]
 
     in_loop(work)
 
 
 @pytest.mark.parametrize(("first_step", "chunks"), [(0, 1), (1, 1), (5, 2)])
-def test_the_gang_learns_its_pace_from_what_it_has_denoised(gang: Make, first_step: int, chunks: int) -> None:
+def test_the_gang_learns_its_pace_from_what_it_has_denoised(
+    gang: Make, monkeypatch: pytest.MonkeyPatch, first_step: int, chunks: int
+) -> None:
     """Of a clip that is gone on with, from what was left of it; by how much of it is guided."""
 
     async def work() -> None:
         approximations = Approximations(guidance_interval=(0.0, 0.5))
         made = gang(approximations=approximations, settings={"deadline_min_s": 0.001, "deadline_factor": 3})
         deadlines: dict[str, float] = {}
-        on_ranks = made.leader._on_ranks
+        on_ranks = Ranks._on
 
-        async def watched(ranks: Any, method: str, *given: Any, deadline_s: float) -> Any:
+        async def watched(self: Ranks, actors: Any, method: str, *given: Any, deadline_s: float) -> Any:
             deadlines[method] = deadline_s
-            return await on_ranks(ranks, method, *given, deadline_s=deadline_s)
+            return await on_ranks(self, actors, method, *given, deadline_s=deadline_s)
 
-        made.leader._on_ranks = watched  # type: ignore[method-assign]
+        monkeypatch.setattr(Ranks, "_on", watched)
         await made.start(pace=Pace(1.0, 500.0))
         assert (deadlines["prepare"], deadlines["load"]) == (made.spec.settings.load_timeout_s,) * 2
         if first_step:

@@ -15,7 +15,7 @@ from support.waiting import PATIENCE_S
 
 from cosmos_ray.errors import LeaseLost, RowError, UncheckedError
 from cosmos_ray.gang import leader
-from cosmos_ray.gang import leader as leader_module
+from cosmos_ray.gang import ranks as ranks_module
 from cosmos_ray.gang.deadline import Pace
 from cosmos_ray.gang.delivery import StoreOutError
 from cosmos_ray.gang.processes import RankProcess
@@ -86,7 +86,7 @@ def test_a_ranks_fault_is_the_rows_or_the_end_of_the_gang(
     async def work() -> None:
         made = gang(3, settings={"deadline_min_s": 0.05 if "no answer" in said else PATIENCE_S, "deadline_factor": 2})
         if does is ONE_SAYS_SO:
-            monkeypatch.setattr(leader_module, "_AGREE_S", 0.05)
+            monkeypatch.setattr(ranks_module, "_AGREE_S", 0.05)
         await made.start(pace=Pace(1e-15 if method == "denoise" else 1.0, 1e-3))
         made.does[method] = does
         made.checkpoint = STATE
@@ -96,7 +96,7 @@ def test_a_ranks_fault_is_the_rows_or_the_end_of_the_gang(
         assert (outcome.fault.failure_class, outcome.fault.message) == (failure_class, said)
         assert (outcome.broken, outcome.store_is_out) == (broken, False)
         assert made.killed == (made.ranks if broken else []), "all or none"
-        assert bool(made.leader._broken.done()) == broken
+        assert made.leader._ranks.is_broken == broken
         is_blocked = method == "publish" and failure_class == "model"
         assert made.kept.dropped == (["place of a.1"] if is_blocked else []), "nothing of a clip that is blocked stays"
         assert made.removed == ([STATE] if is_blocked else []), "a state is for who goes on"
@@ -229,7 +229,7 @@ def test_a_rank_that_dies_ends_the_gang_at_once(gang: Make) -> None:
             await asyncio.sleep(0.001)
         assert made.killed == made.ranks
         assert made.ended[1] == ([RankProcess(NODE, 100 + rank, f"began {rank}") for rank in range(3)], 0.0)
-        await made.leader._break(GangBrokenError("oom", "later"))
+        await made.leader._ranks.end(GangBrokenError("oom", "later"))
         assert len(made.killed) == 3
         assert (await made.leader.until_broken()).startswith("rank 1 died: ")
         outcome = await made.leader.run(clip(), 1)
@@ -273,7 +273,7 @@ def test_a_gang_whose_node_goes_finishes_what_the_notice_allows(
         await made.start(pace=Pace(0.0, publish_s))
         made.leader._denoising_ends = time.monotonic() + left_s if left_s else 0.0
         await made.leader.leave(notice_s)
-        assert made.leader._broken.done() == breaks
+        assert made.leader._ranks.is_broken == breaks
         if breaks:
             assert "its node goes in 100 s, the clip needs 1" in await made.leader.until_broken()
 

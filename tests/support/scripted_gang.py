@@ -15,7 +15,7 @@ import pytest
 from cosmos_ray.clip.checks import Looked, Scores
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.config import GangConfig
-from cosmos_ray.gang import crew, leader
+from cosmos_ray.gang import crew, leader, ranks
 from cosmos_ray.gang.commit import Made
 from cosmos_ray.gang.deadline import Pace
 from cosmos_ray.gang.leader import GangLeader
@@ -149,9 +149,11 @@ class Gang:
         monkeypatch.setattr(crew, "rank_actor", SimpleNamespace(options=self._options))
         monkeypatch.setattr(leader, "log_as", lambda name: None)
         monkeypatch.setattr(leader, "ray", self)
-        monkeypatch.setattr(leader, "_AGREE_S", PATIENCE_S)
+        monkeypatch.setattr(ranks, "ray", self)
+        monkeypatch.setattr(ranks, "_AGREE_S", PATIENCE_S)
         monkeypatch.setattr(leader, "Delivery", lambda storage, spec: Kept())
-        monkeypatch.setattr(leader, "await_end", lambda processes, *more: self.ended.append(([*processes], *more)))
+        for module in (leader, ranks):
+            monkeypatch.setattr(module, "await_end", lambda processes, *more: self.ended.append(([*processes], *more)))
         monkeypatch.setattr(leader, "await_output", lambda storage, epoch: self.looked_at.append((storage.uri, epoch)))
         monkeypatch.setattr(leader, "remove_state", lambda storage, checkpoint: self.removed.append(checkpoint))
         settings = GangConfig(**changes.pop("settings", {}))
