@@ -26,10 +26,11 @@ from cosmos_ray.manifest.columns import fields_of
 from cosmos_ray.manifest.files import Manifest
 from cosmos_ray.manifest.names import ORIGINAL_PROMPT
 from cosmos_ray.manifest.rows import RowDefaults
-from cosmos_ray.manifest.table import FanOut, fan_out
+from cosmos_ray.manifest.table import fan_out
 from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.in_effect import in_effect
 from cosmos_ray.output.looks import SCORES, scores_of
+from cosmos_ray.output.settled import Settled
 from cosmos_ray.store.storage import Storage
 
 #: The key of the mark (`mark.py`) in a Parquet file's metadata.
@@ -122,14 +123,14 @@ def write_tables(
         for file, batch in manifest.batches(_ROWS_A_BATCH):
             fan = fan_out(batch)
             places = state.records.places(fan.ids.to_pylist())
-            which = _where(made, places)
-            records = reader.table(places[which]).combine_chunks()
-            index.add(batch, fan.rows[which], _of_made(batch, fan, which, records, defaults, home or file.base, run))
-            rows += len(which)
-            which = _where(failed, places)
-            records = reader.table(places[which]).combine_chunks()
-            blocked = pc.equal(records["class"], "guardrail").to_numpy(zero_copy_only=False)
-            failures.add(batch, fan.rows[which], _of_failed(batch, fan, which, records), blocked)
+            ok, not_ok = (
+                Settled(batch, fan, clips, reader.table(places[clips]).combine_chunks(), home or file.base)
+                for clips in (_where(made, places), _where(failed, places))
+            )
+            index.add(batch, ok.rows, _of_made(ok, defaults, run))
+            blocked = pc.equal(not_ok.records["class"], "guardrail").to_numpy(zero_copy_only=False)
+            failures.add(batch, not_ok.rows, _of_failed(not_ok), blocked)
+            rows += len(ok.clips)
     return rows
 
 
@@ -178,32 +179,20 @@ def _where(which: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.flatnonzero((places >= 0) & np.append(which, False)[places])
 
 
-def _ids(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray) -> list[pa.Array]:
-    """Of these clips, and of their rows."""
-    return [fan.ids.take(pa.array(clips)), batch.column("id").cast(pa.string()).take(pa.array(fan.rows[clips]))]
-
-
-def _of_made(
-    batch: pa.RecordBatch,
-    fan: FanOut,
-    clips: np.ndarray,
-    records: pa.Table,
-    defaults: RowDefaults,
-    base: str,
-    run: Run | None,
-) -> list[pa.Array]:
+def _of_made(made: Settled, defaults: RowDefaults, run: Run | None) -> list[pa.Array]:
     """The columns that the index adds."""
+    records, clips = made.records, len(made.clips)
     files = records["files"].combine_chunks()
     counts = pc.list_value_length(files).to_numpy()
     entries = files.flatten()
-    clip_of_entry = np.repeat(np.arange(len(clips)), counts)
+    clip_of_entry = np.repeat(np.arange(clips), counts)
 
     def by_view(field: str) -> list[pa.Array]:
-        return list(_by_view(clip_of_entry, entries.field("view"), entries.field(field), len(clips), defaults.recipe))
+        return list(_by_view(clip_of_entry, entries.field("view"), entries.field(field), clips, defaults.recipe))
 
-    seeds, settings = in_effect(batch, fan, clips, records, defaults, base, run)
+    seeds, settings = in_effect(made, defaults, run)
     return [
-        *_ids(batch, fan, clips),
+        *made.ids,
         *by_view("path"),
         pa.StructArray.from_arrays(by_view("sha256"), names=list(defaults.recipe.files)),
         pc.struct_field(records["sidecar"].combine_chunks(), "path"),
@@ -236,7 +225,6 @@ def _blurred(records: pa.Table, family: Family) -> pa.Array:
     return pa.array(counts, pa.struct([(view, pa.int64()) for view in family.files]))
 
 
-def _of_failed(batch: pa.RecordBatch, fan: FanOut, clips: np.ndarray, records: pa.Table) -> list[pa.Array]:
+def _of_failed(failed: Settled) -> list[pa.Array]:
     """The columns that the failures add."""
-    columns = [records[name] for name in ("class", "error", "attempt", "generation")]
-    return [*_ids(batch, fan, clips), *columns]
+    return [*failed.ids, *(failed.records[name] for name in ("class", "error", "attempt", "generation"))]
