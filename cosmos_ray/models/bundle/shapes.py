@@ -5,6 +5,8 @@ Shapes are torch's: Linear [out, in], Conv3d [out, in, t, h, w].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cosmos_ray.models.bundle.dims import NetworkDims, Qwen2Dims, T5Dims, VaeDims
 
 Shapes = dict[str, tuple[int, ...]]
@@ -55,56 +57,75 @@ def dit_shapes(network: NetworkDims) -> Shapes:
 
 def vae_shapes(vae: VaeDims) -> Shapes:
     """The Wan 2.1 autoencoder's tensors."""
-    shapes: Shapes = {}
-
-    def weights(name: str, *shape: int) -> None:
-        shapes[f"{name}.weight"] = shape
-        shapes[f"{name}.bias"] = shape[:1]
-
-    def residual(name: str, inputs: int, outputs: int) -> None:
-        shapes[f"{name}.residual.0.gamma"] = (inputs, 1, 1, 1)
-        weights(f"{name}.residual.2", outputs, inputs, 3, 3, 3)
-        shapes[f"{name}.residual.3.gamma"] = (outputs, 1, 1, 1)
-        weights(f"{name}.residual.6", outputs, outputs, 3, 3, 3)
-        if inputs != outputs:
-            weights(f"{name}.shortcut", outputs, inputs, 1, 1, 1)
-
-    def ends(part: str, first: int, inputs: int, middle: int, last: int, outputs: int) -> None:
-        weights(f"{part}.conv1", first, inputs, 3, 3, 3)
-        residual(f"{part}.middle.0", middle, middle)
-        shapes[f"{part}.middle.1.norm.gamma"] = (middle, 1, 1)
-        weights(f"{part}.middle.1.to_qkv", 3 * middle, middle, 1, 1)
-        weights(f"{part}.middle.1.proj", middle, middle, 1, 1)
-        residual(f"{part}.middle.2", middle, middle)
-        shapes[f"{part}.head.0.gamma"] = (last, 1, 1, 1)
-        weights(f"{part}.head.2", outputs, last, 3, 3, 3)
-
     widths = [vae.dim * factor for factor in vae.dim_mult]
-    ends("encoder", vae.dim, 3, widths[-1], widths[-1], 2 * vae.z_dim)
+    return {
+        **_vae_ends("encoder", vae.dim, 3, widths[-1], widths[-1], 2 * vae.z_dim),
+        **_vae_encoder(vae, widths),
+        **_weights("conv1", 2 * vae.z_dim, 2 * vae.z_dim, 1, 1, 1),
+        **_weights("conv2", vae.z_dim, vae.z_dim, 1, 1, 1),
+        **_vae_ends("decoder", widths[-1], vae.z_dim, widths[-1], widths[0], 3),
+        **_vae_decoder(vae, widths),
+    }
+
+
+def _vae_encoder(vae: VaeDims, widths: Sequence[int]) -> Shapes:
+    """Its levels, from the pictures down."""
+    shapes: Shapes = {}
     index, inputs = 0, vae.dim
     for level, outputs in enumerate(widths):
         for _ in range(vae.num_res_blocks):
-            residual(f"encoder.downsamples.{index}", inputs, outputs)
+            shapes |= _residual(f"encoder.downsamples.{index}", inputs, outputs)
             index, inputs = index + 1, outputs
         if level < len(widths) - 1:
-            weights(f"encoder.downsamples.{index}.resample.1", outputs, outputs, 3, 3)
+            shapes |= _weights(f"encoder.downsamples.{index}.resample.1", outputs, outputs, 3, 3)
             if level > 0:  # the first level halves height and width only, the others time as well
-                weights(f"encoder.downsamples.{index}.time_conv", outputs, outputs, 3, 1, 1)
+                shapes |= _weights(f"encoder.downsamples.{index}.time_conv", outputs, outputs, 3, 1, 1)
             index += 1
-    weights("conv1", 2 * vae.z_dim, 2 * vae.z_dim, 1, 1, 1)
-    weights("conv2", vae.z_dim, vae.z_dim, 1, 1, 1)
-    ends("decoder", widths[-1], vae.z_dim, widths[-1], widths[0], 3)
+    return shapes
+
+
+def _vae_decoder(vae: VaeDims, widths: Sequence[int]) -> Shapes:
+    """Its levels, from the latents up."""
+    shapes: Shapes = {}
     index, inputs = 0, widths[-1]
     for level, outputs in enumerate(reversed(widths)):
         for _ in range(vae.num_res_blocks + 1):
-            residual(f"decoder.upsamples.{index}", inputs, outputs)
+            shapes |= _residual(f"decoder.upsamples.{index}", inputs, outputs)
             index, inputs = index + 1, outputs
         if level < len(widths) - 1:
-            weights(f"decoder.upsamples.{index}.resample.1", outputs // 2, outputs, 3, 3)
+            shapes |= _weights(f"decoder.upsamples.{index}.resample.1", outputs // 2, outputs, 3, 3)
             if level < len(widths) - 2:
-                weights(f"decoder.upsamples.{index}.time_conv", 2 * outputs, outputs, 3, 1, 1)
+                shapes |= _weights(f"decoder.upsamples.{index}.time_conv", 2 * outputs, outputs, 3, 1, 1)
             index, inputs = index + 1, outputs // 2
     return shapes
+
+
+def _vae_ends(part: str, first: int, inputs: int, middle: int, last: int, outputs: int) -> Shapes:
+    """What stands before and after the levels of one half."""
+    return {
+        **_weights(f"{part}.conv1", first, inputs, 3, 3, 3),
+        **_residual(f"{part}.middle.0", middle, middle),
+        f"{part}.middle.1.norm.gamma": (middle, 1, 1),
+        **_weights(f"{part}.middle.1.to_qkv", 3 * middle, middle, 1, 1),
+        **_weights(f"{part}.middle.1.proj", middle, middle, 1, 1),
+        **_residual(f"{part}.middle.2", middle, middle),
+        f"{part}.head.0.gamma": (last, 1, 1, 1),
+        **_weights(f"{part}.head.2", outputs, last, 3, 3, 3),
+    }
+
+
+def _residual(name: str, inputs: int, outputs: int) -> Shapes:
+    return {
+        f"{name}.residual.0.gamma": (inputs, 1, 1, 1),
+        **_weights(f"{name}.residual.2", outputs, inputs, 3, 3, 3),
+        f"{name}.residual.3.gamma": (outputs, 1, 1, 1),
+        **_weights(f"{name}.residual.6", outputs, outputs, 3, 3, 3),
+        **({} if inputs == outputs else _weights(f"{name}.shortcut", outputs, inputs, 1, 1, 1)),
+    }
+
+
+def _weights(name: str, *shape: int) -> Shapes:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
 
 #: Relative distances that T5 tells apart; the same in every published T5.
