@@ -85,18 +85,21 @@ def load_selected(
 def _converted(part: str, key: str, write: Callable[[Path], None]) -> Path:
     """The cached file that `write(path)` makes, made now if it is not there; once a node, others wait."""
     target = cache_folder("converted") / f"{part}-{key}.safetensors"
-    if not _is_whole(target):
-        with node_lock(str(target), f"converting the {part}"):
-            if not _is_whole(target):
-                scratch = target.with_suffix(".part")  # of a converter that was killed: written over
-                try:
-                    write(scratch)
-                    put_in_place(scratch, target)
-                except OSError as error:
-                    raise UsageError(
-                        f"{target}: cannot be written ({error}); COSMOS_RAY_CACHE moves the cache"
-                    ) from error
+    if _is_whole(target):
+        return target
+    with node_lock(str(target), f"converting the {part}"):
+        if not _is_whole(target):  # nobody has made it while this waited
+            _put(target, write)
     return target
+
+
+def _put(target: Path, write: Callable[[Path], None]) -> None:
+    scratch = target.with_suffix(".part")  # of a converter that was killed: written over
+    try:
+        write(scratch)
+        put_in_place(scratch, target)
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error}); COSMOS_RAY_CACHE moves the cache") from error
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:

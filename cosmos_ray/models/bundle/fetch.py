@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -201,15 +201,21 @@ def _append(filesystem: Any, source: str, part: Path, size: int | None) -> None:
     if have:
         logger.info("going on with %s at byte %d of %d", source, have, size)
     with part.open("ab") as file:
-        while have < size:
-            stop = min(size, have + CHUNK_BYTES * CHUNKS_AT_ONCE)
-            starts = list(range(have, stop, CHUNK_BYTES))
-            ends = [min(start + CHUNK_BYTES, stop) for start in starts]
-            for start, end, data in zip(starts, ends, _ranges(filesystem, source, starts, ends), strict=True):
-                if len(data) != end - start:
-                    raise UsageError(f"{source}: asked for bytes {start} to {end}, found {len(data)} bytes")
-                file.write(data)
-            have = stop
+        for data in _from(filesystem, source, have, size):
+            file.write(data)
+
+
+def _from(filesystem: Any, source: str, have: int, size: int) -> Iterator[bytes]:
+    """The file's bytes from there on, in order; a few parts are asked for at once."""
+    step = CHUNK_BYTES * CHUNKS_AT_ONCE
+    for first in range(have, size, step):
+        stop = min(size, first + step)
+        starts = list(range(first, stop, CHUNK_BYTES))
+        ends = [min(start + CHUNK_BYTES, stop) for start in starts]
+        for start, end, data in zip(starts, ends, _ranges(filesystem, source, starts, ends), strict=True):
+            if len(data) != end - start:
+                raise UsageError(f"{source}: asked for bytes {start} to {end}, found {len(data)} bytes")
+            yield data
 
 
 def _ranges(filesystem: Any, source: str, starts: list[int], ends: list[int]) -> list[bytes]:
