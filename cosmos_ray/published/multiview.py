@@ -17,7 +17,7 @@ import os
 import posixpath
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,19 +43,17 @@ from cosmos_ray.published.options import (
     add_without_effect,
     between,
     check_account,
-    check_save_path,
-    read_json_list,
+    check_results,
+    listed_items,
     refused,
     say_times,
-    say_unused,
     say_without_effect,
     text_encoder_of,
     text_path,
     version_of,
-    what_lacks,
     write_file,
 )
-from cosmos_ray.store.places import check_lasts, place_of
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
@@ -244,32 +242,25 @@ def read_items(flags: argparse.Namespace, say: Callable[[str], None]) -> list[It
         if flags.num_conditional_frames and version_of(flags.input_path) is None:
             raise UsageError(f"--input_path: there is no file {flags.input_path}")
     else:
-        items = []
-        for number, found in enumerate(read_json_list(flags.batch_input_json)):
-            where = f"item {number} of {flags.batch_input_json}"
-            if isinstance(found, dict):
-                say_unused(found, ("input_video", "prompt", "output_video"), where, say)
-            if (lacking := what_lacks(found, ("input_video", "prompt"), where)) is not None:
-                say(lacking)
-                continue
-            item = _item(found, number, where)
-            for path in (*_paths(item.input_video, item.prompt), item.save_path):
-                check_account(path, where, flags.batch_input_json)
-            items.append(item)
-        if not items:
-            raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with input_video and prompt")
-    for item in items:
-        check_save_path(item.save_path)
-    taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
-    inputs = {place_of(path) for item in items for path in _paths(item.input_video, item.prompt)}
-    if len(set(taken)) < len(taken):
-        raise UsageError("two clips would be written to the same file: give them different output_video")
-    if clash := sorted(inputs & set(taken)):
-        raise UsageError(f"{clash[0]} is an input, and would be written over")
+        items = _batch(flags.batch_input_json, say)
+    inputs = [path for item in items for path in _paths(item.input_video, item.prompt)]
+    check_results([item.save_path for item in items], inputs, "output_video")
     return items
 
 
-def _item(found: dict[str, Any], number: int, where: str) -> Item:
+def _batch(path: str, say: Callable[[str], None]) -> list[Item]:
+    items = []
+    for number, where, found in listed_items(path, ("input_video", "prompt"), "output_video", say):
+        item = _item(found, number, where)
+        for named in (*_paths(item.input_video, item.prompt), item.save_path):
+            check_account(named, where, path)
+        items.append(item)
+    if not items:
+        raise UsageError(f"--batch_input_json: {path} has no item with input_video and prompt")
+    return items
+
+
+def _item(found: Mapping[str, Any], number: int, where: str) -> Item:
     video, prompt = found["input_video"], found["prompt"]
     save_path = found.get("output_video") or f"output_{number}.mp4"
     texts = prompt if isinstance(prompt, list) else [prompt]

@@ -38,17 +38,15 @@ from cosmos_ray.published.guarding import GuardFlags
 from cosmos_ray.published.options import (
     BENCHMARK_RUNS,
     check_account,
-    check_save_path,
+    check_results,
+    listed_items,
     prompts_text,
-    read_json_list,
     say_times,
-    say_unused,
     text_path,
     version_of,
-    what_lacks,
     write_file,
 )
-from cosmos_ray.store.places import check_lasts, place_of
+from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
@@ -104,39 +102,33 @@ def check_distilled(flags: argparse.Namespace, bundle: Bundle) -> None:
 def read_items(flags: argparse.Namespace, kind: Kind, say: Say) -> list[Item]:
     """The clips asked for: the one of the flags, or those of --batch_input_json (items that lack something are left
     out, as in the published script, and said so). Raises UsageError."""
-    needed = ["input_video", "prompt"] if kind.takes_input else ["prompt"]
     if flags.batch_input_json is None:
         if not flags.prompt.strip():
             raise UsageError("--prompt: found nothing, expected a caption")
         items = [Item(flags.input_path if kind.takes_input else "", flags.prompt, flags.save_path)]
+        if kind.takes_input and version_of(flags.input_path) is None:
+            raise UsageError(f"--input_path: there is no file {flags.input_path}")
     else:
-        items = []
-        for number, found in enumerate(read_json_list(flags.batch_input_json)):
-            where = f"item {number} of {flags.batch_input_json}"
-            if isinstance(found, dict):
-                say_unused(found, (*needed, kind.output), where, say)
-            if (lacking := what_lacks(found, needed, where)) is not None:
-                say(lacking)
-                continue
-            values = [found["input_video"] if kind.takes_input else "", found["prompt"], found.get(kind.output)]
-            values[2] = values[2] or f"output_{number}{kind.suffix}"
-            if not all(isinstance(value, str) for value in values):
-                raise UsageError(f"{where}: found {found!r}, expected strings")
-            for path in (values[0], values[2]) if values[0] else values[2:]:
-                check_account(path, where, flags.batch_input_json)
-            items.append(Item(*values))
-        if not items:
-            raise UsageError(f"--batch_input_json: {flags.batch_input_json} has no item with {' and '.join(needed)}")
-    for item in items:
-        if kind.takes_input and version_of(item.input_path) is None and flags.batch_input_json is None:
-            raise UsageError(f"--input_path: there is no file {item.input_path}")
-    for item in items:
-        check_save_path(item.save_path)
-    taken = [place_of(path) for item in items for path in (item.save_path, text_path(item.save_path))]
-    if len(set(taken)) < len(taken):
-        raise UsageError(f"two clips would be written to the same file: give them different {kind.output}")
-    if clash := sorted({place_of(item.input_path) for item in items if item.input_path} & set(taken)):
-        raise UsageError(f"{clash[0]} is an input, and would be written over")
+        items = _batch(flags.batch_input_json, kind, say)
+    inputs = [item.input_path for item in items if item.input_path]
+    check_results([item.save_path for item in items], inputs, kind.output)
+    return items
+
+
+def _batch(path: str, kind: Kind, say: Say) -> list[Item]:
+    needed = ("input_video", "prompt") if kind.takes_input else ("prompt",)
+    items = []
+    for number, where, found in listed_items(path, needed, kind.output, say):
+        save_path = found.get(kind.output) or f"output_{number}{kind.suffix}"
+        values = (found["input_video"] if kind.takes_input else "", found["prompt"], save_path)
+        if not all(isinstance(value, str) for value in values):
+            raise UsageError(f"{where}: found {found!r}, expected strings")
+        item = Item(*values)
+        for named in filter(None, (item.input_path, item.save_path)):
+            check_account(named, where, path)
+        items.append(item)
+    if not items:
+        raise UsageError(f"--batch_input_json: {path} has no item with {' and '.join(needed)}")
     return items
 
 
@@ -172,20 +164,14 @@ def make(
 
     check_ema(flags)
     items = read_items(flags, kind, say)
-    runs = BENCHMARK_RUNS if flags.benchmark else 1
-    rows = [
-        {"id": _id(number, run), **_row(item, flags, prefix), **settings}
-        for run in range(runs)
-        for number, item in enumerate(items)
-    ]
-    guardrails = guardrails_of(flags, say)
+    rows = _rows(items, flags, settings, prefix)
     said = {
         "model": model,
         "gang_size": flags.num_gpus,
         "max_failed": "0",
         "device": flags.device,
         "inputs": InputsConfig(rate="as_is"),
-        "guardrails": guardrails,
+        "guardrails": guardrails_of(flags, say),
         **config,
     }
     bundle = bundle_of(GenerateConfig(manifest="none", output="none", **said))
@@ -198,16 +184,27 @@ def make(
     with GUARDED.named():
         code = generate(GenerateConfig(manifest=manifest, output=work, **said), say).exit_code
     records = {record.id: record for record in Ledger(storage).records()}
-    for number, item in enumerate(items):
-        record = records.get(_id(number))
+    for item, row in zip(items, rows, strict=False):  # those of a benchmark's further runs are nobody's results
+        record = records.get(row["id"])
         if record is None or record.status != "ok":
             why = "not made" if record is None else f"not made ({record.failure_class}): {record.error}"
             say(shown(f"{item.save_path}: {why}"))
-            continue
-        _write_result(storage, record, item, kind, str(rows[number].get("negative_prompt", _negative(bundle))), say)
+        else:
+            _write_result(storage, record, item, kind, str(row.get("negative_prompt", _negative(bundle))), say)
     if flags.benchmark:
         say_times([records[row["id"]] for row in rows[len(items) :] if row["id"] in records], say)
     return code
+
+
+def _rows(
+    items: Sequence[Item], flags: argparse.Namespace, settings: Mapping[str, Any], prefix: str
+) -> list[dict[str, Any]]:
+    """One an item, in their order; for a benchmark, further runs of all of them after that."""
+    return [
+        {"id": _id(number, run), **_row(item, flags, prefix), **settings}
+        for run in range(BENCHMARK_RUNS if flags.benchmark else 1)
+        for number, item in enumerate(items)
+    ]
 
 
 def _negative(bundle: Bundle) -> str:

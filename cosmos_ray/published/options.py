@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cosmos_ray.config import TextEncoderConfig
@@ -96,6 +96,21 @@ def read_json_list(path: str) -> list[Any]:
     return found
 
 
+def listed_items(
+    path: str, needed: Sequence[str], output: str, say: Callable[[str], None]
+) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Number, place and object of each item of --batch_input_json that lacks nothing `needed`; of the others it is said
+    what they lack, as in the published scripts. output: key of an item's result."""
+    for number, found in enumerate(read_json_list(path)):
+        where = f"item {number} of {path}"
+        if isinstance(found, dict):
+            say_unused(found, (*needed, output), where, say)
+        if (lacking := what_lacks(found, needed, where)) is None:
+            yield number, where, found
+        else:
+            say(lacking)
+
+
 def say_unused(item: Mapping[str, Any], known: Sequence[str], where: str, say: Callable[[str], None]) -> None:
     """Keys of an item that no published command knows: said, since they change nothing. UsageError for one that is
     nearly one of the known."""
@@ -146,6 +161,20 @@ def check_save_path(save_path: str) -> None:
     """UsageError for a result that its own prompts would be written over."""
     if place_of(save_path) == place_of(text_path(save_path)):
         raise UsageError(f"{save_path}: found a name that ends in .txt, expected another: prompts are written there")
+
+
+def check_results(save_paths: Sequence[str], inputs: Collection[str], output: str) -> None:
+    """UsageError where results, or the prompts beside them, would be written over each other or over an input.
+
+    output: key of an item's result.
+    """
+    for path in save_paths:
+        check_save_path(path)
+    taken = [place_of(path) for save_path in save_paths for path in (save_path, text_path(save_path))]
+    if len(set(taken)) < len(taken):
+        raise UsageError(f"two clips would be written to the same file: give them different {output}")
+    if clash := sorted({place_of(path) for path in inputs} & set(taken)):
+        raise UsageError(f"{clash[0]} is an input, and would be written over")
 
 
 def write_file(path: str, data: bytes) -> None:
