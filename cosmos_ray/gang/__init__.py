@@ -3,5 +3,6 @@
 A gang knows its clips and its output. It knows neither the manifest's rows, nor other gangs, nor what becomes of a clip
 whose attempt failed: it reports, and the pool decides.
 
-Begin with `leader.py`, `GangLeader._run`; then `ranks.py` and `rank.py`. `prepare.py` is a clip's beginning, `commit.py` its end.
+Begin with `leader.py`, `GangLeader._run`; then `ranks.py` and `rank.py`. `prepare.py` is a clip's beginning,
+`commit.py` its end.
 """
