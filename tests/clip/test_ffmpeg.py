@@ -131,6 +131,28 @@ def test_a_run_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
         pass
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, subprocess.TimeoutExpired("ffmpeg", 1), RuntimeError])
+def test_a_run_that_is_broken_off_leaves_no_process(
+    fake: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    script(fake, "exec sleep 20")
+    begun: list[subprocess.Popen[bytes]] = []
+    start = tool._start
+    monkeypatch.setattr(tool, "_start", lambda *of: (begun.append(start(*of)), begun[-1])[1])
+
+    def communicate(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
+    with pytest.raises(BaseException) as caught:
+        tool.run(())
+    assert caught.type in (error, type(error))
+    with pytest.raises(RuntimeError, match="given up"), tool.piped(()):
+        raise RuntimeError("given up")
+    assert [process.returncode for process in begun] == [-9, -9]
+    assert all(pipe.closed for process in begun for pipe in (process.stdout, process.stderr) if pipe)
+
+
 def test_lines_of_a_log_lose_who_wrote_them() -> None:
     assert tool.log_line("[h264 @ 0x55d0] [error] no frame!") == ("error", "no frame!")
     assert tool.log_line("[info]   Stream #0:0: Video: h264") == ("info", "  Stream #0:0: Video: h264")
@@ -158,6 +180,7 @@ def test_the_cause_is_the_first_line_that_says_something_and_names_a_file_withou
     assert tool.first_error([]) == "no reason given"
     failed = tool.FfmpegFailed(said[3:])
     assert (str(failed), failed.errors) == ("ffmpeg failed: then this", ("then this",))
+    assert str(tool.FfmpegFailed(said).of(path)) == "damaged: a.mp4: no index"
 
 
 @pytest.mark.parametrize(

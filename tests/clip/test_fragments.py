@@ -42,6 +42,8 @@ def test_places_count_from_the_fragment_from_a_base_or_from_the_track_before() -
     after = box(b"traf", box(b"tfhd", numbers(0x10, 7, 10)), box(b"trun", numbers(0, 2)), box(b"trun", numbers(0, 1)))
     assert read(other, after)[0] == [1180, 1190, 1200]
     assert read(after)[0] == [1000, 1010, 1020]
+    from_here = box(b"traf", box(b"tfhd", numbers(0x20010, 7, 10)), box(b"trun", numbers(0, 2)))
+    assert read(other, from_here)[0] == [1000, 1010], "a run without a place begins where places count from"
 
 
 @pytest.mark.parametrize(

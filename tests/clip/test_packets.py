@@ -77,6 +77,18 @@ def test_what_cannot_be_read_whole_is_damaged(monkeypatch: pytest.MonkeyPatch) -
         found(monkeypatch, "mpeg4", most=3)
 
 
+def test_of_two_frames_at_the_last_moment_the_first_ones_own_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only the last moment's: frames come in the order of decoding."""
+
+    @contextmanager
+    def demux(_arguments: Sequence[str], _errors: list[str]) -> Iterator[list[bytes]]:
+        yield [f"0, {time}, {time}, {own}, 9, 0x0, F=0x1".encode() for time, own in ((0, 5), (9, 6), (9, 7), (4, 8))]
+
+    monkeypatch.setattr(packets, "piped", demux)
+    of = packets_of(Path("a.mp4"), 0, "mpeg4", 9)
+    assert (of.times.tolist(), of.last_duration, of.are_distinct) == ([0, 4, 9, 9], 6, False)
+
+
 def shown(*times: int, last: int) -> Packets:
     nothing = np.array([], np.int64)
     return Packets(np.array(times, np.int64), nothing, Fraction(1, 1000), last, nothing)
@@ -86,6 +98,8 @@ def test_a_rate_is_the_mean_with_the_last_frames_own_time() -> None:
     assert shown(0, 100, 200, 300, last=100).fps == 10
     assert shown(0, 100, 200, 300, last=50).fps == pytest.approx(4 / 0.35)
     assert shown(0, 100, 200, 300, last=0).fps == 10, "as long as the others"
+    assert shown(0, 100, 200, 600, last=0).fps == pytest.approx(4 / 0.7), "as long as the usual one, not as the last"
+    assert shown(0, 300, 400, 500, last=0).fps == 20 / 3, "nor as the first"
     assert (shown(7, last=40).fps, shown(7, last=0).fps) == (25, 0)
 
 

@@ -66,6 +66,22 @@ def test_hdr_is_shown_as_an_sdr_display_would(
     assert np.ptp(frame, axis=-1).max() == 0, "white stays white"
 
 
+@pytest.mark.parametrize(("alpha", "doubts"), [(65535, 0), (65534, 1), (30000, 1), (0, 1)])
+def test_what_shines_through_is_known_to_16_bits(tmp_path: Path, alpha: int, doubts: int) -> None:
+    picture = np.full((48, 64, 4), 38000, np.uint16)
+    picture[..., 3] = 65535
+    picture[9, 9, 3] = alpha
+    warnings = read(with_chunks(deep(tmp_path / "a.png", picture), cicp(9, 16)))[2]
+    assert warnings == ("front_wide: transparent pixels, shown on black",) * doubts
+
+
+def test_of_a_chunk_that_is_there_twice_the_first_holds(tmp_path: Path) -> None:
+    """As decoders take it, and of one behind the picture's end nothing is read."""
+    path = with_chunks(save(tmp_path / "a.png", PICTURE), places(P3_PLACES), cicp(9, 16), cicp(1, 13))
+    path.write_bytes(path.read_bytes() + cicp(12, 13))
+    assert (look(path).transfer, look(path).primaries) == ("smpte2084", "bt2020")
+
+
 def test_wide_primaries_are_converted_as_those_of_a_profile_are(tmp_path: Path) -> None:
     expected = read(save(tmp_path / "p3.png", PICTURE, icc_profile=profile("Display P3")))[0]
     for number, chunks in enumerate(((cicp(12, 13),), (gamma(1 / 2.2), places(P3_PLACES)), (places(P3_PLACES),))):

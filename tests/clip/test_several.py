@@ -49,6 +49,8 @@ def test_of_several_pictures_in_a_file_the_first_is_taken_and_it_is_said(tmp_pat
     brighter = save(tmp_path / "g.jpg", left, exif=gained)
     (tmp_path / "hdr.jpg").write_bytes(brighter.read_bytes() + other.read_bytes())
     assert read(tmp_path / "hdr.jpg")[1] == ()
+    (tmp_path / "other.jpg").write_bytes(one.read_bytes() + brighter.read_bytes())
+    assert read(tmp_path / "other.jpg")[1] == said, "what another picture says of itself is not the first one's"
 
 
 @pytest.mark.parametrize("order", ["little", "big"])

@@ -108,6 +108,43 @@ STREAMS: list[dict[str, Any]] = [
 ]
 
 
+#: What two of these make of each other.
+TOGETHER: list[dict[str, Any]] = [
+    *({"rotation": one} for one in (90.0, 180.0)),
+    {"is_mirrored": True},
+    *({"pixel_aspect": Fraction(*one)} for one in ((4, 3), (3, 4))),
+    {"field_order": "top first"},
+    {"transfer": "smpte2084"},
+    *({"primaries": one} for one in ("bt2020", "film")),
+    *({"matrix": one} for one in ("bt2020nc", "bt709")),
+    *({"pixel_format": one} for one in ("yuva420p10le", "yuvj420p", "rgb24")),
+    {"range": "pc"},
+    *({"height": height, "width": width} for height, width in ((700, 1280), (720, 1280), (3000, 6000))),
+    {"is_default": True},
+    {"stereo": "top and bottom", "sphere": "equirectangular"},
+    {"dolby": (8, 0)},
+]
+
+
+def test_what_two_kinds_make_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accept_module, "deinterlacer", lambda: "(deinterlaced)")
+    lines = []
+    for one, other in itertools.combinations(TOGETHER, 2):
+        if one.keys() & other.keys():
+            continue
+        stream = replace(Stream(2, "h264", "yuv420p", 96, 160), **one, **other)
+        sound_between = [Stream(0, "mjpeg", "yuvj420p", 8, 8), stream]
+
+        def made(stream: Stream = stream, streams: Sequence[Stream] = sound_between) -> str:
+            info, of = accept(streams if stream.is_default else [stream], stream, packets())
+            shown = f"{info.height}x{info.width} {info.pixel_aspect} {info.matrix} {info.range} {info.transfer}"
+            kinds = f"{of.source_hw} {of.deinterlace} {of.shape.partition(':flags')[0]} {of.transfer} {of.primaries}"
+            return f"{shown} as {of.height}x{of.width} {kinds} {of.memory} {[*info.conversions, *info.warnings]}"
+
+        lines.append(f"{one} {other}: {said(made)}")
+    assert_as_it_was("clip/treatments2.txt", "\n".join(lines))
+
+
 def test_what_is_made_of_videos_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accept_module, "deinterlacer", lambda: "(deinterlaced)")
     lines = []
@@ -140,6 +177,15 @@ DESCRIBED: dict[str, list[str]] = {
               "level: 6, rpu flag: 1, el flag: 0, bl flag: 1, compatibility id: 4"],
     "three": [line("Video: h264, yuv420p, 64x48", 2), line("Video: mjpeg, yuvj420p, 8x8 (attached pic)", 1),
               line("Video: h264, yuv420p, 32x24 (default)", 0), line("Video: h264, yuv420p, 9x9", 2)],
+    "narrow pixels": [line("Video: h264, yuv420p, 720x480 [SAR 10:11 DAR 15:11], 30 fps")],
+    "ten tracks": [line("Video: h264, yuv420p, 64x48", 10), line("Video: h264, yuv420p, 32x24", 2)],
+    "in a group, and again": ["    Stream #0:1[0x2]: Video: h264, yuv420p, 64x48 (default)", "      Side data:",
+              "      stereo3d: side by side, view: packed", line("Video: h264, yuv420p, 64x48", 1), "   stereo3d: 2D"],
+    "side data of the second": [line("Video: h264, yuv420p, 64x48"), line("Video: h264, yuv420p, 32x24", 1),
+              "      Spherical Mapping: equirectangular (0.0/0.0/0.0)", "      Frame Cropping: 0/0/40/40"],
+    "flat": [line("Video: h264, yuv420p, 64x48"), "      stereo3d: unspecified", "      spherical: rectilinear"],
+    "thumbnails": [line("Video: mjpeg, yuvj420p, 8x8 (timed thumbnails)"), line("Video: h264, yuv420p, 64x48", 1)],
+    "half a tag": [line("Video: h264, yuv420p(tv, bt709/unknown/unknown), 64x48"), line("Video: h264", 1)],
     "no size": [line("Video: none, none")],
     "no video": [line("Audio: aac")],
 }  # fmt: skip

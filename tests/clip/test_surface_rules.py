@@ -17,7 +17,9 @@ from support.surfaces import assert_as_it_was
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.check_rules import CheckRules, Mark, marks_of, worst
 from cosmos_ray.clip.checks import MEASURES, Scores
-from cosmos_ray.clip.guardrail_rules import GuardrailRules
+from cosmos_ray.clip.family import FAMILIES
+from cosmos_ray.clip.guardrail_rules import CheckFacts, GuardrailRules, Guardrails
+from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
 from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, file_of
 from cosmos_ray.clip.sampling import PRESETS, SamplingConfig
@@ -60,6 +62,29 @@ def test_what_settings_of_sampling_become() -> None:
             answer(of.check_blocks, 2),
         ]
     assert_as_it_was("clip/sampling.txt", "\n".join(text))
+
+
+#: Of settings: what of them decides a clip, or is kept with it.
+CHECKED = (CheckFacts("blocklist", "1", texts=True, videos=False),)
+DECIDING: dict[type[BaseModel], Callable[[Any], Any]] = {
+    Approximations: lambda rules: (rules.chosen, rules.in_effect),
+    SamplingConfig: lambda rules: (rules.chosen, rules.in_effect, rules.approximations, rules.steps_of(35)),
+    InputRules: lambda rules: [(rules.of(family).chosen, rules.of(family).numbered) for family in FAMILIES.values()],
+    RefinerRules: lambda rules: (rules.deciding, rules.answer_s),
+    GuardrailRules: lambda rules: Guardrails(rules, CHECKED).as_json(),
+    CheckRules: lambda rules: [rules.limit(measure) for measure in MEASURES],
+}
+
+
+@pytest.mark.parametrize("kind", DECIDING, ids=lambda kind: kind.__name__)
+def test_a_default_that_is_said_is_as_if_nothing_were(kind: type[BaseModel]) -> None:
+    of = DECIDING[kind]
+    bases: tuple[dict[str, Any], ...] = ({}, {"backend": "local"}, {"attention": "fp8"})
+    for base in bases:
+        if base.keys() <= kind.model_fields.keys():
+            usual = of(kind(**base))
+            for name, field in kind.model_fields.items():
+                assert of(kind(**{name: field.default, **base})) == usual, (base, name)
 
 
 # --- what clips look like ---

@@ -71,6 +71,18 @@ def test_a_frame_that_is_held_once_is_said_too() -> None:
     assert gap_warnings(slow, take_frames(slow, ["a", "b"], 1, 10), ["a", "b"], 10) == [], "as near as its rate lets it"
 
 
+def test_one_frame_that_is_the_nearest_of_two_instants_is_said() -> None:
+    """Between which it lies, where a camera's clock is not quite steady."""
+    unsteady = at(0, 0.1, 0.2, 0.3, 0.4, 0.549, 0.6495, 0.7505, 0.85, 0.95)
+    others = every(10, 10)
+    taken = take_frames([others, unsteady], ["rear", "front_wide"], 3, 10)
+    assert taken.tolist() == [[7, 8, 9], [6, 7, 8]]
+    taken = take_frames([others[:8], unsteady], ["rear", "front_wide"], 2, 10)
+    assert taken.tolist() == [[6, 7], [6, 6]]
+    said = gap_warnings([others[:8], unsteady], taken, ["rear", "front_wide"], 10)
+    assert said == [("front_wide", "no frame between 0.6495 and 0.7505 s, where the one before is held")]
+
+
 def test_where_a_gap_ends_the_nearest_frame_is_taken() -> None:
     assert take_frames([at(0, 0.1, 0.2, 0.44, 0.5)], ["a"], 3, 10).tolist() == [[2, 3, 4]]
     assert take_frames([at(0, 0.1, 0.2, 0.46, 0.5)], ["a"], 3, 10).tolist() == [[2, 2, 4]]
