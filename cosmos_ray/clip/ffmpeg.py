@@ -68,6 +68,10 @@ class FfmpegFailed(RuntimeError):
         self.errors = tuple(errors)
         self._kind = kind
 
+    def __reduce__(self) -> tuple[type[FfmpegFailed], tuple[tuple[str, ...], str]]:
+        # A rank's reach its leader: from the message alone each letter would be an error of its own.
+        return type(self), (self.errors, self._kind)
+
     def of(self, path: Path) -> RowError:
         """As the fault of this file."""
         return RowError(f"{self._kind}: {first_error(self.errors, path)}")

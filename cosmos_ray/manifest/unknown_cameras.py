@@ -22,6 +22,9 @@ class UnknownCamerasError(ManifestError):
         super().__init__(words)
         self.names, self.known = dict(names), tuple(known)
 
+    def __reduce__(self) -> tuple[type[UnknownCamerasError], tuple[str, Mapping[str, Sequence[str]], Sequence[str]]]:
+        return type(self), (str(self), self.names, self.known)
+
 
 class Names(Protocol):
     """Of cameras: the view of one, for which UnknownCamerasError is raised, and those that are known."""
