@@ -108,7 +108,7 @@ def test_what_holds_where_nothing_is_said_stands_in_one_place(cosmos_ray: Any, m
         ("cosmos-ray generate --model tiny2", ["tiny25"]),
         ("cosmos-ray model check tiny-text2w", ["tiny-text2world"]),
         ("cosmos-ray retry out --class in", ["input", "internal"]),
-        ("cosmos-ray manifest from-folder f --cameras w", ["waymo"]),
+        ("cosmos-ray manifest from-folder f --cameras v", ["video"]),
     ],
     ids=["commands", "models", "a model", "classes", "cameras"],
 )

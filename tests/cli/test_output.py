@@ -166,10 +166,10 @@ def test_watching_ends_when_no_job_is_at_it(cosmos_ray: Any, output: Path, monke
     monkeypatch.setattr("cosmos_ray.cli.watch.time.sleep", pause)
     assert cosmos_ray("status", output, "--watch").out == cosmos_ray("status", output).out
     assert pauses == []
-    looks = iter([(["1 ok"], True), (["1 ok"], True), (["2 ok"], True), (["3 ok"], False)])
+    looks = iter([*[(["1 ok"], True)] * 3, (["2 ok"], True), (["3 ok"], False)])
     monkeypatch.setattr(cli_output, "_look", lambda output: next(looks))
     assert cosmos_ray("status", output, "--watch").out == "1 ok\n2 ok\n3 ok\n"
-    assert pauses == [5.0] * 3
+    assert pauses == [5.0] * 4
 
 
 @pytest.mark.parametrize(("age_s", "goes_on"), [(3.0, True), (61.0, False)])

@@ -12,7 +12,7 @@ import pytest
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.ledger import compaction, parts
 from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, Try, records_of, table_of
+from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, Try, records_of, table_of, with_all_columns
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.store.storage import Storage
 
@@ -53,6 +53,26 @@ def test_a_record_of_an_older_release_has_fewer_fields() -> None:
     for name in _NEWER:
         del fields[name]
     assert Record.from_json(json.dumps(fields).encode()) == replace(RECORD, **_NEWER)
+
+
+@pytest.mark.parametrize("name", ["started", "finished"])
+def test_a_moment_that_is_none_makes_no_record(name: str) -> None:
+    """Rates are told by them: a status would end with a traceback, long after."""
+    fields = json.loads(RECORD.to_json()) | {name: "yesterday"}
+    with pytest.raises(ValueError, match="yesterday"):
+        Record.from_json(json.dumps(fields).encode())
+
+
+def test_fields_that_an_older_release_did_not_know_are_null_and_what_was_null_stays_so() -> None:
+    kind = RECORDS.field("settings").type
+    older = pa.struct([field for field in kind if field.name not in ("camera_prefix", "preset")])
+    told = pa.array([None, {"model": "tiny", "num_steps": 4}], older)
+    settings = with_all_columns(pa.table({"settings": told}), pa.schema([("settings", kind)]))["settings"]
+    assert settings[0].as_py() is None
+    assert {name: value for name, value in settings[1].as_py().items() if value is not None} == {
+        "model": "tiny",
+        "num_steps": 4,
+    }
 
 
 def old_part(storage: Storage, records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,9 +64,10 @@ BY_PREFIXES = {"id": "PLAIN", "prompt": "PLAIN", "extra": "DELTA_BYTE_ARRAY"}
         (pa.array(["x" * 2**21] * 3), {}, 2**21),
         (pa.ListArray.from_arrays([0, 2**20, 2**20, 2**20], pa.nulls(2**20, pa.int8())), {}, 2**20),
         (pa.array(["x" * 2**16] * 3), {"column_encoding": BY_PREFIXES}, 2**17),
+        (pa.array(["x" * 2**16] * 3), {"column_encoding": BY_PREFIXES, "data_page_version": "2.0"}, 2**17),
         (pa.array([[["x" * 2**19]] * 3] * 3), {}, 2**19),
     ],
-    ids=["a page", "a list", "prefixes", "texts in lists"],
+    ids=["a page", "a list", "prefixes", "prefixes, as the second kind", "texts in lists"],
 )
 def test_what_unpacks_to_much_is_refused_by_its_pages(
     column: pa.Array, options: dict[str, Any], most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

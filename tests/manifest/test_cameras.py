@@ -129,6 +129,16 @@ def test_a_fleet_names_its_own() -> None:
         names.view_of("cam0_zoomed")
 
 
+@pytest.mark.parametrize("told", ["left=,rear left=video", "rear left=video,left="])
+def test_of_told_names_inside_each_other_the_longer_one_is_the_one_view(told: str) -> None:
+    names = camera_names(told)
+    assert [names.view_of(name) for name in ("drive-7_rear_left", "drive-7_left", "drive-7_front")] == [
+        "video",
+        None,
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -148,6 +148,8 @@ def test_a_sample_says_every_level_and_what_was_added_since(scene: Scene) -> Non
     assert not [told for told in second if told[0] == "read_bytes_total"], "nothing was read, and 0 is refused"
     scene.metrics.sample(Levels({}, {}, False, 0, 60.0))
     assert not [told for told in scene.since() if told[0] == "gpu_held_seconds_total"]
+    scene.metrics.sample(Levels({}, {}, False, 0, 75.0))
+    assert ("gpu_held_seconds_total", 15.0, "") in scene.since()
 
 
 def test_what_gangs_exchange_counts_as_theirs(scene: Scene) -> None:

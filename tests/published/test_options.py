@@ -73,6 +73,15 @@ def test_a_result_is_not_where_its_prompts_are_written(tmp_path: Path) -> None:
         items([item], video2world.KIND, tmp_path, [])
 
 
+@pytest.mark.parametrize("names", [("a.mp4", "a.mp4"), ("a.mp4", "a.mov"), ("a.mp4", "./a.MP4")])
+def test_two_results_never_share_a_file_nor_their_prompts_one(names: tuple[str, str], tmp_path: Path) -> None:
+    given = [{"prompt": "A street.", "input_video": "in.mp4", "output_video": f"{tmp_path}/{name}"} for name in names]
+    with pytest.raises(UsageError, match="two clips would be written to the same file"):
+        items(given, video2world.KIND, tmp_path, [])
+    with pytest.raises(UsageError, match="two clips would be written to the same file"):
+        multiview.read_items(argparse.Namespace(batch_input_json=str(tmp_path / "batch.json")), print)
+
+
 @pytest.mark.parametrize("key", ["input_video", "output_video", "prompt"])
 def test_no_account_of_a_strangers_list_is_asked_or_written_to(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

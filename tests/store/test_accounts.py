@@ -48,6 +48,14 @@ def test_a_connection_string_is_one_accounts_and_no_uri_changes_that(monkeypatch
         filesystem_of(OTHER)
 
 
+def test_a_connection_string_of_fsspecs_own_settings_is_the_one_that_clients_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=other;AccountKey=a==")
+    monkeypatch.setattr(fsspec.config, "conf", {"abfs": {"connection_string": "AccountName=mine;AccountKey=a=="}})
+    assert (foreign_account(MINE), foreign_account(OTHER)) == (None, "other")
+
+
 def test_an_emulators_endpoint_is_a_host_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = "AccountName=dev;AccountKey=a==;BlobEndpoint=http://127.0.0.1:10000/dev"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
@@ -88,7 +96,9 @@ def test_what_a_row_may_say(uri: str) -> None:
     assert resolve_reference(uri, "/data") == uri
 
 
-@pytest.mark.parametrize("uri", ["s3://key:secret@bucket/out", "s3://bucket/out?token=secret", "az://c:pw@mine/out"])
+@pytest.mark.parametrize(
+    "uri", ["s3://key:secret@bucket/out", "s3://bucket/out?token=secret", "gs://bucket?token=secret", "az://c:pw@mine/out"]
+)
 def test_credentials_in_the_users_own_uris_are_refused_and_not_repeated(uri: str) -> None:
     for take in (normalise_uri, Storage, filesystem_of):
         with pytest.raises(UsageError, match="they come from the environment") as caught:
