@@ -137,3 +137,4 @@ def test_an_unknown_flag_names_the_nearest_flag_or_setting(cosmos_ray: Any, flag
     answer = cosmos_ray("generate", *flags)
     assert (answer.code, answer.out) == (2, "")
     assert said in answer.err
+    assert ("Settings beyond the flags" in answer.err) == said.startswith("--set"), "one way out, not two"

@@ -16,6 +16,7 @@ from cosmos_ray.ledger.lease import Owner
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.output import export
+from cosmos_ray.output.status import Status
 from cosmos_ray.store.storage import Storage
 
 
@@ -153,6 +154,22 @@ def test_status_of_all_that_failed(cosmos_ray: Any, output: Path) -> None:
     line = json.loads(cosmos_ray("status", output, "--failed", "--json").out)
     assert {"id": "b", "class": "input", "attempt": 1}.items() <= line.items()
     assert line["error"].startswith("column `prompt`")
+
+
+@pytest.mark.parametrize(
+    ("left", "is_at_work", "line"),
+    [
+        (3, True, "120.0 clips an hour, 1m30s to go"),
+        (3, False, "no job is at it: the same `cosmos-ray generate` goes on (1m30s more, at 120.0 clips an hour as before)"),
+        (0, True, None),
+        (0, False, None),
+    ],
+)
+def test_what_is_to_come_is_told_while_something_is(left: int, is_at_work: bool, line: str | None) -> None:
+    owner = Owner("me", 1, False, 1.0, {}) if is_at_work else None
+    found = Status("out", "tiny", 5, 5 - left, 0, {}, left, 120.0, 90.0, owner=owner)
+    told = [words for words in cli_output._status_lines(found) if "hour" in words or "to go" in words]
+    assert told == ([] if line is None else [line])
 
 
 def test_watching_ends_when_no_job_is_at_it(cosmos_ray: Any, output: Path, monkeypatch: Any) -> None:

@@ -86,6 +86,14 @@ def test_what_is_doubtful_in_a_frame_is_said_and_columns_of_mixed_values_are_car
     ]
 
 
+def test_columns_stand_in_the_tables_order_whatever_holds_their_values(tmp_path: Path) -> None:
+    """Those that Parquet has no type for among the others."""
+    frame = pd.DataFrame({"id": ["a", "b"], "prompt": ["p", "q"], "c": [1, "x"], "b": [1, 2], "a": [pd.NaT, "x"]})
+    table = pq.read_table(keep(frame, Storage(str(tmp_path / "out")), 15.0, lambda _: None))
+    assert table.column_names == ["id", "prompt", "c", "b", "a"]
+    assert table.column("a").to_pylist() == [None, "x"]
+
+
 def test_our_own_columns_may_hold_what_a_row_may(tmp_path: Path) -> None:
     """A caption here and one a view there, paths as pathlib has them."""
     frame = pd.DataFrame({"id": ["a", 2], "prompt": ["p", ("q", "r")], "seed": ["3", 4], "n_views": [2, 2],

@@ -136,6 +136,9 @@ def test_the_names_of_a_tables_folders_are_columns(tmp_path: Path, out: Path) ->
     text = put(tmp_path / "seed=5" / "rows.csv", "id,prompt,seed\na,x,\nb,y,5\n")
     from_table(str(text), str(out))
     assert [row["seed"] for row in read(out)] == [5, 5]
+    coded = put(tmp_path / "place=7" / "rows.csv", "id,prompt,place\na,x,07\nb,y,\n")
+    from_table(str(coded), str(out))
+    assert [row["place"] for row in read(out)] == ["07", "7"], "what a row says itself is not written again"
     put(text, "id,prompt,seed\na,x,5\nb,y,6\n")
     with pytest.raises(ManifestError, match=r"row 2 of .*: `seed` is '6', but its folder says seed=5"):
         from_table(str(text), str(out))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.manifests import put
@@ -66,9 +67,34 @@ def test_values_that_have_one_are_carried_as_they_are(
     assert built.warnings == ()
 
 
+@pytest.mark.parametrize("build", [of_lines, of_list])
+def test_what_is_carried_is_as_deep_as_parquet_can_hold_and_no_deeper(
+    build: Callable[..., Built], tmp_path: Path
+) -> None:
+    """As deep as is allowed, whoever reads it reads it."""
+    for deep, is_carried in ((32, True), (33, False)):
+        value: Any = 1
+        for level in range(deep):
+            value = {"in": value} if level % 2 else [value]
+        if is_carried:
+            build(tmp_path, [{"id": "a", "prompt": "p", "x": value}])
+            assert pq.read_table(tmp_path / "m.parquet").column("x").to_pylist() == [value]
+        else:
+            with pytest.raises(ManifestError, match="column `x`: found lists and objects 33 deep, expected at most 32"):
+                build(tmp_path, [{"id": "a", "prompt": "p", "x": value}])
+
+
 def test_columns_of_ours_are_never_guessed(tmp_path: Path) -> None:
     rows = [{"id": "a", "prompt": "p", "seed": 1}, {"id": "b", "prompt": "p", "seed": "many"}]
     for build in (of_lines, of_list):
         with pytest.raises(ManifestError, match="`seed` is 'many'"):
             build(tmp_path, rows)
         assert not (tmp_path / "m.parquet").exists()
+
+
+def test_a_row_that_no_model_takes_is_named_wherever_its_table_is_cut(tmp_path: Path) -> None:
+    """Columns that are carried keep the pieces that their file has them in."""
+    rows = {"id": list("abcd"), "prompt": ["p"] * 4, "weather": list("wxyz")}
+    pq.write_table(pa.table(rows | {"num_steps": [1, 1, 0, 1]}), tmp_path / "t.parquet", row_group_size=2)
+    with pytest.raises(ManifestError, match=r"row 2 of .*t\.parquet: column `num_steps`: found 0"):
+        from_table(str(tmp_path / "t.parquet"), str(tmp_path / "m.parquet"))

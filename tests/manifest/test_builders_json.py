@@ -243,6 +243,16 @@ def test_cameras_may_be_named_as_transfer_and_nvidia_name_them(tmp_path: Path) -
     )
 
 
+def test_controls_are_taken_of_all_cameras_that_are_named_or_of_none(tmp_path: Path) -> None:
+    """Also where a camera is named and has no file at all."""
+    cameras = {"rear": {"control_path": "map.mp4", "input_path": "rear.mp4"}, "cross_left": {"input_path": None}}
+    source = put(tmp_path / "t.json", {"prompt": "a road", "views": ["rear"], **cameras})
+    built = from_multiview_json([str(source)], str(tmp_path / "out.parquet"))
+    [row] = read(tmp_path / "out.parquet")
+    assert (row["views"], row["input_videos"], "control_videos" in row) == (["rear"], {"rear": "rear.mp4"}, False)
+    assert f"cameras' `control_path`, which is not used: 1: {source}: `rear`" in built.warnings
+
+
 def test_controls_of_all_cameras_are_taken_and_parameters_of_nothing_are_kept(tmp_path: Path) -> None:
     """Under the views' names, whatever the file calls its cameras; 0 is a value."""
     cameras = {name: {"input_path": f"{name}.mp4", "control_path": f"c_{name}.mp4"} for name in ("front", "rear_30fov")}

@@ -150,11 +150,12 @@ def test_a_clip_needs_pictures_for_four_times_between_five_frames_and_no_more(da
 
 
 def test_some_cameras_and_other_captions(data: DataSet, tmp_path: Path) -> None:
-    prompts = put(tmp_path / "prompts.json", {"scene-0103": "told", "scene-0061_007": "told too", "scene-9": "x"})
+    told = {"scene-0103": "told", "scene-0103_007": "of the one clip", "scene-0061_007": "told too", "scene-9": "x"}
+    prompts = put(tmp_path / "prompts.json", told)
     captions = captions_of("{scene}: {description}. {weather}", str(prompts))
     built = data.build(captions=captions, rig=rig_of("nuscenes", views="rear,front_wide"))
     rows = data.rows()
-    expected = ["scene-0061: Street 61, rain. {weather}", "told too", "told", "told"]
+    expected = ["scene-0061: Street 61, rain. {weather}", "told too", "told", "of the one clip"]
     assert [row["prompt"] for row in rows] == expected
     assert (rows[0]["views"], list(rows[0]["input_frames"])) == (["rear", "front_wide"], ["rear", "front_wide"])
     assert [words.partition(":")[0] for words in built.warnings] == [

@@ -57,6 +57,7 @@ def test_what_is_no_list_of_objects_is_refused(
     text: str | bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_LARGEST", 60)
+    monkeypatch.setattr(sources, "_PIECE", 25)
     (tmp_path / "t.json").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ManifestError, match=said):
         list(each_object(str(tmp_path / "t.json")))

@@ -123,6 +123,7 @@ def test_a_million_rows_take_no_more_memory_than_a_batch(
         ((["scene=1,2"], "{prompt} {scene}"), "--set: the manifest has a column `scene` already"),
         (((), None, "0:"), "--seeds: found '0:', expected numbers and ranges"),
         (((), None, "0:5000000000"), "--seeds: found '0:5000000000', expected at most 1,000,000 seeds"),
+        (((), None, "0:600000,600000:1200000"), "--seeds: found '0:600000,.*', expected at most 1,000,000 seeds"),
         ((["a=1,2"], "{a}", "0:600000"), "found 1,200,000 combinations, expected at most 1,000,000 of each row"),
         (((), None, "3:3"), "--seeds: found '3:3', expected one or more from 0 to 4294967295, each once"),
         (((), None, "1,0:2"), "--seeds: found '1,0:2', expected one or more .*each once"),

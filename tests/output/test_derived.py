@@ -173,6 +173,7 @@ def test_a_ledger_that_goes_on_is_not_chased(manifest: str, output: Storage) -> 
     made = make(WatchedStorage(output.uri, commit), run, Ledger(output).state())
     assert made.outrun == DERIVED
     assert made.rows == len(ids(output)) >= 2, "made again some times"
+    assert made.state.settled_table.num_rows == made.rows, "what the files are of, and not what has come since"
     derived.say_outrun(made, said.append)
     assert said[0].startswith("the ledger went on meanwhile: index.parquet, failures.parquet, report.html are of a ")
 

@@ -20,16 +20,16 @@ from cosmos_ray.store.storage import Storage
 CLIP = Clip("a", "a", ("A street.",), negative_prompt="blurry", guidance=3.5, seed=4, num_steps=9, n_views=2, fps=24)
 
 
-def commit(storage: Storage, clip: Clip) -> None:
-    """As a gang does; its files in another order than the views."""
+def commit(storage: Storage, clip: Clip, views: tuple[str, ...] | None = None) -> None:
+    """As a gang does; its files in another order than the views. views: those of the model, of the rig or not."""
 
     def store(view: str, path: str, data: bytes) -> FileEntry:
         storage.write(path, data)
         return FileEntry(view, path, len(data), hashlib.sha256(data).hexdigest())
 
     folder = f"clips/{clip.id}/1"
-    views = reversed(VIEWS[: clip.n_views])
-    files = tuple(store(view, f"{folder}/{view}.mp4", f"{clip.id} {view}".encode()) for view in views)
+    made = reversed(VIEWS[: clip.n_views] if views is None else views)
+    files = tuple(store(view, f"{folder}/{view}.mp4", f"{clip.id} {view}".encode()) for view in made)
     facts = {"clip": asdict(clip), "model": {"name": "fake", "numerics": "float32"}}
     sidecar = store("", f"{folder}/clip.json", json.dumps(facts).encode())
     Ledger(storage).commit(Record(clip.id, 0, "ok", None, 1, None, "h", 1, files=files, sidecar=sidecar))
@@ -110,6 +110,37 @@ def test_folders_have_captions_of_the_views_that_have_one(output: Storage, tmp_p
     assert json.loads(read[f"captions/{right}/each_0.json"]) == {"caption": "Rückwärts."}
     assert [name for name in read if "none" in name and "videos" not in name] == []
     assert sum(name.startswith("metas") for name in read) == 5 + 2
+
+
+def test_clips_of_other_copies_are_told_whatever_cameras_they_have(output: Storage, tmp_path: Path) -> None:
+    other, said = Storage(str(tmp_path / "other")), list[str]()
+    commit(other, replace(CLIP, id="x", views=("rear",)), ("rear",))
+    export(other.uri, "rds-hq", str(tmp_path / "to"), said.append)
+    assert not [words for words in said if "other copies" in words]
+    commit(other, replace(CLIP, id="y", views=("rear",)), ("rear",))
+    for path in list(other.list("_cosmos_ray/ledger")):
+        if "/x." in path:
+            other.delete(path)
+    export(other.uri, "rds-hq", str(tmp_path / "to"), said.append)
+    assert said[-1] == f"{tmp_path}/to has 1 clip of other copies, which stay"
+
+
+def test_faults_of_a_copy_are_said_and_beyond_some_their_number(
+    output: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_ray.output.export._SAID", 3)
+    said: list[str] = []
+    done = export(output.uri, "webdataset", str(tmp_path / "to"), said.append, clips_a_shard=1, verify=True)
+    assert len(done.faults) == 5
+    assert said[-4:] == [*done.faults[:3], "and 2 more"]
+
+
+def test_a_picture_has_no_place_in_lerobot_beside_a_video_or_alone(tmp_path: Path) -> None:
+    pictures = Storage(str(tmp_path / "pictures"))
+    for name, views in (("c5", ("video", "picture")), ("c6", ("picture",))):
+        commit(pictures, replace(CLIP, id=name, n_views=1), views)
+    done = export(pictures.uri, "lerobot", str(tmp_path / "to"), print)
+    assert done.left_out == ("c5: the layout has no pictures", "c6: the layout has no pictures")
 
 
 def test_the_bytes_of_a_shard_do_not_change(output: Storage, tmp_path: Path) -> None:

@@ -136,12 +136,14 @@ def test_columns_of_strangers_take_no_place_of_the_pages_own(
     tmp_path: Path, output: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"id": "a", "prompt": "p", ".folder": "http://x", "caption": "mine", "mode": "mine", "finished": "mine"}
+    row |= {"town": "one", ".town": "another", "..town": "a third"}
     manifest = write_manifest(tmp_path / "own.parquet", [row])
     settle(output, clips(manifest)["a"], finished="2030-01-01")
     (found,) = rows_of(output, page_of(output, run_of(manifest), monkeypatch), "clips")
     assert (found[".folder"], found["folder"], found["caption"]) == ("clips/a/1", "http://x", "p")
     assert (found["manifest_caption"], found["manifest_mode"], found["manifest_finished"]) == ("mine", "mine", "mine")
     assert found["finished"] != "mine"
+    assert (found["town"], found["manifest_town"], found["manifest_manifest_town"]) == ("one", "another", "a third")
 
 
 def test_a_page_of_a_part_has_what_a_condition_holds_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_every_clip_says_what_it_was_made_with(output: Storage) -> None:
     assert {name: left_out[name] for name in LEFT_OUT} == LEFT_OUT
     assert said["approximations"]["fp8_interval"] == [0.1, 0.95]
     assert left_out["approximations"]["fp8_interval"] is None
+
+
+def test_what_a_record_says_counts_more_than_what_its_row_says_now(tmp_path: Path) -> None:
+    """Also where it does not say all, as those of an earlier release."""
+    manifest = write_manifest(tmp_path / "m.parquet", ROWS)
+    output = Storage(str(tmp_path / "out"))
+    begin(output, manifest)
+    known = clips(manifest)
+    older = replace(settings_of(known["says"]), guidance=5.5, num_steps=11, num_conditional_frames=None)
+    settle(output, known["says"], seed=70, settings=older)
+    write_index(output, open_manifest(manifest), DEFAULTS, Ledger(output).state())
+    (said,) = pq.read_table(output.uri_of("index.parquet")).to_pylist()
+    assert (said["guidance"], said["num_steps"], said["seed"], said["num_conditional_frames"]) == (5.5, 11, 70, 0)
 
 
 def test_a_manifests_own_columns_of_these_names_are_kept_beside_them(output: Storage) -> None:

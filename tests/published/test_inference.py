@@ -167,6 +167,8 @@ def test_where_a_file_is_broken_is_said(tmp_path: Path, name: str, text: str, wo
 
 def test_two_clips_of_one_name_and_other_files_are_refused(tmp_path: Path) -> None:
     source = put(tmp_path / "s.jsonl", PREDICT, PREDICT)
+    with pytest.raises(ManifestError, match=r"line 2 of .*: seed: found -1, expected at least 0"):
+        read_specs([put(tmp_path / "faulty.jsonl", TRANSFER, TRANSFER | {"name": "b", "seed": -1})], TransferSpec, {})
     with pytest.raises(ManifestError, match="two specs have the name 'a'"):
         read_specs([source], PredictSpec, {})
     with pytest.raises(ManifestError, match=r"suffix '\.yaml', expected one of \.json, \.jsonl$"):
