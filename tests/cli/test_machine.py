@@ -17,8 +17,10 @@ from cosmos_ray.job.doctor import Finding
         (("ok", "ok"), 0, "a job would run here"),
         (("ok", "slower"), 0, "slower than it could"),
         (("slower", "missing"), 1, "a job could not run here"),
+        (("missing", "slower", "ok"), 1, "a job could not run here"),
+        (("slower", "ok"), 0, "slower than it could"),
     ],
-    ids=["fine", "slower", "missing"],
+    ids=["fine", "slower", "missing", "missing first", "slower first"],
 )
 def test_the_verdict(
     cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, levels: tuple[Any, ...], code: int, verdict: str

@@ -46,6 +46,20 @@ def test_a_model_whose_files_are_not_there(cosmos_ray: Any, monkeypatch: pytest.
     assert "not available offline" in answer.out
 
 
+def test_a_refiner_that_stays_or_comes_between_clips_takes_its_memory(cosmos_ray: Any) -> None:
+    """On a processor it takes none of a GPU's."""
+    of_refiner = ["--set", "refiner.backend=local", "--set"]
+    told = {
+        device: [
+            line
+            for line in cosmos_ray("model", "check", "tiny", *of_refiner, f"refiner.device={device}").out.splitlines()
+            if "GiB" in line or "GB" in line
+        ]
+        for device in ("gang", "between", "cpu")
+    }
+    assert told["gang"] == told["between"] != told["cpu"]
+
+
 def test_the_models_that_there_are(cosmos_ray: Any) -> None:
     answer = cosmos_ray("model", "list")
     assert answer.code == 0

@@ -86,6 +86,13 @@ def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, outpu
     assert_one_line(cosmos_ray("retry", output, "--id", "a", "--damaged"), 2, "expected one of them")
 
 
+def test_retry_names_the_first_twenty(cosmos_ray: Any, output: Path) -> None:
+    for number in range(30):
+        Ledger(Storage(str(output))).commit(Record(f"d{number:02d}", 0, "failed", "oom", 1, "why", "row", 1))
+    said = cosmos_ray("retry", output, "--class", "oom").out.splitlines()
+    assert said == ["30 clips will be made again", *(f"  d{number:02d}" for number in range(20))]
+
+
 def test_retry_of_an_unknown_class(cosmos_ray: Any, output: Path) -> None:
     assert_one_line(cosmos_ray("retry", output, "--class", "bogus"), 2, "--class bogus: expected one of input, model")
 
@@ -160,7 +167,11 @@ def test_status_of_all_that_failed(cosmos_ray: Any, output: Path) -> None:
     ("left", "is_at_work", "line"),
     [
         (3, True, "120.0 clips an hour, 1m30s to go"),
-        (3, False, "no job is at it: the same `cosmos-ray generate` goes on (1m30s more, at 120.0 clips an hour as before)"),
+        (
+            3,
+            False,
+            "no job is at it: the same `cosmos-ray generate` goes on (1m30s more, at 120.0 clips an hour as before)",
+        ),
         (0, True, None),
         (0, False, None),
     ],

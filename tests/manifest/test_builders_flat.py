@@ -74,7 +74,9 @@ def test_a_camera_that_is_not_to_be_used_is_no_clip(flat: Path) -> None:
     assert built.warnings == ("cameras that are not used: 2: a.cabin.mp4; a_cabin.mp4",)
 
 
-@pytest.mark.parametrize("names", [("a_rear.mp4", "a.rear.mp4"), ("a.mp4", "a_rear.mp4", "a.txt"), ("a.front_wide.mp4", "a.mp4")])
+@pytest.mark.parametrize(
+    "names", [("a_rear.mp4", "a.rear.mp4"), ("a.mp4", "a_rear.mp4", "a.txt"), ("a.front_wide.mp4", "a.mp4")]
+)
 def test_two_files_for_one_place_are_refused(flat: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(ManifestError, match=r"two files for (rear|the clip) a"):
         build(flat, *names, rig=rig_of("rear=rear"))

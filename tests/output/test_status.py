@@ -190,6 +190,9 @@ def test_the_status_tells_where_each_gang_is_and_what_the_job_itself_expects(man
         "  gang-0001: b.s000, step 12 of 35, 1m02s left",
         "  gang-0002: b.s000, step 12 of 35",
     ]
+    lease.describe = lambda: {"eta_s": 0.0, "clips_per_hour": 40.0}
+    lease._beat()
+    assert read_status(output.uri)[0].eta_s == 0.0, "a job that makes its last clip has nothing left"
     lease.describe = lambda: {"eta_s": None, "clips_per_hour": None}
     lease._beat()
     assert read_status(output.uri)[0].clips_per_hour == 2.0

@@ -16,6 +16,13 @@ from cosmos_ray.output.where import filtered
 IDS = pa.array(["a", "b", "c"])
 
 
+@pytest.mark.parametrize("name", ["row_number", "ROW_NUMBER", "Row_Number"])
+def test_a_column_may_have_any_name(name: str) -> None:
+    """DuckDB knows no difference of case."""
+    table = pa.table({"id": IDS, name: [5, 6, 7], "row_number_": [7, 8, 9]})
+    assert filtered(table, "row_number > 5 and row_number_ < 9").equals(table.slice(1, 1))
+
+
 @pytest.mark.parametrize(
     "column",
     [

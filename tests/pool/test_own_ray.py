@@ -13,6 +13,8 @@ import pytest
 from support.signal_scene import session
 from support.waiting import PATIENCE_S, wait_for
 
+from cosmos_ray.pool import own_ray
+
 #: A program that marks itself as a Ray of its own, starts a process that has lost its environment, and an orphan of it.
 _DRIVER = """
 import os, subprocess, sys
@@ -131,3 +133,18 @@ def test_a_signal_while_rays_processes_are_ended_is_heard_and_leaves_nothing() -
         for pid in session(driver.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_what_comes_while_others_are_killed_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may start another meanwhile; and it is not looked for without end."""
+    rounds, killed = iter([[11, 12], [13], []]), list[int]()
+    monkeypatch.setattr(own_ray, "_adopt_orphans", lambda yes: None)
+    monkeypatch.setattr(own_ray.os, "kill", lambda pid, number: killed.append(pid))
+    monkeypatch.setattr(own_ray, "_ours", lambda wanted: next(rounds))
+    own_ray.mark()
+    own_ray.end_what_is_left()
+    assert (killed, next(rounds, None), own_ray.is_there()) == ([11, 12, 13], None, False)
+    monkeypatch.setattr(own_ray, "_ours", lambda wanted: [14])
+    own_ray.mark()
+    own_ray.end_what_is_left()
+    assert killed[3:] == [14] * 5

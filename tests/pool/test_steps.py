@@ -28,6 +28,30 @@ def gang(answer: At | Exception | None) -> Any:
     return SimpleNamespace(leader=SimpleNamespace(at=SimpleNamespace(remote=at)))
 
 
+def test_gangs_that_come_and_go_while_they_are_asked_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_EVERY_S", 0.0)
+    gangs: dict[str, Any] = {}
+    changes = iter(range(1000))
+
+    async def at() -> At:
+        gangs.pop("two", None)
+        gangs[f"new-{next(changes)}"] = gang(None)
+        return AT
+
+    gangs |= {"one": SimpleNamespace(leader=SimpleNamespace(at=SimpleNamespace(remote=at))), "two": gang(AT)}
+    found = Steps({})
+
+    async def watch() -> None:
+        task = asyncio.create_task(found.follow(lambda: gangs))
+        while next(changes) < 20:
+            assert not task.done(), task.exception()
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(watch(), PATIENCE_S))
+    assert found.at == {"one": AT}
+
+
 def test_gangs_that_denoise_a_clip_tell_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "_EVERY_S", 0.01)
     monkeypatch.setattr(steps, "_PATIENCE_S", 0.05)

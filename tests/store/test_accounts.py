@@ -97,7 +97,8 @@ def test_what_a_row_may_say(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://key:secret@bucket/out", "s3://bucket/out?token=secret", "gs://bucket?token=secret", "az://c:pw@mine/out"]
+    "uri",
+    ["s3://key:secret@bucket/out", "s3://bucket/out?token=secret", "gs://bucket?token=secret", "az://c:pw@mine/out"],
 )
 def test_credentials_in_the_users_own_uris_are_refused_and_not_repeated(uri: str) -> None:
     for take in (normalise_uri, Storage, filesystem_of):

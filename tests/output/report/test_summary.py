@@ -83,7 +83,8 @@ def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     assert unplanned["time"] == "1h00m; not planned: times of this model were not measured (1 job)"
     assert unplanned["rank-hours (no GPUs)"] == "8.00"
     assert unplanned["a clip"] == "2.000 rank-hours"
-    early = dict(facts(state, [replace(JOB, began=at(11))], INDEX))
+    (tmp_path / "two").mkdir()
+    early = dict(facts(state_of(tmp_path / "two", [at(10), at(20)]), [replace(JOB, began=at(15))], INDEX))
     assert "gangs were busy" not in early, "its first clip is of a job before"
     assert "gangs were busy" not in dict(facts(state, [JOB, replace(JOB, gang_size=2)], INDEX))
 
