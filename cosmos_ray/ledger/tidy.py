@@ -43,13 +43,18 @@ def remove_other_attempts(storage: Storage, record: Record, epoch: int) -> None:
     kept = files_of(record)
     try:
         check_epoch(storage, epoch)
-        # previews are stored with the rest of an attempt that is about to be committed: the first one has no rest
-        for folder in (CLIPS, PREVIEWS) if record.attempt > 1 else (CLIPS,):
-            for path in list(storage.list(f"{folder}/{record.id}")):
-                if path not in kept:
-                    storage.delete(path)
+        for path in _files_of_attempts(storage, record):
+            if path not in kept:
+                storage.delete(path)
     except OSError as error:
         log.warning("%s: files of other attempts are left: %s", record.id, error)
+
+
+def _files_of_attempts(storage: Storage, record: Record) -> Iterator[str]:
+    """Of all attempts at the clip, the recorded one's among them; who reads on may delete what it was given."""
+    # Previews are stored with the rest of an attempt that is about to be committed: the first one has no rest.
+    for folder in (CLIPS, PREVIEWS) if record.attempt > 1 else (CLIPS,):
+        yield from list(storage.list(f"{folder}/{record.id}"))
 
 
 def clean(storage: Storage) -> Removed:

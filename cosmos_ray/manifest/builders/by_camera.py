@@ -9,7 +9,7 @@ columns/CLIP.json           of our own export: {"columns": what its manifest car
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from cosmos_ray.clip.request import VIEWS
@@ -185,17 +185,27 @@ def _videos(cameras: dict[str, str], notes: Notes) -> _ByClip:
     """URIs of videos, in order of the clips' ids."""
     found: _ByClip = {}
     for view, uri in cameras.items():
-        for folder in _with_folders(uri):
-            folder.check_media()
-            for name in folder.files:
-                if suffix_of(name) not in VIDEOS:
-                    notes.warn(UNUSED, folder.uri_of(name))
-                    continue
-                clip = stem_of(name).removesuffix(f".{posixpath.basename(uri)}")
-                if view in found.setdefault(clip, {}):
-                    raise ManifestError(f"clip {clip}: two videos, {found[clip][view]} and {folder.uri_of(name)}")
-                found[clip][view] = folder.uri_of(name)
+        for video in _videos_of(uri, notes):
+            clip = stem_of(video).removesuffix(f".{posixpath.basename(uri)}")
+            if view in found.setdefault(clip, {}):
+                raise ManifestError(f"clip {clip}: two videos, {found[clip][view]} and {video}")
+            found[clip][view] = video
     return dict(sorted(found.items()))
+
+
+def _videos_of(camera: str, notes: Notes) -> Iterator[str]:
+    for folder in _with_folders(camera):
+        folder.check_media()
+        yield from _of_kind(folder, VIDEOS, notes)
+
+
+def _of_kind(folder: Folder, suffixes: Collection[str], notes: Notes) -> Iterator[str]:
+    """URIs of the folder's files that end so; the others are warned of."""
+    for name in folder.files:
+        if suffix_of(name) in suffixes:
+            yield folder.uri_of(name)
+        else:
+            notes.warn(UNUSED, folder.uri_of(name))
 
 
 def _with_folders(uri: str) -> Iterator[Folder]:
@@ -229,13 +239,10 @@ def _captions(top: Folder, rig: Rig, notes: Notes) -> _ByClip:
         for name in told.files:
             notes.warn(UNUSED, told.uri_of(name))
         for view, uri in _cameras(told, rig, strict=True).items():
-            for name in (folder := list_folder(uri)).files:
-                if suffix_of(name) != suffix:
-                    notes.warn(UNUSED, folder.uri_of(name))
-                    continue
-                text = _caption(folder.uri_of(name))
-                if found.setdefault(stem_of(name), {}).setdefault(view, text) != text:
-                    notes.warn("captions in metas that differ from those in captions, which count", folder.uri_of(name))
+            for caption in _of_kind(list_folder(uri), (suffix,), notes):
+                text = _caption(caption)
+                if found.setdefault(stem_of(caption), {}).setdefault(view, text) != text:
+                    notes.warn("captions in metas that differ from those in captions, which count", caption)
     return found
 
 

@@ -246,10 +246,14 @@ def _check_rows(table: pa.Table, places: Sequence[str], base: str) -> None:
     for batch in table.to_batches():
         right = check_batch(batch, _DEFAULTS, base).right
         for number in (~right).nonzero()[0].tolist():
-            for clip in clips_of_row(rows_of(batch.slice(number, 1))[0], _DEFAULTS, base)[:1]:
-                if clip.error is not None:
-                    raise ManifestError(f"{places[first + number]}: {clip.error}")
+            _check_row(rows_of(batch.slice(number, 1))[0], _DEFAULTS, base, places[first + number])
         first += batch.num_rows
+
+
+def _check_row(row: Mapping[str, Any], defaults: RowDefaults, base: str, where: str) -> None:
+    for clip in clips_of_row(row, defaults, base)[:1]:
+        if clip.error is not None:
+            raise ManifestError(f"{where}: {clip.error}")
 
 
 def _check_rows_of_one_view(table: pa.Table, places: Sequence[str], base: str) -> None:
@@ -257,6 +261,4 @@ def _check_rows_of_one_view(table: pa.Table, places: Sequence[str], base: str) -
     check_schema(table.schema)
     for where, row in zip(places, rows_of(table), strict=True):
         defaults = _OF_ONE_VIEW[any(row.get(name) is not None for name in INPUTS)]
-        for clip in clips_of_row(row, defaults, base)[:1]:
-            if clip.error is not None:
-                raise ManifestError(f"{where}: {clip.error}")
+        _check_row(row, defaults, base, where)

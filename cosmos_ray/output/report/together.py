@@ -6,7 +6,7 @@ import os
 import posixpath
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cosmos_ray.errors import UsageError
@@ -93,15 +93,22 @@ def _merged(name: str, parts: Sequence[_One]) -> Listing:
     for one, listing in listings:
         for column, kind in listing.columns:
             kinds[column].add(kind)
-        ours: dict[str, Value] = {".retry": _retry(one.status), "output": one.place}
-        for row in listing.rows[: MOST - len(rows)]:
-            values = dict(zip([column for column, _ in listing.columns], row, strict=True))
-            for path in (".folder", ".preview"):
-                if values.get(path) is not None:
-                    values[path] = f"{one.place}/{values[path]}"
-            rows.append([(values | ours).get(column) for column in columns])
+        for values in _rows_of(one, listing, MOST - len(rows)):
+            rows.append([values.get(column) for column in columns])
     described = tuple((column, "number" if kinds[column] == {"number"} else "text") for column in columns)
     return Listing(name, described, rows, sum(listing.total for _, listing in listings))
+
+
+def _rows_of(one: _One, listing: Listing, most: int) -> Iterator[dict[str, Value]]:
+    """Values by column; paths start from the page's folder."""
+    names = [column for column, _ in listing.columns]
+    ours: dict[str, Value] = {".retry": _retry(one.status), "output": one.place}
+    for row in listing.rows[:most]:
+        values = dict(zip(names, row, strict=True))
+        for path in (".folder", ".preview"):
+            if values.get(path) is not None:
+                values[path] = f"{one.place}/{values[path]}"
+        yield values | ours
 
 
 def _beside_ours(listing: Listing) -> Listing:
