@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -55,17 +56,8 @@ def inspect(
         raise UsageError(f"--n-views {n_views}: expected 1 to {bundle.n_views}, as the model {bundle.name} has them")
     if not 1 <= fps <= 120:
         raise UsageError(f"--fps {fps}: expected 1 to 120")
-    stems = [Path(video).stem for video in videos]
-    if to is not None and (twice := next((stem for stem in stems if stems.count(stem) > 1), None)) is not None:
-        raise UsageError(
-            f"--to {to}: found {counted(stems.count(twice), 'video')} named {twice!r}, whose frames would be named "
-            "alike; look at them one at a time"
-        )
     if to is not None:
-        try:
-            to.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--to {to}: expected a folder that can be made: {error.strerror}") from None
+        _make_folder(to, [Path(video).stem for video in videos])
     refused = False
     for video in videos:
         line = inspect_video(
@@ -80,3 +72,16 @@ def inspect(
         if n_views == 1 < bundle.n_views and line["ok"] and line["frames"] % bundle.n_views == 0:
             tell(f"  taken as one view; if it has {bundle.n_views}, one after the other: --n-views {bundle.n_views}")
     return 1 if refused else 0
+
+
+def _make_folder(to: Path, stems: Sequence[str]) -> None:
+    """For the frames of videos with these names."""
+    if (twice := next((stem for stem in stems if stems.count(stem) > 1), None)) is not None:
+        raise UsageError(
+            f"--to {to}: found {counted(stems.count(twice), 'video')} named {twice!r}, whose frames would be named "
+            "alike; look at them one at a time"
+        )
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--to {to}: expected a folder that can be made: {error.strerror}") from None

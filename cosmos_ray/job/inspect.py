@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.config import InputsConfig
@@ -65,14 +67,18 @@ def inspect_video(
         return {"file": uri, "ok": False, "error": f"{shown_uri(uri)} cannot be read: {explain(error)}", **nothing}
     facts = {**_facts(file), "warnings": list(found.warnings)}
     if to is not None:
-        to.mkdir(parents=True, exist_ok=True)
-        facts["written"] = []
-        for view, frames in zip(clip.cameras, found.frames, strict=True):
-            for number, frame in enumerate(frames):
-                path = to / f"{Path(uri).stem}.{view}.{number}.png"
-                path.write_bytes(encode_png(frame))
-                facts["written"].append(str(path))
+        facts["written"] = list(_write_frames(to, Path(uri).stem, clip.cameras, found.frames))
     return {"file": uri, "ok": True, "error": None, **nothing, **facts}
+
+
+def _write_frames(to: Path, stem: str, views: Sequence[str], frames_VTHWC: np.ndarray) -> Iterator[str]:
+    """Paths of the pictures that are written."""
+    to.mkdir(parents=True, exist_ok=True)
+    for view, frames in zip(views, frames_VTHWC, strict=True):
+        for number, frame in enumerate(frames):
+            path = to / f"{stem}.{view}.{number}.png"
+            path.write_bytes(encode_png(frame))
+            yield str(path)
 
 
 def _facts(file: InputFile) -> dict[str, Any]:
@@ -80,17 +86,8 @@ def _facts(file: InputFile) -> dict[str, Any]:
     assert info is not None
     colour = {"transfer": info.transfer, "matrix": info.matrix, "range": info.range}
     plain = (
-        "container",
-        "codec",
-        "frames",
-        "fps",
-        "is_variable",
-        "width",
-        "height",
-        "pixel_aspect",
-        "field_order",
-        "track",
-    )
+        "container", "codec", "frames", "fps", "is_variable", "width", "height", "pixel_aspect", "field_order", "track",
+    )  # fmt: skip
     return {
         **{name: getattr(info, name) for name in plain},
         **{name: tag.value for name, tag in colour.items()},

@@ -142,11 +142,12 @@ def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Plain dicts; maps of cameras become dicts too, unless they name one twice."""
     rows = rows_in(batch)
     for column in ("input_videos", "input_frames", "control_videos"):
-        if column in batch.schema.names and pa.types.is_map(batch.schema.field(column).type):
-            for row in rows:
-                pairs = row[column]
-                if pairs is not None and len(named := dict(pairs)) == len(pairs):
-                    row[column] = named
+        if column not in batch.schema.names or not pa.types.is_map(batch.schema.field(column).type):
+            continue
+        for row in rows:
+            pairs = row[column]
+            if pairs is not None and len(named := dict(pairs)) == len(pairs):
+                row[column] = named
     return rows
 
 
