@@ -26,7 +26,8 @@ _WIDEST_PIXEL = 4
 _INTERLACED = ("top first", "bottom first")
 #: Pixel formats with an alpha plane; of `pal8` nobody knows.
 _TRANSPARENT = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|ayuv|vuya")
-_SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+#: How ffmpeg scales, and converts colours, the same on every machine.
+SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr", ""})
 _SDR = frozenset(
     {"", "bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "iec61966-2-1", "iec61966-2-4", "bt1361e"}
@@ -91,7 +92,7 @@ def _treatment(stream: Stream) -> Treatment:
     height, width, shape = _squared(stream)
     given_height, given_width = _given(height, width)
     if (given_height, given_width) != (height, width):
-        shape = f"scale={given_width}:{given_height}:{_SCALED}"
+        shape = f"scale={given_width}:{given_height}:{SCALED}"
     return Treatment(
         height=given_height,
         width=given_width,
@@ -203,7 +204,7 @@ def _squared(stream: Stream) -> tuple[int, int, str]:
     width = round(stream.width * aspect) if aspect > 1 else stream.width
     if (height, width) == (stream.height, stream.width):
         return height, width, ""
-    return height, width, f"scale={width}:{height}:{_SCALED}"
+    return height, width, f"scale={width}:{height}:{SCALED}"
 
 
 def _given(height: int, width: int) -> tuple[int, int]:

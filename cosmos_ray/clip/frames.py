@@ -25,7 +25,7 @@ from typing import IO
 
 import numpy as np
 
-from cosmos_ray.clip.accept import Treatment, accept, deinterlacer
+from cosmos_ray.clip.accept import SCALED, Treatment, accept, deinterlacer
 from cosmos_ray.clip.colour import to_bt709
 from cosmos_ray.clip.container import check_container
 from cosmos_ray.clip.ffmpeg import FfmpegFailed, piped
@@ -39,7 +39,6 @@ from cosmos_ray.words import counted
 #: A deinterlacer looks at the frames round each.
 _NEIGHBOURS = 2
 _SHOWN = re.compile(r"^n: *\d+ pts: *(-?\d+) .* s:(\d+)x(\d+) i:(\S)")
-_SCALED = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 #: Of a picture whose rest is made up. Where threads share the work ffmpeg 5 may go on, and end well.
 _CONCEALED = re.compile("error while decoding MB ")
@@ -300,8 +299,8 @@ def _decode(
     on_frame: OnFrame,
 ) -> int:
     """Run ffmpeg and hand its frames on; how many came. Raises RowError, FfmpegFailed."""
-    depth, kind = ("rgb48le", np.dtype("<u2")) if treatment.is_recoloured else ("rgb24", np.dtype("u1"))
-    shape = treatment.shape or (f"scale={_SCALED}" if treatment.is_recoloured else "")
+    depth = "rgb48le" if treatment.is_recoloured else "rgb24"
+    shape = treatment.shape or (f"scale={SCALED}" if treatment.is_recoloured else "")
     graph = ",".join(part for part in (*filters, shape, f"format={depth}" if shape else "") if part)
     output = ("-fps_mode", "passthrough", "-frames:v", str(len(indices)), "-pix_fmt", depth, "-f", "rawvideo", "pipe:1")
     errors: list[str] = []
@@ -309,13 +308,9 @@ def _decode(
     try:
         with piped((*source, "-vf", graph, *output), errors, log.add, treatment.memory) as stdout:
             count = 0
-            for frame in _frames(stdout, (treatment.height, treatment.width), kind):
-                if treatment.is_recoloured:
-                    frame = to_bt709(frame, treatment.transfer, treatment.primaries)
-                on_frame(indices[count], frame)
+            for index, frame in zip(indices, _frames(stdout, treatment), strict=False):
+                on_frame(index, frame)
                 count += 1
-                if count == len(indices):
-                    break
     except subprocess.TimeoutExpired as error:
         raise too_slow(video.path) from error
     # Short of the end a decoder reads ahead, where damage does not matter; parts have holes.
@@ -330,16 +325,17 @@ def _decode(
     return count
 
 
-def _frames(stdout: IO[bytes], size_hw: tuple[int, int], kind: np.dtype) -> Iterator[np.ndarray]:
-    """Whole pictures [H, W, 3] until the end."""
+def _frames(stdout: IO[bytes], treatment: Treatment) -> Iterator[np.ndarray]:
+    """Whole pictures uint8 [H, W, 3], as a model knows colours, until the end."""
+    kind = "<u2" if treatment.is_recoloured else "u1"
     while True:
-        frame = np.empty((*size_hw, 3), kind)
+        frame = np.empty((treatment.height, treatment.width, 3), kind)
         view, filled = frame.data.cast("B"), 0
         while filled < len(view) and (read := stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
             filled += read
         if filled < len(view):
             return
-        yield frame
+        yield to_bt709(frame, treatment.transfer, treatment.primaries) if treatment.is_recoloured else frame
 
 
 def _select(chosen: str) -> str:
