@@ -101,6 +101,15 @@ def test_what_is_missing_to_build_kernels(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert set(toolchain.missing_tools()) <= {"no Triton"}
 
 
+@pytest.mark.parametrize("name", ["clang", "gcc", "cc"])
+def test_any_compiler_that_triton_looks_for_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    (tmp_path / name).write_text("#!/bin/sh\n")
+    (tmp_path / name).chmod(0o755)
+    assert "no C compiler" not in toolchain.missing_tools()
+
+
 def test_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A job would run; with a broken ffmpeg, a store or a cache that cannot be written, it could not."""
     monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))

@@ -95,14 +95,19 @@ def published(model: Generator, asked: ClipRequest, overlap: int) -> tuple[list[
 
 @pytest.mark.parametrize(
     ("overlap", "chunks", "given"),
-    [(2, 2, 1), (5, 2, 0), (6, 3, 5)],
-    ids=["one latent frame", "two of them, from text alone", "more than half of a chunk, given frames among them"],
+    [(2, 2, 1), (5, 2, 0), (6, 3, 5), (8, 4, 1)],
+    ids=[
+        "one latent frame",
+        "two of them, from text alone",
+        "more than half of a chunk, given frames among them",
+        "all but one",
+    ],
 )
 def test_a_longer_video_is_that_of_the_published_way(steered: Generator, overlap: int, chunks: int, given: int) -> None:
     asked = longer(steered, overlap, chunks, given)
     latents, expected = published(steered, asked, overlap)
     found = steered.denoise(asked)
-    torch.testing.assert_close(found[..., :64], latents[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[..., :64], latents[0], rtol=0, atol=5e-5)
     torch.testing.assert_close(found, torch.cat(latents, dim=-1), rtol=0, atol=5e-3)
     video = steered.decode(steered.collect(found, VIEWS), overlap)
     assert expected.shape[1] == chunks * (F - overlap) + overlap

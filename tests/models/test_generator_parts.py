@@ -65,10 +65,13 @@ def test_only_the_first_rank_holds_the_text_encoder() -> None:
 
 def test_float32_is_float32_in_convolutions_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU's would round to 10 bits. The published numerics leave the setting as it is."""
-    for numerics, allowed in (("reference", True), ("float32", False)):
+    for own, numerics, allowed in (
+        ("float32", "reference", True), ("reference", "float32", False), ("float32", None, False),
+        ("reference", None, True),
+    ):  # fmt: skip
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-        Generator.load(short(), numerics=numerics)  # type: ignore[arg-type]
-        assert torch.backends.cudnn.allow_tf32 == allowed
+        Generator.load(short(numerics=own), numerics=numerics)  # type: ignore[arg-type]
+        assert torch.backends.cudnn.allow_tf32 == allowed, (own, numerics)
 
 
 def test_approximations_are_checked_before_anything_is_loaded(caplog: pytest.LogCaptureFixture) -> None:

@@ -105,6 +105,10 @@ def test_each_pass_of_each_solver(name: str) -> None:
     noise = torch.randn(4, 16, 2, 3, 4, 8, generator=torch.Generator().manual_seed(9))
     found |= {f"drawn {key}": numbers for key, numbers in run(FAMILIES[name], CHOICES[0], 1, noise_CVTHW=noise).items()}
     alone = run(FAMILIES[name], CHOICES[0], 0, negative_VMC=None, view_ids=None, num_steps=3)
+    another = [Approximations(solver="unipc", schedule="karras9")] if FAMILIES[name].solver == "ab2" else []
+    for steps, choice in itertools.product((1, 2), (CHOICES[0], *another)):
+        few = run(FAMILIES[name], choice, 1, num_steps=steps)
+        found |= {f"{steps} of {choice.solver} {key}": numbers for key, numbers in few.items() if "pass" not in key}
     assert_numbers_as_they_were(
         f"models/passes-{name}.json", found | {f"alone {key}": numbers for key, numbers in alone.items()}
     )
@@ -151,7 +155,8 @@ def test_angles_pixels_and_windows() -> None:
     found: dict[str, list[float]] = {}
     axes = RopeAxes(24, ratio_t=0.5, ratio_h=3.0, ratio_w=2.0)
     for fps, dtype, wide in ((None, torch.float32, None), (10.0, torch.float32, None), (10.0, torch.bfloat16, None),
-                             (30.0, torch.bfloat16, torch.float32)):  # fmt: skip
+                             (30.0, torch.bfloat16, torch.float32),
+                             (29.97, torch.bfloat16, torch.float32)):  # fmt: skip
         table = angle_table(axes, 3, 2, 4, fps, dtype, wide)
         found[f"{fps} {dtype} {wide}"] = of(table)
         x = torch.linspace(-2, 3, 24 * 2 * 24).view(24, 2, 24)

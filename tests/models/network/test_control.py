@@ -9,7 +9,7 @@ import torch
 from support.networks import caption
 from torch import Tensor, nn
 
-from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT
+from cosmos_ray.models.network.dit import DiTConfig, Grid, MultiviewDiT, patchify, unpatchify
 from cosmos_ray.models.parallel import ContextParallel
 
 GRID = Grid(views=2, frames=2, height=2, width=2)
@@ -69,6 +69,23 @@ def test_columns_of_videos_that_there_are_none_of_are_not_read_and_all_others_ar
         weight[:, column] += 1.0
         assert not torch.equal(velocity(made), before), column
         weight.copy_(kept)
+
+
+def test_the_published_layout_hears_as_much_of_it() -> None:
+    """`forward`, as published code and its checks call the network."""
+    made, generator = network(), torch.Generator().manual_seed(4)
+    x, control = (torch.randn(1, 16, GRID.views * GRID.frames, 4, 4, generator=generator) for _ in range(2))
+    tokens, follow = (patchify(one.unflatten(2, (GRID.views, -1)).transpose(1, 2)) for one in (x, control))
+    times, mask = torch.full((1, 1), 0.4), torch.zeros(1, 1, GRID.views * GRID.frames, 4, 4)
+    share, text = made.share(GRID, 30.0, ContextParallel()), caption(GRID)
+    for weight in (0.0, 0.7):
+        found = made(x, times, text.flatten(0, 1)[None], mask, 30.0, control_BCFHW=control, control_weight=weight)
+        expected = made.forward_tokens(
+            tokens, torch.zeros(*tokens.shape[:3], 4), times[..., None], text[None], share,
+            control_BVlP=follow, control_weight=weight,
+        )  # fmt: skip
+        by_view = unpatchify(expected, GRID).transpose(1, 2).flatten(2, 3)
+        torch.testing.assert_close(found, by_view, rtol=1e-5, atol=1e-5)
 
 
 def test_a_network_with_a_control_branch_needs_something_to_follow() -> None:

@@ -151,14 +151,19 @@ def test_views_are_told_apart_by_their_camera_alone() -> None:
 def test_a_batch_is_computed_clip_by_clip() -> None:
     """Conditional and unconditional branch may be batched: each gets what it gets alone."""
     network = small_network()
-    texts = [caption(GRID, seed=seed).flatten(0, 1)[None] for seed in (1, 2)]
-    alone = torch.cat([call(network, context_BMC=text) for text in texts])
+    texts = torch.stack([caption(GRID, seed=seed).flatten(0, 1) for seed in (1, 2)])
     generator = torch.Generator().manual_seed(5)
-    x = torch.randn(1, 16, 9, 4, 4, generator=generator).repeat(2, 1, 1, 1, 1)
-    timesteps = torch.rand(1, 9, generator=generator).repeat(2, 1)
-    masks = torch.zeros(2, 1, 9, 4, 4)
-    both = call(network, x_BCFHW=x, timesteps_BF=timesteps, cond_mask_B1FHW=masks, context_BMC=torch.cat(texts))
-    torch.testing.assert_close(both, alone, atol=2e-6, rtol=1e-5)
+    x, timesteps = torch.randn(2, 16, 9, 4, 4, generator=generator), torch.rand(2, 9, generator=generator)
+    for same in (True, False):  # one clip under two texts, two clips
+        if same:
+            x[1], timesteps[1] = x[0], timesteps[0]
+        else:
+            x[1], timesteps[1] = x[1].flip(0), timesteps[1].flip(0)
+        both = call(network, x_BCFHW=x, timesteps_BF=timesteps, cond_mask_B1FHW=torch.zeros(2, 1, 9, 4, 4),
+                    context_BMC=texts)  # fmt: skip
+        alone = [call(network, x_BCFHW=x[n, None], timesteps_BF=timesteps[n, None], context_BMC=texts[n, None])
+                 for n in (0, 1)]  # fmt: skip
+        torch.testing.assert_close(both, torch.cat(alone), atol=2e-6, rtol=1e-5)
 
 
 def test_numerics_follow_the_parameters_dtype() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cosmos_ray.models.network import attention as kernels
 from cosmos_ray.models.network import launches, passes
@@ -93,6 +94,38 @@ def test_the_log_sum_exp_of_flash_attention_is_by_token(monkeypatch: pytest.Monk
     found = attention_with_lse(q, k, v)
     assert found[1].shape == (2, 5, 3)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "function", "laid_out"),
+    [
+        ("cudnn", "_scaled_dot_product_cudnn_attention", lambda lse: lse[..., None]),
+        ("sdpa", "_scaled_dot_product_efficient_attention", lambda lse: F.pad(lse, (0, 27), value=9.0)),
+    ],
+    ids=["a column", "padded"],
+)
+def test_the_log_sum_exp_of_torchs_kernels_is_by_token(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, function: str, laid_out: Any
+) -> None:
+    """A GPU's give it in other shapes: one as a column, one with as many tokens as its tiles have."""
+    q, k, v = (drawn(2, tokens, 3, 12, seed=seed).as_subclass(OnGpu) for seed, tokens in enumerate((5, 7, 7)))
+
+    def told(*heads: Any) -> Any:
+        assert heads[3:] == (None, True), "no bias, and the log-sum-exp is wanted"
+        out, lse = plain(*(x.as_subclass(Tensor).transpose(1, 2) for x in heads[:3]))
+        return out.transpose(1, 2), laid_out(lse), "and more"
+
+    monkeypatch.setattr(kernels, "attention_kernel", lambda *_: kernel)
+    monkeypatch.setattr(torch.ops.aten, function, told)
+    out, lse = attention_with_lse(q, k, v)
+    expected = plain(*(x.as_subclass(Tensor) for x in (q, k, v)))
+    torch.testing.assert_close((out, lse), (expected[0], expected[1].transpose(1, 2)))
+
+
+class OnGpu(Tensor):
+    """Numbers of a CPU that say they are a GPU's."""
+
+    is_cuda = True
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,20 @@ def test_without_the_package_the_model_is_refused_by_name(monkeypatch: pytest.Mo
         Generator.load(small("AC"))
 
 
-def test_without_its_kernels_no_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ImportError, OSError])
+def test_a_package_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """As where it was built beside another torch."""
+
+    def fails(_: str) -> Any:
+        raise error("undefined symbol: aten")
+
+    monkeypatch.setattr(neighbourhood, "importlib", SimpleNamespace(import_module=fails))
+    with pytest.raises(UsageError, match=r"takes the package natten: undefined symbol: aten; .*pip install"):
+        check_natten("cpu")
+
+
+@pytest.mark.parametrize("gpu", ["cuda", "cuda:1"])
+def test_without_its_kernels_no_gpu_is_taken(monkeypatch: pytest.MonkeyPatch, gpu: str) -> None:
     """What pip builds where it sees no GPU attends by all pairs of tokens: on a published grid more than any memory."""
     plain = SimpleNamespace(na3d=masked, HAS_LIBNATTEN=False, __version__="0.21.0")
     monkeypatch.setitem(sys.modules, "natten", plain)
@@ -169,9 +182,9 @@ def test_without_its_kernels_no_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(
         UsageError, match=r"0\.21\.0 was built here without its kernels.*NATTEN_CUDA_ARCH.*\.\[natten\]"
     ):
-        Generator.load(small("AC"), "cuda")
+        Generator.load(small("AC"), gpu)
     plain.HAS_LIBNATTEN = True
-    check_natten("cuda")
+    check_natten(gpu)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_approximations_are_checked_where_there_are_some(asked: list[Any]) -> No
     [
         (("no Triton", "no C compiler"), ImportError("x"), "no Triton, no C compiler"),
         ((), RuntimeError("the driver is too old\nand more"), "the driver is too old"),
+        ((), OSError("libcuda.so.1: cannot open shared object file"), "libcuda.so.1: cannot open shared object file"),
+        ((), subprocess.CalledProcessError(1, "gcc"), "Command 'gcc' returned non-zero exit status 1."),
     ],
 )
 def test_why_passes_are_plain_is_what_the_machine_lacks_or_what_went_wrong(
