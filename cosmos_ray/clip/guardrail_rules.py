@@ -17,7 +17,8 @@ SIGLIP = "hf://google/siglip-so400m-patch14-384@9fdffc58afc957d1a03a25b10dba0329
 HUB_NAMES = {uri.removeprefix("hf://").partition("@")[0]: uri for uri in (WEIGHTS, LLAMA_GUARD, SIGLIP)}
 
 ReferenceCheck = Literal["blocklist", "llama_guard", "content_filter", "face_blur"]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+#: What a check may be called.
+CHECK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def from_anywhere(location: str) -> str:
@@ -59,7 +60,7 @@ class GuardrailRules(BaseModel):
     @classmethod
     def _check_own(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if not _NAME.fullmatch(name):
+            if not CHECK_NAME.fullmatch(name):
                 raise ValueError(f"expected names of entry points, found {name!r}")
         if len(set(names)) < len(names):
             raise ValueError(f"expected each name once, found {list(names)!r}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import tempfile
 
 from cosmos_ray.errors import FailureClass, Fault, RowError, first_line
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+from cosmos_ray.store.faults import NO_ROOM
 
 
 class GangBrokenError(Exception):
@@ -43,7 +41,7 @@ def verdict(method: str, faults: list[BaseException | None], ranks: int) -> Base
 def storage_fault(error: OSError) -> Fault:
     """What a store or a disk has said; where there is no room, on which node: Python says neither that nor the disk."""
     said = f"{type(error).__name__}: {error}"
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         said += (
             f"; a disk of this node ({socket.gethostname()}) is full: that of {tempfile.gettempdir()} (TMPDIR names "
             "another), of the caches (COSMOS_RAY_CACHE), or of an output that is a folder"

@@ -26,9 +26,9 @@ from cosmos_ray.gang.inputs import Source
 from cosmos_ray.gang.prepare import take_inputs
 from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import row_defaults
-from cosmos_ray.manifest.builders.writing import BY_CAMERA, INPUTS, with_references
+from cosmos_ray.manifest.builders.writing import with_references
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest
-from cosmos_ray.manifest.names import ORIGINAL_PROMPT
+from cosmos_ray.manifest.names import BY_CAMERA, INPUTS, ORIGINAL_PROMPT
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.refine.answers import words_of

@@ -34,7 +34,10 @@ OURS = (
     "seed",
     "fps",
 )
-_INPUTS = ("input_video", "input_videos", "input_frames")
+#: Where a clip may begin.
+INPUTS = ("input_video", "input_videos", "input_frames")
+#: Columns that have a value a camera, or may have.
+BY_CAMERA = ("input_videos", "input_frames", "control_videos")
 
 #: What other tools call our columns. Where ours is there as well, theirs is something that is only carried along.
 _ALIASES: dict[tuple[str, ...], str] = {
@@ -45,10 +48,10 @@ _ALIASES: dict[tuple[str, ...], str] = {
     "text_embeds t5_emb embedding_path",
     ("negative_prompt",): "negative neg_prompt n_prompt uncond_prompt negative_text negative_caption "
     "negative_text_prompt neg_text",
-    _INPUTS: "video videos video_path video_paths video_uri video_url input_path input_paths input_uri input "
+    INPUTS: "video videos video_path video_paths video_uri video_url input_path input_paths input_uri input "
     "input_video_path input_video_paths input_video_uri input_video_file conditioning_video source_video video_file "
     "video_files video_uris video_urls",
-    ("input_frames", *_INPUTS): "image images image_path image_paths input_image input_images input_image_path frames "
+    ("input_frames", *INPUTS): "image images image_path image_paths input_image input_images input_image_path frames "
     "frame_paths",
     ("num_conditional_frames",): "num_frames n_frames num_input_frames num_cond_frames num_conditioning_frames "
     "num_latent_conditional_frames conditional_frames conditioning_frames cond_frames condition_frames "

@@ -22,6 +22,7 @@ from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError, RowError, column_error
 from cosmos_ray.manifest.captions import MAX_PROMPT_CHARS, prompts_of, says_nothing
 from cosmos_ray.manifest.inputs import controls_of, frames_of, inputs_of, is_picture, reference, views_of
+from cosmos_ray.manifest.names import BY_CAMERA
 from cosmos_ray.manifest.python_values import rows_in
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -141,7 +142,7 @@ class Clip:
 def rows_of(batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Plain dicts; maps of cameras become dicts too, unless they name one twice."""
     rows = rows_in(batch)
-    for column in ("input_videos", "input_frames", "control_videos"):
+    for column in BY_CAMERA:
         if column not in batch.schema.names or not pa.types.is_map(batch.schema.field(column).type):
             continue
         for row in rows:

@@ -41,7 +41,7 @@ _FINAL = (
     TimeIsUp,
 )
 _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG})
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_A_DISK = frozenset({errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
@@ -82,7 +82,7 @@ def explain_store(error: BaseException) -> str:
     """As `explain`, with the way out: room, where a disk is full; where a store refused or was not reached, its
     variables."""
     number = error.errno if isinstance(error, OSError) else None
-    if number in _NO_ROOM:
+    if number in NO_ROOM:
         return f"{explain(error)}; make room there, or name another place"
     missing = isinstance(error, FileNotFoundError | FileExistsError)
     # A disk's errors name the file, and those that do not are its own.

@@ -12,15 +12,14 @@ from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, by_camera, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import read_json_list
 from cosmos_ray.manifest.builders.writing import (
-    BY_CAMERA,
     COLUMNS,
-    INPUTS,
     Draft,
     renamed,
     with_prompt,
     with_references,
     write,
 )
+from cosmos_ray.manifest.names import BY_CAMERA, INPUTS
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
 

@@ -13,8 +13,8 @@ from cosmos_ray.manifest.builders.inference_specs import objects_of
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.rig import Rig, in_order, rig_of
 from cosmos_ray.manifest.builders.sources import ANY_VIDEOS, read_json_list, stem_of, suffix_of
-from cosmos_ray.manifest.builders.writing import INPUTS, PARAMETERS, Draft, reference, renamed, with_prompt, write
-from cosmos_ray.manifest.names import near_column
+from cosmos_ray.manifest.builders.writing import PARAMETERS, Draft, reference, renamed, with_prompt, write
+from cosmos_ray.manifest.names import INPUTS, near_column
 from cosmos_ray.manifest.unknown_cameras import Unknown, UnknownCamerasError
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 

@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.foreign import shown_value
 from cosmos_ray.manifest.builders.notes import Built, Notes
-from cosmos_ray.manifest.builders.writing import INPUTS, with_references
+from cosmos_ray.manifest.builders.writing import with_references
 from cosmos_ray.manifest.files import open_manifest
-from cosmos_ray.manifest.names import OURS, near_column
+from cosmos_ray.manifest.names import INPUTS, OURS, near_column
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
 from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.storage import Storage

@@ -19,6 +19,7 @@ from cosmos_ray.manifest.builders.carried import array_of, carried_array
 from cosmos_ray.manifest.builders.notes import Built, Notes
 from cosmos_ray.manifest.builders.sources import read_captions, stem_of, suffix_of
 from cosmos_ray.manifest.columns import check_schema, is_number, is_whole
+from cosmos_ray.manifest.names import INPUTS
 from cosmos_ray.manifest.rows import RowDefaults, check_id, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch
 from cosmos_ray.store.places import check_file_to_write, check_lasts
@@ -27,9 +28,6 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import is_absolute, misread, normalise_uri, parent_uri, resolve_reference, scheme_of
 
 EMBEDDING_SUFFIXES = (".pt", ".safetensors", ".npy", ".pkl")
-INPUTS = ("input_video", "input_videos", "input_frames")
-#: Columns that have a value a camera, or may have.
-BY_CAMERA = ("input_videos", "input_frames", "control_videos")
 PARAMETERS = (
     "num_conditional_frames",
     "views",

@@ -6,7 +6,6 @@ are shown are a copy.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from cosmos_ray.clip.guardrail_rules import CHECK_NAME
 from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.models.guardrails.check import Check, VideoAnswer, problems_of
 
@@ -22,7 +22,6 @@ T = TypeVar("T")
 GROUP = "cosmos_ray.guardrails"
 #: For importing and making a check, and for what it says that it lacks, by the clock, on however busy a machine.
 _PATIENCE_S = 300.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def own_checks(names: Sequence[str]) -> list[Check]:
@@ -105,7 +104,7 @@ def _checked(name: str, check: Check) -> Check:
         lacks.append("check_text or check_video")
     if lacks:
         raise UsageError(f"guardrails.own: the check `{name}` has no {', no '.join(lacks)}")
-    if not _NAME.fullmatch(str(check.name)):
+    if not CHECK_NAME.fullmatch(str(check.name)):
         raise UsageError(
             f"guardrails.own: `{name}` calls itself {check.name!r}, expected letters, digits, `_`, `.`, `-`"
         )

@@ -20,6 +20,7 @@ from cosmos_ray.ledger.record import APPROXIMATIONS, SETTINGS
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.ledger.state import LedgerState
+from cosmos_ray.manifest.names import INPUTS
 from cosmos_ray.output.failures import failures
 from cosmos_ray.output.report.values import Value, kind_of, text, values_of
 from cosmos_ray.store.storage import Storage
@@ -29,7 +30,6 @@ MOST = 50_000
 #: How a clip begins, by its number of conditioning frames; with more it is as with five.
 _MODES = {0: "Text2World", 1: "Image2World"}
 _MORE = "Video2World"
-_INPUTS = ("input_video", "input_videos", "input_frames")
 #: Columns of the index that are shown in a way of their own, or stand for files.
 _TAKEN = (
     "id", "row_id", "prompt", "seed", "seconds", "attempt", "generation", "warnings", "scores", "marks",
@@ -203,7 +203,7 @@ def _said(one: Any) -> str:
 
 def _modes(table: pa.Table, views: list[Value]) -> list[Value]:
     frames = _column(table, "num_conditional_frames")
-    has_input, has_control = _has(table, _INPUTS), _has(table, ("control_videos",))
+    has_input, has_control = _has(table, INPUTS), _has(table, ("control_videos",))
     numbers = [int(has) if one is None else one for one, has in zip(frames, has_input.tolist(), strict=True)]
     return [_mode(*clip) for clip in zip(numbers, views, has_control.tolist(), strict=True)]
 
