@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cosmos_ray.clip.request import LATENT_FRAMES, VIEWS
 from cosmos_ray.clip.sampling import SamplingConfig
@@ -17,6 +16,7 @@ from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.fits import fault_of
 from cosmos_ray.job.cost import ClipGroup
 from cosmos_ray.job.cut_captions import LongCaptions, PlanWarning
+from cosmos_ray.job.row_ids import Place, RowIds
 from cosmos_ray.job.stores import RowsByService, reads_below
 from cosmos_ray.ledger.state import LedgerState, counts_by_outcome
 from cosmos_ray.manifest.files import Manifest, ManifestFile, open_manifest, row_group_batches
@@ -165,20 +165,9 @@ def survey(
                 first_row += batch.num_rows
             if rows and (bits := np.concatenate(left)).any():
                 work.append(RowGroup(file, number, np.packbits(bits).tobytes()))
-    counts.check_unique()
+    counts.ids.check_unique()
     plan = replace(counts.plan(), carried=manifest.carried, unread=manifest.unread)
     return Survey(replace(plan, warnings=tuple(counts.warnings(tokens))), tuple(work), counts.reads_home)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the rows of a batch lie, for messages."""
-
-    file: ManifestFile
-    first_row: int
-
-    def of(self, row: int) -> str:
-        return self.file.where(self.first_row + row)
 
 
 class _Counts:
@@ -201,8 +190,7 @@ class _Counts:
         self._captions, self._services = captions, RowsByService()
         self._doubts = collections.Counter[str]()  # clips, by what is doubtful in their rows
         self._doubted: dict[str, str] = {}  # the first row of each
-        self._places: list[_Place] = []
-        self._fans: list[tuple[pa.StringArray, FanOut]] = []
+        self.ids = RowIds()
         self._known = np.zeros(len(state.records), bool)  # clips of the ledger that the manifest asks for
         self._rows = self._invalid = self._unguided = 0
         self._groups = collections.Counter[tuple[int, int, bool, int]]()
@@ -212,7 +200,7 @@ class _Counts:
 
     def add(self, batch: pa.RecordBatch, file: ManifestFile, first_row: int) -> np.ndarray:
         """bool, one a row: not all of its clips are settled, or one was made from another row."""
-        place = _Place(file, first_row)
+        place = Place(file, first_row)
         illegal = first_illegal_id(batch)
         if illegal is not None:
             try:
@@ -224,13 +212,13 @@ class _Counts:
             fan, checked = fan_out(batch), self._for_model(check_batch(batch, self._defaults, file.base))
         except pa.ArrowInvalid as error:
             raise ManifestError(f"{place.of(0)} and the rows after it cannot be read: {error}") from error
-        self._places.append(place)
-        self._fans.append((batch.column("id").cast(pa.string()), fan))
+        row_ids = batch.column("id").cast(pa.string())
+        self.ids.add(place, row_ids, fan)
         self._rows += batch.num_rows
         doubtful = self._doubtful(batch, checked, file.base)
         self._services.add(checked, doubtful.values())
         self._unguided += int(np.count_nonzero((checked.right & checked.unguided)[fan.rows]))
-        self._find_warnings(fan, checked, [clip for clips in doubtful.values() for clip in clips])
+        self._find_warnings(row_ids, fan, checked, [clip for clips in doubtful.values() for clip in clips])
         places = self._state.records.places(fan.ids.to_pylist()) if len(self._known) else np.full(len(fan.rows), -1)
         settled = places >= 0
         self._known[places[settled]] = True
@@ -243,7 +231,7 @@ class _Counts:
         self.reads_home = self.reads_home or reads_below(self._home, checked, doubtful, left)
         return left
 
-    def _check_number(self, batch: pa.RecordBatch, place: _Place) -> None:
+    def _check_number(self, batch: pa.RecordBatch, place: Place) -> None:
         counts = clips_a_row(batch)
         self._clips += int(counts.sum())
         if self._max_clips is not None and self._clips > self._max_clips:
@@ -280,8 +268,7 @@ class _Counts:
         fault = None if self._bundle is None else fault_of(clip, self._bundle, self._reach)
         return clip if fault is None else replace(clip, error=fault)
 
-    def _find_warnings(self, fan: FanOut, checked: CheckedRows, doubtful: list[Clip]) -> None:
-        ids = self._fans[-1][0]
+    def _find_warnings(self, ids: pa.StringArray, fan: FanOut, checked: CheckedRows, doubtful: list[Clip]) -> None:
         good = [clip for clip in doubtful if clip.error is None]
         unused = fan.rows[(checked.right & checked.unused_input)[fan.rows]]
         doubts = [(UNUSED_INPUT, ids[int(unused[0])].as_py(), len(unused))] if len(unused) else []
@@ -345,35 +332,10 @@ class _Counts:
         self._changed += fan.ids.take(pa.array(changed, pa.int64())).to_pylist()
         return changed
 
-    def check_unique(self) -> None:
-        """Raises ManifestError for ids that are repeated, or collide after fan-out."""
-        self._check_unique([ids for ids, _ in self._fans], [np.arange(len(ids)) for ids, _ in self._fans])
-        self._check_unique([fan.ids for _, fan in self._fans], [fan.rows for _, fan in self._fans])
-
-    def _check_unique(self, ids: list[pa.StringArray], rows: list[np.ndarray]) -> None:
-        """rows: of each id, its number in its batch."""
-        together = pa.chunked_array(ids, pa.string())
-        if pc.count_distinct(together).as_py() == len(together):
-            return
-        codes = together.combine_chunks().dictionary_encode().indices.to_numpy()
-        _, firsts, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        again = int(np.flatnonzero(firsts[inverse] != np.arange(len(codes)))[0])
-        (where, found), (other, _) = (self._row(one, rows) for one in (again, int(firsts[inverse[again]])))
-        clip_id = together[again].as_py()
-        what = f"{found!r}, whose clip {clip_id!r} is" if found != clip_id else f"{found!r}, which is"
-        raise ManifestError(f"{where}: column `id`: found {what} also asked for by {other}; expected ids that differ")
-
-    def _row(self, clip: int, rows: list[np.ndarray]) -> tuple[str, str]:
-        """(place, id) of the row that a clip, counted over all batches, comes from."""
-        ends = np.cumsum([len(one) for one in rows])
-        batch = int(np.searchsorted(ends, clip, side="right"))
-        row = int(rows[batch][clip - (ends[batch] - len(rows[batch]))])
-        return self._places[batch].of(row), self._fans[batch][0][row].as_py()
-
     def plan(self) -> Plan:
         table, settled = self._state.records.table, self._state.settled_rows
         ended = counts_by_outcome(table.filter(pa.array(settled & self._known)))
-        clips = sum(len(fan.ids) for _, fan in self._fans)
+        clips = self.ids.clips
         done = ended.pop("ok", 0)
         failed = sum(ended.values())
         return Plan(
