@@ -92,15 +92,12 @@ def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) 
     if entry_units:  # a second stream beside the first, of those packets alone, without waiting for one another
         copy = ("-bsf:v:1", f"filter_units=pass_types={entry_units}", "-max_interleave_delta", "1", *copy)
         track += track
-    found = _Found(max_frames)
+    found = _Found(max_frames, keys_are_entries=entry_units is None)
     errors: list[str] = []
     try:
         with piped(("-copyts", *input_arguments(path), *track, *copy), errors) as lines:
             for line in lines:
-                if line.startswith(b"#tb 0:"):
-                    found.base = Fraction(line.split(b":")[1].strip().decode())
-                elif not line.startswith(b"#"):
-                    found.add(line, keys_are_entries=entry_units is None)
+                found.add(line)
     except subprocess.TimeoutExpired as error:
         raise too_slow(path) from error
     if incomplete := next((text for text in errors if "partial file" in text), None):
@@ -117,14 +114,20 @@ def _packets(path: Path, number: int, max_frames: int, entry_units: str | None) 
 class _Found:
     """What the lines have told so far."""
 
-    def __init__(self, max_frames: int) -> None:
+    def __init__(self, max_frames: int, keys_are_entries: bool) -> None:
         self.shown, self.entries, self.decoded, self.keys = array("q"), array("q"), array("q"), array("q")
         self.base = Fraction(1)
         self.last_duration = 0
         self._last = -(2**63)
-        self._max_frames = max_frames
+        self._max_frames, self._keys_are_entries = max_frames, keys_are_entries
 
-    def add(self, line: bytes, keys_are_entries: bool) -> None:
+    def add(self, line: bytes) -> None:
+        if line.startswith(b"#tb 0:"):
+            self.base = Fraction(line.split(b":")[1].strip().decode())
+        elif not line.startswith(b"#"):
+            self._add_packet(line)
+
+    def _add_packet(self, line: bytes) -> None:
         """A line such as `0,  -1024,  0,  512,  1621, 0x1d50b01e, F=0x0`: stream, times (decoded, shown), duration,
         size, sum, and marks unless the key's is the only one."""
         stream, decoded, time, duration, *rest = line.split(b",")
@@ -136,7 +139,7 @@ class _Found:
         if marks & _KEY:
             self.keys.append(len(self.decoded))
         self.decoded.append(shown)
-        if keys_are_entries and marks & _KEY:
+        if self._keys_are_entries and marks & _KEY:
             self.entries.append(shown)
         if marks & _HIDDEN:
             return
