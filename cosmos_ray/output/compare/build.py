@@ -20,8 +20,9 @@ from cosmos_ray.ledger.record import now
 from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, gather
 from cosmos_ray.output.compare.lines import Line, line
-from cosmos_ray.output.compare.page import write_page
+from cosmos_ray.output.compare.page import PAGE, write_page
 from cosmos_ray.output.compare.shown import text_table
+from cosmos_ray.output.report.files import names_in
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
@@ -82,9 +83,12 @@ def write_comparison(
     table = _table(home, takens, distances)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
+    read = names_in(home, PAGE)
+    for path in (PAGE, COMPARISON):  # whoever is killed leaves no page, and none of another table
+        home.delete(path)
     home.write(TABLE, buffer.getvalue())
     home.write(COMPARISON, _summary(takens, lines).encode())
-    return Written(write_page(home, takens, lines, table), tuple(text_table(lines, first.device)))
+    return Written(write_page(home, takens, lines, table, read), tuple(text_table(lines, first.device)))
 
 
 def _known(home: Storage) -> dict[str, Distance]:

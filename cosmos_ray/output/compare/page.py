@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from cosmos_ray.ledger.record import now
 from cosmos_ray.output.compare.gather import Side, Taken
 from cosmos_ray.output.compare.lines import Line
 from cosmos_ray.output.compare.shown import Shown, unit_of
-from cosmos_ray.output.report.files import names_in, remove_others, write_rows
+from cosmos_ray.output.report.files import remove_others, write_rows
 from cosmos_ray.output.report.listing import Listing, captions, read_index
 from cosmos_ray.output.report.page import Rows, filled, head_of
 from cosmos_ray.output.report.values import Value, kind_of, text
@@ -25,9 +26,11 @@ _SCRIPTS = ("rows.js", "controls.js", "preview.js", "dialog.js", "compare.js")
 _STYLES = ("report.css", "compare.css")
 
 
-def write_page(home: Storage, takens: Sequence[Taken], lines: Sequence[Line], table: pa.Table) -> str:
-    """Its URI. table: a row a clip and setting, as `build.SCHEMA` has them. Rows first, so a page finds its own."""
-    before = names_in(home, PAGE)
+def write_page(
+    home: Storage, takens: Sequence[Taken], lines: Sequence[Line], table: pa.Table, before: AbstractSet[str]
+) -> str:
+    """Its URI. table: a row a clip and setting, as `build.SCHEMA` has them. before: files of rows that stay, for those
+    who read the page before. Rows first, so a page finds its own."""
     listing = _listing(home, takens, table)
     rows = Rows(listing.name, listing.columns, write_rows(home, listing, ROWS), len(listing.rows), listing.total)
     clips = len(takens[0].sides)

@@ -124,3 +124,55 @@ def test_a_file_that_is_gone_is_said_and_ends_nothing(
     for clip_id in ("drive-0", "drive-2"):
         assert rows["near", clip_id]["not_compared"].startswith("its files cannot be compared: ")
     assert rows["near", "drive-1"]["psnr_db"] is not None
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+class Dying(Storage):
+    """Before its change number `left` its process is killed."""
+
+    def __init__(self, uri: str, left: int) -> None:
+        super().__init__(uri)
+        self.left = left
+
+    def _live(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+
+    def write(self, path: str, data: bytes) -> None:
+        self._live()
+        super().write(path, data)
+
+    def delete(self, path: str) -> None:
+        self._live()
+        super().delete(path)
+
+
+def test_killed_at_any_change_it_leaves_no_page_of_another_table(
+    made: tuple[Path, list[Compared], list[str]], tmp_path: Path
+) -> None:
+    """The page before would stay beside the new table, and say nothing of it."""
+    judged, settings, ids = made
+    copy, left, pages = tmp_path / "judged", 0, set[str]()
+    for left in range(20):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(judged, copy)
+        moved = [Compared(one.name, one.output.replace(str(judged), str(copy)), one.given) for one in settings[:2]]
+        try:
+            write_comparison(Dying(str(copy), left), moved, ids, lambda _: None)
+        except KilledError:
+            pass
+        else:
+            break
+        in_table = {row["setting"] for row in pq.read_table(copy / "compare.parquet").to_pylist()}
+        for path, names in (("compare.html", r'"settings":\[([^]]*)\]'), ("compare.json", r'"name": ("[^"]*")')):
+            if (copy / path).exists():
+                pages.add(path)
+                found = ",".join(re.findall(names, (copy / path).read_text()))
+                assert set(json.loads(f"[{found}]")) == in_table, (left, path)
+    assert 5 < left < 19
+    assert pages == {"compare.html", "compare.json"}
+    assert {row["setting"] for row in pq.read_table(copy / "compare.parquet").to_pylist()} == {"exact", "near"}
