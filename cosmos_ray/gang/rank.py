@@ -27,14 +27,16 @@ from cosmos_ray.clip.checks import Looked, look_at
 from cosmos_ray.clip.encode import encode_view
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, ClipText, file_of
-from cosmos_ray.errors import RowError
+from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.gang.idle import IdleClock
 from cosmos_ray.gang.previews import leave_small
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import PackedState, StepCheckpoint, Writer
+from cosmos_ray.gang.verdict import GangBrokenError
 from cosmos_ray.ledger.process import process_start
 from cosmos_ray.ledger.record import FileEntry
+from cosmos_ray.models.bundle.held import Held, held_files
 from cosmos_ray.models.guardrails.guard import Guard, load_guard
 from cosmos_ray.models.imports import import_network, import_others
 from cosmos_ray.models.protocol import ClipGenerator
@@ -89,6 +91,7 @@ class Rank:
         self._store: Any = None
         self._decoding: dict[str, Any] = {}
         self._refiner: Any = None
+        self._held: tuple[Held, ...] = ()
         self._step = 0  # of the clip that is being denoised, done
         self._in_the_middle = threading.Event()  # of a clip: its inputs are on the device, its steps are under way
 
@@ -127,6 +130,7 @@ class Rank:
         self._generator = load_generator(
             spec.bundle, spec.device, parallel, spec.numerics, spec.approximations, seconds
         )
+        self._held = _held(spec)
         if self._rank == 0 and spec.refining.rules.backend == "local":
             from cosmos_ray.gang.local_refiner import load_refiner
 
@@ -201,6 +205,7 @@ class Rank:
         began = time.monotonic()
         text = self._generator.embed(request).text
         assert text is not None
+        self._check_held()
         log.info("%s: embedded in %.2f s", request.id, time.monotonic() - began)
         return text
 
@@ -225,6 +230,7 @@ class Rank:
             latents = self._denoise(request, resume, checkpoint)
             overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames, request.chunk_overlap)
             collected = self._generator.collect(latents, request.views)
+            self._check_held()
             self._decoding[request.id] = collected, request.num_chunks, overlap, _given(request, collected)
         finally:
             idle_seconds = self._idle.work_ends()
@@ -260,6 +266,7 @@ class Rank:
         marks = [time.monotonic()]
         collected, num_chunks, overlap, given = self._decoding.pop(clip_id)
         frames = self._generator.decode(collected, overlap)
+        self._check_held()
         marks.append(time.monotonic())
         seconds["decode"] = marks[1] - marks[0]
         for view in frames:
@@ -281,6 +288,14 @@ class Rank:
             seconds["checks"] += time.monotonic() - begun
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
         return Published(entries, looked, seconds, blurred)
+
+    def _check_held(self) -> None:
+        """What was made of weights that somebody has written over meanwhile is nobody's model's."""
+        try:
+            for file in self._held:
+                file.check()
+        except UsageError as error:
+            raise GangBrokenError("internal", str(error)) from None
 
     def _guarded_views(self, frames: dict[str, np.ndarray], seconds: dict[str, float]) -> dict[str, int]:
         """Views as they may be published, in place of those that were made."""
@@ -316,6 +331,15 @@ rank_actor: Any = ray.remote(
     max_restarts=0,
     concurrency_groups={"text": 1, "refine": 1, "denoise": 1, "publish": 1, "watch": 2},
 )(Rank)
+
+
+def _held(spec: GangSpec) -> tuple[Held, ...]:
+    """The files that the loaded model still reads: what is on a GPU was copied. All were verified before they were
+    read, and are so once more."""
+    held = held_files(spec.bundle, spec.bundle.kinds)
+    if spec.device == "cpu":
+        return held
+    return tuple(one for one in held if one.kind == "text_encoder" and spec.bundle.text_encoder_device == "cpu")
 
 
 def _given(request: ClipRequest, views: Iterable[str]) -> dict[str, np.ndarray]:

@@ -107,22 +107,22 @@ def remembered_sha256(path: Path) -> str:
 
 
 def _remembered(path: Path, note: Path) -> str:
-    state = _state(path)
+    state = state_of(path)
     try:
         known = json.loads(note.read_text())
-        if known["state"] == state:
+        if known["state"] == list(state):
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         known = None  # no note, or one that was cut off: hash again
     found = file_sha256(path)
-    if _state(path) == state:
+    if state_of(path) == state:
         scratch = note.with_suffix(".tmp")
         scratch.write_text(json.dumps({"path": str(path), "state": state, "sha256": found}))
         os.replace(scratch, note)
     return found
 
 
-def _state(path: Path) -> list[int]:
-    """What changes when a file is written to; ctime cannot be set back as mtime can."""
+def state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written to; ctime cannot be set back as mtime can. The last: which file it is."""
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino

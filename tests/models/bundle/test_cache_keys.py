@@ -27,9 +27,9 @@ def test_a_file_that_differs_in_any_way_is_hashed_again() -> None:
     """Size and both times, and which file it is: one that was moved into its place may have the same of all others."""
     known = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
 
-    def state(**changes: int) -> list[int]:
+    def state(**changes: int) -> tuple[int, ...]:
         stat = SimpleNamespace(**{**known, "st_mode": 5, "st_atime_ns": 6, **changes})
-        return cache._state(SimpleNamespace(stat=lambda: stat))  # type: ignore[arg-type]
+        return cache.state_of(SimpleNamespace(stat=lambda: stat))  # type: ignore[arg-type]
 
     states = [state(), *(state(**{name: 9}) for name in known)]
     assert len({tuple(one) for one in states}) == 1 + len(known)
