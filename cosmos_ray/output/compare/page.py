@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pyarrow as pa
@@ -26,9 +25,7 @@ _SCRIPTS = ("rows.js", "controls.js", "preview.js", "dialog.js", "compare.js")
 _STYLES = ("report.css", "compare.css")
 
 
-def write_page(
-    home: Storage, takens: Sequence[Taken], lines: Sequence[Line], table: pa.Table, before: AbstractSet[str]
-) -> str:
+def write_page(home: Storage, takens: Sequence[Taken], lines: Sequence[Line], table: pa.Table, before: set[str]) -> str:
     """Its URI. table: a row a clip and setting, as `build.SCHEMA` has them. before: files of rows that stay, for those
     who read the page before. Rows first, so a page finds its own."""
     listing = _listing(home, takens, table)
