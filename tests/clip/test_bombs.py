@@ -143,6 +143,13 @@ def test_an_index_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         file.truncate(24 + 2**30)
     with pytest.raises(RowError, match=rf"an index \(box 'moov'\) of {2**30} bytes, expected at most"):
         check_container(tmp_path / "a.mp4")
+    monkeypatch.setattr(container, "_MAX_INDEX", 100)
+    (tmp_path / "c.mp4").write_bytes(box(b"ftyp", b"isom") + box(b"moov", bytes(42)) * 3 + box(b"mdat"))
+    with pytest.raises(RowError, match="of 150 bytes, expected at most 100"):
+        check_container(tmp_path / "c.mp4")
+    (tmp_path / "c.mp4").write_bytes(box(b"ftyp", b"isom") + box(b"moov", bytes(42)) * 2 + box(b"mdat"))
+    assert check_container(tmp_path / "c.mp4") == "mp4"
+    monkeypatch.undo()
     monkeypatch.setattr(container, "_PIECE", 64)
     for shift in range(64):
         index = box(b"moov", bytes(100 + shift) + b"stsd" + bytes(12) + b"encv" + bytes(50))

@@ -62,6 +62,13 @@ def test_what_does_not_fit_into_its_box_is_not_there() -> None:
     assert first_box(inner, everything, (b"trak", b"mdia")) is None
     assert [kind for kind, _ in boxes(inner, slice(0, len(inner) - 1))] == []
     assert [kind for kind, _ in boxes(number(7) + b"free" + inner, slice(0, 60))] == []
+    assert [kind for kind, _ in boxes(number(1) + b"free" + number(15, 8) + inner, slice(0, 60))] == []
+
+
+def test_a_box_that_is_smaller_than_its_own_header_ends_the_search(tmp_path: Path) -> None:
+    for head in (number(7) + b"free", number(1) + b"free" + number(15, 8)):
+        (tmp_path / "a.mp4").write_bytes(FTYP + head.ljust(16, b"\0") + box(b"moov", b"1"))
+        assert index_of(tmp_path / "a.mp4") == b""
 
 
 @pytest.mark.parametrize(

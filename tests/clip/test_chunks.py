@@ -15,6 +15,14 @@ from cosmos_ray.errors import RowError
 ASKED = ClipRequest("a", ("p",), "", 1, 5, seed=0, guidance=3.0, num_steps=2, num_chunks=2)
 
 
+def test_no_chunk_at_all_is_too_few_for_every_model() -> None:
+    for family in (PREDICT2, PREDICT25):
+        with pytest.raises(RowError, match=r"num_chunks.*found 0, expected at least 1"):
+            check_chunks(replace(ASKED, num_chunks=0), family, 29, "a")
+    with pytest.raises(RowError, match="found 0, expected 1 to 28"):
+        check_chunks(replace(ASKED, chunk_overlap=0), TRANSFER25, 29, "a")
+
+
 def test_of_the_frames_in_common_those_count_that_fill_latent_frames() -> None:
     counts = {overlap: conditioned_frames(overlap) for overlap in (1, 2, 4, 5, 8, 9, 12, 13, 28)}
     assert counts == {1: 1, 2: 1, 4: 1, 5: 5, 8: 5, 9: 9, 12: 9, 13: 13, 28: 25}

@@ -12,12 +12,13 @@ import pytest
 from support.published_inputs import conditioning_frames
 from support.videos import blocks, encode, ffmpeg, moving_picture, numbered, numbers, write
 
-from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning
+from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning, side_by_side
 from cosmos_ray.clip.family import PREDICT2, PREDICT25, PREDICT25_2025_10, Family
 from cosmos_ray.clip.frames import decode_mp4
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import RowError
+from cosmos_ray.limits import TimeIsUp, time_left, time_limit
 
 DATA = Path(__file__).parent / "data"
 AS_IS = InputRules(rate="as_is")
@@ -260,6 +261,22 @@ def test_fault_of_one_views_file_names_the_view(tmp_path: Path) -> None:
     bad.write_bytes(good.read_bytes()[:-50])
     with pytest.raises(RowError, match=r"^view rear_right: truncated: "):
         read([good, good, bad], 1)
+
+
+def test_side_by_side_what_has_to_end_ends(tmp_path: Path) -> None:
+    """Threads know until when their work may go on, and the first item's fault is told of several."""
+    with time_limit(100):
+        assert all(left <= 100 for left in side_by_side(lambda most: time_left(most, "work"), [300.0, 200.0]))
+    with time_limit(0), pytest.raises(TimeIsUp):
+        side_by_side(lambda most: time_left(most, "work"), [300.0])
+
+    def fail(number: int) -> None:
+        if number:
+            raise RowError(str(number))
+
+    with pytest.raises(RowError, match=r"^3$"):
+        side_by_side(fail, [0, 3, 2, 0])
+    assert side_by_side(str, []) == []
 
 
 def test_a_view_whose_file_takes_too_long_stays_a_timeout() -> None:

@@ -28,6 +28,10 @@ def read(*trafs: bytes, index: bytes = b"", start: int = 1000) -> list[list[int]
 def test_a_sample_has_its_own_size_or_the_fragments_or_the_files() -> None:
     own = box(b"traf", box(b"tfhd", numbers(0x20000, 7)), box(b"trun", numbers(0x601, 2, 100, 30, 0, 50, NO_SYNC)))
     assert read(own) == [[1100, 1130], [30, 50], [1, 0]]
+    run = box(b"trun", numbers(0x605, 2, 100, NO_SYNC, 30, 0, 50, NO_SYNC))
+    assert read(box(b"traf", box(b"tfhd", numbers(0x20000, 7)), run)) == [[1100, 1130], [30, 50], [0, 0]], (
+        "what is said of the first holds for it"
+    )
     of_fragment = box(b"traf", box(b"tfhd", numbers(0x20030, 7, 40, NO_SYNC)), box(b"trun", numbers(5, 2, 100, 0)))
     assert read(of_fragment) == [[1100, 1140], [40, 40], [1, 0]]
     of_file = box(b"mvex", box(b"trex", numbers(0, 3, 1, 0, 9, 0)), box(b"trex", numbers(0, 7, 1, 0, 20, NO_SYNC)))

@@ -123,6 +123,8 @@ TOGETHER: list[dict[str, Any]] = [
     {"is_default": True},
     {"stereo": "top and bottom", "sphere": "equirectangular"},
     {"dolby": (8, 0)},
+    *({"height": 8000, "width": 4000, "pixel_aspect": Fraction(*of)} for of in ((6, 1), (1, 1), (5, 4))),
+    {"pixel_aspect": Fraction(9, 2)},
 ]
 
 
@@ -172,6 +174,8 @@ DESCRIBED: dict[str, list[str]] = {
     "two shapes": [line("Video: h264, yuv420p, 64x48 [SAR 1:1 DAR 4:3], SAR 4:3 DAR 16:9, 5 fps (default)")],
     "depth": [line("Video: prores (apch), yuv422p10le(bt709, 10 bpc), 64x48"), line("Audio: aac", 1)],
     "turned": [line("Video: h264, yuv420p, 64x48"), "      displaymatrix: rotation of -90.00 degrees"],
+    "turned twice": [line("Video: h264, yuv420p, 64x48"), "      displaymatrix: rotation of 180.00 degrees",
+                     line("Video: h264, yuv420p, 64x48", 1)],
     "hidden": [line("Video: h264, yuv420p, 64x48"), "      Frame cropping: 1/2/3/4"],
     "dolby": [line("Video: hevc, yuv420p10le, 64x48"), "   DOVI configuration record: version: 1.0, profile: 8, "
               "level: 6, rpu flag: 1, el flag: 0, bl flag: 1, compatibility id: 4"],
@@ -193,7 +197,7 @@ DESCRIBED: dict[str, list[str]] = {
 
 def test_streams_are_read_from_every_kind_of_description(monkeypatch: pytest.MonkeyPatch) -> None:
     lines, asked = [], []
-    monkeypatch.setattr(info_module, "is_mirrored", lambda path, track: (path.name, track) == ("turned", 0))
+    monkeypatch.setattr(info_module, "is_mirrored", lambda path, track: (path.name, track) != ("turned twice", 0))
     for name, log in DESCRIBED.items():
 
         @contextmanager

@@ -94,7 +94,8 @@ class Player:
             raise subprocess.TimeoutExpired("ffmpeg", 1)
         if of.ends:
             raise FfmpegFailed(["no frame!"])
-        begun = self.indices[0] // 10 * 10 if way == "late" else 0
+        entries = np.flatnonzero(np.isin(TIMES[: self.indices[0] + 1], self.packets.entries))
+        begun = int(entries[-1]) if way == "late" else 0
         seen = list(TIMES[max(begun + of.begins, 0) : self.indices[-1] + 1])
         for place in of.left_out:
             seen = [*seen[:-place], *seen[len(seen) - place + 1 :]]
@@ -139,6 +140,21 @@ def test_what_is_tried_and_believed(kind: str, monkeypatch: pytest.MonkeyPatch) 
             found = shown(video, player)
             lines.append(f"{name}, {indices}: {player.tried} {asked} {fetched} {found}")
     assert_as_it_was(f"clip/readings_{kind}.txt", "\n".join(lines))
+
+
+def test_where_what_was_fetched_has_no_place_to_begin_all_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key frame that is none to begin with: the entry before it lies where nothing is."""
+    for last_entry, fetched_from, tried in ((20, 30, 1), (30, 30, 0), (20, 0, 0), (20, 20, 0)):
+        packets = replace(PACKETS, entries=TIMES[: last_entry + 1 : 10])
+        player = Player({}, [32, 33], packets)
+        fetched: list[int] = []
+        parts = PartFile(Path("/a/x.mp4"), 9, lambda *_: b"", lambda fetched=fetched: fetched.append(1))  # type: ignore[misc]
+        monkeypatch.setattr(PartFile, "bring", lambda *_, begun=fetched_from: begun)
+        monkeypatch.setattr(module, "packets_of", lambda *_, packets=packets: packets)
+        monkeypatch.setattr(module, "open_video", lambda *_, packets=packets: Video(Path("/a"), INFO, packets, PLAIN))
+        monkeypatch.setattr(module, "piped", player.piped)
+        found = shown(Video(Path("/a/x.mp4"), INFO, packets, PLAIN, parts), player)
+        assert (found, len(fetched)) == ("{32: 32, 33: 33} unknown ()", tried)
 
 
 def test_of_a_file_whose_times_name_no_frame_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
