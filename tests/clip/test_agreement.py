@@ -82,6 +82,14 @@ def test_pictures_without_any_contrast_agree_if_they_are_as_bright() -> None:
     assert mean(grey | {"rear": np.full((3, 64, 112, 3), 200, np.uint8)}) < 0.9
 
 
+def test_a_views_agreement_is_the_mean_of_its_own_to_four_places() -> None:
+    found = {("rear", "rear_left"): 1 / 3, ("rear_left", "cross_left"): 0.98766, ("front_wide", "front_tele"): -0.00006}
+    assert of_views(found) == {
+        "rear": 0.3333, "rear_left": 0.6605, "cross_left": 0.9877, "front_wide": -0.0001, "front_tele": -0.0001,
+    }  # fmt: skip
+    assert of_views({}) == {}
+
+
 def test_agreements_are_what_they_were() -> None:
     """Of waves, another for each view: limits of jobs stand on these numbers."""
     y, x = np.mgrid[:44, :77]

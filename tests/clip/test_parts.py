@@ -140,6 +140,19 @@ def test_damage_is_told_of_the_whole_file(tmp_path: Path) -> None:
     assert remote.fetched == 1
 
 
+@pytest.mark.parametrize("packets", [94, 95, 96, 97])
+def test_where_a_frame_lies_is_only_known_of_as_many_as_there_are(packets: int, tmp_path: Path) -> None:
+    """An index and a demux that count differently speak of other frames."""
+    remote = Remote(encode(tmp_path / "a.mp4", noise(), *H264, fps=30), tmp_path)
+    assert remote.parts.lay()
+    of = open_video(remote.parts).packets
+    times = np.append(of.decoded, of.decoded[-1] + 1)[:packets]
+    asked = remote.asked
+    begun = remote.parts.bring(replace(of, decoded=times, times=of.times[:90]), 0, 80, 89)
+    assert (begun, remote.asked > asked) == ((72, True) if packets == 96 else (None, False))
+    assert remote.parts.bring(of, 1, 80, 89) is None, "nor of a track that is not there"
+
+
 @pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "+faststart"])
 def test_a_file_that_is_cut_has_no_parts(flags: str, tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", noise(), *H264, "-movflags", flags, fps=30)

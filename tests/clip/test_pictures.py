@@ -199,6 +199,8 @@ def test_memory_grows_with_pixels_bits_and_the_file(tmp_path: Path) -> None:
     base = 300 * 2**20
     assert pictures._memory(Picture("png", 100, 50, end=1000)) == base + 5000 * 30 + 2500 * 60 + 2000
     assert pictures._memory(Picture("png", 100, 50, bits=16)) == base + 2 * (5000 * 30 + 2500 * 60)
+    high = Picture("png", 100, 50, bits=16, transfer="smpte2084", end=7)
+    assert pictures._memory(high) == base + 2 * (5000 * 30 + 5000 * 60) + 14, "16 bits leave ffmpeg"
 
 
 def test_palettes_grey_16_bits_and_transparency_become_rgb(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ TOGETHER: list[dict[str, Any]] = [
     {"dolby": (8, 0)},
     *({"height": 8000, "width": 4000, "pixel_aspect": Fraction(*of)} for of in ((6, 1), (1, 1), (5, 4))),
     {"pixel_aspect": Fraction(9, 2)},
+    {"height": 1, "width": 33_000_000},
 ]
 
 

@@ -52,6 +52,8 @@ def test_scores_of_pictures() -> None:
     text.append(
         f"{psnr_db(still, still)} {psnr_db(still[:1], still[:1] ^ 1)} {psnr_of([0.0])} {psnr_of([2.0, 8.0]):.6f}"
     )
+    few, more = pattern(2, 48, 64, 3), pattern(5, 48, 64, 3)
+    text += [f"given {look_at(few, more).scores.given_psnr_db} {look_at(more[::-1], few).scores.given_psnr_db}"]
     text += [told(small(pattern(20, height, 100, 3))) for height in (40, 44, 88, 200)]
     for shape in ((2, 48, 640, 3), (1, 4, 320, 3), (2, 30, 159, 3), (1, 1, 900, 3), (1, 40, 481, 3)):
         text += [told(shrink_preview(pattern(*shape))), told(shrink_preview(pattern(*shape), 80))]

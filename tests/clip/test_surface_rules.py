@@ -21,7 +21,7 @@ from cosmos_ray.clip.family import FAMILIES
 from cosmos_ray.clip.guardrail_rules import CheckFacts, GuardrailRules, Guardrails
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.refiner_rules import RefinerRules
-from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, file_of
+from cosmos_ray.clip.request import ALL_VIEWS, VIEWS, ClipRequest, ClipText, file_of
 from cosmos_ray.clip.sampling import PRESETS, SamplingConfig
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.words import counted
@@ -127,6 +127,13 @@ def test_which_values_fields_of_a_request_take() -> None:
     mixed = ClipRequest(**{**good, "n_views": 3, "chosen_views": ["rear", "video", "front_tele"]})
     text.append(f"{mixed.views} {mixed.view_ids} {ClipRequest(**{**good, 'n_views': 2}).views}")
     text += [f"{view}: {file_of(view)}" for view in ALL_VIEWS]
+    two = np.zeros((2, 3), np.float32)
+    with_all = {
+        "frames": np.zeros((7, 1, 4, 8, 3), np.uint8), "noise": two, "controls": two, "chosen_views": VIEWS[::-1],
+        "text": ClipText((two, two[:1]), None, ("doubtful",)), "picture_text": ClipText((two,), (two[:0],)),
+        "prompts": ("a long caption " * 40, "b"), "attempt": 3, "chunk_overlap": 5,
+    }  # fmt: skip
+    text.append(repr(ClipRequest(**{**good, **with_all})))
     assert_as_it_was("clip/requests.txt", "\n".join(text))
 
 
