@@ -30,18 +30,23 @@ def check_request(request: ClipRequest, bundle: Bundle) -> None:
     _check_controls(request, bundle)
     if request.num_conditional_frames:
         expected_shape = (request.n_views, request.num_conditional_frames, bundle.height, bundle.width, 3)
-        frames = request.frames
-        if frames is None or frames.dtype != np.uint8 or frames.shape != expected_shape:
-            found = "no frames" if frames is None else f"{frames.dtype} frames {list(frames.shape)}"
-            raise column_error("input_video", found, f"uint8 frames {list(expected_shape)}")
+        if (found := _said(request.frames)) != (expected := _of_bytes(expected_shape)):
+            raise column_error("input_video", found or "no frames", expected)
 
 
 def _check_controls(request: ClipRequest, bundle: Bundle) -> None:
-    family = bundle.recipe
+    family, found = bundle.recipe, _said(request.controls)
     overlap = family.overlap(request.num_conditional_frames, request.chunk_overlap)
     frames = family.frames(bundle.num_frames, request.num_chunks, overlap)
-    expected = (request.n_views, frames, bundle.height, bundle.width, 3) if family.has_control else None
-    found = None if request.controls is None else request.controls.shape
+    shape = (request.n_views, frames, bundle.height, bundle.width, 3)
+    expected = _of_bytes(shape) if family.has_control else None
     if found != expected:
-        words = "null: the model has no control branch" if expected is None else f"uint8 frames {list(expected)}"
-        raise column_error("control_videos", found and list(found), words)
+        raise column_error("control_videos", found, expected or "null: the model has no control branch")
+
+
+def _of_bytes(shape: tuple[int, ...]) -> str:
+    return f"uint8 frames {list(shape)}"
+
+
+def _said(frames: np.ndarray | None) -> str | None:
+    return None if frames is None else f"{frames.dtype} frames {list(frames.shape)}"
