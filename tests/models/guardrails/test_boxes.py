@@ -50,8 +50,9 @@ def test_of_boxes_as_sure_as_each_other_the_first_is_the_better_one() -> None:
 def test_an_overlap_is_counted_in_pixels_with_both_ends() -> None:
     """Two boxes of 10 x 10 pixels, further and further apart: 7 of 13 parts in common, 6 of 14, 5 of 15, 4 of 16."""
     one = [0, 0, 9, 9]
-    for left, kept in ((3, 1), (4, 1), (5, 2), (6, 2)):
-        boxes = np.array([one, [left, 0, left + 9, 9]], np.float32)
-        common, both = (10 - left) * 10, (10 + left) * 10
+    for by, kept in ((3, 1), (4, 1), (5, 2), (6, 2)):
+        common, both = (10 - by) * 10, (10 + by) * 10
         assert kept == (1 if common / both > 0.4 else 2)
-        assert len(best(boxes, np.array([0.9, 0.8]))) == kept
+        for across, down in ((by, 0), (0, by), (-by, 0), (0, -by)):
+            boxes = np.array([one, [across, down, across + 9, down + 9]], np.float32)
+            assert len(best(boxes, np.array([0.9, 0.8]))) == kept, (across, down)

@@ -150,6 +150,29 @@ def test_what_cannot_be_loaded_is_not_gone_on_without(
         package_check().load("cpu")
 
 
+@pytest.mark.parametrize("name", ["MemoryError", "OutOfMemoryError"])
+def test_a_gpu_that_is_full_is_no_fault_of_the_package(
+    installed: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The gang is begun again, elsewhere perhaps. torch's error is known by its name."""
+    error = type(name, (MemoryError if name == "MemoryError" else RuntimeError,), {})
+
+    def full() -> None:
+        raise error("the GPU is full")
+
+    monkeypatch.setattr(installed, "CosmosSafetyChecker", full)
+    with pytest.raises(error, match="the GPU is full"):
+        package_check().load("cuda")
+
+
+def test_what_failed_once_is_forgotten_when_it_is_asked_again(check: PackageCheck) -> None:
+    """Also where a thread's last question raised."""
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a check of the package failed"):
+            check.check_text("fail")
+        assert check.check_video(FRAMES) is None
+
+
 def test_a_yes_or_a_no_and_its_log_has_no_prompt(
     check: PackageCheck, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

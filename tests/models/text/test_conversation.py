@@ -10,7 +10,9 @@ from random_qwen_vl import byte_tokenizer
 from transformers import AutoTokenizer
 
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.text import template as template_module
 from cosmos_ray.models.text.conversation import PAD, Conversation
+from cosmos_ray.models.text.template import check_template
 
 PICTURE = f"<|vision_start|>{PAD}<|vision_end|>"
 #: One of nobody's: pictures come before the words, and a turn has a number.
@@ -84,6 +86,18 @@ def test_a_template_that_takes_too_much_is_refused(tmp_path: Path, template: str
         UsageError, match=r"cannot be used: ValueError: (it takes more time or memory|found 30\d,\d+ char)"
     ):
         conversation_of(folder_with(tmp_path, template + TEMPLATE))
+
+
+def test_of_several_templates_the_usual_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer may have one for tools, another for a conversation."""
+    tried: list[str] = []
+    monkeypatch.setattr(template_module, "_takes_too_much", lambda asked: tried.append(json.loads(asked)["template"]))
+    check_template({"tools": "a", "default": "b"}, {})
+    check_template({"default": "c", "tools": "d"}, {})
+    check_template({"tools": "e"}, {})
+    check_template("f", {})
+    check_template(None, {})
+    assert tried == ["b", "c", "f"]
 
 
 @pytest.mark.long

@@ -88,6 +88,19 @@ def test_dimensions_are_those_of_the_text_also_beside_others(tmp_path: Path) -> 
     assert read_dims(tmp_path) == SMALL_QWEN2
 
 
+def test_dimensions_are_the_files_where_they_are_not_the_usual_ones(folder: Path) -> None:
+    """Those that have a default too: positions turn as the file says."""
+    config = json.loads((folder / "config.json").read_text())
+    unusual = SMALL_QWEN2.model_copy(update={"rope_theta": 1e4, "rms_norm_eps": 1e-3})
+    said = {"rope_theta": 1e4, "rms_norm_eps": 1e-3}
+    (folder / "config.json").write_text(json.dumps(config | said | {"rope_parameters": {"rope_theta": 1e4}}))
+    assert read_dims(folder) == unusual
+    for tower in (load_tower(folder, None, RAW, torch.float32, "x"), random_tower(unusual, 1)):
+        assert tower.config.rms_norm_eps == 1e-3
+        found = tower.rotary_emb.inv_freq.tolist()
+        assert found == pytest.approx([1e4 ** (-number / 4) for number in range(4)])
+
+
 def test_every_position_is_read_and_a_text_is_encoded_once(
     encoder: Reason1Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_wrong_file_is_refused_with_the_names(vae):
     with pytest.raises(UsageError) as error:
         WanVAE.from_published(state, dim=4)
     message = str(error.value)
-    assert "1 of 194 tensors missing: conv2.weight" in message
+    assert message.startswith("VAE: 1 of 194 tensors missing: conv2.weight")
     assert "1 unexpected tensors: decoder.extra" in message
     assert "encoder.conv1.bias found [5], expected [4]" in message
 
@@ -188,6 +188,37 @@ def test_the_whole_sequence_at_once_equals_the_librarys_chunks(num_res_blocks, l
         assert (decode_whole(model, latents).clamp(-1, 1) - model.decode(latents).sample).abs().max() < 1e-5
         means = model.encode(video).latent_dist.mode()
         assert (encode_whole(model, video) - means).abs().max() < 1e-5 * max(1.0, means.abs().max().item())
+
+
+class Counting:
+    """Functions of torch, and how many numbers each convolution has read."""
+
+    def __init__(self):
+        self.read = []
+
+    def __getattr__(self, name):
+        return getattr(torch.nn.functional, name)
+
+    def conv2d(self, x, *arguments, **options):
+        self.read.append(x.numel())
+        return torch.nn.functional.conv2d(x, *arguments, **options)
+
+
+def test_a_convolution_reads_no_more_at_once_than_the_limit_says(monkeypatch):
+    """Three frames side by side count three times, those of twice the size four times."""
+    model = WanVAE.random(VaeDims(dim=8, num_res_blocks=1), seed=7).model
+    latents = torch.zeros(1, 16, 5, 2, 3)
+    counting = Counting()
+    monkeypatch.setattr(vae_whole, "F", counting)
+    monkeypatch.setattr(vae_whole, "_STACK_LIMIT", 1)
+    decode_whole(model, latents)
+    a_frame, frames = max(counting.read), len(counting.read)
+    for limit in (a_frame, 2 * a_frame + 1):
+        counting.read.clear()
+        monkeypatch.setattr(vae_whole, "_STACK_LIMIT", limit)
+        decode_whole(model, latents)
+        assert limit / 2 < max(counting.read) <= limit
+        assert len(counting.read) < frames, "small ones are taken together"
 
 
 def test_small_float32_views_on_a_cpu_are_decoded_whole_and_no_others():
