@@ -75,6 +75,16 @@ class Published:
     blurred: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class _Denoised:
+    """A clip between two lanes. latents: of this rank's views; given: frames that their videos are to begin with."""
+
+    latents: Any
+    given: dict[str, np.ndarray]
+    num_chunks: int
+    overlap: int
+
+
 class Rank:
     """Rank `rank` of `world_size`. Made by the gang's leader on its own node; dies with it."""
 
@@ -89,7 +99,7 @@ class Rank:
         self._rank = rank
         self._world_size = world_size
         self._store: Any = None
-        self._decoding: dict[str, Any] = {}
+        self._denoised: dict[str, _Denoised] = {}  # by id, until they are published
         self._refiner: Any = None
         self._held: tuple[Held, ...] = ()
         self._step = 0  # of the clip that is being denoised, done
@@ -231,7 +241,8 @@ class Rank:
             overlap = self._spec.bundle.recipe.overlap(request.num_conditional_frames, request.chunk_overlap)
             collected = self._generator.collect(latents, request.views)
             self._check_held()
-            self._decoding[request.id] = collected, request.num_chunks, overlap, _given(request, collected)
+            given = _given(request, collected)
+            self._denoised[request.id] = _Denoised(collected, given, request.num_chunks, overlap)
         finally:
             idle_seconds = self._idle.work_ends()
             self._in_the_middle.clear()
@@ -263,29 +274,25 @@ class Rank:
         # Both lanes feed one queue of the GPU: every copy of the next clip's inputs would wait for a view's decoding.
         self._in_the_middle.wait(_NEXT_CLIP_S)
         seconds = {"decode": 0.0, "encode": 0.0, "checks": 0.0}
-        marks = [time.monotonic()]
-        collected, num_chunks, overlap, given = self._decoding.pop(clip_id)
-        frames = self._generator.decode(collected, overlap)
-        self._check_held()
-        marks.append(time.monotonic())
-        seconds["decode"] = marks[1] - marks[0]
+        clip = self._denoised.pop(clip_id)
+        with timed(seconds, "decode"):
+            frames = self._generator.decode(clip.latents, clip.overlap)
+            self._check_held()
         for view in frames:
-            expected = self._spec.bundle.shape_of(view, num_chunks, overlap)
+            expected = self._spec.bundle.shape_of(view, clip.num_chunks, clip.overlap)
             if frames[view].shape != expected:
                 raise RowError(f"view {view}: decoded frames {frames[view].shape}, expected {expected}", "model")
         blurred = self._guarded_views(frames, seconds)
         entries, looked = [], {}
         for view in sorted(frames, key=ALL_VIEWS.index):
-            begun = time.monotonic()
-            data = encode_view(view, frames[view], fps)
-            name = file_of(view)
-            _write(Path(place) / name, data)
-            leave_small(place, view, frames[view])
-            entries.append(FileEntry(view, f"{folder}/{name}", len(data), hashlib.sha256(data).hexdigest()))
-            seconds["encode"] += time.monotonic() - begun
-            begun = time.monotonic()
-            looked[view] = look_at(frames[view], given.get(view))
-            seconds["checks"] += time.monotonic() - begun
+            with timed(seconds, "encode"):
+                data = encode_view(view, frames[view], fps)
+                name = file_of(view)
+                _write(Path(place) / name, data)
+                leave_small(place, view, frames[view])
+                entries.append(FileEntry(view, f"{folder}/{name}", len(data), hashlib.sha256(data).hexdigest()))
+            with timed(seconds, "checks"):
+                looked[view] = look_at(frames[view], clip.given.get(view))
         log.info("%s: made %d views, %d bytes", clip_id, len(entries), sum(entry.size for entry in entries))
         return Published(entries, looked, seconds, blurred)
 
@@ -301,12 +308,11 @@ class Rank:
         """Views as they may be published, in place of those that were made."""
         if not self._spec.guardrails.checks:
             return {}
-        begun = time.monotonic()
         blurred: dict[str, int] = {}
-        for view in list(frames):
-            frames[view], regions = self._guard.check_view(frames[view])
-            blurred |= {view: regions} if regions else {}
-        seconds["guardrails"] = time.monotonic() - begun
+        with timed(seconds, "guardrails"):
+            for view in list(frames):
+                frames[view], regions = self._guard.check_view(frames[view])
+                blurred |= {view: regions} if regions else {}
         return blurred
 
     @ray.method(concurrency_group="watch")

@@ -1,4 +1,4 @@
-"""How long the parts of a loading take."""
+"""How long the parts of a work take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    """Puts down how long this part of a loading takes."""
+    """Puts down how long this part takes, on top of what it has taken before."""
     began = time.monotonic()
     yield
-    seconds[part] = time.monotonic() - began
+    seconds[part] = seconds.get(part, 0.0) + (time.monotonic() - began)

@@ -103,12 +103,15 @@ def test_what_is_asked_for_reaches_the_generator_that_the_bundle_asks_for() -> N
 
 
 def test_a_part_takes_the_time_between_its_begin_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter([100.0, 102.5])
+    moments = iter([100.0, 102.5, 110.0, 110.5])
     monkeypatch.setattr(time, "monotonic", lambda: next(moments))
     seconds = {"earlier": 1.0}
     with timed(seconds, "part"):
         assert "part" not in seconds
     assert seconds == {"earlier": 1.0, "part": 2.5}
+    with timed(seconds, "part"):
+        pass
+    assert seconds["part"] == 3.0, "all of its times together"
 
 
 # --- what the sampler is told ----------------------------------------------------------------------------------------
