@@ -12,6 +12,8 @@ import pytest
 from support.paths import ROOT
 from support.waiting import PATIENCE_S
 
+from cosmos_ray import signals
+
 #: In C code that gives Python's lock away and waits for ever: no handler runs in its main thread.
 _DEAF = """
 import ctypes
@@ -137,6 +139,27 @@ def test_a_stop_that_comes_twice_at_once_is_one(start: Start) -> None:
     program.send_signal(signal.SIGTERM)
     program.send_signal(signal.SIGTERM)
     assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGTERM"])
+
+
+def test_two_signals_of_one_stop_are_one_and_the_first_says_why(start: Start) -> None:
+    """Told at once to the thread that hears them, which the system does not promise of two processes' signals."""
+    body = "import os, time\nthere()\n"
+    body += "signals._signals._writes.send(bytes([15, 2, 15]))\n"
+    body += "while not signals.reason(): time.sleep(0.01)\ntime.sleep(0.3)\nsay('goes on', signals.reason())"
+    code, said, complained = end(start(body, _JOB.format(in_order=True)))
+    assert (code, said, complained) == (0, ["heard stopped by SIGTERM", "goes on stopped by SIGTERM"], [])
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_what_came_first_is_the_reason_whichever_thread_hears_what_comes_next(in_order: bool) -> None:
+    heard = signals._Signals.__new__(signals._Signals)
+    told: list[str] = []
+    heard.reason, heard._is_dealt_with = "", False
+    heard._job = signals._Job(lambda why: told.append(why) or in_order, lambda: None, lambda: None)
+    interrupted = [heard._hear(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT)]
+    assert (heard.reason, set(told)) == ("stopped by SIGINT", {"stopped by SIGINT"})
+    assert interrupted == [not in_order] * 3
+    assert len(told) == (1 if in_order else 3), "a job that ends itself is not told again"
 
 
 def test_a_second_signal_on_the_way_out_changes_nothing(start: Start) -> None:

@@ -50,3 +50,16 @@ def test_a_job_that_cannot_say_what_it_does_goes_on_beating(tmp_path: Path) -> N
     lease.describe = lambda: {"gangs": 1}
     wait_for(lambda: (owner := read_owner(storage)) is not None and owner.job == {"gangs": 1}, "what it does")
     lease.release()
+
+
+@pytest.mark.parametrize("life_s", [0.5, 1.0, 7.25, 9.99, 15.0, 15.5, 180.0])
+def test_a_silent_owner_is_watched_for_a_whole_lifetime(
+    life_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten looks at least, and no second less: an owner that beats late is alive."""
+    storage, pauses = Storage(str(tmp_path)), list[float]()
+    storage.write_if_absent(f"{LEASE}/00000001.json", b"{}")
+    monkeypatch.setattr("cosmos_ray.ledger.lease.time.sleep", pauses.append)
+    acquire(storage, LeaseTimes(life_s / 4, life_s)).release()
+    assert life_s <= sum(pauses) + 1e-9 < life_s + 1
+    assert len(pauses) >= 10

@@ -34,6 +34,8 @@ from cosmos_ray.output.report.values import as_json, kind_of, values_of
         (pa.array(["a"], pa.large_string()), ["a"]),
         (pa.array(["a", "a"]).dictionary_encode(), ["a", "a"]),
         (pa.array([b"abc", None]), ["(3 bytes)", None]),
+        (pa.StructArray.from_arrays([pa.array([0.1], pa.float32()).dictionary_encode()], ["of"]), ["{'of': 0.1}"]),
+        (pa.ListArray.from_arrays([0, 2], pa.array([b"abc", None]).dictionary_encode()), ["['(3 bytes)', None]"]),
         (pa.array([datetime.date(2030, 1, 2)]), ["2030-01-02"]),
         (pa.array([2**62], pa.timestamp("ns")), None),
         (pa.array([2**62, None, 0], pa.timestamp("us")), [str(2**62), None, "1970-01-01 00:00:00"]),
