@@ -149,6 +149,23 @@ def test_headers_that_are_none_end_at_once(header: bytes) -> None:
         list(pages_of(header or b"\x15", 1, 10))
 
 
+@pytest.mark.parametrize("length", [3, 14, 15, 20, 200])
+def test_lists_in_a_header_are_passed_over_whatever_their_length(length: int) -> None:
+    """Whoever writes files to come may have some, of numbers, of truths and of lists."""
+    long = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+    size, varint = (length << 4, b"") if length < 15 else (0xF0, long)
+
+    def of(kind: int, each: bytes) -> bytes:
+        return bytes([size | kind]) + varint + each * length
+
+    begins = b"\x15\x00\x15\x14\x15\x14"  # a page of values, of ten bytes, packed and not
+    lists = (
+        b"\x69" + of(5, b"\x03") + b"\x19" + of(1, b"\x01") + b"\x19" + of(9, b"\x15\x07") + b"\x1a" + of(8, b"\x02ab")
+    )
+    header = begins + b"\x2c\x15\x0e\x15\x0e\x00" + lists + b"\x00"
+    assert list(pages_of(header + bytes(10), 7, 10)) == [Page(DATA, 10, 7, PREFIXES, len(header), 10)]
+
+
 def test_pages_are_told_as_pyarrow_wrote_them(tmp_path: Path) -> None:
     """Of both kinds, compressed and not."""
     texts = [f"a caption of some length, number {n}" for n in range(30_000)]

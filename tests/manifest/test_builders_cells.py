@@ -222,6 +222,15 @@ def test_pictures_whose_names_are_times_are_taken_at_the_same_instants(digits: i
     assert last_pictures(plain, 10) == {"rear": plain["rear"][-5:], "front_wide": names(10, 7)[-5:]}
 
 
+def test_times_of_different_units_say_nothing_but_the_order() -> None:
+    """Two clocks, or one number that is no time: nobody knows which instants are the same."""
+    cameras = {
+        "rear": [f"{10**15 + number * 50_000}.jpg" for number in range(9)],
+        "front_wide": [f"{10**18 + number * 100_000_000}.jpg" for number in range(7)],
+    }
+    assert last_pictures(cameras, 10) == {view: names[-5:] for view, names in cameras.items()}
+
+
 def test_clips_start_from_one_frame_or_five() -> None:
     for frames in (None, 1, 5):
         check_frames(frames)

@@ -97,6 +97,7 @@ def test_one_alone_without_a_sign_is_refused_with_the_ways_out(flat: Path) -> No
         ("seg 3 - FRONT LEFT", "front_left=cross_left", ("seg 3", "cross_left")),
         ("2026.01.05_rear", None, ("2026.01.05", "rear")),
         ("a.b_cabin", "cabin=,front=front_wide", ("a.b", None)),
+        ("a_camera_cabin", "cabin=,front=front_wide", ("a", None)),
         ("clip.camera_front_tele_30fov", None, ("clip", "front_tele")),
         ("clip.front_wide_of_ours", None, ("clip", "front_wide")),
         ("front_wide", None, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cosmos_ray.clip.family import FAMILIES
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
@@ -19,6 +21,12 @@ from cosmos_ray.manifest.rows import RowDefaults, clips_of_row, rows_of
 from cosmos_ray.manifest.table import check_batch, fan_out, first_illegal_id
 
 DEFAULTS = RowDefaults(n_views=7, num_steps=35, guidance=7.0, negative_prompt="blurry")
+#: Of every family of models; and of one with fewer views and other words of its own.
+MODELS = [
+    DEFAULTS,
+    RowDefaults(n_views=3, num_steps=9, guidance=2.5, negative_prompt="", seed=7, fps=24),
+    *(replace(DEFAULTS, n_views=len(family.views), family=name) for name, family in FAMILIES.items()),
+]
 WAYMO = ["front_wide", "cross_right", "rear_right", "rear_left", "cross_left"]
 BASES = ("/data/set", "s3://bucket/set")
 
@@ -147,23 +155,40 @@ def batches(draw: st.DrawFn) -> pa.RecordBatch:
 
 
 @settings(max_examples=25)
-@given(batches(), st.sampled_from(BASES))
-def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str) -> None:
-    agree(batch, base)
+@given(batches(), st.sampled_from(BASES), st.sampled_from(MODELS))
+def test_columns_and_rows_agree(batch: pa.RecordBatch, base: str, model: RowDefaults) -> None:
+    agree(batch, base, model)
 
 
 @pytest.mark.slow
 @settings(max_examples=300)
-@given(batches(), st.sampled_from(BASES))
-def test_columns_and_rows_agree_on_whatever_is_drawn(batch: pa.RecordBatch, base: str) -> None:
-    agree(batch, base)
+@given(batches(), st.sampled_from(BASES), st.sampled_from(MODELS))
+def test_columns_and_rows_agree_on_whatever_is_drawn(batch: pa.RecordBatch, base: str, model: RowDefaults) -> None:
+    agree(batch, base, model)
 
 
-def agree(batch: pa.RecordBatch, base: str) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: f"{one.family} of {one.n_views}")
+def test_what_one_model_takes_and_another_does_not_is_looked_at_again(model: RowDefaults) -> None:
+    """At the limits that models have, with an input and without."""
+    tried = {"n_views": (1, 2, 3, 4, 7, 8), "num_steps": (1, 4, 5, 999, 1000, 1001), "num_conditional_frames": range(7)}
+    given = ({}, {"input_video": "a.mp4"}, {"input_video": "a.png"}, {"views": list(VIEWS[:2])}, {"views": ["video"]})
+    for number, inputs in enumerate(given):
+        rows = [{"id": f"r{number}", "prompt": "p", **inputs}]
+        rows += [
+            {"id": f"r{number}.{name}.{value}", "prompt": "p", **inputs, name: value}
+            for name, values in tried.items()
+            for value in values
+        ]
+        agree(pa.RecordBatch.from_pylist(rows), BASES[0], model)
+        for row in rows:
+            agree(pa.RecordBatch.from_pylist([row]), BASES[0], model)
+
+
+def agree(batch: pa.RecordBatch, base: str, model: RowDefaults) -> None:
     """For every row that the columns are sure of; and they say how many clips every row asks for."""
     check_schema(batch.schema)
-    by_row = [clips_of_row(row, DEFAULTS, base) for row in rows_of(batch)]
-    fan, checked = fan_out(batch), check_batch(batch, DEFAULTS, base)
+    by_row = [clips_of_row(row, model, base) for row in rows_of(batch)]
+    fan, checked = fan_out(batch), check_batch(batch, model, base)
     assert fan.ids.to_pylist() == [clip.id for clips in by_row for clip in clips]
     assert fan.rows.tolist() == [number for number, clips in enumerate(by_row) for _ in clips]
     hashes = dict(zip(fan.ids.to_pylist(), checked.row_hashes(fan.rows, fan.samples), strict=True))

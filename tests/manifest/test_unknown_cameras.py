@@ -134,6 +134,12 @@ def test_one_name_is_said_with_the_nearest_and_with_the_views_in_it() -> None:
     )
 
 
+def test_a_dozen_names_are_said_whole() -> None:
+    message = str(unknown_cameras({f"roof{n}": [] for n in range(12)}, VIEWS))
+    assert "'roof11': found no view" in message
+    assert " more" not in message
+
+
 def test_a_thousand_names_are_cut() -> None:
     message = str(unknown_cameras({f"roof{n}": [] for n in range(1000)}, VIEWS))
     assert "'roof11' and 988 more: found no view" in message
