@@ -81,6 +81,11 @@ def test_set_takes_values_as_yaml_has_them() -> None:
 def test_a_setting_is_nearest_to_itself() -> None:
     """Also where a group has one of the same name, as `device`."""
     assert [name for name in setting_names() if nearest_setting(name) != name] == []
+    by_leaf = {name.rpartition(".")[2]: name for name in setting_names()}
+    found = {leaf: (nearest_setting(leaf), nearest_setting(f"elsewhere.{leaf}")) for leaf in by_leaf}
+    assert {
+        leaf for leaf, names in found.items() if {name and name.rpartition(".")[2] for name in names} != {leaf}
+    } == set()
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def test_faults_of_rows_and_attempts_can_be_kept() -> None:
 
 def test_a_page_keeps_the_lines_of_a_prompt() -> None:
     assert shown_lines("one\n\u202etwo") == "one\n\\u202etwo"
+    long = "a word, " * MOST
+    assert shown_lines(f"{long}\n{long}") == f"{long}\n{long}", "a prompt is shown whole, however long its lines"
 
 
 def test_a_log_tells_no_secret_also_not_in_a_traceback() -> None:

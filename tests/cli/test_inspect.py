@@ -52,6 +52,8 @@ def test_settings_of_inputs_are_those_of_a_job(cosmos_ray: Any, video: Path) -> 
     flags = ("inspect", video, "--model", "tiny", "--num-conditional-frames", 5, "--json")
     assert lines_of(cosmos_ray(*flags, "--set", "inputs.rate=as_is"))[0]["taken"] == [9, 10, 11, 12, 13]
     assert lines_of(cosmos_ray(*flags, "--fps", 30))[0]["taken"] == [9, 10, 11, 12, 13]
+    assert "expected 1 to 120" not in cosmos_ray(*flags, "--fps", 120).err
+    assert "--fps 121: expected 1 to 120" in cosmos_ray(*flags, "--fps", 121).err
     strict = cosmos_ray(*flags, "--set", "inputs.strict=true")
     assert strict.code == 1
     assert "inputs.strict" in lines_of(strict)[0]["error"]

@@ -243,6 +243,22 @@ def test_cameras_may_be_named_as_transfer_and_nvidia_name_them(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "chunks"), [({}, 2), ({"num_chunks": 1}, None), ({"num_chunks": 3}, 3), ({"num_chunks": 0}, "found 0")]
+)
+def test_a_longer_video_has_as_many_chunks_as_it_says_and_two_where_it_says_none(
+    tmp_path: Path, said: dict[str, int], chunks: int | str | None
+) -> None:
+    spec = {"prompt": "a road", "rear": {"video_path": "rear.mp4"}, "enable_autoregressive": True, **said}
+    source, out = put(tmp_path / "t.json", spec), tmp_path / "out.parquet"
+    if isinstance(chunks, str):
+        with pytest.raises(ManifestError, match=f"column `num_chunks`: {chunks}"):
+            from_multiview_json([str(source)], str(out))
+    else:
+        from_multiview_json([str(source)], str(out))
+        assert clips(out)[0].num_chunks == (chunks or 1)
+
+
 def test_controls_are_taken_of_all_cameras_that_are_named_or_of_none(tmp_path: Path) -> None:
     """Also where a camera is named and has no file at all."""
     cameras = {"rear": {"control_path": "map.mp4", "input_path": "rear.mp4"}, "cross_left": {"input_path": None}}

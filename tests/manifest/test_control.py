@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from support.manifests import DEFAULTS
 
-from cosmos_ray.manifest.rows import Clip, clips_of_row
+from cosmos_ray.manifest.rows import UNUSED_INPUT, UNUSED_OVERLAP, Clip, clips_of_row
 
 ROW = {"id": "a", "prompt": "p", "n_views": 2}
 
@@ -53,6 +53,8 @@ def test_an_overlap_of_one_chunk_is_not_used_and_that_is_said() -> None:
         (), (), ("the chunk_overlap is not used: num_chunks is 1",)
     ]  # fmt: skip
     assert (asked.chunk_overlap, asked.row_hash) == (None, plain.row_hash)
+    both = clip_of(chunk_overlap=5, input_videos=["a.mp4", "b.mp4"], num_conditional_frames=0)
+    assert both.warnings == (UNUSED_INPUT, UNUSED_OVERLAP), "one does not hide the other"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip, RowDefaults
+from cosmos_ray.manifest.schema import conform
 from cosmos_ray.output.index import write_index
 from cosmos_ray.store.storage import Storage
 
@@ -225,3 +226,13 @@ def test_hidden_folders_are_no_data_but_a_partition_may_begin_with_an_underscore
     put(tmp_path / "m/_temporary/torn.parquet")
     put(tmp_path / "m/_version=3/a.parquet")
     assert rows_of(tmp_path / "m") == [{"id": "a", "prompt": "a street", "_version": 3}]
+
+
+def test_the_first_row_that_contradicts_its_folders_is_named_in_whichever_column() -> None:
+    batch = pa.RecordBatch.from_pydict({"seed": [5, 5, 5, 6], "town": ["x", None, "y", "x"]})
+    found = conform(batch, batch.schema, (("seed", "5"), ("town", "x")))
+    assert found.differs == (2, "column `town`: found 'y', expected 'x', as its folder town=x says")
+    assert found.batch["town"].to_pylist() == ["x", "x", "y", "x"]
+    other = conform(batch, batch.schema, (("town", "x"), ("seed", "6")))
+    assert other.differs is not None
+    assert other.differs[0] == 0

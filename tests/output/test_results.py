@@ -65,6 +65,12 @@ def test_a_condition_chooses_rows(output: Storage) -> None:
             results(output.uri, where=where)
 
 
+@pytest.mark.parametrize("where", [0, False, [], b"status = 'ok'", 3.5], ids=repr)
+def test_a_condition_is_a_text(output: Storage, where: object) -> None:
+    with pytest.raises(UsageError, match=r"where: found .*, expected a condition as a text, or None"):
+        results(output.uri, where=where)  # type: ignore[arg-type]
+
+
 def test_a_condition_reads_no_files(tmp_path: Path) -> None:
     secret = tmp_path / "secret.parquet"
     pq.write_table(pa.table({"x": [1]}), secret)

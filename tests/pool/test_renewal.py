@@ -64,6 +64,7 @@ def test_it_is_another_gang_under_the_same_leader() -> None:
     found, (line,) = outcome(renew)
     assert found is not None
     assert (found.name, found.info, found.leaving, found.running) == ("gang-0002", NEW, "", {})
+    assert found.since > 0.0, "it is on its node since it was made again: who breaks then breaks anew"
     assert line == (
         "gang-0002 is up in the place of gang-0001, of ranks that were kept ready, FA3, fused; "
         "loaded in 6.0 s (network 0.9 s)"
