@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cosmos_ray.clip.taken import (
     are_first,
@@ -182,3 +186,61 @@ def test_cameras_that_begin_at_other_times_are_said() -> None:
         ("", "cameras begin 0 to 1.5 s after their files do: taken to have begun together")
     ]
     assert start_warnings([0, 0.2], 5) == []
+
+
+# --- rules over all cameras ---
+
+#: Times of a camera's frames in sixtieths of a second, from the first on: rates of 60 to 5 a second, and gaps.
+CAMERAS = st.lists(st.sampled_from((1, 2, 2, 4, 6, 6, 6, 12, 40)), min_size=5, max_size=40).map(
+    lambda gaps: np.array(list(accumulate(gaps, initial=0))) / 60
+)
+
+
+def shown_at(times: np.ndarray, instant: float, fps: float) -> int:
+    """The frame nearest to an instant, the earlier one of two as near; where none is near, that before it."""
+    usual = float(np.median(np.diff(times)))
+    away = np.abs(times - instant)
+    nearest = int(np.flatnonzero(away <= away.min() + 1e-3 / fps)[0])
+    if away[nearest] <= 1.01 * max(usual, 1 / fps) / 2:
+        return nearest
+    return max(int(np.searchsorted(times, instant)) - 1, 0)
+
+
+@given(st.lists(CAMERAS, min_size=1, max_size=3), st.integers(1, 5), st.sampled_from((5.0, 10.0, 15.0, 30.0)))
+def test_what_is_taken_is_the_nearest_frame_of_each_instant(
+    cameras: list[np.ndarray], num_frames: int, fps: float
+) -> None:
+    names = ["front_wide", "rear", "cross_left"][: len(cameras)]
+    steps = np.arange(num_frames)
+    end = min(times[-1] for times in cameras)
+    for take, instants in ((take_frames, end - steps[::-1] / fps), (take_first, steps / fps)):
+        try:
+            taken = take(cameras, names, num_frames, fps)
+        except RowError:
+            continue
+        expected = [[shown_at(times, instant, fps) for instant in instants] for times in cameras]
+        assert taken.tolist() == expected
+        held = {name for name, _ in gap_warnings(cameras, taken, names, fps, take is take_first)}
+        for name, of in zip(names, expected, strict=True):
+            assert (name in held) >= (len(set(of)) < num_frames), "one frame for two instants is said"
+
+
+@given(CAMERAS, st.integers(1, 5), st.sampled_from((5.0, 10.0, 15.0, 30.0)))
+def test_a_camera_is_refused_where_it_is_too_short_or_too_slow_and_for_nothing_else(
+    times: np.ndarray, num_frames: int, fps: float
+) -> None:
+    usual, length = float(np.median(np.diff(times))), (num_frames - 1) / fps
+    is_short = length > times[-1] + usual / 2
+    for take, instants in (
+        (take_frames, times[-1] - np.arange(num_frames)[::-1] / fps),
+        (take_first, np.arange(num_frames) / fps),
+    ):
+        repeats = len({shown_at(times, instant, fps) for instant in instants}) < num_frames
+        if abs(length - times[-1] - usual / 2) < 1e-9:
+            continue  # on the edge, which rounding decides
+        is_refused = is_short or (repeats and usual > 1.01 / fps)
+        if is_refused:
+            with pytest.raises(RowError, match=r"^view rear: found .* expected at least"):
+                take([times], ["rear"], num_frames, fps)
+        else:
+            assert take([times], ["rear"], num_frames, fps).shape == (1, num_frames)
