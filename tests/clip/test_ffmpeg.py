@@ -16,6 +16,7 @@ import pytest
 from cosmos_ray.clip import ffmpeg as tool
 from cosmos_ray.clip.info import input_arguments
 from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.limits import TimeIsUp, time_limit
 
 REAL = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -151,6 +152,16 @@ def test_a_run_that_is_broken_off_leaves_no_process(
         raise RuntimeError("given up")
     assert [process.returncode for process in begun] == [-9, -9]
     assert all(pipe.closed for process in begun for pipe in (process.stdout, process.stderr) if pipe)
+
+
+def test_nothing_is_begun_when_the_time_is_up(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(fake, "exec sleep 20")
+    begun: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", begun.append)
+    for begin in (lambda: tool.run(()), lambda: tool.run((), memory=5), lambda: list(read_all(5))):
+        with time_limit(0), pytest.raises(TimeIsUp):
+            begin()
+    assert begun == []
 
 
 def test_lines_of_a_log_lose_who_wrote_them() -> None:

@@ -66,6 +66,14 @@ def test_hdr_is_shown_as_an_sdr_display_would(
     assert np.ptp(frame, axis=-1).max() == 0, "white stays white"
 
 
+def test_hdr_of_primaries_that_are_not_known_is_converted_and_doubtful(tmp_path: Path) -> None:
+    path = with_chunks(deep(tmp_path / "a.png", np.full((48, 64, 3), 38000, np.uint16)), cicp(22, 16))
+    _, conversions, warnings = read(path)
+    assert conversions == ("PQ to BT.709, white at 203 cd/m2", "16 bits a colour to 8")
+    assert len(warnings) == 1
+    assert "a colour profile that is not known" in warnings[0]
+
+
 @pytest.mark.parametrize(("alpha", "doubts"), [(65535, 0), (65534, 1), (30000, 1), (0, 1)])
 def test_what_shines_through_is_known_to_16_bits(tmp_path: Path, alpha: int, doubts: int) -> None:
     picture = np.full((48, 64, 4), 38000, np.uint16)
@@ -111,6 +119,7 @@ def test_what_is_said_first_holds(tmp_path: Path) -> None:
         pytest.param(places((0.3457, 0.3585, *SRGB_PLACES[2:])), id="another white"),
         pytest.param(cicp(1, 8), id="linear light, by number"),
         pytest.param(cicp(22, 13), id="other primaries"),
+        pytest.param(gamma(0.35), id="darker than sRGB"),
     ],
 )
 def test_colours_that_are_not_known_are_doubtful(tmp_path: Path, said: bytes) -> None:

@@ -154,7 +154,8 @@ def test_what_is_taken_of_cameras_of_every_kind(monkeypatch: pytest.MonkeyPatch)
     lines = []
     asked = [(PREDICT2, "resample", 5, 10.0), (PREDICT2, "resample", 5, 15.0), (PREDICT2, "resample", 1, 10.0),
              (PREDICT2, "as_is", 5, 10.0), (PREDICT25, "resample", 5, 10.0), (PREDICT25, "as_is", 5, 10.0),
-             (PREDICT25, "as_is", 1, 15.0), (PREDICT25_2025_10, "as_is", 5, 10.0)]  # fmt: skip
+             (PREDICT25, "as_is", 1, 15.0), (PREDICT25_2025_10, "as_is", 5, 10.0),
+             (PREDICT25_2025_10, "resample", 5, 10.0)]  # fmt: skip
     for family, rate, num_frames, fps in asked:
         rules = rules_of(family, rate=rate)
         for name, films in CAMERAS.items():

@@ -276,7 +276,8 @@ def test_what_an_index_says_of_its_tracks(tmp_path: Path) -> None:
             found = samples_in(path, track)
             told = None if found is None else [one.tolist() for one in (found.offsets, found.sizes, found.syncs)]
             exact = recovery_points(path, track, np.array([0, 1, 4]), 5).tolist()
-            lines.append(f"    {track}: {told} {is_mirrored(path, track)} {exact}")
+            others = recovery_points(path, track, np.array([4]), 4).tolist()
+            lines.append(f"    {track}: {told} {is_mirrored(path, track)} {exact} {others}")
     assert_as_it_was("clip/indices.txt", "\n".join(lines))
 
 

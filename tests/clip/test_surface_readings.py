@@ -142,6 +142,29 @@ def test_what_is_tried_and_believed(kind: str, monkeypatch: pytest.MonkeyPatch) 
     assert_as_it_was(f"clip/readings_{kind}.txt", "\n".join(lines))
 
 
+def test_a_picture_that_is_cut_is_none() -> None:
+    data = bytes(range(60))
+    for kept, count in ((60, 2), (48, 2), (47, 1), (25, 1), (23, 0), (0, 0)):
+        found = list(module._frames(BytesIO(data[:kept]), PLAIN))
+        assert [frame.tobytes() for frame in found] == [data[24 * k : 24 * k + 24] for k in range(count)]
+
+
+def test_where_parts_tell_nothing_the_whole_is_looked_into_as_the_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def look(path: Path, most: int) -> Video:
+        asked.append((path.name, most))
+        if len(asked) == 1:
+            raise RowError("nothing")
+        return Video(path, INFO, PACKETS, PLAIN)
+
+    monkeypatch.setattr(module, "_look", look)
+    parts = PartFile(Path(__file__), 9, lambda *_: b"", lambda: None)
+    found = module.open_video(parts, 7)
+    assert (found.parts, asked) == (None, [(Path(__file__).name, 7)] * 2)
+    assert module.open_video(parts, 8).parts is parts
+
+
 def test_where_what_was_fetched_has_no_place_to_begin_all_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key frame that is none to begin with: the entry before it lies where nothing is."""
     for last_entry, fetched_from, tried in ((20, 30, 1), (30, 30, 0), (20, 0, 0), (20, 20, 0)):

@@ -149,7 +149,8 @@ REFINERS: tuple[dict[str, Any], ...] = (
     {"backend": "local", "model": "hf://a/b@c"}, {"backend": "endpoint", "url": "http://a", "model": "a/b"},
 )  # fmt: skip
 GUARDRAILS: tuple[dict[str, Any], ...] = (
-    {}, {"own": ("a", "a")}, {"own": ("-a",)}, {"own": ("a" * 64, "b.c-d_e")}, {"own": ("a" * 65,)},
+    {}, {"own": ("a", "a")}, {"own": ("a", "b", "a")}, {"own": ("-a",)}, {"own": ("a" * 64, "b.c-d_e")},
+    {"own": ("a" * 65,)},
     {"weights": "s3://b/c"}, {"siglip": "google/siglip-so400m-patch14-384"}, {"llama_guard": "/a/../b"},
     {"checks": ("face_blur",)}, {"checks": ("x",)}, {"provider": "package"}, {"device": "cpu", "offload": True},
 )  # fmt: skip
