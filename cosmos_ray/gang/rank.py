@@ -8,11 +8,9 @@ loading) talks to the other ranks, so collectives happen in one order on all of 
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -29,6 +27,7 @@ from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.request import ALL_VIEWS, ClipRequest, ClipText, file_of
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.gang.idle import IdleClock
+from cosmos_ray.gang.machine import cores_of_gang, peak_memory, wait_for_free_memory
 from cosmos_ray.gang.previews import leave_small
 from cosmos_ray.gang.process_log import in_words, log_as
 from cosmos_ray.gang.spec import GangSpec
@@ -47,7 +46,6 @@ from cosmos_ray.store.traffic import Traffic, take
 
 log = logging.getLogger(__name__)
 
-_MEMORY_WAIT_S = 60.0
 #: How long a finished clip leaves the GPU to the next one's beginning; none comes so late but for want of clips.
 _NEXT_CLIP_S = 0.5
 
@@ -190,11 +188,11 @@ class Rank:
         from cosmos_ray.models.parallel import ContextParallel
 
         if spec.device == "cuda":
-            _wait_for_free_memory()
+            wait_for_free_memory()
             if self._rank == 0 and spec.bundle.text_encoder_device == "cpu":
-                torch.set_num_threads(max(1, int(_cores_of_gang("GPU", self._world_size) / 2)))
+                torch.set_num_threads(max(1, int(cores_of_gang("GPU", self._world_size) / 2)))
         else:
-            torch.set_num_threads(max(1, int(_cores_of_gang("CPU", self._world_size) / self._world_size)))
+            torch.set_num_threads(max(1, int(cores_of_gang("CPU", self._world_size) / self._world_size)))
         if self._world_size == 1:
             return ContextParallel()
         # All ranks are on one node; without this, gloo looks the host name up, which need not resolve.
@@ -249,7 +247,7 @@ class Rank:
         first_step = 0 if packed is None else int(packed["step"])
         seconds = time.monotonic() - started
         log.info("%s: denoised in %.1f s, %.3f s after the clip before", request.id, seconds, idle_seconds)
-        return DenoiseReport(seconds, idle_seconds, first_step, _peak_memory(self._spec.device))
+        return DenoiseReport(seconds, idle_seconds, first_step, peak_memory(self._spec.device))
 
     def _denoise(self, request: ClipRequest, resume: Any, checkpoint: StepCheckpoint | None) -> Any:
         self._step = 0
@@ -360,35 +358,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _cores_of_gang(resource: str, gang_size: int) -> float:
-    """The gang's part of this node's cores, as it has that part of its GPUs: several gangs may share a node.
-
-    To be asked for in numbers of threads, since Ray gives a process that asks for no CPU one.
-    """
-    here = ray.get_runtime_context().get_node_id()
-    (total,) = (node["Resources"].get(resource, 0) for node in ray.nodes() if node["NodeID"] == here)
-    return (os.cpu_count() or 1) * gang_size / max(gang_size, total)
-
-
-def _peak_memory(device: str) -> int:
-    if device != "cuda" or "torch" not in sys.modules:  # the fake generator runs on GPUs that are not there
-        return 0
-    import torch
-
-    return int(torch.cuda.max_memory_allocated())
-
-
-def _wait_for_free_memory() -> None:
-    """The GPU is this rank's alone; what a predecessor held may take a while to come back after its death."""
-    import torch
-
-    deadline = time.monotonic() + _MEMORY_WAIT_S
-    while time.monotonic() < deadline:
-        free, total = torch.cuda.mem_get_info()
-        if free > 0.9 * total:
-            return
-        time.sleep(0.1)
-        gc.collect()
-    raise RuntimeError(f"GPU memory is still in use after {_MEMORY_WAIT_S:.0f} s: {free} of {total} bytes free")

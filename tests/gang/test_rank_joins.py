@@ -14,7 +14,7 @@ import torch.distributed as dist
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.config import GangConfig
 from cosmos_ray.gang import rank as rank_module
-from cosmos_ray.gang.rank import Rank, _peak_memory, _wait_for_free_memory
+from cosmos_ray.gang.rank import Rank
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone
@@ -36,8 +36,8 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(dist, "init_process_group", lambda *given, **named: found["groups"].append((given, named)))
     monkeypatch.setattr(dist, "group", SimpleNamespace(WORLD="the group"))
     monkeypatch.setattr(dist, "TCPStore", lambda *given, **named: found["stores"].append((given, named)) or "a store")
-    monkeypatch.setattr(rank_module, "_wait_for_free_memory", waited)
-    monkeypatch.setattr(rank_module, "_cores_of_gang", lambda resource, size: {"CPU": 12.0, "GPU": 10.0}[resource])
+    monkeypatch.setattr(rank_module, "wait_for_free_memory", waited)
+    monkeypatch.setattr(rank_module, "cores_of_gang", lambda resource, size: {"CPU": 12.0, "GPU": 10.0}[resource])
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     return found
 
@@ -113,35 +113,6 @@ def test_the_first_rank_opens_a_store_for_all_on_a_port_that_is_free() -> None:
     joined = dist.TCPStore("127.0.0.1", first._store.port, 2, is_master=False)
     joined.set("said", "by the second")
     assert first._store.get("said") == b"by the second"
-
-
-class Gpu:
-    """Whose memory comes back as it was scripted: bytes free of 1000, at each look; the last for ever."""
-
-    def __init__(self, *free: int) -> None:
-        self.free = list(free)
-        self.looks = 0
-
-    def mem_get_info(self) -> tuple[int, int]:
-        self.looks += 1
-        return self.free.pop(0) if len(self.free) > 1 else self.free[0], 1000
-
-
-def test_a_gpu_is_waited_for_until_nine_tenths_of_it_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_module.time, "sleep", lambda seconds: None)
-    gpu = Gpu(100, 900, 901)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", gpu.mem_get_info)
-    _wait_for_free_memory()
-    assert gpu.looks == 3
-    monkeypatch.setattr(rank_module, "_MEMORY_WAIT_S", 0.01)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", Gpu(30).mem_get_info)
-    with pytest.raises(RuntimeError, match="GPU memory is still in use after 0 s: 30 of 1000 bytes free"):
-        _wait_for_free_memory()
-
-
-def test_peak_memory_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 77)
-    assert (_peak_memory("cuda"), _peak_memory("cpu")) == (77, 0)
 
 
 def test_what_a_rank_is_asked_for_beside_clips(tmp_path: Path) -> None:

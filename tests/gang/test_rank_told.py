@@ -17,7 +17,7 @@ from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.config import GangConfig
 from cosmos_ray.errors import RowError
 from cosmos_ray.gang import rank as rank_module
-from cosmos_ray.gang.rank import Rank, _cores_of_gang, _given
+from cosmos_ray.gang.rank import Rank, _given
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.gang.step_checkpoint import StepCheckpoint
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -209,23 +209,6 @@ def test_given_frames_are_those_of_the_view_by_its_place_in_the_request() -> Non
     assert list(found) == ["front_wide"]
     assert np.array_equal(found["front_wide"], request.frames[1])
     assert _given(asked(frames=None, num_conditional_frames=0), ["rear"]) == {}
-
-
-@pytest.mark.parametrize(
-    ("gpus", "size", "cores"), [(8, 2, 8.0), (8, 8, 32.0), (0, 4, 32.0), (2, 4, 32.0), (4, 1, 8.0)]
-)
-def test_a_gang_has_the_part_of_its_nodes_cores_that_it_has_of_its_gpus(
-    gpus: int, size: int, cores: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of this node, whatever others have; all of them where it does not say how many it has."""
-    nodes = [
-        {"NodeID": "there", "Resources": {"GPU": 99}},
-        {"NodeID": "here", "Resources": {"GPU": gpus} if gpus else {}},
-    ]
-    monkeypatch.setattr(rank_module.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
-    monkeypatch.setattr(rank_module.ray, "nodes", lambda: nodes)
-    monkeypatch.setattr("os.cpu_count", lambda: 32)
-    assert _cores_of_gang("GPU", size) == cores
 
 
 def test_a_spare_imports_what_it_will_need_and_others_what_they_begin_with(
