@@ -10,7 +10,6 @@ Legend: T frames, H/W height/width in pixels, C channels (RGB).
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.frames import inspect_video, read_frames, spill
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
+from cosmos_ray.scratch import scratch
 
 _GAP = 2  # pixels between pictures
 _GAP_COLOUR = 128
@@ -67,8 +67,8 @@ def contact_rows(videos: Mapping[str, bytes], moments: int, width: int) -> np.nd
 
 def _column(video: bytes, moments: int, width: int) -> np.ndarray:
     """Small pictures of one view: uint8 [moments, H, width, 3]. A video of fewer frames shows some of them again."""
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        path = spill(video, Path(scratch) / "video.mp4")
+    with scratch() as folder:
+        path = spill(video, folder / "video.mp4")
         info = inspect_video(path)
         times = np.linspace(0, info.frames - 1, moments).round().astype(int).tolist()
         shown = sorted(set(times))

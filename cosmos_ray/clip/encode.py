@@ -6,7 +6,6 @@ Legend: T frames, H/W height/width in pixels. The same frames give the same byte
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from cosmos_ray.clip.ffmpeg import run
 from cosmos_ray.clip.frames import inspect_video, spill
 from cosmos_ray.clip.request import PICTURE
+from cosmos_ray.scratch import scratch
 
 #: x264 divides its work by the number of threads, and the division shows in the bytes: never "as many as there are".
 ENCODER_THREADS = 4
@@ -50,8 +50,8 @@ def stack_views(videos: Sequence[bytes | Path], fps: float) -> bytes:
     """
     if not videos:
         raise ValueError("found no videos, expected at least one")
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        paths = [spill(video, Path(scratch) / f"{index}.mp4") for index, video in enumerate(videos)]
+    with scratch() as folder:
+        paths = [spill(video, folder / f"{index}.mp4") for index, video in enumerate(videos)]
         shapes = [(info.frames, info.height, info.width) for info in map(inspect_video, paths)]
         if len(set(shapes)) > 1:
             raise ValueError(f"found videos of different [frames, height, width] {shapes}, expected all the same")
@@ -80,8 +80,8 @@ def _encode_h264(source: Sequence[str], data: bytes) -> bytes:
     """Encode what `source` describes to an mp4. The file is a real one because its index is moved to the front."""
     codec = ("-c:v", "libx264", "-preset", "medium", "-crf", "15", "-threads", str(ENCODER_THREADS))
     clean = ("-an", "-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact")
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        path = Path(scratch) / "out.mp4"
+    with scratch() as folder:
+        path = folder / "out.mp4"
         target = ("-movflags", "+faststart", "-f", "mp4", f"file:{path}")
         run((*source, *codec, *clean, *target), data)
         return path.read_bytes()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from cosmos_ray.clip.input_rules import DEFAULT_RULES
 from cosmos_ray.clip.packets import Packets, packets_of
 from cosmos_ray.clip.parts import PartFile
 from cosmos_ray.errors import RowError
+from cosmos_ray.scratch import scratch
 from cosmos_ray.words import counted
 
 #: A deinterlacer looks at the frames round each.
@@ -128,8 +128,8 @@ def read_frames(path: Path, indices: Sequence[int]) -> np.ndarray:
 
 def decode_mp4(video: bytes | Path) -> np.ndarray:
     """All frames of an mp4: uint8 [T, H, W, 3]. Raises RowError like `open_video`."""
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        path = spill(video, Path(scratch) / "video.mp4")
+    with scratch() as folder:
+        path = spill(video, folder / "video.mp4")
         return read_frames(path, range(inspect_video(path).frames))
 
 

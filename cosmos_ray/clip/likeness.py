@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_ray.clip.checks import MAX_PSNR_DB
 from cosmos_ray.clip.ffmpeg import run
+from cosmos_ray.scratch import scratch
 
 #: Frames by their number: two files may have other clocks.
 _IN_STEP = "settb=1/1000,setpts=N*40"
@@ -37,7 +37,7 @@ def likeness(first: Path, second: Path) -> Likeness:
         "[a]format=gbrp[e];[b]format=gbrp[f];[e][f]psnr,metadata=print:file=psnr[g];"
         "[c]format=yuv420p[h];[d]format=yuv420p[i];[h][i]ssim,metadata=print:file=ssim[j]"
     )
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         for name in ("psnr", "ssim"):
             graph = graph.replace(f"file={name}", f"file={Path(folder, name)}")
         inputs = (*("-i", f"file:{first.absolute()}"), *("-i", f"file:{second.absolute()}"))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from cosmos_ray.clip.profile import OTHER, primaries_of
 from cosmos_ray.clip.resize import BAND
 from cosmos_ray.clip.several import pictures_in
 from cosmos_ray.errors import RowError
+from cosmos_ray.scratch import scratch
 
 #: Largest file of one picture, bytes.
 MAX_BYTES = 512 * 2**20
@@ -123,8 +123,8 @@ def look(path: Path) -> Picture:
 
 def read_picture(data: bytes) -> np.ndarray:
     """uint8 [H, W, 3], upright, of a JPEG or PNG. Raises RowError."""
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        path = Path(scratch) / "picture"
+    with scratch() as folder:
+        path = folder / "picture"
         path.write_bytes(data)
         return _decode(path, look(path))[0]
 

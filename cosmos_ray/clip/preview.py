@@ -9,13 +9,12 @@ Legend: T frames, H/W height/width in pixels, h/w those of a small picture.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from cosmos_ray.clip.ffmpeg import run
+from cosmos_ray.scratch import scratch
 
 #: Pixels that a small picture is wide, or somewhat more: frames are divided by a whole number.
 WIDTH = 160
@@ -67,8 +66,8 @@ def encode_preview(views_VThwC: Sequence[np.ndarray], fps: float) -> tuple[bytes
     colours = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setparams=range=tv:colorspace=bt709"
     middle = f"select=eq(n\\,{frames // 2}),scale=out_color_matrix=bt601:out_range=pc,format=yuv420p,setparams=range=pc"
     codec = ("-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF), "-threads", "2", "-movflags", "+faststart")
-    with tempfile.TemporaryDirectory(prefix="cosmos_ray_") as scratch:
-        video, picture = Path(scratch) / "preview.mp4", Path(scratch) / "preview.jpg"
+    with scratch() as folder:
+        video, picture = folder / "preview.mp4", folder / "preview.jpg"
         run(
             (
                 *(*source, "-i", "pipe:0", "-map", "0:v", "-vf", colours, *codec, "-f", "mp4", f"file:{video}"),

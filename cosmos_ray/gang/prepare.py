@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.models.noise import clip_noise
 from cosmos_ray.refine.refiner import Words
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.regular import read_regular
 from cosmos_ray.store.storage import Stat
 from cosmos_ray.words import counted
@@ -133,9 +133,9 @@ def take_controls(
         return (), None
     overlap = bundle.recipe.overlap(clip.num_conditional_frames, clip.chunk_overlap)
     count = bundle.recipe.frames(bundle.num_frames, clip.num_chunks, overlap)
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         return _one_a_view(
-            "control_videos", clip.controls, clip, count, (bundle.height, bundle.width), rules, source, Path(folder)
+            "control_videos", clip.controls, clip, count, (bundle.height, bundle.width), rules, source, folder
         )
 
 
@@ -148,10 +148,10 @@ def take_inputs(
     """
     if clip.num_conditional_frames == 0:
         return (), None
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         if clip.frames:
-            return _from_pictures(clip, size, rules, source, Path(folder))
-        return _from_videos(clip, size, rules, source, Path(folder))
+            return _from_pictures(clip, size, rules, source, folder)
+        return _from_videos(clip, size, rules, source, folder)
 
 
 def _from_videos(
@@ -240,8 +240,8 @@ def _embedding(clip: Clip, bundle: Bundle, source: Source) -> tuple[ClipText | N
     raw_width = bundle.network.crossattn_proj_in_channels
     perhaps = raw_text_words(raw_width, bundle.text_width) if raw_width else ""
     check_size("prompt_embedding", uri, most, source, perhaps)
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        ((path, _),) = fetch_inputs("prompt_embedding", [uri], Path(folder), source, most)
+    with scratch() as folder:
+        ((path, _),) = fetch_inputs("prompt_embedding", [uri], folder, source, most)
         data = read_regular(path, most)
     positive = load_embedding(data, suffix, clip.n_views, bundle.text_width, raw_width)
     # The negative prompt is text even then; whoever has the text encoder fills it in.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,6 +37,7 @@ from cosmos_ray.refine.endpoint import Endpoint
 from cosmos_ray.refine.kept import KeptWords
 from cosmos_ray.refine.refiner import Answer, NotRefinedError, Words, refined
 from cosmos_ray.refine.settings import refining_of
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -88,8 +88,8 @@ def refine_manifest(config: GenerateConfig, out: str, say: Callable[[str], None]
     source = Source(manifest.files[0].uri, config.inputs.reach(manifest.home))
     name, storage = posixpath.basename(normalise_uri(out)), Storage(parent_uri(out))
     work = _Work(config, bundle, refining, source, KeptWords(storage, f"_refined/{name}"), out, say)
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / "manifest.parquet"
+    with scratch() as folder:
+        path = folder / "manifest.parquet"
         try:
             asyncio.run(work.write(manifest, path))
         except OSError as error:

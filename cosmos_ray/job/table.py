@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cosmos_ray.manifest.builders.frame import source_of_frame
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import rig_of
 from cosmos_ray.manifest.builders.table import manifest_of
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
@@ -28,7 +28,7 @@ def keep(table: Any, storage: Storage, life_s: float, say: Say) -> str:
     """
     if table.index.name == "id" and "id" not in table.columns:
         table = table.reset_index()
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         built, notes = Path(folder, "manifest.parquet"), Notes()
         done = manifest_of(source_of_frame(table, notes), str(built), rig_of(), notes, normalise_uri(os.getcwd()))
         data = built.read_bytes()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import posixpath
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from cosmos_ray.clip.frames import inspect_video
 from cosmos_ray.output.clip_copy import CAMERAS, Clip, Work, as_json, place_of
 from cosmos_ray.output.copy_target import CopyTarget
 from cosmos_ray.output.lerobot import FOLDERS, INFO, Episode, tables
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage
 
 
@@ -31,8 +30,8 @@ def put_clip(work: Work, target: CopyTarget, clip: Clip) -> bool:
 
 def episode_of(clip: Clip) -> Episode:
     """A clip that was copied, with the size and the frames of its first video."""
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / "first.mp4"
+    with scratch() as folder:
+        path = folder / "first.mp4"
         path.write_bytes(next(iter(clip.videos.values())))
         info = inspect_video(path)
     task, facts = next(iter(clip.captions.values()), ""), clip.facts

@@ -6,7 +6,6 @@ Made from the ledger and the manifest's rows at any time, in one pass.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from cosmos_ray.output.column_names import beside
 from cosmos_ray.output.in_effect import in_effect
 from cosmos_ray.output.looks import SCORES, scores_of
 from cosmos_ray.output.settled import Settled
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage
 
 #: The key of the mark (`mark.py`) in a Parquet file's metadata.
@@ -96,8 +96,8 @@ def write_index(
     In the manifest's order. Clips whose rows the manifest no longer has are in neither. mark: of what they are made
     from. home: URI of a folder of the kind that the manifest's references start from, if it is read from elsewhere.
     """
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        rows = write_tables(Path(folder), storage, manifest, defaults, state, mark, home)
+    with scratch() as folder:
+        rows = write_tables(folder, storage, manifest, defaults, state, mark, home)
         for name in (INDEX, FAILURES):
             storage.write_file(name, Path(folder, name))
     return rows

@@ -7,7 +7,6 @@ for which a job refuses their rows, are not in it.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from cosmos_ray.ledger.layout import KEPT, kept_path
 from cosmos_ray.ledger.run import Run, open_run, read_run
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
 from cosmos_ray.output.references import without_secrets
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage
 
 #: `gone`: not there, or not to be read from here.
@@ -29,7 +29,7 @@ def keep(storage: Storage, manifest: Manifest, run: Run) -> None:
     path = kept_path(run.manifest_sha256)
     if storage.exists(path):
         return
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         copy = Path(folder, "kept.parquet")
         with pq.ParquetWriter(copy, manifest.schema, compression="zstd") as writer:
             for _, batch in manifest.batches():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from cosmos_ray.output.index import ADDED_NAMES, ADDED_TO_FAILURES, IN_EFFECT, w
 from cosmos_ray.output.kept import kept
 from cosmos_ray.output.status import read_status
 from cosmos_ray.output.where import filtered
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import parent_uri, path_text
 
@@ -68,8 +68,8 @@ def _tables(storage: Storage, run: Run, state: LedgerState) -> tuple[pa.Table, p
     rows = kept(storage, run) if {INDEX, FAILURES} & {*stale(storage, run, state)} else None
     if rows is None:
         return _read(storage, INDEX), _read(storage, FAILURES)
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        write_tables(Path(folder), storage, rows, row_defaults_of(run), state, home=parent_uri(run.manifest))
+    with scratch() as folder:
+        write_tables(folder, storage, rows, row_defaults_of(run), state, home=parent_uri(run.manifest))
         return tuple(pq.read_table(Path(folder, name), partitioning=None) for name in (INDEX, FAILURES))
 
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import re
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cosmos_ray.clip.request import file_of
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.output.clip_copy import Clip, Group, Work, as_json, facts_of, read_clip
 from cosmos_ray.output.copy_target import OTHER, CopyTarget
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage, fetch_to_file
 
 _NAME = re.compile(r"shard-\d{6,}\.tar")
@@ -52,8 +52,8 @@ def shards_in(target: Storage) -> list[str]:
 
 def write_shard(work: Work, first: int, records: list[Record], read: Callable[[Record, int], Clip | None]) -> None:
     """read: a clip, or None for one that is left out. One at a time is in memory."""
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / "shard.tar"
+    with scratch() as folder:
+        path = folder / "shard.tar"
         with tarfile.open(path, "w") as tar:
             for number, record in enumerate(records, first):
                 clip = read(record, number)
@@ -101,8 +101,8 @@ def _group_in(work: Work, name: str, first: int, records: list[Record]) -> Group
 
 def _hashes_in(work: Work, name: str) -> dict[str, str]:
     """Of each member of a shard, in order; none of what is no tar file of ours."""
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / name
+    with scratch() as folder:
+        path = folder / name
         fetch_to_file(work.target.uri_of(name), path)
         try:
             with tarfile.open(path, "r:") as tar:

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 
@@ -40,8 +40,8 @@ from cosmos_ray.store.probe import answers
 from cosmos_ray.store.regular import TooLargeError, read_regular
 from cosmos_ray.store.uploads import Removed, abort_uploads, remove_temporary_files
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
+from cosmos_ray.store.whole_file import TEMPORARY, whole_file
 
-_TEMPORARY = ".tmp-"
 #: The package's extra that brings each scheme's library.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 #: What a store takes in one request for sure: the condition of a create holds for single requests only (measured:
@@ -253,7 +253,7 @@ class Storage:
         """As `write`, of a local file too large for memory."""
         fs, full = self._at(path)
         if self.local:
-            with open(source, "rb") as whole, self._local_file(full, os.replace) as file:
+            with open(source, "rb") as whole, whole_file(full, os.replace) as file:
                 shutil.copyfileobj(whole, file)
         else:
             kind = typed(scheme_of(self.uri), path)
@@ -295,26 +295,10 @@ class Storage:
             traffic.count(written=len(data))
         return created or self._read_if_there(path) == data
 
-    def _write_local(self, full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
-        with self._local_file(full, put_in_place) as file:
-            file.write(data)
-
     @staticmethod
-    @contextlib.contextmanager
-    def _local_file(full: str, put_in_place: Callable[[str, str], None]) -> Iterator[IO[bytes]]:
-        """A file beside `full` to write into, which then takes its place, whole and on the disk."""
-        folder = os.path.dirname(full)
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            with open(temporary, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            put_in_place(temporary, full)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+    def _write_local(full: str, data: bytes, put_in_place: Callable[[str, str], None]) -> None:
+        with whole_file(full, put_in_place) as file:
+            file.write(data)
 
     def exists(self, path: str) -> bool:
         return self.stat(path) is not None
@@ -336,7 +320,7 @@ class Storage:
         """Relative paths of all objects below the folder `prefix`; one listing, never on a clip's path."""
         fs, full = self._at(prefix)
         for found in retrying(lambda: fs.find(full), f"listing {prefix}"):
-            if not posixpath.basename(found).startswith(_TEMPORARY):
+            if not posixpath.basename(found).startswith(TEMPORARY):
                 yield found[len(self._root) :].lstrip("/")
 
     def list_files(self, folder: str = "") -> Sequence[str]:
@@ -348,7 +332,7 @@ class Storage:
         except FileNotFoundError:
             return []
         names = [posixpath.basename(one["name"]) for one in found if one["type"] == "file"]
-        return [posixpath.join(folder, name) for name in names if name and not name.startswith(_TEMPORARY)]
+        return [posixpath.join(folder, name) for name in names if name and not name.startswith(TEMPORARY)]
 
     def delete(self, path: str) -> None:
         """No error if it is gone already."""
@@ -370,7 +354,7 @@ class Storage:
         """
         before = math.inf if older_than_s is None else time.time() - older_than_s
         if self.local:
-            return remove_temporary_files(self.uri, _TEMPORARY, before)
+            return remove_temporary_files(self.uri, TEMPORARY, before)
         return abort_uploads(*self._at("any"), before) if scheme_of(self.uri) in ("s3", "s3a") else Removed(0, 0)
 
     def check_writable(self) -> None:

@@ -13,10 +13,8 @@ import math
 import posixpath
 import re
 import string
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from cosmos_ray.manifest.builders.writing import with_references
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.names import INPUTS, OURS, near_column
 from cosmos_ray.manifest.rows import MAX_SEED, check_id, rows_of
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.places import check_file_to_write, check_lasts
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
@@ -101,8 +100,8 @@ def vary(source: str, out: str, variations: Variations, base: str | None = None)
         names.append("seed")
     combinations = variations.combinations()
     rows, seen = 0, set[str]()
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
-        path = Path(folder) / "manifest.parquet"
+    with scratch() as folder:
+        path = folder / "manifest.parquet"
         writer = None
         for file, batch in manifest.batches(_ROWS_A_BATCH):
             _check_new(batch, seen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.clip.frames import inspect_video
 from cosmos_ray.errors import ManifestError, RowError, UsageError
 from cosmos_ray.manifest.builders.pictures import MOST
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage, fetch_to_file
 from cosmos_ray.store.uris import scheme_of
 
@@ -51,12 +51,12 @@ def cut_pictures(video: str, clip_id: str, views: tuple[str, ...], fps: float, a
 
     Written as `CLIP/VIEW/0.png` and following. Raises ManifestError for a video that cannot be read or is too short.
     """
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         try:
             if scheme_of(video) == "file":
                 path = Path(video)
             else:
-                path = Path(folder) / "video.mp4"
+                path = folder / "video.mp4"
                 fetch_to_file(video, path)
             info = inspect_video(path)
             size_hw = info.height, info.width

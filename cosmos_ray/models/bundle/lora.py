@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from cosmos_ray.models.bundle.derive import derive, suffixes_expected, with_dit
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
 from cosmos_ray.models.bundle.leads import chosen_lead, has_known_prefix, leads_of
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage, fetch_to_file
 from cosmos_ray.store.uris import normalise_uri
@@ -55,8 +55,8 @@ def merge(
     """
     if rank < 1 or not 0 < alpha < math.inf:
         raise UsageError(f"--rank {rank}, --alpha {alpha:g}: expected those of the training, more than 0")
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
-        path, header = _here(lora, Path(scratch) / "lora")
+    with scratch() as folder:
+        path, header = _here(lora, folder / "lora")
         adapted = _adapted(network, header, prefix)
         if not adapted:
             raise UsageError(f"{lora}: found no adapters under `{prefix}`, expected LAYER{_A} and LAYER{_B}")
@@ -72,11 +72,11 @@ def merge(
         chosen = _selection(lora, header, expected, prefix)
         tensors = selected([path], chosen.names)
         if base is not None:
-            base_path, base_header = _here(base, Path(scratch) / "base")
+            base_path, base_header = _here(base, folder / "base")
             plain = selected([base_path], _selection(base, base_header, network, prefix).names)
             tensors |= {_renamed(name, adapted): tensor for name, tensor in plain.items()}
         merged = _Merged(tensors, tuple(network), frozenset(adapted), alpha / rank)
-        target = Path(scratch) / MERGED
+        target = folder / MERGED
         write_safetensors(target, merged, None)
         to.write_file(MERGED, target)
     return to.uri_of(MERGED)
@@ -87,8 +87,8 @@ def derive_merged(
 ) -> Bundle:
     """As `derive.derive`, of `bundle` with the network that `merge` makes."""
     prefix: DitPrefix = "net_ema." if ema else "net."
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as scratch:
-        merged = merge(lora, rank, alpha, dit_shapes(bundle.network), Storage(scratch), base, prefix)
+    with scratch() as folder:
+        merged = merge(lora, rank, alpha, dit_shapes(bundle.network), Storage(str(folder)), base, prefix)
         return derive(with_dit(bundle, merged), to)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cosmos_ray.clip.likeness import Likeness, likeness, psnr_db
 from cosmos_ray.clip.request import ALL_VIEWS
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.output.compare.gather import Side
+from cosmos_ray.scratch import scratch
 from cosmos_ray.store.storage import Storage, fetch_to_file
 
 
@@ -73,7 +73,7 @@ def _why_not(one: Record, other: Record) -> str | None:
 
 
 def _of_view(first: tuple[Storage, str], other: tuple[Storage, str]) -> Likeness:
-    with tempfile.TemporaryDirectory(prefix="cosmos-ray-") as folder:
+    with scratch() as folder:
         files = []
         for name, (storage, path) in (("first", first), ("other", other)):
             files.append(Path(folder, f"{name}{Path(path).suffix}"))
