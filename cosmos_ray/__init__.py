@@ -23,7 +23,7 @@ One clip, without Ray, in a script or a notebook:
 embeddings already. These are the public names, and `dir(cosmos_ray)` lists them. Each is imported when it is first
 used, so that the parts that need neither torch nor Ray stay light.
 
-The folders are the floors of the house: `foreign limits scratch`; `errors version words signals schema_words`;
+The folders are the floors of the house: `foreign limits said scratch`; `errors version words signals schema_words`;
 `store clip`; `config manifest models`; `ledger`; `refine`; `gang`; `pool output`; `job`; `cli published`. Each imports
 from those before it alone.
 """

@@ -22,9 +22,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import NoReturn
 
 from cosmos_ray.foreign import shown
+from cosmos_ray.said import keep_standard_files, to_people, write_to_people
 
 #: What an orderly end may take; and what has to be done without it.
 GRACE_S, LAST_S = 3.0, 1.0
@@ -79,7 +81,7 @@ class _Signals:
         if self.reason and not self._told.acquire(blocking=False):
             return
         if self.reason:  # not through a lock that another thread may hold
-            os.write(2, f"cosmos-ray: {shown(message)}\n".encode())
+            write_to_people(f"cosmos-ray: {shown(message)}")
         else:
             _print(message)
 
@@ -136,9 +138,21 @@ def hear() -> None:
     """From here on signals end this process as said above. For programs, not for who imports this package."""
     global _signals
     if _signals is None:
+        keep_standard_files()
         _signals = _Signals()
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+        sys.excepthook = _interrupted_is_no_error
+        # Standard error is no file, or there is none.
+        with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
             faulthandler.enable()  # where a library's own code has crashed is said, not that it did alone
+
+
+def _interrupted_is_no_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Of a program that has no last line of its own for it."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    complain(reason() or "interrupted")
+    leave(1)
 
 
 def leave(code: int) -> NoReturn:
@@ -184,4 +198,4 @@ def complain(message: str) -> None:
 
 
 def _print(message: str) -> None:
-    print(f"cosmos-ray: {shown(message)}", file=sys.stderr, flush=True)
+    to_people(f"cosmos-ray: {shown(message)}")

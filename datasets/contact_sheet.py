@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmos_ray import signals
 from cosmos_ray.clip.encode import encode_jpeg
 from cosmos_ray.clip.frames import inspect_video, read_frames, spill
 from cosmos_ray.clip.request import VIEWS
@@ -78,4 +79,5 @@ def _column(video: bytes, moments: int, width: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    signals.hear()
     main()

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from make_sample import write_manifest, write_views
 
+from cosmos_ray import signals
 from cosmos_ray.clip.frames import inspect_video, read_frames
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
@@ -109,4 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signals.hear()
     main()

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sample_drive import PALETTES, VIEWS, Scene, caption, render, scene_from_seed, view_captions
 
+from cosmos_ray import signals
 from cosmos_ray.clip.encode import encode_mp4
 
 RENDERER = 1  # raise it when the same scene gives other pixels or files
@@ -176,4 +177,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signals.hear()
     main()

@@ -11,9 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cosmos_ray import signals
-from cosmos_ray.published.text2image import main
+from cosmos_ray.__main__ import main
 
 if __name__ == "__main__":
-    signals.hear()
-    signals.leave(main())
+    main("cosmos_ray.published.text2image")

@@ -174,7 +174,8 @@ def test_a_second_signal_on_the_way_out_changes_nothing(start: Start) -> None:
 @pytest.mark.parametrize("entry", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
 def test_every_entry_point_hears_signals_and_leaves_as_they_say(entry: Path) -> None:
     code = entry.read_text()
-    assert "from cosmos_ray.__main__ import main" in code or ("signals.hear()" in code and "signals.leave(" in code)
+    assert "from cosmos_ray.__main__ import main\n" in code
+    assert code.count("import ") == 4, "an import, perhaps a slow one, before signals are heard"
 
 
 def test_a_job_that_ends_in_good_order_is_not_interrupted(start: Start) -> None:
@@ -219,3 +220,27 @@ def test_a_library_that_takes_the_handlers_is_no_way_out(start: Start, number: s
     program.send_signal(number)
     code, _, complained = end(program)
     assert (code, complained) == (1, [f"cosmos-ray: stopped by {number.name}"])
+
+
+def test_a_program_without_a_last_word_of_its_own_says_one_line(start: Start) -> None:
+    program = start("", "import time\nthere()\ntime.sleep(60)")
+    program.send_signal(signal.SIGINT)
+    assert end(program) == (1, [], ["cosmos-ray: stopped by SIGINT"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_signals_are_heard_is_one_line(number: signal.Signals) -> None:
+    """Between the first line of a program and the import of what hears signals."""
+    code = "import os, sys\nfrom cosmos_ray.__main__ import main\n"
+    code += "class Late:\n    def find_spec(self, name, *_):\n"
+    code += f"        if name == 'cosmos_ray.signals':\n            os.kill(os.getpid(), {int(number)})\n"
+    code += "sys.meta_path.insert(0, Late())\nmain()\n"
+    done = subprocess.run([sys.executable, "-c", code, "config"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cosmos-ray: stopped by {number.name}\n")
+
+
+def test_one_whose_last_word_nobody_can_have_ends_too(start: Start) -> None:
+    """A terminal that is gone, a log's disk that is full: the word is lost, not the end."""
+    program = start(_SWALLOWS, "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nexec(body)")
+    program.send_signal(signal.SIGTERM)
+    assert end(program) == (1, [], [])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from cosmos_ray.foreign import shown
+from cosmos_ray.said import to_people
 
 
 def note(message: str) -> None:
     """As `say`, of a command that is done at once: without the time."""
-    print(shown(message), file=sys.stderr, flush=True)
+    to_people(shown(message))
 
 
 def tell(message: str) -> None:

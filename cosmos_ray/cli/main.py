@@ -16,6 +16,7 @@ from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import log_shown_only
+from cosmos_ray.said import to_people
 from cosmos_ray.schema_words import value_fault
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.version import VERSION
@@ -91,7 +92,7 @@ def run(command: Callable[..., Any]) -> int:
         _say_value_fault(error)
         error.show()
         if hint := _setting_hint(error):
-            print(hint, file=sys.stderr)
+            to_people(hint)
         return int(getattr(error, "exit_code", 2))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosmos_ray.foreign import saying, shown
+from cosmos_ray.said import to_people
 
 if TYPE_CHECKING:
     from cosmos_ray.pool.live import Display
@@ -28,12 +29,12 @@ class Hearers:
 
 def say(message: str) -> None:
     """To people, on standard error; results go to standard output."""
-    print(f"{time.strftime('%H:%M:%S')} {shown(message)}", file=sys.stderr, flush=True)
+    to_people(f"{time.strftime('%H:%M:%S')} {shown(message)}")
 
 
 def display_for(chosen: Say) -> Display | None:
     """What shows a job that says its lines to `chosen`: a display, where those are `say`'s and go to a terminal."""
-    if chosen is not say or not sys.stderr.isatty():
+    if chosen is not say or sys.stderr is None or not sys.stderr.isatty():
         return None
     from cosmos_ray.pool.live import Display
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -41,7 +41,7 @@ class Display:
         self._turn = threading.RLock()
 
     def say(self, message: str) -> None:
-        with self._turn:
+        with self._turn, _if_it_is_there():
             self.console.print(Text(f"{time.strftime('%H:%M:%S')} {shown(message)}"), soft_wrap=True)
 
     @contextmanager
@@ -50,7 +50,7 @@ class Display:
         live = Live(console=self.console, get_renderable=self.picture, auto_refresh=False, transient=True)
         ended = threading.Event()
         drawing = threading.Thread(target=self._draw, args=(live, ended), daemon=True)
-        with self._turn:
+        with self._turn, _if_it_is_there():
             live.start(refresh=True)
         drawing.start()
         try:
@@ -58,12 +58,12 @@ class Display:
         finally:
             ended.set()
             drawing.join()
-            with self._turn:
+            with self._turn, _if_it_is_there():
                 live.stop()
 
     def _draw(self, live: Live, ended: threading.Event) -> None:
         while not ended.wait(1 / _TIMES_A_SECOND):
-            with self._turn:
+            with self._turn, _if_it_is_there():
                 live.refresh()
 
     def picture(self) -> RenderableType:
@@ -77,6 +77,11 @@ class Display:
             _numbers(progress, work),
             _gangs(work, room, self.console.size.width),
         )
+
+
+def _if_it_is_there() -> AbstractContextManager[None]:
+    """The terminal: what is shown ends no work."""
+    return suppress(OSError)
 
 
 def _bar(progress: Progress, width: int) -> RenderableType:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 from cosmos_ray import signals
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import shown
+from cosmos_ray.said import to_people
 
 Say = Callable[[str], None]
 
@@ -38,7 +38,7 @@ def parser_of(prog: str, description: str, *examples: str) -> argparse.ArgumentP
 
 
 def say(message: str) -> None:
-    print(shown(message), file=sys.stderr, flush=True)
+    to_people(shown(message))
 
 
 def run(
