@@ -11,6 +11,7 @@ when its processes got the signal too) or at a store. Therefore a thread hears s
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -156,12 +157,28 @@ def _interrupted_is_no_error(kind: type[BaseException], error: BaseException, tr
 
 
 def leave(code: int) -> NoReturn:
-    """End the process. After a signal at once: nothing that a library does at exit is waited for, and, since Python
-    puts the system's own handlers back on its way out, a second signal would decide the exit code there."""
-    if reason():
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    """End the process. After a signal at once: nothing that a library does at exit is waited for. In any case before
+    Python takes itself apart: it puts the system's own handlers back for that, and a signal would end a command that is
+    done with another exit code, and without a word."""
+    if not reason():
+        with contextlib.suppress(KeyboardInterrupt):  # which atexit does not pass on
+            threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+        if reason():
+            complain(reason())
+            code = code or 1
+    os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """The exit code, if what was printed has arrived."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        complain(f"standard output could not be written: {error}")
+        return code or 1
+    return code
 
 
 def are_heard() -> bool:

@@ -171,6 +171,18 @@ def test_a_second_signal_on_the_way_out_changes_nothing(start: Start) -> None:
     assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGINT"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_when_all_is_done_is_one_line_or_none(start: Start, number: signal.Signals) -> None:
+    """While libraries end, it ends the command; when Python would take itself apart there is nobody left to get it."""
+    late = f"import atexit, os, signal\natexit.register(os.kill, os.getpid(), {int(number)})\n"
+    program = start(late + "import time\nthere()\ntime.sleep(0.2)\nprint('the result')\nsignals.leave(0)")
+    assert end(program) == (1, ["the result"], [f"cosmos-ray: stopped by {number.name}"])
+    late = "import os\nclass Late:\n    def __del__(self, kill=os.kill, me=os.getpid()):\n"
+    late += f"        kill(me, {int(number)})\nos.late = Late()\n"
+    program = start(late + "import time\nthere()\ntime.sleep(0.2)\nprint('the result')\nsignals.leave(0)")
+    assert end(program) == (0, ["the result"], [])
+
+
 @pytest.mark.parametrize("entry", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
 def test_every_entry_point_hears_signals_and_leaves_as_they_say(entry: Path) -> None:
     code = entry.read_text()

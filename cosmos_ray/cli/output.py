@@ -171,9 +171,9 @@ def retry(
     ledger = Ledger(Storage(output))
     if ids:
         for clip_id in ids:
-            if not state.is_settled(clip_id):
+            if not (state.is_settled(clip_id) or clip_id in state.reopened):
                 raise UsageError(f"--id {clip_id}: {output} has no such clip that was made or failed")
-        ledger.redo(ids)
+        ledger.redo([clip_id for clip_id in ids if state.is_settled(clip_id)])
         reopened = sorted(set(ids))
     elif damaged:
         reopened = _reopen_damaged(ledger)

@@ -187,6 +187,8 @@ class Ledger:
 
     def redo(self, clip_ids: Collection[str]) -> None:
         """Open a new generation of these settled clips, whatever their outcome was."""
+        if not clip_ids:
+            return
         state = self.state()
         self._reopen({clip_id: state.records[clip_id].generation + 1 for clip_id in clip_ids})
 

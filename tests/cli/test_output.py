@@ -81,7 +81,9 @@ def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, outpu
     assert answer.out.splitlines()[0] == "2 clips will be made again"
     state = Ledger(Storage(str(output))).state()
     assert not any(state.is_settled(clip_id) for clip_id in ids.values())
-    assert_one_line(cosmos_ray("retry", output, "--id", ids["ok"]), 2, f"--id {ids['ok']}: ")
+    again = cosmos_ray("retry", output, "--id", ids["ok"], "--id", ids["failed"])
+    assert (again.code, again.out) == (answer.code, answer.out), "as after a kill: nothing is left to do"
+    assert Ledger(Storage(str(output))).state().reopened == state.reopened
     assert_one_line(cosmos_ray("retry", output, "--id", "nobody"), 2, "has no such clip")
     assert_one_line(cosmos_ray("retry", output, "--id", "a", "--damaged"), 2, "expected one of them")
 
