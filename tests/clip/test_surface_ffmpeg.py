@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[str]:
     def note(arguments: Any, *rest: Any, **_named: Any) -> Any:
         plain = [len(one) if isinstance(one, bytes) else one for one in rest if not callable(one)]
         words = re.sub(
-            re.escape(tempfile.gettempdir()) + r"/(cosmos[_-]ray[_-])\w+/", r"(scratch)/", " ".join(arguments)
+            re.escape(tempfile.gettempdir()) + r"/(cosmos-ray-at-)[-\w]+/", r"(scratch)/", " ".join(arguments)
         )
         lines.append(f"{words}   {plain}")
         raise _Told
