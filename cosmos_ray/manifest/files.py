@@ -12,9 +12,10 @@ import fnmatch
 import hashlib
 import itertools
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from cosmos_ray.manifest.parquet import batches_of, footer_of, schema_of
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
 from cosmos_ray.manifest.schema import FileSchema, conform, unify
 from cosmos_ray.store.faults import explain, explain_store, retrying
+from cosmos_ray.store.patience import patiently, within
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Stat, filesystem_of, stat_of
 from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
@@ -168,9 +170,9 @@ def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]
     try:
         there = _type(fs, path, uri)
         if there == "directory":
-            found, top, kind = retrying(lambda: fs.find(path), f"listing {uri}"), path, "folder"
+            found, top, kind = _listed(fs, path, fs.find, uri), path, "folder"
         elif there is None and any(sign in path for sign in "*?["):
-            found, top, kind = retrying(lambda: fs.glob(path), f"listing {uri}"), _before_pattern(path), "pattern"
+            found, top, kind = _listed(fs, path, fs.glob, uri), _before_pattern(path), "pattern"
         else:
             return [(normalise_uri(uri), "", partitions_of(path, posixpath.dirname(path)))], ()
         names = [file[len(top) :].lstrip("/") for file in found] if kind == "folder" else []
@@ -195,6 +197,10 @@ def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]
     return files, tuple(unread)
 
 
+def _listed(fs: Any, path: str, ask: Callable[..., list[str]], uri: str) -> list[str]:
+    return retrying(lambda: patiently(fs, path, partial(ask, path)), f"listing {uri}")
+
+
 def _is_hidden(part: str) -> bool:
     """As Spark has it: what begins so is not data, a partition aside."""
     return part.startswith(".") or (part.startswith("_") and "=" not in part)
@@ -203,7 +209,7 @@ def _is_hidden(part: str) -> bool:
 def _type(fs: Any, path: str, uri: str) -> str | None:
     """`file`, `directory`, or None. A file is asked for first, which takes no permission to list."""
     try:
-        return str(retrying(lambda: fs.info(path), f"looking at {uri}")["type"])
+        return str(retrying(lambda: fs.info(path, **within(fs)), f"looking at {uri}")["type"])
     except FileNotFoundError:
         return None
 

@@ -105,6 +105,8 @@ def with_os_errors(operation: Callable[[], T]) -> T:
 def _as_os_error(error: Exception) -> Exception:
     """`error` itself if it says what it is, or is no store's."""
     if isinstance(error, OSError):
+        if isinstance(error, TimeoutError) and not str(error):
+            return TimeoutError("the store gave no answer in time")
         # gcsfs has no other name for a 403.
         forbidden = type(error) is OSError and error.errno is None and str(error).startswith("Forbidden: ")
         return PermissionError(_first_line(error)) if forbidden else error

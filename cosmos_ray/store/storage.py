@@ -23,6 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from cosmos_ray.store.buckets import check_bucket
 from cosmos_ray.store.content import typed
 from cosmos_ray.store.download import download, second_name
 from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.patience import patiently, within
 from cosmos_ray.store.places import check_lasts
 from cosmos_ray.store.probe import answers
 from cosmos_ray.store.regular import TooLargeError, read_regular
@@ -97,7 +99,7 @@ def fetch_to_file(uri: str, target: Path, max_bytes: int | None = None) -> Stat:
 
     def get() -> Stat:
         try:
-            info = fs.info(path)
+            info = fs.info(path, **within(fs))
             if info.get("type") == "directory":
                 raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
             found = _stat(info)
@@ -127,9 +129,9 @@ def read_bytes(uri: str, start: int | None = None, stop: int | None = None, max_
     def read(fs: Any, path: str) -> bytes:
         if scheme_of(uri) == "file" and start is None:
             return read_regular(path, max_bytes)
-        if max_bytes is not None and (size := int(fs.info(path).get("size") or 0)) > max_bytes:
+        if max_bytes is not None and (size := int(fs.info(path, **within(fs)).get("size") or 0)) > max_bytes:
             raise TooLargeError(size, max_bytes)
-        return bytes(fs.cat_file(path, start=start, end=stop))
+        return bytes(patiently(fs, path, partial(fs.cat_file, path, start=start, end=stop)))
 
     data: bytes = _asked(uri, read, "reading")
     traffic.count(read=len(data))
@@ -138,7 +140,7 @@ def read_bytes(uri: str, start: int | None = None, stop: int | None = None, max_
 
 def stat_of(uri: str) -> Stat:
     """Raises FileNotFoundError if there is nothing, IsADirectoryError if it is a folder."""
-    info = _asked(uri, lambda fs, path: fs.info(path), "looking at")
+    info = _asked(uri, lambda fs, path: fs.info(path, **within(fs)), "looking at")
     if info.get("type") == "directory":
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
     return _stat(info)
@@ -208,7 +210,7 @@ class Storage:
     def read(self, path: str) -> bytes:
         """Raises FileNotFoundError."""
         fs, full = self._at(path)
-        data = bytes(retrying(lambda: fs.cat_file(full), f"reading {path}"))
+        data = bytes(retrying(lambda: patiently(fs, full, partial(fs.cat_file, full)), f"reading {path}"))
         traffic.count(read=len(data))
         return data
 
@@ -221,7 +223,8 @@ class Storage:
             return {path: data for path in wanted if (data := self._read_if_there(path)) is not None}
         fs, _ = self._at(wanted[0])
         by_full = {self._at(path)[1]: path for path in wanted}
-        found = fs.cat(list(by_full), on_error="return")
+        ask = partial(fs.cat, list(by_full), on_error="return")
+        found = retrying(lambda: patiently(fs, next(iter(by_full)), ask), f"reading {len(by_full)} objects")
         result: dict[str, bytes] = {}
         for full, data in found.items():
             path = by_full[full]
@@ -246,7 +249,8 @@ class Storage:
         if self.local:
             retrying(lambda: self._write_local(full, data, os.replace), f"writing {path}")
         else:
-            retrying(lambda: fs.pipe_file(full, data, **typed(scheme_of(self.uri), path)), f"writing {path}")
+            kind = typed(scheme_of(self.uri), path)
+            retrying(lambda: fs.pipe_file(full, data, **kind, **within(fs, len(data))), f"writing {path}")
         traffic.count(written=len(data))
 
     def write_file(self, path: str, source: Path) -> None:
@@ -257,7 +261,8 @@ class Storage:
                 shutil.copyfileobj(whole, file)
         else:
             kind = typed(scheme_of(self.uri), path)
-            retrying(lambda: fs.put_file(str(source), full, **kind), f"writing {path}")
+            limit = within(fs, source.stat().st_size)
+            retrying(lambda: fs.put_file(str(source), full, **kind, **limit), f"writing {path}")
         traffic.count(written=source.stat().st_size)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
@@ -280,7 +285,7 @@ class Storage:
                     return False
                 return True
             try:
-                fs.pipe_file(full, data, mode="create")
+                fs.pipe_file(full, data, mode="create", **within(fs, len(data)))
             except FileExistsError:
                 return False
             except OSError as error:
@@ -311,7 +316,7 @@ class Storage:
         """None if there is no such object."""
         fs, full = self._at(path)
         try:
-            info = retrying(lambda: fs.info(full), f"looking at {path}")
+            info = retrying(lambda: fs.info(full, **within(fs)), f"looking at {path}")
             return None if info.get("type") == "directory" else _stat(info)
         except FileNotFoundError:
             return None
@@ -319,7 +324,7 @@ class Storage:
     def list(self, prefix: str) -> Iterator[str]:
         """Relative paths of all objects below the folder `prefix`; one listing, never on a clip's path."""
         fs, full = self._at(prefix)
-        for found in retrying(lambda: fs.find(full), f"listing {prefix}"):
+        for found in retrying(lambda: patiently(fs, full, partial(fs.find, full)), f"listing {prefix}"):
             if not posixpath.basename(found).startswith(TEMPORARY):
                 yield found[len(self._root) :].lstrip("/")
 
@@ -328,7 +333,7 @@ class Storage:
         fs, full = self._at(f"{folder}/any" if folder else "any")
         full = posixpath.dirname(full)
         try:
-            found = retrying(lambda: fs.ls(full, detail=True), f"listing {folder}")
+            found = retrying(lambda: patiently(fs, full, partial(fs.ls, full, detail=True)), f"listing {folder}")
         except FileNotFoundError:
             return []
         names = [posixpath.basename(one["name"]) for one in found if one["type"] == "file"]
@@ -338,7 +343,7 @@ class Storage:
         """No error if it is gone already."""
         fs, full = self._at(path)
         with contextlib.suppress(FileNotFoundError):
-            retrying(lambda: fs.rm_file(full), f"deleting {path}")
+            retrying(lambda: fs.rm_file(full, **within(fs)), f"deleting {path}")
 
     def delete_folder(self, folder: str) -> None:
         """With all that is below it. No error if it is gone already."""

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +20,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.cache import content_sha256, node_lock, put_in_place
 from cosmos_ray.store.accounts import foreign_account
 from cosmos_ray.store.faults import retrying
+from cosmos_ray.store.patience import patiently, within
 from cosmos_ray.store.regular import TooLargeError, read_regular
 from cosmos_ray.store.storage import filesystem_of
 from cosmos_ray.store.uris import scheme_of
@@ -65,9 +67,9 @@ def read_small(uri: str, max_bytes: int) -> bytes:
     def read() -> bytes:
         if "file" in filesystem.protocol:
             return read_regular(path, max_bytes)
-        if (size := int(filesystem.info(path).get("size") or 0)) > max_bytes:
+        if (size := int(filesystem.info(path, **within(filesystem)).get("size") or 0)) > max_bytes:
             raise TooLargeError(size, max_bytes)
-        return bytes(filesystem.cat_file(path, start=0, end=max_bytes))
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes, **within(filesystem, size)))
 
     return retrying(read, f"reading {uri}")
 
@@ -77,7 +79,7 @@ def size_of(uri: str) -> int:
     filesystem, path = open_store(uri)
 
     def ask() -> int:
-        info = filesystem.info(path)
+        info = filesystem.info(path, **within(filesystem))
         if info.get("type") == "directory":
             return sum(entry["size"] or 0 for entry in filesystem.find(path, detail=True).values())
         return int(info["size"] or 0)
@@ -102,7 +104,7 @@ def fetch(uri: str, target: Path, sha256: str) -> None:
             _discard(target)
         filesystem, path = open_store(uri)
         try:
-            is_folder = retrying(lambda: filesystem.info(path), f"asking for {uri}").get("type") == "directory"
+            is_folder = _asked(filesystem, path, uri).get("type") == "directory"
             get = _folder if is_folder else _file
             found = get(filesystem, path, target, sha256)
             if found != sha256:
@@ -112,6 +114,18 @@ def fetch(uri: str, target: Path, sha256: str) -> None:
             raise UsageError(f"{uri} not found") from error
         if found != sha256:
             raise UsageError(f"{uri}: found sha256 {found}, expected {sha256} (fetched twice)")
+
+
+def _asked(filesystem: Any, path: str, what: str) -> dict[str, Any]:
+    found: dict[str, Any] = retrying(lambda: filesystem.info(path, **within(filesystem)), f"asking for {what}")
+    return found
+
+
+def _listed(filesystem: Any, path: str, what: str) -> dict[str, Any]:
+    """Files below a folder, as fsspec describes them."""
+    ask = partial(filesystem.find, path, detail=True)
+    found: dict[str, Any] = retrying(lambda: patiently(filesystem, path, ask), f"listing {what}")
+    return found
 
 
 def _is_there(target: Path, sha256: str) -> bool:
@@ -128,13 +142,13 @@ def _discard(path: Path) -> None:
 def _file(filesystem: Any, source: str, target: Path, sha256: str) -> str:
     """sha256 of what was fetched; in place only if it is the right one."""
     part = target.with_name(target.name + ".part")
-    _append(filesystem, source, part, retrying(lambda: filesystem.size(source), f"asking for {source}"))
+    _append(filesystem, source, part, _asked(filesystem, source, source).get("size"))
     return _settle(part, target, sha256)
 
 
 def _folder(filesystem: Any, source: str, target: Path, sha256: str) -> str:
     partial = target.with_name(target.name + ".partial")
-    listing = retrying(lambda: filesystem.find(source, detail=True), f"listing {source}")
+    listing = _listed(filesystem, source, source)
     _copy(filesystem, source, listing, partial)
     return _settle(partial, target, sha256)
 
@@ -157,7 +171,7 @@ def listed(uri: str, parts: Collection[str]) -> dict[str, Any]:
     """The files of a folder's parts (files or folders of it; all of it if none are named), as fsspec describes them."""
     filesystem, path = open_store(uri)
     root = PurePosixPath(filesystem._strip_protocol(path))
-    found: dict[str, Any] = retrying(lambda: filesystem.find(path, detail=True), f"listing {uri}")
+    found: dict[str, Any] = _listed(filesystem, path, uri)
 
     def is_wanted(full: str) -> bool:
         name = PurePosixPath(full).relative_to(root)
@@ -219,7 +233,8 @@ def _from(filesystem: Any, source: str, have: int, size: int) -> Iterator[bytes]
 
 
 def _ranges(filesystem: Any, source: str, starts: list[int], ends: list[int]) -> list[bytes]:
-    paths = [source] * len(starts)
+    paths, limit = [source] * len(starts), within(filesystem, ends[-1] - starts[0])
     return retrying(
-        lambda: filesystem.cat_ranges(paths, starts, ends, on_error="raise"), f"reading {source} at {starts[0]}"
+        lambda: filesystem.cat_ranges(paths, starts, ends, on_error="raise", **limit),
+        f"reading {source} at {starts[0]}",
     )
