@@ -43,6 +43,7 @@ from cosmos_ray.store.regular import TooLargeError, read_regular
 from cosmos_ray.store.uploads import Removed, abort_uploads, remove_temporary_files
 from cosmos_ray.store.uris import SCHEMES, normalise_uri, scheme_of
 from cosmos_ray.store.whole_file import TEMPORARY, whole_file
+from cosmos_ray.words import counted
 
 #: The package's extra that brings each scheme's library.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
@@ -224,7 +225,7 @@ class Storage:
         fs, _ = self._at(wanted[0])
         by_full = {self._at(path)[1]: path for path in wanted}
         ask = partial(fs.cat, list(by_full), on_error="return")
-        found = retrying(lambda: patiently(fs, next(iter(by_full)), ask), f"reading {len(by_full)} objects")
+        found = retrying(lambda: patiently(fs, next(iter(by_full)), ask), f"reading {counted(len(by_full), 'object')}")
         result: dict[str, bytes] = {}
         for full, data in found.items():
             path = by_full[full]
