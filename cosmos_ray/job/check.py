@@ -14,6 +14,7 @@ from cosmos_ray.job.model import bundle_of
 from cosmos_ray.job.plan import Plan, RowGroup, row_defaults, survey
 from cosmos_ray.job.say import Say
 from cosmos_ray.job.table import keep
+from cosmos_ray.ledger.lease import LeaseTimes
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run, check_same, read_run
 from cosmos_ray.manifest.files import Manifest, open_manifest, version_of
@@ -62,7 +63,8 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     ledger = Ledger(storage)
     defaults = row_defaults(bundle, config.sampling)
     table = config.table
-    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, config.lease.life_s, say)
+    times = LeaseTimes(config.lease.beat_s, config.lease.life_s)
+    manifest_uri = normalise_uri(config.manifest) if table is None else keep(table, storage, times, say)
     config = config.model_copy(update={"manifest": manifest_uri})
     try:
         state, known = ledger.state(), read_run(storage)

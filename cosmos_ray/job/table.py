@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.job.say import Say
 from cosmos_ray.ledger.layout import TABLE
-from cosmos_ray.ledger.lease import read_owner
+from cosmos_ray.ledger.lease import LeaseTimes, check_no_living_owner
 from cosmos_ray.manifest.builders.frame import source_of_frame
 from cosmos_ray.manifest.builders.notes import Notes
 from cosmos_ray.manifest.builders.rig import rig_of
@@ -19,11 +18,11 @@ from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 
 
-def keep(table: Any, storage: Storage, life_s: float, say: Say) -> str:
+def keep(table: Any, storage: Storage, times: LeaseTimes, say: Say) -> str:
     """URI of the manifest that a pandas DataFrame makes, written to `storage` unless it is there already.
 
-    Relative paths in it start from the current folder. life_s: how long a silent owner counts as alive: another job
-    that is at work reads the manifest that is there. say: hears what is doubtful in the table, as of any other one.
+    Relative paths in it start from the current folder. times: of an owner's life: another job that is at
+    work reads the manifest that is there. say: hears what is doubtful in the table, as of any other one.
     Raises ManifestError, LeaseHeld.
     """
     if table.index.name == "id" and "id" not in table.columns:
@@ -36,8 +35,7 @@ def keep(table: Any, storage: Storage, life_s: float, say: Say) -> str:
         say(f"warning: {words}")
     if storage.exists(TABLE) and storage.read(TABLE) == data:
         return storage.uri_of(TABLE)
-    owner = read_owner(storage)
-    if owner is not None and not owner.released and owner.age_s < life_s:
-        raise LeaseHeld(f"{storage.uri} is owned by a living job ({owner.name}), which reads another table")
+    # Its beats are watched: their age is by the clock of its machine, which may be another's.
+    check_no_living_owner(storage, times, say)
     storage.write(TABLE, data)
     return storage.uri_of(TABLE)

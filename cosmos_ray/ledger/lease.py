@@ -210,6 +210,12 @@ def acquire(
         # Another newcomer was quicker: it is the owner to watch now.
 
 
+def check_no_living_owner(storage: Storage, times: LeaseTimes, say: Callable[[str], None]) -> None:
+    """Raises LeaseHeld, as `acquire` does and after as long; the output stays whose it is."""
+    if newest := _newest_epoch(storage):
+        _watch(storage, newest, times, say)
+
+
 def _watch(storage: Storage, epoch: int, times: LeaseTimes, say: Callable[[str], None]) -> None:
     """Return once the owner of `epoch` is known to be gone; raise LeaseHeld when it beats."""
     first = _read_beat(storage, epoch)

@@ -34,6 +34,7 @@ from cosmos_ray.job.generator import Generator, clip_of
 from cosmos_ray.job.plan import survey
 from cosmos_ray.job.refiner_cost import outrun_line, refiner_cost
 from cosmos_ray.job.table import keep
+from cosmos_ray.ledger.lease import LeaseTimes
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip
@@ -143,8 +144,8 @@ def test_what_becomes_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         said: list[str] = []
         storage = Storage(str(tmp_path / name))
         try:
-            uri = keep(frame, storage, 15.0, said.append)
-            keep(frame, storage, 15.0, said.append)
+            uri = keep(frame, storage, LeaseTimes(), said.append)
+            keep(frame, storage, LeaseTimes(), said.append)
             lines += [f"== {name}: {uri}", *said, *as_lines(pq.read_table(uri).to_pylist())]
         except CosmosRayError as error:
             lines += [f"== {name}: {error}", *said]

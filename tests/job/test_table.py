@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import pytest
 
 from cosmos_ray import GenerateConfig
 from cosmos_ray.errors import LeaseHeld, ManifestError
-from cosmos_ray.job import table as table_module
 from cosmos_ray.job.table import keep
+from cosmos_ray.ledger.layout import TABLE
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.store.storage import Storage
 
 ROWS = pd.DataFrame({"id": ["a", "b"], "prompt": ["p", "q"], "seed": [1, None], "town": ["x", "y"]})
+
+TIMES = LeaseTimes(0.1, 5.0)
 
 
 def nobody(line: str) -> None:
@@ -38,7 +40,7 @@ def test_it_is_kept_and_written_again_only_if_it_changes(tmp_path: Path, monkeyp
     storage = Storage(str(tmp_path / "out"))
     monkeypatch.chdir(tmp_path)
     videos = ROWS.assign(input_video=["v.mp4", None], n_views=[1, 1])
-    uri = keep(videos, storage, 15.0, nobody)
+    uri = keep(videos, storage, TIMES, nobody)
     found = pq.read_table(uri).to_pylist()
     assert uri == f"{tmp_path}/out/_cosmos_ray/manifest.parquet"
     assert [(row["id"], row["prompt"], row["seed"], row["town"]) for row in found] == [
@@ -46,22 +48,30 @@ def test_it_is_kept_and_written_again_only_if_it_changes(tmp_path: Path, monkeyp
     ]  # fmt: skip
     assert found[0]["input_video"] == f"{tmp_path}/v.mp4"
     before = Path(uri).stat().st_mtime_ns
-    assert keep(videos.set_index("id"), storage, 15.0, nobody) == uri
+    assert keep(videos.set_index("id"), storage, TIMES, nobody) == uri
     assert Path(uri).stat().st_mtime_ns == before
-    assert pq.read_table(keep(ROWS[:1], storage, 15.0, nobody)).num_rows == 1
+    assert pq.read_table(keep(ROWS[:1], storage, TIMES, nobody)).num_rows == 1
 
 
-def test_another_table_is_not_put_under_a_living_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])
+def test_another_table_is_not_put_under_a_living_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """Whatever the clock of its machine says: that of the newcomer's may be another."""
     storage = Storage(str(tmp_path / "out"))
-    keep(ROWS, storage, 15.0, nobody)
-    lease = acquire(storage, LeaseTimes(60.0, 180.0))
-    keep(ROWS, storage, 180.0, nobody)
+    keep(ROWS, storage, TIMES, nobody)
+    own_clock = time.time
+    monkeypatch.setattr(time, "time", lambda: own_clock() + ahead_s)
+    lease = acquire(storage, LeaseTimes(0.1, 1.0))
+    keep(ROWS, storage, TIMES, nobody)
+    monkeypatch.setattr(time, "time", own_clock)
+    said: list[str] = []
     with pytest.raises(LeaseHeld, match="owned by a living job"):
-        keep(ROWS[:1], storage, 180.0, nobody)
-    dead = dataclasses.replace(table_module.read_owner(storage), age_s=181.0)  # type: ignore[type-var]
-    monkeypatch.setattr(table_module, "read_owner", lambda storage: dead)
-    keep(ROWS[:1], storage, 180.0, nobody)
+        keep(ROWS[:1], storage, TIMES, said.append)
+    assert "watching it" in said[0]
+    assert pq.read_table(storage.uri_of(TABLE)).num_rows == 2
     lease.release()
+    assert pq.read_table(keep(ROWS[:1], storage, TIMES, nobody)).num_rows == 1
 
 
 def test_what_is_doubtful_in_a_frame_is_said_and_columns_of_mixed_values_are_carried_as_text(tmp_path: Path) -> None:
@@ -108,11 +118,11 @@ def test_our_own_columns_may_hold_what_a_row_may(tmp_path: Path) -> None:
 def test_what_a_frame_cannot_be(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "out"))
     with pytest.raises(ManifestError, match="cannot be written as Parquet"):
-        keep(pd.DataFrame({"id": ["a", "b"], "prompt": [object(), 3]}), storage, 15.0, nobody)
+        keep(pd.DataFrame({"id": ["a", "b"], "prompt": [object(), 3]}), storage, TIMES, nobody)
     for names, said in (("ii", "several columns of one name"), (["id", 3], "the column 3: expected a text")):
         with pytest.raises(ManifestError, match=said):
-            keep(pd.DataFrame([["a", "b"]], columns=list(names)), storage, 15.0, nobody)
+            keep(pd.DataFrame([["a", "b"]], columns=list(names)), storage, TIMES, nobody)
     with pytest.raises(ManifestError, match="row 1 of the DataFrame: `seed` is 'x', expected an integer"):
-        keep(ROWS.assign(seed=[1, "x"]), storage, 15.0, nobody)
+        keep(ROWS.assign(seed=[1, "x"]), storage, TIMES, nobody)
     with pytest.raises(ManifestError, match="id"):
-        keep(pd.DataFrame({"prompt": ["p"]}), storage, 15.0, nobody)
+        keep(pd.DataFrame({"prompt": ["p"]}), storage, TIMES, nobody)
