@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fsspec.exceptions import FSTimeoutError
+
 T = TypeVar("T")
 
 #: Seconds for an answer that has no length to speak of.
@@ -30,7 +32,7 @@ def patiently(fs: Any, path: str, ask: Callable[..., T]) -> T:
     long as the object at `path` may take. Raises TimeoutError."""
     try:
         return ask(**within(fs))
-    except TimeoutError:
+    except FSTimeoutError:
         try:
             size = int(fs.info(path, **within(fs)).get("size") or 0)
         except FileNotFoundError:

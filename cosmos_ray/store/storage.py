@@ -109,7 +109,7 @@ def fetch_to_file(uri: str, target: Path, max_bytes: int | None = None) -> Stat:
             if scheme_of(uri) == "file":
                 second_name(path, target)
             else:
-                download(fs, path, target, f"fetching {uri}")
+                download(fs, path, target, f"fetching {uri}", found.size)
         except FileNotFoundError:
             check_bucket(fs, path, uri)
             raise

@@ -39,7 +39,7 @@ class SilentStore:
 def test_a_store_that_never_answers_is_not_waited_for_and_not_asked_on(tmp_path: Path) -> None:
     store, before = SilentStore(), threading.active_count()
     with time_limit(0.2), pytest.raises(TimeIsUp, match="fetching it took too long"):
-        retrying(lambda: download(store, "b/a.mp4", tmp_path / "a", "fetching it"), "fetching it")
+        retrying(lambda: download(store, "b/a.mp4", tmp_path / "a", "fetching it", 1), "fetching it")
     assert store.asked.is_set()
     assert store.ended.wait(300), "the request was given up too"
     assert threading.active_count() == before
@@ -52,10 +52,13 @@ def test_what_a_store_answers_is_passed_on(tmp_path: Path) -> None:
         Path(target).write_bytes(b"x")
 
     store: Any = SimpleNamespace(async_impl=True, loop=fsspec.asyn.get_loop(), _get_file=get)
-    download(store, "b/a", tmp_path / "a", "fetching")
+    download(store, "b/a", tmp_path / "a", "fetching", 1)
     assert (tmp_path / "a").read_bytes() == b"x"
     with pytest.raises(FileNotFoundError):
-        download(store, "b/none", tmp_path / "b", "fetching")
+        download(store, "b/none", tmp_path / "b", "fetching", 1)
+    with pytest.raises(OSError, match="the store sent 1 of 2 bytes"):
+        download(store, "b/a", tmp_path / "c", "fetching", 2)
+    download(store, "b/a", tmp_path / "c", "unpacked on its way", 0)
 
 
 def test_a_limit_holds_in_the_threads_that_are_started_under_it() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.exceptions import FSTimeoutError
 
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.models.bundle.fetch import fetch, size_of
@@ -113,7 +114,7 @@ def test_what_is_long_is_waited_for_where_the_store_answers(monkeypatch: pytest.
     def ask(timeout: float) -> str:
         limits.append(timeout)
         if timeout < 5000:
-            raise TimeoutError
+            raise FSTimeoutError
         return "all of it"
 
     assert patience.patiently(Slow(), "x", ask) == "all of it"

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 #: What a request meets instead of the server: (HTTP status, S3 error code, its message), "drop" (the connection is
 #: cut), "hang" (no answer for ten seconds, then cut). What its answer meets: "lost" (the server has done it, the
-#: connection is cut), "cut" (half of it comes), "slow" (it takes a second), "late" (it begins after a second). None:
-#: nothing.
+#: connection is cut), "cut" (half of it comes), "short" (half of it is said to be all), "slow" (it takes a second),
+#: "late" (it begins after a second). None: nothing.
 Meets = tuple[int, str, str] | str | None
 UNAVAILABLE: Meets = (503, "SlowDown", "Please reduce your request rate.")
 EXPIRED: Meets = (403, "ExpiredToken", "The provided token has expired.")
@@ -86,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
+        if meets == "short":
+            body, meets = body[: len(body) // 2], None
         length = {name.lower(): value for name, value in headers}.get("content-length", len(body))
         self.send_header("Content-Length", str(length if self.command == "HEAD" else len(body)))
         self.end_headers()
