@@ -21,6 +21,7 @@ from cosmos_ray.clip.frames import inspect_video, read_frames, spill
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.clip.resize import resize_crop
 from cosmos_ray.scratch import scratch
+from cosmos_ray.store.storage import Storage
 
 _GAP = 2  # pixels between pictures
 _GAP_COLOUR = 128
@@ -37,8 +38,7 @@ def main() -> None:
     for clip in arguments.clips:
         videos = {view: (clip / f"{view}.mp4").read_bytes() for view in VIEWS if (clip / f"{view}.mp4").exists()}
         bands.append(contact_rows(videos, arguments.moments, arguments.width))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_bytes(encode_jpeg(np.concatenate(bands)))
+    Storage(str(arguments.out.parent)).write(arguments.out.name, encode_jpeg(np.concatenate(bands)))
     print(arguments.out)
 
 

@@ -13,6 +13,7 @@ A second run with the same parameters finds the clips' stamps and renders nothin
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,7 @@ from sample_drive import PALETTES, VIEWS, Scene, caption, render, scene_from_see
 
 from cosmos_ray import signals
 from cosmos_ray.clip.encode import encode_mp4
+from cosmos_ray.store.storage import Storage
 
 RENDERER = 1  # raise it when the same scene gives other pixels or files
 STAMP = ".stamp.json"
@@ -84,15 +86,18 @@ def write_clip(
 
 def write_views(directory: Path, frames: Mapping[str, np.ndarray], fps: int) -> None:
     """Write {view: uint8 [T, H, W, 3]} of all VIEWS as one mp4 a view, and joined in time as `video.mp4`."""
+    there = Storage(str(directory))
     for view in VIEWS:
-        (directory / f"{view}.mp4").write_bytes(encode_mp4(frames[view], fps))
+        there.write(f"{view}.mp4", encode_mp4(frames[view], fps))
     joined = np.concatenate([frames[view] for view in VIEWS])  # [V * T, H, W, 3]
-    (directory / "video.mp4").write_bytes(encode_mp4(joined, fps))
+    there.write("video.mp4", encode_mp4(joined, fps))
 
 
 def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows (columns left out are null) as a Parquet manifest; its references are relative to its folder."""
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=_SCHEMA), path)
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=_SCHEMA), buffer)
+    Storage(str(path.parent)).write(path.name, buffer.getvalue())
 
 
 def demo_scenes(seed: int) -> dict[str, Scene]:

@@ -17,6 +17,7 @@ from cosmos_ray.gang.prepare import InputFile, refuse_doubtful, take_inputs
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import Bundle
 from cosmos_ray.store.faults import explain
+from cosmos_ray.store.storage import Storage
 from cosmos_ray.words import counted
 
 #: In which a row would have the video.
@@ -73,12 +74,12 @@ def inspect_video(
 
 def _write_frames(to: Path, stem: str, views: Sequence[str], frames_VTHWC: np.ndarray) -> Iterator[str]:
     """Paths of the pictures that are written."""
-    to.mkdir(parents=True, exist_ok=True)
+    folder = Storage(str(to))
     for view, frames in zip(views, frames_VTHWC, strict=True):
         for number, frame in enumerate(frames):
-            path = to / f"{stem}.{view}.{number}.png"
-            path.write_bytes(encode_png(frame))
-            yield str(path)
+            name = f"{stem}.{view}.{number}.png"
+            folder.write(name, encode_png(frame))
+            yield str(to / name)
 
 
 def _facts(file: InputFile) -> dict[str, Any]:
