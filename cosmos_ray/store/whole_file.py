@@ -32,6 +32,10 @@ def whole_file(path: str, put_in_place: Callable[[str, str], None]) -> Iterator[
             if unnamed is not None:
                 _give_name(unnamed, temporary)
         put_in_place(temporary, path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = path  # a full disk does not say which it is
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
