@@ -7,10 +7,14 @@ closed. `COSMOS_RAY_DASHBOARD=1` asks for the dashboard and the metrics, which t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import stat
 import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants
@@ -18,6 +22,8 @@ from ray._private import ray_constants
 _ASKED_FOR = "COSMOS_RAY_DASHBOARD"
 #: Ray's name for "this machine's address is 127.0.0.1", which it has for other systems' firewalls.
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+#: So long logs of a job are of use.
+_KEPT_S = 7 * 86400.0
 #: Who says in each log whether a Ray that is started asks for a token.
 _OF_TOKENS = logging.getLogger("ray._private.authentication")
 _before: tuple[str | None, bool] | None = None
@@ -65,4 +71,21 @@ def folder() -> str | None:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             closed = tempfile.mkdtemp(prefix="cosmos-ray-", dir="/tmp")
     os.chmod(closed, stat.S_IRWXU)
+    _sweep(Path(closed, "ray"))
     return f"{closed}/ray"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove old sessions of Rays that have ended: Ray leaves them all, logs and what it spilled. One that lives writes
+    into its logs every few seconds."""
+    before = time.time() - _KEPT_S
+    for session in folder.glob("session_2*"):
+        with contextlib.suppress(OSError):
+            if not session.is_symlink() and _last_written(session) < before:
+                shutil.rmtree(session, ignore_errors=True)
+
+
+def _last_written(session: Path) -> float:
+    """Seconds since 1970."""
+    logs = session / "logs"
+    return max(one.lstat().st_mtime for one in (session, *(logs.iterdir() if logs.is_dir() else ())))

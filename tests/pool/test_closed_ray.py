@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,20 @@ def test_what_is_closed_is_opened_again_and_the_folder_is_ones_own(monkeypatch: 
     assert of_tokens.isEnabledFor(logging.WARNING)
     monkeypatch.setenv("COSMOS_RAY_DASHBOARD", "1")
     assert closed_ray.close() == {"include_dashboard": True}
+
+
+def test_sessions_of_a_week_ago_go_but_none_that_is_written_to(tmp_path: Path) -> None:
+    old = time.time() - 8 * 86400
+    for name, logs in (("session_2026-01-01_1", old), ("session_2026-01-02_2", time.time()), ("other", old)):
+        log = tmp_path / name / "logs" / "raylet.out"
+        log.parent.mkdir(parents=True)
+        log.write_text("said")
+        os.utime(log, (logs, logs))
+        for folder in (log.parent, log.parent.parent):
+            os.utime(folder, (old, old))
+    (tmp_path / "session_2026-01-03_3").mkdir()
+    (tmp_path / "session_latest").symlink_to(tmp_path / "session_2026-01-02_2")
+    closed_ray._sweep(tmp_path)
+    left = {one.name for one in tmp_path.iterdir()}
+    assert left == {"session_2026-01-02_2", "session_2026-01-03_3", "session_latest", "other"}
+    closed_ray._sweep(tmp_path / "nothing there")
