@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from cut_windows import LEFT_TO_RIGHT, cut, frame_indices, windows
-from make_sample import demo_rows, demo_scenes, write_clip, write_manifest, write_views
+from make_sample import demo_rows, demo_scenes, write_clip, write_manifest
 from sample_drive import (
     CAMERAS,
     PALETTES,
@@ -262,22 +262,6 @@ def test_view_captions_name_the_cars_that_the_view_shows(slot: str) -> None:
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
-
-
-def test_who_reads_what_is_written_again_has_it_whole(tmp_path: Path) -> None:
-    """As does whoever comes after a kill: a file takes its place when it is whole."""
-    rows = [{"id": "a", "prompt": ["a road"]}]
-    write_manifest(tmp_path / "m.parquet", rows)
-    frames = {view: np.zeros((3, 32, 56, 3), np.uint8) for view in VIEWS}
-    write_views(tmp_path, frames, 10)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    opened = {path: path.open("rb") for path in before}
-    write_manifest(tmp_path / "m.parquet", [*rows, {"id": "b", "prompt": ["a street"]}])
-    write_views(tmp_path, {view: 255 - shown for view, shown in frames.items()}, 10)
-    for path, file in opened.items():
-        with file:
-            assert file.read() == before[path]
-        assert path.read_bytes() != before[path]
 
 
 def test_write_clip_writes_seven_cameras_and_the_joined_video_once(tmp_path: Path) -> None:
