@@ -68,6 +68,8 @@ def clean(storage: Storage) -> Removed:
         for removed in pool.map(lambda path: _remove(storage, path), _unreferenced(storage, state)):
             objects += 1
             size += removed
+    if storage.local:
+        storage.delete_folder(REPRODUCED)  # which is empty by now, but for its folders
     unfinished = storage.remove_unfinished()
     return Removed(objects + unfinished.objects, size + unfinished.size)
 
