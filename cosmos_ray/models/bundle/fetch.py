@@ -142,7 +142,12 @@ def _discard(path: Path) -> None:
 def _file(filesystem: Any, source: str, target: Path, sha256: str) -> str:
     """sha256 of what was fetched; in place only if it is the right one."""
     part = target.with_name(target.name + ".part")
-    _append(filesystem, source, part, _asked(filesystem, source, source).get("size"))
+    _append(
+        filesystem,
+        source,
+        part,
+        retrying(lambda: filesystem.size(source, **within(filesystem)), f"asking for {source}"),
+    )
     return _settle(part, target, sha256)
 
 
