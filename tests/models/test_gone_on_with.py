@@ -50,6 +50,8 @@ def test_passes_that_are_done_are_not_made_again(
     for state in states:
         made.clear()
         steps: list[tuple[int, int]] = []
-        generator.denoise(asked, resume=state, on_step=lambda *at, said=steps: said.append(at))
+        again: list[SamplerState] = []
+        generator.denoise(asked, resume=state, on_step=lambda *at, said=steps: said.append(at), on_state=again.append)
         assert made == [generator.network] * (total - state.step), "the picture is not drawn again, nor a chunk"
         assert steps == [(done, total) for done in range(state.step + 1, total + 1)]
+        assert sorted({one.step for one in again}) == list(range(state.step, total)), "it can be gone on with at once"
