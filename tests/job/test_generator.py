@@ -148,6 +148,12 @@ def test_columns_are_those_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (each.inputs, each.cameras) == ((f"{tmp_path}/r.mp4",), ("rear",))
     assert clip_of({"prompt": "p", "n_views": 1, "video": [Path("r.mp4")]}, TINY).inputs == each.inputs
     assert clip_of({"prompt": "p", "n_views": 1, "input_video": Path("r.mp4")}, TINY).inputs == each.inputs
+    several: tuple[Any, ...] = ([Path("r.mp4"), "s.mp4"], (Path("r.mp4"), Path("s.mp4")))
+    assert {clip_of({"prompt": "p", "n_views": 2, "video": two}, TINY).inputs for two in several} == {
+        (f"{tmp_path}/r.mp4", f"{tmp_path}/s.mp4")
+    }
+    nothing = {"input_video": None, "input_videos": None, "prompt_embedding": None, "num_samples": None, "seed": None}
+    assert clip_of({"prompt": "p", "n_views": 1, "video": Path("r.mp4"), **nothing}, TINY).inputs == each.inputs
 
 
 @pytest.mark.parametrize("value", [object(), 2**70, b"bytes", [b"bytes"], {1: object()}, np.zeros((2, 2)), int])

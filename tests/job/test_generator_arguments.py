@@ -13,8 +13,12 @@ import torch
 
 import cosmos_ray
 from cosmos_ray import ClipRequest, GenerateConfig, Generator, generate, load_bundle, results
+from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.errors import UsageError
 from cosmos_ray.job.made_clip import MadeClip
+from cosmos_ray.models import generator as of_a_gang
+from cosmos_ray.models.parallel import ContextParallel
+from cosmos_ray.models.sampler import SamplerState
 
 TINY = load_bundle("tiny")
 CONFIG = GenerateConfig(manifest="m", output="o")
@@ -82,6 +86,34 @@ def test_no_argument_is_left_out() -> None:
     for name in ("load", "generate", "embed", "denoise", "decode"):
         there = {*inspect.signature(getattr(Generator, name)).parameters} - {"self", "columns"}
         assert told[f"Generator.{name}"] == there
+
+
+def test_what_is_said_reaches_the_gangs_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every argument, in its place; none is checked and then forgotten."""
+    told: list[tuple[Any, ...]] = []
+
+    def tell(name: str) -> Callable[..., Any]:
+        def call(given: Any, *rest: Any) -> Any:
+            told.append((name, *rest))
+            return MODEL if isinstance(given, type) else rest[0]
+
+        return call
+
+    for name in ("embed", "denoise", "decode"):
+        monkeypatch.setattr(of_a_gang.Generator, name, tell(name))
+    monkeypatch.setattr(of_a_gang.Generator, "load", classmethod(tell("load")))
+    parallel, approximations, seconds = ContextParallel(1, 2), Approximations(guidance_interval=(0.0, 0.5)), {"a": 1.0}
+    state = SamplerState(1, {})
+    Generator.load(TINY, "cpu", parallel, "reference", approximations, seconds)
+    MODEL.embed(REQUEST)
+    MODEL.denoise(REQUEST, print, state, repr)
+    for overlap in (0, 5):
+        MODEL.decode({}, overlap)
+    assert told == [
+        ("load", TINY, "cpu", parallel, "reference", approximations, seconds), ("embed", REQUEST),
+        ("denoise", REQUEST, print, state, repr), ("decode", {}, 0), ("decode", {}, 5),
+    ]  # fmt: skip
+    assert told[0][-1] is seconds
 
 
 def test_places_may_be_paths(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from support.thread_ranks import run_on_copies, run_threads
 
-from cosmos_ray.clip.request import ClipRequest
+from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.errors import RowError
 from cosmos_ray.models.bundle.bundle import BUILT_IN_FOLDER, Bundle, load_bundle, parse_bundle
 from cosmos_ray.models.generator import Generator
@@ -126,12 +126,16 @@ def test_a_gang_steers_and_makes_longer_videos_as_one_rank_does(steered: Generat
     torch.testing.assert_close(found, alone, rtol=0, atol=2e-2)
 
 
-def test_a_gang_whose_rank_0_did_not_embed_fails_on_every_rank(tiny: Generator) -> None:
-    """Alike, before anything is exchanged, rank 0 too: it could embed, and would wait for the others for ever."""
+@pytest.mark.parametrize("given", ["nothing", "captions alone"])
+def test_a_gang_whose_rank_0_did_not_embed_fails_on_every_rank(tiny: Generator, given: str) -> None:
+    """Alike, before anything is exchanged, rank 0 too: it could embed, and would wait for the others for ever. Captions
+    that came as embeddings leave the negative prompt to it: without, the clip would not be guided."""
+    captions = ClipText((np.ones((2, tiny.bundle.text_width), np.float32),) * VIEWS, None)
+    asked = request(text=None if given == "nothing" else captions)
 
     def refused(generator: Generator) -> str:
         with pytest.raises(Exception, match="rank 0 must embed it first") as error:
-            generator.denoise(request())
+            generator.denoise(asked)
         return type(error.value).__name__
 
     assert on_ranks(tiny, refused) == ["UsageError"] * RANKS

@@ -159,6 +159,13 @@ def test_a_state_is_the_same_after_it_was_packed(tiny: Generator) -> None:
             assert not torch.equal(state.tensors["sample"], state.tensors.get("previous_x0"))
 
 
+def test_a_state_goes_on_where_the_network_is() -> None:
+    """Whatever device it was packed on; `meta` stands for a GPU."""
+    generator = Generator.load(short(), device="meta")
+    packed = {"step": np.array(1), "sample": np.zeros((1, 8, 64), np.float32), "previous_x0": np.zeros((1, 8, 64))}
+    assert {one.device.type for one in generator.unpack_state(packed).tensors.values()} == {"meta"}
+
+
 # --- text and frames -------------------------------------------------------------------------------------------------
 
 

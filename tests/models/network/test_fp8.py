@@ -85,6 +85,16 @@ def test_preparing_changes_nothing_but_the_rounding(dtype: torch.dtype) -> None:
     assert (v8 + x.v_mean - (v - 2).float()).norm() / v.float().norm() < 0.04
 
 
+@pytest.mark.parametrize("largest", [4.3, 4.9, 6.1, 7.7])
+def test_a_scale_undoes_the_factor_as_it_was_rounded(largest: float) -> None:
+    """In bfloat16 that is up to 0.4 % from the one meant: numbers would all be too large by it, or too small."""
+    x = torch.linspace(-largest, largest, 2001).bfloat16()[None, :, None, None]
+    rounded, scale = fp8._rounded(x)
+    factor = (1 / scale).bfloat16()
+    torch.testing.assert_close(factor.float() * scale, torch.ones(1, 1), rtol=0, atol=1e-6)
+    assert torch.equal((x * factor).to(torch.float8_e4m3fn).float(), rounded.float())
+
+
 def test_a_mean_too_small_for_bfloat16_is_not_counted_twice() -> None:
     """Over many tokens the values' mean is as small as an output, and smaller than bfloat16's steps at a value."""
     q, k, v = (x.bfloat16() for x in drawn(tokens=20_000, heads=1))

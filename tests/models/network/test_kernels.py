@@ -3,6 +3,7 @@ and in a kernel's place stands plain attention."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend
 
 from cosmos_ray.models.network import attention as kernels
 from cosmos_ray.models.network import launches, passes
@@ -79,6 +81,24 @@ def test_the_whole_batch_comes_back_from_flash_attention(monkeypatch: pytest.Mon
     monkeypatch.setattr(kernels, "attention_kernel", lambda *_: "flash-attention-3")
     monkeypatch.setattr(kernels, "flash_attention_3", lambda: flash)
     torch.testing.assert_close(attention(q, k, v), expected)
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "sdpa"])
+def test_torch_tries_cudnn_first_and_then_all_it_has(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    """In that order: its own pick is half as fast, and cuDNN refuses some shapes. Elsewhere it picks."""
+    told: list[Any] = []
+
+    def order(backends: list[SDPBackend], set_priority: bool = False) -> Any:
+        told.append((backends, set_priority))
+        return contextlib.nullcontext()
+
+    q = drawn(1, 5, 3, 12, seed=0)
+    expected = attention(q, q, q)
+    monkeypatch.setattr(kernels, "attention_kernel", lambda *_: kernel)
+    monkeypatch.setattr(kernels, "sdpa_kernel", order)
+    torch.testing.assert_close(attention(q, q, q), expected)
+    names = ["CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH"]
+    assert told == ([([SDPBackend.__members__[name] for name in names], True)] if kernel == "cudnn" else [])
 
 
 def test_the_log_sum_exp_of_flash_attention_is_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
