@@ -14,7 +14,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import hub
 from cosmos_ray.models.bundle.bundle import Bundle, FileKind, fitting_world_sizes
 from cosmos_ray.models.bundle.cache import content_sha256
-from cosmos_ray.models.bundle.checkpoint import select_dit, select_exactly
+from cosmos_ray.models.bundle.checkpoint import of_numbers, select_dit, select_exactly
 from cosmos_ray.models.bundle.dims import Qwen2Dims, T5Dims
 from cosmos_ray.models.bundle.fetch import open_store, size_of
 from cosmos_ray.models.bundle.files import NOT_PUBLISHED, cached_path, local_path
@@ -160,14 +160,17 @@ def _check_content(
             prefix = bundle.picture.dit_prefix if kind == "picture_dit" and bundle.picture else bundle.dit_prefix
             selection = select_dit(header.shapes, header.others, _shapes(bundle, kind), prefix)
         elif kind == "vae":
-            selection = select_exactly(header_of(path).shapes, _shapes(bundle, kind))
+            header = header_of(path)
+            selection = select_exactly(header.shapes, _shapes(bundle, kind))
         elif kind == "text_encoder":
-            selection = read_text_encoder(bundle, path).selection
+            files = read_text_encoder(bundle, path)
+            header, selection = files.header, files.selection
         else:
             _check_tokenizer(path)
             return []
     except (ValueError, OSError) as error:
         return [Finding("problem", kind, f"{path}: {error}")]
+    selection = of_numbers(selection, header)
     if selection.faults:
         return [Finding("problem", kind, fault) for fault in selection.faults]
     ignored = f"; {selection.ignored_text()}" if selection.ignored else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cosmos_ray.models.bundle.bundle import DIT_PREFIXES, DitPrefix
+from cosmos_ray.models.bundle.headers import FLOATS, Header
 from cosmos_ray.models.bundle.leads import chosen_lead, has_known_prefix, leads_of, plain, why_none
 from cosmos_ray.models.bundle.shapes import Shapes
 from cosmos_ray.words import counted
@@ -123,6 +124,17 @@ def select_text_tower(found: Mapping[str, tuple[int, ...]], expected: Shapes) ->
     if misshapen := _misshapen(found, expected, names):
         faults.append(_listed(f"{counted(len(misshapen), 'parameter')} of another shape", misshapen))
     return Selection(names, ignored, tuple(faults))
+
+
+def of_numbers(selection: Selection, header: Header) -> Selection:
+    """The same, with a fault for parameters that are no numbers to compute with as they are: whole ones, and those of
+    eight bits, which mean nothing without their scales."""
+    found = {entry: header.tensors[entry].dtype for entry in selection.names.values() if entry in header.tensors}
+    strange = [f"{entry} found {dtype}" for entry, dtype in found.items() if dtype not in FLOATS]
+    if not strange:
+        return selection
+    what = f"{counted(len(strange), 'parameter')} of another type than {', '.join(FLOATS)}"
+    return replace(selection, faults=(*selection.faults, _listed(what, strange)))
 
 
 def _misshapen(found: Mapping[str, tuple[int, ...]], expected: Shapes, names: Mapping[str, str]) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import DitPrefix
 from cosmos_ray.models.bundle.cache import cache_folder, node_lock, put_in_place, short_key
-from cosmos_ray.models.bundle.checkpoint import Selection, select_dit, select_exactly
+from cosmos_ray.models.bundle.checkpoint import Selection, of_numbers, select_dit, select_exactly
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
 from cosmos_ray.models.bundle.shapes import Shapes
 from cosmos_ray.models.bundle.weights import read_pickled
@@ -64,6 +64,7 @@ def load_selected(
 
     header: of all the files together. UsageError, beginning with `what`, if the selection has faults.
     """
+    selection = of_numbers(selection, header)
     if selection.faults:
         raise UsageError(f"{what}: {'; '.join(selection.faults)}")
     if selection.ignored:

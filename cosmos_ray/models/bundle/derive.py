@@ -12,9 +12,10 @@ from pathlib import Path
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import BUNDLE_FILE, Bundle, DitPrefix, load_bundle
 from cosmos_ray.models.bundle.cache import content_sha256
-from cosmos_ray.models.bundle.checkpoint import select_dit
+from cosmos_ray.models.bundle.checkpoint import of_numbers, select_dit
 from cosmos_ray.models.bundle.fetch import open_store, size_of
 from cosmos_ray.models.bundle.files import local_path
+from cosmos_ray.models.bundle.finite import not_finite
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_header, read_header
 from cosmos_ray.models.bundle.names import MAX_NAME, derived_name
 from cosmos_ray.models.bundle.references import FileRef
@@ -23,6 +24,8 @@ from cosmos_ray.store.faults import explain_store, retrying
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
+#: Tensors that are named, of those that are not finite.
+_NAMED = 5
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -50,7 +53,7 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
     if of_picture and bundle.picture is None:
         raise UsageError(f"model `{bundle.name}` makes no picture first: it has one network")
     network = bundle.picture.network if of_picture and bundle.picture else bundle.network
-    selection = select_dit(header.shapes, header.others, dit_shapes(network), prefix)
+    selection = of_numbers(select_dit(header.shapes, header.others, dit_shapes(network), prefix), header)
     if selection.faults:
         raise UsageError(f"checkpoint {dit} is none of `{bundle.name}`: {'; '.join(selection.faults)}")
     try:
@@ -77,8 +80,22 @@ def derive(bundle: Bundle, to: str) -> Bundle:
         reference = bundle.file(kind)
         if isinstance(reference, FileRef) and reference.hub() is None:
             path = local_path(bundle, kind)
+            if kind in ("dit", "picture_dit"):
+                _check_finite(bundle.picture_bundle() if kind == "picture_dit" else bundle, path)
             copy_part(path, storage, reference.uri, files_of(path))
     return write_bundle(bundle, storage)
+
+
+def _check_finite(bundle: Bundle, dit: Path) -> None:
+    """Raises UsageError for weights of which every clip would come out as no number."""
+    try:
+        header = read_header(dit)
+    except ValueError:  # `with_dit` says so of a checkpoint of one's own
+        return
+    names = select_dit(header.shapes, header.others, dit_shapes(bundle.network), bundle.dit_prefix).names
+    if strange := not_finite(dit, [entry for entry in names.values() if entry in header.tensors], header):
+        more = f", and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+        raise UsageError(f"{dit}: found numbers that are not finite: {', '.join(strange[:_NAMED])}{more}")
 
 
 def _check_names(bundle: Bundle) -> None:

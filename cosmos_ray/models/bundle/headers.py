@@ -37,6 +37,8 @@ _STORAGE_DTYPES = {
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
     "ByteStorage": "uint8", "UntypedStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
+#: What weights are stored in.
+FLOATS = ("float64", "float32", "float16", "bfloat16")
 _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2}
 
 

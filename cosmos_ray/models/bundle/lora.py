@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import Bundle, DitPrefix
-from cosmos_ray.models.bundle.checkpoint import Selection, select_dit
+from cosmos_ray.models.bundle.checkpoint import Selection, of_numbers, select_dit
 from cosmos_ray.models.bundle.convert import selected, write_safetensors
 from cosmos_ray.models.bundle.derive import derive, suffixes_expected, with_dit
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
@@ -160,7 +160,7 @@ def _renamed(name: str, adapted: list[str]) -> str:
 
 
 def _selection(uri: str, header: Header, expected: Shapes, prefix: DitPrefix) -> Selection:
-    found = select_dit(header.shapes, header.others, expected, prefix)
+    found = of_numbers(select_dit(header.shapes, header.others, expected, prefix), header)
     if found.faults:
         raise UsageError(f"{uri}: {'; '.join(found.faults)}")
     return found
