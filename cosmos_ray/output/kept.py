@@ -25,9 +25,9 @@ Now = Literal["as it was", "changed", "gone"]
 
 
 def keep(storage: Storage, manifest: Manifest, run: Run) -> None:
-    """Copy the rows of all files of the run's manifest, unless they are there already."""
+    """Copy the rows of all files of the run's manifest, unless they are there already, and whole."""
     path = kept_path(run.manifest_sha256)
-    if storage.exists(path):
+    if storage.exists(path) and _is_whole(storage, path):
         return
     with scratch() as folder:
         copy = Path(folder, "kept.parquet")
@@ -35,6 +35,15 @@ def keep(storage: Storage, manifest: Manifest, run: Run) -> None:
             for _, batch in manifest.batches():
                 writer.write_batch(without_secrets(batch))
         storage.write_file(path, copy)
+
+
+def _is_whole(storage: Storage, path: str) -> bool:
+    """Of an output that was copied half, its end is missing, without which nothing of it can be read."""
+    try:
+        open_manifest(storage.uri_of(path))
+    except UsageError:
+        return False
+    return True
 
 
 def kept(storage: Storage, run: Run) -> Manifest | None:

@@ -128,6 +128,22 @@ def test_the_copy_before_the_last_stays_for_whoever_reads_it(tmp_path: Path, out
     assert set(output.list(KEPT)) == {kept_path(one) for one in hashes[-2:]}
 
 
+@pytest.mark.parametrize("left", [0, 50, -1])
+def test_rows_that_were_copied_half_are_kept_anew_by_who_has_the_manifest(
+    tmp_path: Path, output: Storage, left: int
+) -> None:
+    """An output that was moved, and the move cut off: no job went on with it, the manifest at hand or not."""
+    manifest = write_manifest(tmp_path / "m.parquet", ROWS)
+    run = begin(output, manifest)
+    path = kept_path(run.manifest_sha256)
+    whole = output.read(path)
+    output.write(path, whole[:left])
+    take_up(output, open_manifest(manifest), run)
+    again = kept(output, run)
+    assert again is not None
+    assert rows_of(again) == rows_of(open_manifest(manifest))
+
+
 @pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.long)])
 def test_a_job_edits_the_manifest_while_a_report_reads_the_rows(tmp_path: Path, stride: int) -> None:
     """At any moment: the report ends with what holds then."""
