@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_ray.errors import Fault, ManifestError, RowError, UsageError, column_error, first_line
-from cosmos_ray.foreign import MOST, ShownOnly, saying, shown, shown_lines, shown_uri, shown_value
+from cosmos_ray.foreign import MOST, ShownOnly, log_shown_only, saying, shown, shown_lines, shown_uri, shown_value
 
 SECRETS = [
     "s3://AKIA:SECRET@bucket/key.mp4",
@@ -117,6 +117,22 @@ def test_a_log_tells_no_secret_also_not_in_a_traceback() -> None:
     assert r"https://h/x?… \ntwo" in said
     assert "OSError: 403" in said
     assert "%d" in said
+
+
+def test_all_that_a_process_logs_is_shown_only_whatever_else_its_handlers_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to, handlers = io.StringIO(), [logging.StreamHandler(), logging.StreamHandler()]
+    for handler in handlers:
+        handler.setStream(to)
+    handlers[1].addFilter(lambda record: record.name != "noise")
+    monkeypatch.setattr(logging.getLogger(), "handlers", handlers)
+    for _ in range(3):
+        log_shown_only()
+    assert [sum(isinstance(one, ShownOnly) for one in handler.filters) for handler in handlers] == [1, 1]
+    logging.getLogger("somebody").error("https://h/x?sig=SECRET")
+    logging.getLogger("noise").error("x")
+    assert to.getvalue() == "https://h/x?…\n" * 2 + "x\n"
 
 
 def test_what_a_job_says_goes_the_same_way() -> None:

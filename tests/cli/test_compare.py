@@ -33,9 +33,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_all_files_up_to_the_next_option_are_settings(cosmos_ray: Any, asked: list[Any], tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / f"{name}.yaml").write_text(f"sampling: {{num_steps: {ord(name)}}}")
-    words = "compare --settings a.yaml b.yaml c.yaml --manifest m.parquet --output o --model tiny --limit 2 --price 3"
+    """Whatever they are called."""
+    for name in ("a.yaml", "b", "c.yml"):
+        (tmp_path / name).write_text(f"sampling: {{num_steps: {ord(name[0])}}}")
+    words = "compare --settings a.yaml b c.yml --manifest m.parquet --output o --model tiny --limit 2 --price 3"
     answer = cosmos_ray(*words.split(), "--set", "gang.max_attempts=1")
     assert answer.code == 3  # more failed than allowed
     [(settings, folder, price)] = asked

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from cosmos_ray.clip.checks import Scores
 from cosmos_ray.ledger import compaction, parts
 from cosmos_ray.ledger.ledger import Ledger
-from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, Try, records_of, table_of, with_all_columns
+from cosmos_ray.ledger.record import RECORDS, FileEntry, Record, Try, now, records_of, table_of, with_all_columns
 from cosmos_ray.ledger.rows import RecordReader
 from cosmos_ray.store.storage import Storage
 
@@ -101,3 +103,18 @@ def test_parts_of_older_releases_are_read_and_merged_with_new_ones(
     compaction.merge(storage, 1)
     assert len(parts.live_parts(parts.list_parts(storage))) == 1
     assert all_ways() == [expected, expected]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_moments_are_those_of_one_clock_wherever_a_machine_stands(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gangs and drivers of one job may be in several zones, and their moments are compared as texts."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        before, found, after = time.time(), now(), time.time()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found.endswith("+00:00")
+    assert len(found) == len("2026-01-01T00:00:00.000+00:00")
+    assert before - 0.001 <= datetime.datetime.fromisoformat(found).timestamp() <= after

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from support.manifests import put, read
 
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import ManifestError
+from cosmos_ray.manifest.builders.caption_files import captions_of
+from cosmos_ray.manifest.builders.folder import from_folder
 from cosmos_ray.manifest.builders.rig import rig_of
 
 
@@ -32,3 +37,17 @@ def test_the_commands_words_are_written_into_rows_that_say_nothing() -> None:
 def test_the_command_says_how_many_or_which() -> None:
     with pytest.raises(ManifestError, match="--views and --n-views: found both, expected one of them"):
         rig_of(views="rear", n_views=1)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [("rear.mp4",), ("rear_0001.jpg",), ("rear/0001.jpg",)],
+    ids=["a video", "a picture", "pictures"],
+)
+def test_what_lies_beside_a_video_of_all_views_is_not_used_and_said(beside: tuple[str, ...], tmp_path: Path) -> None:
+    for name in ("video.mp4", *beside):
+        put(tmp_path / "clips" / "one" / name)
+    built = from_folder(str(tmp_path / "clips"), str(tmp_path / "m.parquet"), captions=captions_of("A street."))
+    (row,) = read(tmp_path / "m.parquet")
+    assert (row["input_video"], set(row)) == ("clips/one/video.mp4", {"id", "prompt", "input_video"})
+    assert built.warnings == ("clips with a video of all views, whose cameras' own files are not used: 1: one",)

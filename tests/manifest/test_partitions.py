@@ -21,6 +21,7 @@ from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.manifest.partitions import partitions_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults
 from cosmos_ray.manifest.schema import conform
 from cosmos_ray.output.index import write_index
@@ -236,3 +237,10 @@ def test_the_first_row_that_contradicts_its_folders_is_named_in_whichever_column
     other = conform(batch, batch.schema, (("town", "x"), ("seed", "6")))
     assert other.differs is not None
     assert other.differs[0] == 0
+
+
+def test_columns_of_folders_come_from_the_outermost_on() -> None:
+    """As they stand in the manifest's schema, and in the index."""
+    names = (("town", "x"), ("seed", "5"), ("at", None))
+    assert partitions_of("m/town=x/seed=5/at=__HIVE_DEFAULT_PARTITION__/part.parquet", "m") == names
+    assert partitions_of("m/town=x/seed=5/at=__HIVE_DEFAULT_PARTITION__/part.parquet", "m/town=x") == names

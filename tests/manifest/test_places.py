@@ -64,6 +64,7 @@ def test_a_manifests_hash_is_its_files_bytes_and_of_several_their_names_too(tmp_
 def test_a_place_that_is_read_is_not_written_to(tmp_path: Path) -> None:
     put(tmp_path / "m" / "a.parquet", "a")
     folder, file = open_manifest(str(tmp_path / "m")), open_manifest(str(tmp_path / "m" / "a.parquet"))
+    pattern = open_manifest(str(tmp_path / "m" / "*.parquet"))
     for manifest, out, is_read in (
         (file, "m/a.parquet", True),
         (file, "m/b.parquet", False),
@@ -71,6 +72,9 @@ def test_a_place_that_is_read_is_not_written_to(tmp_path: Path) -> None:
         (folder, "m/deep/b.PQ", True),
         (folder, "m/b.csv", False),
         (folder, "m2/b.parquet", False),
+        (pattern, "m/b.parquet", True),
+        (pattern, "m/deep/b.parquet", False),
+        (pattern, "m/b.pq", False),
     ):
         if is_read:
             with pytest.raises(ManifestError, match=f"--out: found {tmp_path}/{out}, which is read"):

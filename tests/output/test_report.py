@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from support.job_runs import write_manifest
 from support.outcomes import DEFAULTS, ROWS, clips, run_of, settle
@@ -211,3 +212,11 @@ def test_failures_come_by_name_all_or_the_first(
     assert [one.id for one in failures(output, state)] == ["b.s000", "b.s002", "c", "d.s000", "e"]
     assert [one.id for one in failures(output, state, 3)] == ["b.s000", "b.s002", "c"]
     assert in_words(next(failures(output, state))) == "failed (gang) b.s000: why b.s000"
+
+
+def test_a_failure_without_a_class_is_one_of_our_own() -> None:
+    """Of a record that an old release has written; the page chooses by classes."""
+    table = pa.table({"id": ["a", "b"], "class": [None, "oom"], "error": ["x", "y"], "attempts": [1, 2]})
+    found = listing.failures_of(table)
+    of_class = [name for name, _ in found.columns].index("class")
+    assert [row[of_class] for row in found.rows] == ["internal", "oom"]
