@@ -24,7 +24,11 @@ NETWORK = published.SMALL_NETWORK
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_a_pickled_files_header_says_what_torch_would_load(tmp_path, is_zip):
     state = published.dit_state(NETWORK) | {"int": torch.arange(5), "view": torch.arange(12.0).view(3, 4)[1:]}
-    state |= {"scalar": torch.tensor(2.5), "transposed": torch.arange(6.0).view(2, 3).t()}
+    state |= {
+        "none of three": torch.zeros(2, 0, 3),
+        "scalar": torch.tensor(2.5),
+        "transposed": torch.arange(6.0).view(2, 3).t(),
+    }
     # Also of the widths that lie between others in the older format, and one whose strides of size 1 mean nothing.
     dtypes = (torch.float64, torch.float16, torch.int16, torch.int32, torch.int8, torch.uint8, torch.bool)
     state |= {str(dtype): torch.arange(7).to(dtype) for dtype in dtypes}
@@ -36,7 +40,16 @@ def test_a_pickled_files_header_says_what_torch_would_load(tmp_path, is_zip):
     assert header.shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     assert len(header.others) == 4, "the states that are bytes"
     raw = np.memmap(tmp_path / "x.pt", np.uint8, mode="r")
-    in_order = ["int", "view", "scalar", "column", "row", "net.blocks.1.mlp.layer2.weight", *map(str, dtypes)]
+    in_order = [
+        "int",
+        "view",
+        "scalar",
+        "none of three",
+        "column",
+        "row",
+        "net.blocks.1.mlp.layer2.weight",
+        *map(str, dtypes),
+    ]
     for name in in_order:
         assert header.tensors[name].contiguous, name
         entry, tensor = header.tensors[name], tensors[name]
@@ -136,3 +149,10 @@ def test_an_archives_directory_is_the_one_that_its_last_end_names() -> None:
     check(end(2**31) + b"more" + end(10))
     with pytest.raises(ValueError, match="its directory has 2147483648 bytes"):
         check(end(10) + b"more" + end(2**31))
+
+    def end64(length: int) -> bytes:
+        return b"PK\x06\x06" + bytes(36) + length.to_bytes(8, "little") + bytes(8)
+
+    check(end64(10) + end(2**32 - 1))
+    with pytest.raises(ValueError, match="its directory has 1099511627776 bytes"):
+        check(end64(2**40) + end(2**32 - 1))

@@ -211,6 +211,15 @@ def test_dictionaries_without_an_end_are_refused(tmp_path: Path) -> None:
     assert [name for name, _ in leaves(itself)] == ["a", "b.a", "b.b.a", "b.b.b.a", "b.b.b.b"]
 
 
+def test_an_empty_dictionary_is_an_entry_like_any_other() -> None:
+    """Of a file with nothing else people are told what is in it."""
+    assert list(leaves({"a": {}, "b": {"c": 1}})) == [("a", {}), ("b.c", 1)]
+
+
+def test_the_longest_name_that_a_parameter_can_have_is_its_own() -> None:
+    assert leads_of(["net.b.c", "c"], {"b.c", "c"}) == {"net.": {"b.c": "net.b.c"}, "": {"c": "c"}}
+
+
 def test_tensors_in_dictionaries_are_read_by_their_whole_names(tmp_path: Path) -> None:
     torch.save({"a": {"b": torch.ones(2)}, "c": torch.zeros(1)}, tmp_path / "x.pt")
     assert set(read_pickled(tmp_path / "x.pt")) == {"a.b", "c"} == set(read_header(tmp_path / "x.pt").tensors)

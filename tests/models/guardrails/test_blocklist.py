@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.guardrail_weights import write_blocklist
 
-from cosmos_ray.models.guardrails.blocklist import Blocklist, WordLists, lemmatiser, matched
+from cosmos_ray.models.guardrails.blocklist import Blocklist, Censor, WordLists, lemmatiser, matched
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,25 @@ def test_a_phrase_is_matched_whatever_blanks_are_in_it() -> None:
     for text in ("wombat++", "wombat++ walks", "here is a wombat++"):
         assert matched(text, ["wombat++"]) == "partial", "its last word too"
     assert matched("a purple monkey dishwashers", ["purple monkey dishwasher"]) == ""
+
+
+def test_a_token_that_is_let_through_stands_where_it_stood_whatever_signs_are_at_it() -> None:
+    """A phrase that is censored is one word: what follows has moved, and nothing is put back beyond the end."""
+    censor = Censor(WordLists((), ("Zorpland",), ()))
+    for text, censored, restored in (
+        ("zorpland is green", "**** is green", "zorpland is green"),
+        ("(ZORPLAND), is green", "(****), is green", "(ZORPLAND), is green"),
+        ("zorplands are green", "**** are green", "**** are green"),
+        ("a bad widget of zorpland", "a **** of ****", "a **** of ****"),
+    ):
+        assert censor.restored(text, censored) == restored
+
+
+def test_lemmas_are_of_what_can_be_read() -> None:
+    asked: list[str] = []
+    blocklist = Blocklist(WordLists((), (), ()), lambda text: asked.append(text) or "", "1")  # type: ignore[func-returns-value]
+    blocklist.check_text("\u5317\u4eac cars\u200b here")
+    assert asked == ["  cars  here"]
 
 
 def test_entries_may_be_as_near_as_somebody_asks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from support.guardrail_weights import write_blocklist, write_llama_guard
 from cosmos_ray.clip.family import PREDICT2, TEXT2IMAGE, TEXT2WORLD
 from cosmos_ray.clip.guardrail_rules import GuardrailRules
 from cosmos_ray.errors import UsageError
+from cosmos_ray.models.guardrails import checks
 from cosmos_ray.models.guardrails.checks import checks_of, guardrails_of, look
 
 
@@ -112,6 +114,21 @@ def test_nothing_to_check_with_is_an_error() -> None:
             guardrails_of(rules(**settings), PREDICT2)
         (found,) = look(rules(**settings))
         assert (found.subject, found.message.split(":")[0]) == ("guardrails", "enabled, and there is no check")
+
+
+def test_all_that_a_check_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking: Any = SimpleNamespace(name="mine", version="1", check_text=None, problems=lambda: ["no list", "no words"])
+    fine: Any = SimpleNamespace(name="other", version="2", check_text=None)
+    monkeypatch.setattr(checks, "checks_of", lambda *_: [lacking, fine])
+    assert [(one.level, one.subject, one.message) for one in look(rules())] == [
+        ("problem", "guardrail mine", "no list"),
+        ("problem", "guardrail mine", "no words"),
+        ("ok", "guardrail other", "2"),
+    ]
+    with pytest.raises(
+        UsageError, match=r"^guardrails: guardrail mine: no list; guardrail mine: no words\. Give them: "
+    ):
+        guardrails_of(rules(), PREDICT2)
 
 
 @pytest.mark.usefixtures("own")

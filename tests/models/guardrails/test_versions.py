@@ -214,6 +214,29 @@ def test_a_stores_files_are_brought_to_a_place_for_each_store_and_content() -> N
     assert Place("memory://guards/none", ("list",)).problems() == ["nothing at memory://guards/none"]
 
 
+@pytest.mark.parametrize(
+    ("locations", "said"),
+    [(("/W", "hf://a/b"), []), (("hf://a/b", "/W"), []), (("/W", "/S"), ["it is cut off"])],
+    ids=["the second", "the first", "none"],
+)
+def test_what_is_spoilt_here_is_no_problem_where_the_hub_would_bring_it_again(
+    monkeypatch: pytest.MonkeyPatch, locations: tuple[str, ...], said: list[str]
+) -> None:
+    """Of whichever place it is of a check that has several."""
+
+    class Spoilt(reference.BlocklistCheck):
+        places = [Place(location, ()) for location in locations]  # type: ignore[assignment]  # noqa: RUF012
+
+        def look(self) -> None:
+            raise UsageError("it is cut off")
+
+    monkeypatch.setattr(Place, "problems", lambda self: [])
+    monkeypatch.setattr(Place, "can_be_fetched", lambda self: self.location.startswith("hf://"))
+    assert reference._Reference.problems(Spoilt(rules())) == said
+    monkeypatch.setattr(Place, "problems", lambda self: [f"nothing at {self.location}"])
+    assert reference._Reference.problems(Spoilt(rules())) == [f"nothing at {location}" for location in locations]
+
+
 def test_word_lists_are_known_by_the_packages_that_read_them_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
