@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,20 +128,6 @@ def test_it_computes_in_16_bits_and_draws_nothing(folder: Path, capfd: pytest.Ca
 
 def test_an_answer_ends_after_its_seconds(refiner: QwenVL) -> None:
     assert refiner.answer("", "a bus", None, 4096, temperature=0.0, seconds=0.2).tokens < 4096
-
-
-@pytest.mark.parametrize(("works_on", "moves"), [("cpu", []), ("meta", ["meta", "cpu"])])
-def test_it_is_where_it_works_only_while_it_works(refiner: QwenVL, works_on: str, moves: list[str]) -> None:
-    """And goes home when it fails: what it leaves there is a clip's room. The device stands for a GPU."""
-    moved: list[str] = []
-    guest = copy.copy(refiner)
-    guest.model, guest._works_on = SimpleNamespace(to=moved.append), works_on  # type: ignore[assignment]
-    with guest._at_work():
-        assert moved == moves[:1]
-    assert moved == moves
-    with pytest.raises(NoWordsError), guest._at_work():
-        raise NoWordsError("nothing")
-    assert moved == 2 * moves
 
 
 def test_the_mask_of_tokens_is_where_the_scores_are() -> None:
