@@ -16,7 +16,7 @@ from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
 from cosmos_ray.models import generator as generator_module
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
-from cosmos_ray.models.fake import Alone, FakeGenerator, FakeState, parse_directives
+from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
 from cosmos_ray.models.generator import Generator
 from cosmos_ray.models.load import load_generator
 from cosmos_ray.models.noise import clip_noise
@@ -257,18 +257,6 @@ def test_the_fakes_state_is_the_first_ranks_to_store() -> None:
     packed = [generator.pack_state(states[2]) for generator in generators]
     assert (packed[0].keys(), packed[1]) == ({"step"}, {})
     assert generators[1].unpack_state(packed[0]) == states[2]
-
-
-@pytest.mark.parametrize("begins", range(4))
-def test_the_fake_fails_after_its_step_also_of_a_clip_that_is_gone_on_with(begins: int) -> None:
-    """A fault of every attempt is met again by one that begins behind its step; before the step, nothing happens."""
-    fake, done = FakeGenerator(short("fake")), list[int]()
-    for step in range(4):
-        done.clear()
-        asked = request(prompts=(f"[fail=model step={step}]",), num_steps=3)
-        with pytest.raises(RowError, match="failure of class model, told to at denoise"):
-            fake.denoise(asked, lambda one, _: done.append(one), FakeState(begins))
-        assert done == list(range(begins + 1, step + 1))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which files a bundle's parts are read from, in which dtype, and what names their conversions."""
+"""In which dtype text encoders compute, what names their conversions, and what is imported ahead of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models import imports, parts
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.models.bundle.references import RandomWeights
-from cosmos_ray.models.bundle.shapes import dit_shapes, vae_shapes
 from cosmos_ray.models.text import reason1, t5, text, tokenizer
 
 
@@ -23,62 +22,8 @@ class Asked(Exception):
     """What a reader was called with."""
 
 
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part is at a path of its own name, and its content's key says its name."""
-    monkeypatch.setattr(parts, "local_path", lambda bundle, kind: Path(f"{kind}.file"))
-    monkeypatch.setattr(parts, "source_key", lambda bundle, kind: f"key of {kind}")
-
-
 def asked(*arguments: Any, **named: Any) -> Any:
     raise Asked(*arguments, *named.values())
-
-
-@pytest.mark.usefixtures("files")
-@pytest.mark.parametrize(("numerics", "dtype"), [("reference", torch.bfloat16), ("float32", None)])
-def test_the_network_and_the_autoencoder_are_read_in_what_computes(
-    numerics: Any, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In 16 bits for the published numerics; as the file has them where all of it is wanted."""
-    bundle = load_bundle("cosmos-predict2-2b-multiview").model_copy(
-        update={"numerics": numerics, "dit_prefix": "net_ema."}
-    )
-    monkeypatch.setattr(parts, "load_dit_state", asked)
-    monkeypatch.setattr(parts, "load_vae_state", asked)
-    monkeypatch.setattr(parts, "MultiviewDiT", lambda config: None)
-    with pytest.raises(Asked) as network:
-        parts.load_network(bundle)
-    assert network.value.args == (Path("dit.file"), "key of dit", dit_shapes(bundle.network), "net_ema.", dtype)
-    with pytest.raises(Asked) as vae:
-        parts.load_vae(bundle)
-    assert vae.value.args == (Path("vae.file"), "key of vae", vae_shapes(bundle.vae), dtype)
-
-
-@pytest.mark.usefixtures("files")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(
-    ("model", "module", "reader", "width"),
-    [
-        ("cosmos-predict2-2b-multiview", t5, "load_encoder", 1024),
-        ("cosmos-predict2.5-2b-multiview", reason1, "load_tower", 28 * 3584),
-    ],
-)
-def test_the_text_encoder_is_read_in_its_own_dtype(
-    model: str, module: Any, reader: str, width: int, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the network computes in."""
-    tokenizers: list[Path] = []
-    monkeypatch.setattr(tokenizer, "load_tokenizer", tokenizers.append)
-    monkeypatch.setattr(module, reader, asked)
-    for numerics in ("reference", "float32"):
-        with pytest.raises(Asked) as found:
-            parts.load_text_encoder(
-                load_bundle(model).model_copy(update={"numerics": numerics, "text_encoder_dtype": dtype}), dict
-            )
-        path, dims, wide, precision, source = found.value.args
-        assert (path, dims, wide) == (Path("text_encoder.file"), None, width)
-        assert (precision, source) == (getattr(torch, dtype), "key of text_encoder")
-    assert tokenizers == [Path("tokenizer.file")] * 2
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny25"])
