@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,6 +53,8 @@ def read_run(storage: Storage) -> Run | None:
     """
     try:
         facts = json.loads(storage.read(RUN))
+        if isinstance(facts, dict) and (strange := sorted(facts.keys() - {one.name for one in fields(Run)})):
+            raise ValueError(f"found {', '.join(map(shown, strange[:3]))}, which a newer release may know")
         Run(**facts)  # which knows its keys; of what type their values are, it does not look at
         run = _RUN.validate_python(facts)
         return replace(run, manifest=storage.uri_of(TABLE)) if run.manifest.endswith(f"/{TABLE}") else run

@@ -85,8 +85,9 @@ def make(storage: Storage, run: Run, state: LedgerState) -> Made:
 def make_if_stale(storage: Storage, run: Run, state: LedgerState, say: Callable[[str], None]) -> None:
     """`make`, and say so, where any is."""
     if found := stale(storage, run, state):
+        made = make(storage, run, state)
         say(f"{stale_words(found)}: made again")
-        say_outrun(make(storage, run, state), say)
+        say_outrun(made, say)
 
 
 def stale_words(names: Sequence[str]) -> str:

@@ -178,6 +178,15 @@ def test_a_ledger_that_goes_on_is_not_chased(manifest: str, output: Storage) -> 
     assert said[0].startswith("the ledger went on meanwhile: index.parquet, failures.parquet, report.html are of a ")
 
 
+def test_what_cannot_be_made_again_is_not_said_to_be(manifest: str, output: Storage) -> None:
+    run, said = begin(output, manifest), list[str]()
+    settle(output, clips(manifest)["a"])
+    output.delete_folder("_cosmos_ray/kept")
+    with pytest.raises(UsageError, match="kept no copy"):
+        make_if_stale(output, run, Ledger(output).state(), said.append)
+    assert said == []
+
+
 def test_an_output_of_a_release_that_kept_no_rows_says_what_to_do(manifest: str, output: Storage) -> None:
     run = begin(output, manifest)
     for path in list(output.list("_cosmos_ray/kept")):
