@@ -19,7 +19,7 @@ from cosmos_ray.models.bundle.references import FileRef, HubFile
 from cosmos_ray.refine.answers import NoWordsError
 from cosmos_ray.refine.asks import Refining
 from cosmos_ray.refine.endpoint import Endpoint, ask_once
-from cosmos_ray.refine.settings import instructions_of
+from cosmos_ray.refine.settings import instructions_of, the_one_of
 from cosmos_ray.store.regular import check_folder, read_object
 
 #: What a local model needs, by the names that are imported.
@@ -72,7 +72,9 @@ def _endpoint(rules: RefinerRules) -> Iterator[Finding]:
     try:
         models = ask_once(Refining(rules), Endpoint.models)
     except NoWordsError as error:
-        if error.status in _NO_LIST:
+        if error.status in _NO_LIST and rules.model is None:
+            yield Finding("problem", "refiner", f"refiner.model: not given, and cannot be asked for: {error}")
+        elif error.status in _NO_LIST:
             yield Finding("ok", "refiner", f"{where} answers, and does not say which models it has")
         else:
             yield Finding("unavailable" if error.passes else "problem", "refiner", str(error))
@@ -81,7 +83,12 @@ def _endpoint(rules: RefinerRules) -> Iterator[Finding]:
         named = ", ".join(shown(name, 100) for name in models[:10])
         yield Finding("unavailable", "refiner", f"{where} has no model `{shown(rules.model, 100)}`: it has {named}")
         return
-    yield Finding("ok", "refiner", f"{where} answers, with model {shown(rules.model or ', '.join(models), 200)}")
+    try:
+        model = rules.model or the_one_of(models, rules)
+    except UsageError as error:
+        yield Finding("problem", "refiner", str(error))
+        return
+    yield Finding("ok", "refiner", f"{where} answers, with model {shown(model, 200)}")
 
 
 def _local(rules: RefinerRules) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cosmos_ray.clip.refiner_rules import PUBLISHED, RefinerRules
@@ -64,11 +65,17 @@ def model_of(rules: RefinerRules) -> str:
 
 
 def _only_model(rules: RefinerRules) -> str:
-    where = shown_uri(rules.url)
     try:
         found = ask_once(Refining(rules), Endpoint.models)
     except NoWordsError as error:
         raise UsageError(f"refiner.model: not given, and cannot be asked for: {error}") from None
+    return the_one_of(found, rules)
+
+
+def the_one_of(found: Sequence[str], rules: RefinerRules) -> str:
+    """The model of an endpoint that has just one, where the settings name none. Raises UsageError for another number
+    of them."""
+    where = shown_uri(rules.url)
     if len(found) != 1:
         named = ", ".join(shown(name, 100) for name in found[:10]) or "none"
         raise UsageError(f"refiner.model: not given, and {where} has {len(found)} ({named}), expected one of them")

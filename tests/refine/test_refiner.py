@@ -140,3 +140,10 @@ def test_or_the_clip_fails_for_its_answer_or_for_the_model(tmp_path: Path, is_ro
 def test_what_nobody_foresaw_is_raised(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         run(["a bus", "a car"], tmp_path, Model(NoWordsError("no"), ZeroDivisionError()).answer)
+
+
+def test_of_several_captions_without_words_the_first_ones_fault_is_told(tmp_path: Path) -> None:
+    async def answer(ask: Ask) -> str:
+        raise NoWordsError(f"none for {ask.words}")
+
+    assert run(["a bus", "", "a car"], tmp_path, answer).fault == "none for a bus"
