@@ -254,3 +254,21 @@ def test_a_clip_that_another_attempt_has_made_is_that_ones(output: Watched) -> N
 
 def test_no_attempt_writes_into_anothers_folder() -> None:
     assert clip_folder(CLIP, 7) == "clips/a/7"
+
+
+@pytest.mark.parametrize(
+    ("model", "without", "under_another"),
+    [
+        ("tiny", 1, 2),
+        ("tiny25", 1, 2),
+        ("cosmos-predict2.5-2b-multiview-2025-10", 2, 2),  # against no text at all, always
+        ("tiny-text2image", 2, 2),  # against no text where there is none
+    ],
+)
+def test_a_sidecar_counts_the_network_calls_of_a_step_as_its_family_makes_them(
+    output: Watched, model: str, without: int, under_another: int
+) -> None:
+    spec = spec_of(output, bundle=load_bundle(model))
+    clips = [replace(CLIP, negative_prompt=negative) for negative in ("", "ugly")]
+    counts = [sidecar_of(spec, made(output, clip=clip))["network_calls_a_step"] for clip in clips]
+    assert counts == [without, under_another]

@@ -252,6 +252,9 @@ def test_the_stores_of_all_inputs_are_asked_whether_they_are_back(monkeypatch: p
         out = {path}
         assert not inputs_answer(clip, source, 1.5)
     assert inputs_answer(Clip("t", "t"), source, 1.5), "it has none"
+    many = tuple(f"/data/{number}.mp4" for number in range(50))
+    out = {"b/1.mp4"}
+    assert not inputs_answer(Clip("m", "m", inputs=(*many, "s3://b/1.mp4")), source, 1.5), "disks come first, and many"
 
 
 # --- before anything is asked of a store -----------------------------------------------------------------------------
@@ -262,10 +265,11 @@ def test_the_stores_of_all_inputs_are_asked_whether_they_are_back(monkeypatch: p
     [
         ("s3://bucket", "a file, not a folder"),
         ("s3://bucket/", "a file, not a folder"),
+        ("s3://bucket//", "a file, not a folder"),
         ("s3://bucket/" + "x" * 1025, "it is too long"),
         ("s3://bucket/" + "é" * 513, "it is too long"),
     ],
-    ids=["bucket", "its root", "1025 bytes", "1026 bytes of UTF-8"],
+    ids=["bucket", "its root", "a slash more", "1025 bytes", "1026 bytes of UTF-8"],
 )
 def test_names_that_no_object_has_are_the_rows_fault_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, expected: str

@@ -74,10 +74,12 @@ def test_an_object_in_a_bucket(how: str, tmp_path: Path, s3: str) -> None:
     assert few < 0.5 * drive.stat().st_size
 
 
+@pytest.mark.parametrize("more", [0, 1], ids=["as large", "larger"])
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again_by_another_attempt(
-    drive: Path, monkeypatch: pytest.MonkeyPatch
+    drive: Path, monkeypatch: pytest.MonkeyPatch, more: int
 ) -> None:
-    monkeypatch.setattr(inputs, "stat_of", Mock(side_effect=[Stat(drive.stat().st_size, "one"), Stat(1, "two")]))
+    size = drive.stat().st_size
+    monkeypatch.setattr(inputs, "stat_of", Mock(side_effect=[Stat(size, "one"), Stat(size + more, "two")]))
     with pytest.raises(OSError, match=r"drive.mp4 was replaced while it was read"):
         take_inputs(clip_of(str(drive)), SIZE)
 

@@ -119,6 +119,27 @@ def test_marks_are_those_of_the_jobs_own_checks(gang: Make) -> None:
     in_loop(work)
 
 
+@pytest.mark.parametrize(
+    ("rules", "tries", "kept", "dropped"),
+    [({}, 1, 1, 0), ({"redo": ("sharpness",), "redo_at_most": 2}, 3, 1, 0), ({"fail": ("sharpness",)}, 1, 0, 1)],
+    ids=["kept", "made again", "failed"],
+)
+def test_the_state_of_a_clip_that_is_denoised_goes_whatever_becomes_of_the_clip(
+    gang: Make, rules: dict[str, Any], tries: int, kept: int, dropped: int
+) -> None:
+    """Each try has one of its own, which nobody would find."""
+
+    async def work() -> None:
+        made = gang(checks=CheckRules(min_sharpness=10.0, **rules))
+        made.checkpoint = STATE
+        await made.start()
+        await made.leader.run(clip(), 1)
+        assert made.removed == [STATE] * tries
+        assert (len(made.kept.made_ones), len(made.kept.dropped)) == (kept, dropped)
+
+    in_loop(work)
+
+
 def test_what_was_exchanged_is_told_once_of_all_processes(gang: Make) -> None:
     async def work() -> None:
         made = gang()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -266,16 +267,23 @@ def test_who_waits_for_the_gangs_end_does_not_end_it_by_waiting_no_more(gang: Ma
     ],
 )
 def test_a_gang_whose_node_goes_finishes_what_the_notice_allows(
-    gang: Make, notice_s: float | None, left_s: float | None, publish_s: float, breaks: bool
+    gang: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    notice_s: float | None,
+    left_s: float | None,
+    publish_s: float,
+    breaks: bool,
 ) -> None:
     async def work() -> None:
         made = gang()
         await made.start(pace=Pace(0.0, publish_s))
-        made.leader._denoising_ends = time.monotonic() + left_s if left_s else 0.0
+        monkeypatch.setattr(leader_module, "time", SimpleNamespace(monotonic=lambda: 7.0))  # a machine just started
+        made.leader._denoising_ends = 7.0 + left_s if left_s else 0.0
         await made.leader.leave(notice_s)
         assert made.leader._ranks.is_broken == breaks
-        if breaks:
-            assert "its node goes in 100 s, the clip needs 1" in await made.leader.until_broken()
+        if breaks and left_s:
+            goes = f"its node goes in 100 s, the clip needs {left_s + publish_s:.0f} s"
+            assert await made.leader.until_broken() == goes
 
     in_loop(work)
 
@@ -340,5 +348,35 @@ def test_a_spare_that_is_dead_takes_nobodys_place(gang: Make) -> None:
         made.ranks[3].die()
         with pytest.raises(GangBrokenError, match="process: a rank died"):
             await made.leader.renew("gang-0002", Pace())
+
+    in_loop(work)
+
+
+def test_a_gangs_log_tells_of_each_attempt_how_it_ended(gang: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """And of the gang which job it serves, and what it broke of."""
+    caplog.set_level("INFO", "cosmos_ray.gang.leader")
+
+    async def work() -> None:
+        made = gang()
+        await made.start()
+        await made.leader.run(clip("a"), 1)
+        made.does["ready"] = raises(RowError("no video", "input"))
+        await made.leader.run(clip("b"), 2)
+        made.does.clear()
+        await made.leader.leave(None)
+        await made.leader.run(clip("c"), 3)
+        await made.leader.take_up("gang-0009", made.spec)
+        await made.leader._break(GangBrokenError("oom", "full"))
+        assert [re.sub(r"\d+\.\d s", "N s", line).replace(made.spec.output, "OUT") for line in caplog.messages] == [
+            "loaded; ranks are processes 100, 101",
+            "a: attempt 1 begins",
+            "a: attempt 1 committed: prepare N s, wait N s, denoise N s, idle N s, decode N s, encode N s",
+            "b: attempt 2 begins",
+            "b: attempt 2 failed (input): no video",
+            "c: attempt 3 begins",
+            "c: attempt 3 is handed back",
+            "gang-0009: another job, in OUT",
+            "the gang breaks (oom): full",
+        ]
 
     in_loop(work)

@@ -99,3 +99,16 @@ def test_cleaning_removes_those_that_no_record_names(storage: Storage) -> None:
         storage.write(path, b"x")
     clean(storage)
     assert set(storage.list("previews")) == {"previews/a/1.jpg", "previews/a/1.mp4"}
+
+
+def test_a_preview_shows_its_views_in_the_rigs_order_whatever_the_rows(tmp_path: Path) -> None:
+    """Pages put their names beside it."""
+    views = ("front_wide", "cross_right", "rear")
+    made = []
+    for order in (views, views[::-1]):
+        for level, view in enumerate(views):
+            leave_small(str(tmp_path), view, FRAMES + np.uint8(80 * level))
+        made.append(previews_in(str(tmp_path), "a", 1, order, 10))
+        assert not list(tmp_path.glob("*.npy")), "the small frames have had their use"
+    assert made[0] == made[1]
+    assert len(made[0]) == 2

@@ -148,3 +148,14 @@ def test_a_store_that_is_out_holds_no_gang_and_what_comes_late_does_not_stay(out
     end(writer)
     writer.denoised(CHECKPOINT)
     assert list(output.list("_cosmos_ray")) == [following.path]
+
+
+def test_a_state_that_is_being_stored_outlives_the_end_of_other_clips(output: Storage) -> None:
+    """Of its own clip's end alone it is told: another one, whose state came too soon, ends meanwhile."""
+    store = Slow(output.uri)
+    writer = Writer(store)
+    writer.write(CHECKPOINT, STATE)
+    writer.denoised(checkpoint_of("b", "h" * 64, every=5))
+    store.answers_now.set()
+    end(writer)
+    assert list(output.list("_cosmos_ray")) == [CHECKPOINT.path]

@@ -19,6 +19,7 @@ from support.waiting import wait_for
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.config import GangConfig
 from cosmos_ray.errors import LeaseLost
+from cosmos_ray.gang import delivery as delivery_module
 from cosmos_ray.gang import waiting as waiting_module
 from cosmos_ray.gang.commit import Made, clip_folder
 from cosmos_ray.gang.delivery import Delivery, StoreOutError
@@ -165,6 +166,21 @@ def leave_behind(storage: Outage, spec: GangSpec, mark: str = "") -> None:
             await make(Delivery(storage, replace(spec, patience_s=0.0)), spec, mark=mark)
 
     asyncio.run(job())
+
+
+def test_a_store_that_is_slow_is_not_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience is with one that does not take a clip; one that takes it may take its time."""
+
+    class Slow(Storage):
+        def write(self, path: str, data: bytes) -> None:
+            time.sleep(0.2)
+            super().write(path, data)
+
+    monkeypatch.setattr(delivery_module, "_WAITS_S", 0.01)
+    storage = Slow(str(tmp_path / "out"))
+    spec = spec_of(storage, patience_s=0.05)
+    record = asyncio.run(make(Delivery(storage, spec), spec))
+    assert list(Ledger(storage).records()) == [record]
 
 
 def test_what_waits_when_a_driver_dies_is_committed_by_the_next(tmp_path: Path, node: Path) -> None:
