@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 import yaml
-from support.job_runs import write_manifest
+from support.job_runs import fake_config, write_manifest
 from support.outcomes import DEFAULTS, clips, settle
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
-from cosmos_ray.job.compare import Comparison, _first_like, _loads, compare, first_rows
-from cosmos_ray.job.compared import read_settings
-from cosmos_ray.job.plan import survey
+from cosmos_ray.job.compare import Comparison, _first_like, _loads, _work, compare, first_rows
+from cosmos_ray.job.compared import Setting, read_settings
+from cosmos_ray.job.plan import manifest_clips, row_defaults, survey
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
-from cosmos_ray.manifest.rows import RowDefaults
+from cosmos_ray.manifest.rows import Clip, RowDefaults
+from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.store.storage import Storage
 
 COMMON: dict[str, Any] = {"manifest": "m.parquet", "output": "judged/", "model": "tiny", "sampling": {"guidance": 3.0}}
@@ -201,3 +202,19 @@ def test_settings_with_the_same_model_come_one_after_the_other() -> None:
         "loaded again for d: model-1 (reference), as it asks for",
     ]
     assert list(_loads(works[:1], 1)) == ["1 setting, 1 clip each: one model for all"]
+
+
+def test_a_setting_whose_first_rows_are_made_has_nothing_left(tmp_path: Path) -> None:
+    """However many rows there are beyond the comparison's."""
+    manifest = write_manifest(tmp_path / "m.parquet", [{"id": one, "prompt": one} for one in ("a", "b", "c")])
+    config = fake_config(manifest, tmp_path / "out")
+    settle(Storage(config.output), manifest_clip(config, "a"))
+    found = {limit: _work(Setting("s", config, {}), limit, print) for limit in (1, 2, None)}
+    assert [(one.plan.left, len(one.job.work), one.job.config.limit) for one in found.values()] == [
+        (0, 0, 0), (2, 1, 1), (2, 1, None),
+    ]  # fmt: skip
+
+
+def manifest_clip(config: GenerateConfig, clip_id: str) -> Clip:
+    defaults = row_defaults(load_bundle(config.model), config.sampling)
+    return next(clip for clip in manifest_clips(config.manifest, defaults) if clip.id == clip_id)

@@ -183,3 +183,14 @@ def test_a_t5_tokenizer_in_hugging_face_layout_counts_alike(tmp_path: Path) -> N
     texts = ["a car in the raining city.", "  two  blanks \n", "", "ünï 好", "<extra_id_0> car </s>", "the car " * 400]
     assert [count(text) for text in texts] == [len(theirs(text, verbose=False).input_ids) for text in texts]
     assert count(texts[-1]) > 512
+
+
+@pytest.mark.parametrize("overhead", [0, 40])
+@pytest.mark.parametrize("letter", ["e", "é", "好"])
+def test_a_plan_counts_just_those_captions_that_are_not_surely_read(letter: str, overhead: int) -> None:
+    """By the rule of the clip's own warning, which is the encoder's."""
+    texts = [letter * length for length in range(1, 600)]
+    captions, counted = LongCaptions(overhead=overhead), []
+    captions._add(pa.array(texts), np.ones(len(texts), int), pa.array(texts))
+    captions.warnings(lambda text: counted.append(text) or 0)  # type: ignore[func-returns-value]
+    assert counted == [text for text in texts if not is_surely_read(text, overhead)]

@@ -3,6 +3,7 @@ output keeps of the job. Nothing runs."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.job_runs import fake_config, write_manifest
+from support.outcomes import clips, settle
 
 from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
@@ -17,11 +19,14 @@ from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.gang.spec import GangSpec
+from cosmos_ray.job import job as job_module
 from cosmos_ray.job.check import Job, check
-from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress
-from cosmos_ray.job.job import Summary, _finish
+from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress, _shown
+from cosmos_ray.job.job import Summary, _finish, carry_out
 from cosmos_ray.job.plan import Plan
+from cosmos_ray.job.say import hearers_of
 from cosmos_ray.ledger.run import open_run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.pool.pool_config import PoolConfig
 
 ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": "p"} for number in range(4)]
@@ -144,3 +149,41 @@ def test_rows_that_were_edited_after_their_clips_were_made_are_named(
     with pytest.raises(ManifestError, match=rf"edited after their clips were made: {ids} rows? \({shown}\)\. Give"):
         checked(tmp_path)
     assert checked(tmp_path, redo_changed=True)[1] is changed
+
+
+def carried_out(job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> list[tuple[LedgerState, Plan]]:
+    """What gangs would be made for: the ledger's state and the plan. None is made, and nothing of the clips."""
+    asked: list[tuple[LedgerState, Plan]] = []
+
+    def make_clips(job: Job, plan: Plan, state: LedgerState, *_: Any) -> Any:
+        asked.append((state, plan))
+        return SimpleNamespace(result=lambda: SimpleNamespace(state=state))
+
+    monkeypatch.setattr(job_module, "make_clips", make_clips)
+    monkeypatch.setattr(job_module, "say_outrun", lambda *_: None)
+    carry_out(job, plan, hearers_of(lambda line: None))
+    return asked
+
+
+def test_rows_that_were_edited_are_open_again_before_gangs_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As their next generation, in what gangs are told; the others stay as they are."""
+    job, plan, _ = checked(tmp_path)
+    for clip in clips(job.config.manifest).values():
+        settle(job.storage, replace(clip, row_hash="another's" if clip.id == "r1" else clip.row_hash))
+    open_run(job.storage, job.run)
+    job, plan, _ = checked(tmp_path, redo_changed=True)
+    again = {"r0", "r1", "r2", "r3"} & set(plan.changed)
+    ((state, _),) = carried_out(job, plan, monkeypatch)
+    assert again >= {"r1"}
+    for clip_id in ("r0", "r1", "r2", "r3"):
+        assert (state.is_settled(clip_id), state.generation(clip_id)) == (clip_id not in again, int(clip_id in again))
+
+
+def test_a_display_shows_the_job_that_is_at_work_where_there_is_one(tmp_path: Path) -> None:
+    _, plan, _ = checked(tmp_path)
+    progress = _progress(None, plan, print)
+    display: Any = SimpleNamespace(shows=lambda of: nullcontext(("shown", of)))
+    with _shown(display, progress) as shown, _shown(None, progress) as nothing:
+        assert (shown, nothing) == (("shown", progress), None)

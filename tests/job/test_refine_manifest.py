@@ -193,3 +193,26 @@ def test_the_command_says_how_it_went(
     told = capsys.readouterr()
     assert told.out == f"{out}: 2 rows: 2 refined now, 0 before, 0 as before\n"
     assert "refiner.backend: found none" in told.err
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_all_that_a_row_names_is_named_from_where_the_new_manifest_is(tmp_path: Path, frames: int) -> None:
+    """Whichever column it is in, and whether the refiner looks at it or not."""
+    row: dict[str, Any] = {
+        "id": "a", "prompt": "a bus", "n_views": 2, "input_video": "v.mp4", "input_videos": ["v.mp4", "sub/w.mp4"],
+        "input_frames": {"front_wide": ["a.png", "b.png"], "rear": ["c.png", "d.png"]},
+        "control_videos": ["e.mp4", "../f.mp4"], "prompt_embedding": "e.npy", "notes": "sub/w.mp4",
+    }  # fmt: skip
+    (tmp_path / "rows").mkdir()
+    manifest = write_manifest(tmp_path / "rows/m.parquet", [row])
+    with chat_server() as server:
+        refine(server, manifest, tmp_path / "m2.parquet", frames=frames)
+    (found,) = read(tmp_path / "m2.parquet")
+    assert {name: value for name, value in found.items() if name != "original_prompt"} == row | {
+        "prompt": found["prompt"],
+        "input_video": "rows/v.mp4", "input_videos": ["rows/v.mp4", "rows/sub/w.mp4"],
+        "input_frames": {
+            "front_wide": ["rows/a.png", "rows/b.png"], "rear": ["rows/c.png", "rows/d.png"],
+        },
+        "control_videos": ["rows/e.mp4", "f.mp4"], "prompt_embedding": "rows/e.npy",
+    }  # fmt: skip

@@ -25,6 +25,7 @@ from cosmos_ray.errors import LeaseHeld, ManifestError, UsageError
 from cosmos_ray.job.job import generate
 from cosmos_ray.job.plan import manifest_clips, row_defaults
 from cosmos_ray.job.report import bring_up_to_date, report, report_together
+from cosmos_ray.ledger.layout import KEPT
 from cosmos_ray.ledger.lease import LeaseTimes, acquire
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.output import derived
@@ -149,6 +150,17 @@ def test_a_manifest_whose_rows_clips_were_not_made_from_is_not_taken_up(scene: S
         assert said(scene, "is not taken up: "), scene.said
         assert said(scene, words), scene.said
         assert scene.index("colour") == ["red", "red"]
+
+
+def test_rows_that_an_output_did_not_keep_are_kept_once_their_manifest_is_found(scene: Scene) -> None:
+    """Though nothing of it has changed: an earlier release kept none."""
+    for path in list(scene.output.list(KEPT)):
+        scene.output.delete(path)
+    scene.output.delete("index.parquet")
+    scene.report()
+    Path(scene.manifest).unlink()
+    scene.report()
+    assert scene.index("colour") == ["red", "red"]
 
 
 @pytest.mark.parametrize("command", [Scene.report, Scene.status], ids=["report", "status"])

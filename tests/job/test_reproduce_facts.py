@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from support.job_runs import write_manifest
 from cosmos_ray.clip.encode import encode_mp4, encode_png
 from cosmos_ray.clip.family import TEXT2IMAGE, TRANSFER25, VIDEO2WORLD, Family
 from cosmos_ray.clip.request import VIEWS
-from cosmos_ray.config import build_config
+from cosmos_ray.config import GangConfig, build_config
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.job import reproduce
 from cosmos_ray.job.plan import manifest_clips
@@ -194,3 +194,60 @@ def test_a_model_of_the_same_name_and_other_weights_is_another_model() -> None:
     reproduce._check_model(config, {"model": {"name": "renamed", "fingerprint": fingerprint}})
     with pytest.raises(UsageError, match=f"found fingerprint {fingerprint}, expected {'0' * 64} of `tiny`"):
         reproduce._check_model(config, {"model": {"name": "tiny", "fingerprint": "0" * 64}})
+
+
+# --- what is asked of the job ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, {}),
+        ({"model": "tiny"}, {"model": "tiny"}),
+        ({"gang_size": 1}, {"gang_size": 1}),
+        ({"assignments": ["gang.max_attempts=9"]}, {"max_attempts": 9}),
+        ({"assignments": ["gang_size=4"]}, {"gang_size": 4}),
+    ],
+    ids=["nothing", "model", "gang", "a setting", "a setting that is a flag's"],
+)
+def test_the_job_is_that_of_the_clip_but_for_what_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Its row, its model, its gang's size, its settings and its refined words."""
+    asked: list[Any] = []
+
+    def work_through(config: Any, say: Any, about: Any, words: Any) -> None:
+        about("of no interest")
+        asked.append((config, words))
+        raise CosmosRayError("enough")
+
+    monkeypatch.setattr("cosmos_ray.job.job.work_through", work_through)
+    monkeypatch.setattr(reproduce, "_check_model", lambda *_: None)
+    first = write_manifest(tmp_path / "first.parquet", [{"id": "a", "prompt": "A street."}])
+    (clip,) = manifest_clips(first, DEFAULTS)
+    facts = sidecar(
+        clip=asdict(clip), approximations={"solver": "unipc"}, input_rules={"fit": "pad"}, refined_prompts=["Wet."],
+        guardrails={"settings": {"enabled": True}},
+    )  # fmt: skip
+    monkeypatch.setattr(reproduce, "_record", lambda *_: None)
+    monkeypatch.setattr(reproduce, "_sidecar", lambda *_: facts)
+    for to in (None, str(tmp_path / "kept")):
+        heard: list[str] = []
+        with pytest.raises(CosmosRayError, match="enough"):
+            reproduce.reproduce(str(tmp_path / "out"), "a", heard.append, to=to, **said)
+        assert heard == []
+        config, words = asked.pop()
+        found = {
+            "model": config.model, "gang_size": config.gang_size, "max_attempts": config.gang.max_attempts,
+            "numerics": config.sampling.numerics, "solver": config.sampling.solver, "fit": config.inputs.fit,
+            "guardrails": config.guardrails.enabled,
+        }  # fmt: skip
+        assert found == {
+            "model": "fake", "gang_size": 2, "max_attempts": GangConfig().max_attempts, "numerics": "float32",
+            "solver": "unipc", "fit": "pad", "guardrails": True, **expected,
+        }  # fmt: skip
+        assert words == {"a": ("Wet.",)}
+        where = Path(config.output).parent
+        assert Path(config.manifest) == where / "manifest.parquet"
+        assert where == Path(to) if to else where.is_relative_to(tmp_path / "out")
+        assert where.exists() == (to is not None), "what nobody asked for is removed, also of a clip that is not made"

@@ -126,3 +126,11 @@ def test_what_a_frame_cannot_be(tmp_path: Path) -> None:
         keep(ROWS.assign(seed=[1, "x"]), storage, TIMES, nobody)
     with pytest.raises(ManifestError, match="id"):
         keep(pd.DataFrame({"prompt": ["p"]}), storage, TIMES, nobody)
+
+
+def test_another_table_may_take_the_place_of_one_whose_job_has_ended(tmp_path: Path) -> None:
+    """At once, however lively its lease still looks."""
+    storage = Storage(str(tmp_path / "out"))
+    keep(ROWS, storage, TIMES, nobody)
+    acquire(storage, LeaseTimes(60.0, 180.0)).release()
+    assert pq.read_table(keep(ROWS[:1], storage, TIMES, nobody)).num_rows == 1
