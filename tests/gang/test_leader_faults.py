@@ -277,7 +277,7 @@ def test_a_gang_whose_node_goes_finishes_what_the_notice_allows(
     async def work() -> None:
         made = gang()
         await made.start(pace=Pace(0.0, publish_s))
-        monkeypatch.setattr(leader_module, "time", SimpleNamespace(monotonic=lambda: 7.0))  # a machine just started
+        monkeypatch.setattr(leader, "time", SimpleNamespace(monotonic=lambda: 7.0))  # a machine just started
         made.leader._denoising_ends = 7.0 + left_s if left_s else 0.0
         await made.leader.leave(notice_s)
         assert made.leader._ranks.is_broken == breaks
@@ -354,7 +354,7 @@ def test_a_spare_that_is_dead_takes_nobodys_place(gang: Make) -> None:
 
 def test_a_gangs_log_tells_of_each_attempt_how_it_ended(gang: Make, caplog: pytest.LogCaptureFixture) -> None:
     """And of the gang which job it serves, and what it broke of."""
-    caplog.set_level("INFO", "cosmos_ray.gang.leader")
+    caplog.set_level("INFO", "cosmos_ray.gang")
 
     async def work() -> None:
         made = gang()
@@ -366,7 +366,7 @@ def test_a_gangs_log_tells_of_each_attempt_how_it_ended(gang: Make, caplog: pyte
         await made.leader.leave(None)
         await made.leader.run(clip("c"), 3)
         await made.leader.take_up("gang-0009", made.spec)
-        await made.leader._break(GangBrokenError("oom", "full"))
+        await made.leader._ranks.end(GangBrokenError("oom", "full"))
         assert [re.sub(r"\d+\.\d s", "N s", line).replace(made.spec.output, "OUT") for line in caplog.messages] == [
             "loaded; ranks are processes 100, 101",
             "a: attempt 1 begins",

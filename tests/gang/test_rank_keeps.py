@@ -64,7 +64,7 @@ def test_a_clip_that_is_published_leaves_nothing(loaded: Any, tmp_path: Path) ->
     rank = loaded("out")
     before = state_of(rank)
     rank.denoise(request("a"), checkpoint_of("a", "h" * 64, 1))
-    assert state_of(rank)["_decoding"].keys() == {"a"}
+    assert state_of(rank)["_denoised"].keys() == {"a"}
     assert not rank._in_the_middle.is_set()
     rank.publish("a", str(tmp_path), "clips/a/1", 10)
     assert state_of(rank) == before
