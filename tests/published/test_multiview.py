@@ -175,7 +175,7 @@ def test_a_checkpoint_of_ones_own_is_the_jobs(
     monkeypatch.setenv("COSMOS_RAY_CACHE", str(tmp_path / "cache"))
     shapes = dit_shapes(load_bundle("tiny").network).items()
     for number in (1, 2):
-        state = {f"{lead}{name}": torch.full(shape, number) for lead in DIT_PREFIXES for name, shape in shapes}
+        state = {f"{lead}{name}": torch.full(shape, float(number)) for lead in DIT_PREFIXES for name, shape in shapes}
         torch.save(state, tmp_path / f"{number}.pt")
     asked: list[Any] = []
 

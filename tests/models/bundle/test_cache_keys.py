@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle import cache, convert
 from cosmos_ray.models.bundle.cache import node_lock, remembered_sha256, short_key
 from cosmos_ray.models.bundle.checkpoint import Selection
@@ -102,9 +103,9 @@ def test_a_conversion_is_of_its_source_its_part_its_names_and_its_dtype(
     assert len(list((own_cache / "converted").glob("*.safetensors"))) == len(cases) + 1, "an older release's is left"
 
 
-def test_what_is_no_float_keeps_its_kind(tmp_path: Path) -> None:
+def test_floats_are_converted_and_whole_numbers_refused(tmp_path: Path) -> None:
     path = tmp_path / "dit.pt"
     torch.save({"net.a": torch.tensor([7, 300]), "net.b": torch.ones(1, dtype=torch.float64)}, path)
-    found = converted(path, names={"a": "net.a", "b": "net.b"}, dtype=torch.bfloat16)
-    assert found["a"].tolist() == [7, 300]
-    assert (found["a"].dtype, found["b"].dtype) == (torch.int64, torch.bfloat16)
+    assert converted(path, names={"b": "net.b"}, dtype=torch.bfloat16)["b"].dtype == torch.bfloat16
+    with pytest.raises(UsageError, match=r"net\.a found int64"):
+        converted(path, names={"a": "net.a", "b": "net.b"}, dtype=torch.bfloat16)
