@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import uuid
@@ -55,8 +56,10 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
 # A node that is gone refuses at once; one that only does not answer yet has a busy machine.
 os.environ.setdefault("RAY_health_check_timeout_ms", "120000")
-# What tests convert and fetch stays out of the cache that the user's own models lie in.
-os.environ.setdefault("COSMOS_RAY_CACHE", tempfile.mkdtemp(prefix="cosmos-ray-tests-"))
+# What tests convert and fetch stays out of the cache that the user's own models lie in. Processes that this one starts
+# share it.
+_CACHE = None if "COSMOS_RAY_CACHE" in os.environ else tempfile.mkdtemp(prefix="cosmos-ray-tests-")
+os.environ.setdefault("COSMOS_RAY_CACHE", _CACHE or "")
 
 
 #: Files that start a Ray; the head that this process has now, if it has one; and what ends it.
@@ -67,6 +70,8 @@ _END_HEAD = ExitStack()
 
 def pytest_sessionfinish() -> None:
     _END_HEAD.close()
+    if _CACHE:
+        shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ from cosmos_ray.store.storage import Storage
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 VERSION = "0.0.0+submitted"
-MAX_UPLOAD_BYTES = 2_000_000
+MAX_UPLOAD_BYTES = 3_000_000
 NOT_TO_TRAVEL = (
     ".git/pack",
     ".venv/lib/torch.so",
