@@ -102,8 +102,3 @@ def test_agreements_are_what_they_were() -> None:
     found = agreements(small)
     assert tuple(found.values()) == pytest.approx(expected, abs=2e-3)
     assert of_views(found)["front_wide"] == pytest.approx((0.9241 + 0.6399 + 0.0123) / 3, abs=2e-3)
-
-
-def test_a_views_agreement_is_told_to_four_digits() -> None:
-    found = of_views({("a", "b"): 0.1, ("a", "c"): 0.2, ("a", "d"): 0.2})
-    assert found == {"a": 0.1667, "b": 0.1, "c": 0.2, "d": 0.2}
