@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
+from support.clients import fresh_clients
 
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.models.bundle.fetch import fetch, size_of
@@ -19,8 +20,8 @@ from cosmos_ray.store.storage import Storage, fetch_to_file, read_bytes, stat_of
 
 pytest.importorskip("s3fs")
 
-#: Tries, of half a second; and what the threads of a busy machine add.
-_BOUND_S = 5 * 2 * 0.5 + 10
+#: Two tries, of a fifth of a second twice; and what the threads of a busy machine add.
+_BOUND_S = 2 * 2 * 0.2 + 10
 
 
 def _serve(listening: socket.socket, sent: bytes) -> None:
@@ -59,10 +60,11 @@ def silent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(patience, "ANSWER_S", 0.5)
-    monkeypatch.setattr(patience, "_LONG_S", 0.5)
-    monkeypatch.setattr(faults, "_RETRY_DELAYS_S", (0.01,) * 4)
-    yield f"s3://bucket{listening.getsockname()[1]}/folder"
+    monkeypatch.setattr(patience, "ANSWER_S", 0.2)
+    monkeypatch.setattr(patience, "_LONG_S", 0.2)
+    monkeypatch.setattr(faults, "_RETRY_DELAYS_S", (0.01,))
+    with fresh_clients("s3"):
+        yield f"s3://bucket{listening.getsockname()[1]}/folder"
     listening.close()
 
 
