@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
@@ -29,9 +28,6 @@ from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
