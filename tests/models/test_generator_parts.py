@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.request import ClipRequest, ClipText
 from cosmos_ray.errors import RowError, UsageError
+from cosmos_ray.models import fake as fake_module
 from cosmos_ray.models import generator as generator_module
 from cosmos_ray.models.bundle.bundle import Bundle, load_bundle
 from cosmos_ray.models.fake import Alone, FakeGenerator, parse_directives
@@ -239,7 +241,7 @@ def test_the_fake_spreads_the_time_it_is_told_over_its_steps(
 ) -> None:
     """Three steps and the clean pass: a prompt says the time of all of them, the generator that of one."""
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(fake_module, "time", SimpleNamespace(sleep=slept.append))  # other threads sleep as they did
     FakeGenerator(short("fake"), step_seconds=2.0).denoise(request(prompts=(prompt,), num_steps=3))
     assert slept == pauses
 
