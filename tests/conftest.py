@@ -36,6 +36,10 @@ settings.register_profile("fresh", deadline=None, database=None)
 settings.load_profile("repeatable")
 # What one process has compiled, the next hundred need not. Containers often say otherwise.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# The same tests on a machine with GPUs: none uses one (`gpu_parity.py` is what runs there). Triton's kernels are run by
+# its interpreter, which must be said before anything imports Triton.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ.setdefault("TRITON_INTERPRET", "1")
 # Each test process is one of several on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is declared; there is no GPU in these tests
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for NVIDIA GPUs only")
 
 import torch
