@@ -85,6 +85,7 @@ def test_retry_by_id_takes_clips_that_failed_or_were_made(cosmos_ray: Any, outpu
     assert (again.code, again.out) == (answer.code, answer.out), "as after a kill: nothing is left to do"
     assert Ledger(Storage(str(output))).state().reopened == state.reopened
     assert_one_line(cosmos_ray("retry", output, "--id", "nobody"), 2, "has no such clip")
+    assert_one_line(cosmos_ray("retry", output, "--id", ids["ok"], "--id", "nobody"), 2, "--id nobody: ")
     assert_one_line(cosmos_ray("retry", output, "--id", "a", "--damaged"), 2, "expected one of them")
 
 

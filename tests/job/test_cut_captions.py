@@ -80,6 +80,16 @@ def test_inputs_that_are_not_used_are_counted(tmp_path: Path) -> None:
     assert found.warnings[0].in_words().startswith("3 clips: the input is not used: num_conditional_frames is 0")
 
 
+def test_the_row_that_is_named_is_the_first_that_is_so(tmp_path: Path) -> None:
+    """Of all files."""
+    (tmp_path / "m").mkdir()
+    for name in "abc":
+        row = {"id": f"{name}0", "prompt": "p", "input_video": "a.mp4", "num_conditional_frames": 0}
+        write_manifest(tmp_path / "m" / f"{name}.parquet", [row])
+    found = survey(open_manifest(str(tmp_path / "m")), DEFAULTS, LedgerState.empty()).plan
+    assert [(one.count, one.row) for one in found.warnings] == [(3, "a0")]
+
+
 def test_only_the_longest_are_counted_if_there_are_too_many(tmp_path: Path) -> None:
     """Whatever the order; how many were left out is said."""
     captions = [f"{'car ' * length} {number}" for number, length in enumerate([200, 600, 150, 900, 300])]

@@ -102,6 +102,13 @@ def test_pictures_and_embeddings_are_asked_for_too(tmp_path: Path) -> None:
     assert any("`prompt_embedding`" in message and "e.npy" in message for _, message in said)
 
 
+def test_a_row_of_several_missing_files_is_one_fault_told_by_the_first(tmp_path: Path) -> None:
+    rows = [{"id": "a", "n_views": 2, "input_videos": {"front_wide": "one.mp4", "cross_right": "two.mp4"}}]
+    (kind,) = look(clips_of(tmp_path, rows)).faults
+    assert (kind.count, [row_id for row_id, _ in kind.examples]) == (1, ["a"])
+    assert "one.mp4" in kind.examples[0][1]
+
+
 def test_many_are_asked_for_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them meet: one after the other they would wait for ever."""
     together = threading.Barrier(inputs._AT_ONCE, timeout=PATIENCE_S)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.waiting import wait_for
 
 from cosmos_ray.job import live_report as module
-from cosmos_ray.job.live_report import live_report
+from cosmos_ray.job.live_report import _write_on, live_report
 from cosmos_ray.ledger.history import JobTook, read_jobs
 from cosmos_ray.ledger.run import Run
 from cosmos_ray.store.storage import Storage
@@ -37,6 +38,28 @@ def test_it_is_written_again_and_again_until_the_job_ends(output: Storage, monke
     assert made[:3] == [0, 1, 2]
     assert [one.name for one in threading.enumerate() if one.name == "report"] == []
     assert read_jobs(output)[0].gpu_seconds == len(made)
+
+
+class Looked(threading.Event):
+    """Of a job that ends at the third look. waits: how long each was to take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return len(self.waits) > 2
+
+
+def test_a_writing_that_takes_long_is_made_seldom(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY_S", 180.0)
+    clock = iter([0.0, 5.0, 300.0, 330.0])  # when the first began and ended, and the second
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(module, "make", lambda *_: None)
+    ended = Looked()
+    _write_on(output, RUN, took, pytest.fail, ended)
+    assert ended.waits == [180.0, 180.0, 600.0]
 
 
 def test_a_writing_that_is_under_way_is_waited_for(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

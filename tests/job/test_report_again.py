@@ -152,6 +152,14 @@ def test_a_manifest_whose_rows_clips_were_not_made_from_is_not_taken_up(scene: S
         assert scene.index("colour") == ["red", "red"]
 
 
+def test_a_manifest_that_has_moved_is_looked_for_where_it_is_now(scene: Scene, tmp_path: Path) -> None:
+    """Though its rows are those that the output has kept."""
+    moved = shutil.move(scene.manifest, tmp_path / "moved.parquet")
+    assert report(scene.output.uri, scene.said.append, manifest=str(moved)) == 2
+    assert read_status(scene.output.uri)[1].manifest == str(moved)
+    assert scene.stale() == ((), False)
+
+
 def test_rows_that_an_output_did_not_keep_are_kept_once_their_manifest_is_found(scene: Scene) -> None:
     """Though nothing of it has changed: an earlier release kept none."""
     for path in list(scene.output.list(KEPT)):

@@ -73,6 +73,12 @@ def test_the_seal_goes_once_however_much_is_changed(copy: Counted) -> None:
     assert copy.told == ["delete seal", "delete old", "delete a", "write a", "write c", "write seal"]
 
 
+def test_where_nothing_is_to_go_the_copy_stays_whole(copy: Counted) -> None:
+    """Without its seal readers would take it for none."""
+    CopyTarget(copy, seal="seal").drop([])
+    assert copy.told == []
+
+
 def test_who_only_looks_says_what_would_be_and_changes_nothing(copy: Counted) -> None:
     target = CopyTarget(copy, checks=True, seal="seal")
     target.put({"a": b"another", "b": b"b", "c": b"c"}, {}, beside=["old"])

@@ -98,6 +98,14 @@ def test_many_groups_are_exported_window_by_window(output: Storage, tmp_path: Pa
     assert [members(shard)[0].name for shard in shards] == [f"{number:08d}.front_wide.mp4" for number in range(10)]
 
 
+def test_how_far_a_copy_into_folders_is_is_said_every_eight_groups(output: Storage, tmp_path: Path) -> None:
+    for number in range(5, 19):
+        commit(output, replace(CLIP, id=f"c{number}"))
+    said: list[str] = []
+    export(output.uri, "rds-hq", str(tmp_path / "to"), said.append, clips_a_shard=2)
+    assert said[1:] == ["16 of 19 clips", "19 of 19 clips"]
+
+
 def test_folders_have_captions_of_the_views_that_have_one(output: Storage, tmp_path: Path) -> None:
     commit(output, replace(CLIP, id="each", prompts=("Front.", "Rückwärts.")))
     commit(output, replace(CLIP, id="none", prompts=()))

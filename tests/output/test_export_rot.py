@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -72,3 +74,18 @@ def test_a_bit_that_changed_in_any_file_is_found_and_mended(output: Storage, tmp
         copy(output, layout, to)
         assert files_in(to) == fresh
     assert copy(output, layout, to, verify=True).faults == ()
+
+
+def test_a_shard_that_has_a_member_twice_is_mended(output: Storage, tmp_path: Path) -> None:
+    """Both are right, and readers would take a sample twice."""
+    to = tmp_path / "to"
+    copy(output, "webdataset", to)
+    fresh, shard = files_in(to), to / "shard-000000.tar"
+    with tarfile.open(shard) as tar:
+        members = [(member, fresh[shard.name][member.offset_data :][: member.size]) for member in tar.getmembers()]
+    with tarfile.open(shard, "w") as tar:
+        for member, data in [*members, members[-1]]:
+            tar.addfile(member, io.BytesIO(data))
+    assert copy(output, "webdataset", to, verify=True).faults == ("shard-000000.tar: other than it should be",)
+    copy(output, "webdataset", to)
+    assert files_in(to) == fresh

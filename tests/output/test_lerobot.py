@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cosmos_ray.ledger.layout import INDEX
 from cosmos_ray.output import lerobot
 from cosmos_ray.output.columns import Columns
 from cosmos_ray.output.lerobot import Episode, tables, video_path
@@ -91,3 +92,17 @@ def test_the_whole_is_told_last(made: dict[str, Any]) -> None:
         "videos/observation.images.rear/chunk-001/file-002.mp4"
     )
     assert info["data_path"].format(chunk_index=0, file_index=2) == "data/chunk-000/file-002.parquet"
+
+
+def test_an_episode_that_the_index_does_not_have_carries_nothing(tmp_path: Path) -> None:
+    """And takes no other clip's columns."""
+    storage, buffer = Storage(str(tmp_path)), io.BytesIO()
+    pq.write_table(pa.table({"id": ["clip2", "clip0"], "weather": ["snow", "rain"]}), buffer)
+    storage.write(INDEX, buffer.getvalue())
+    found = dict(tables([episode(0), episode(1), episode(2)], Columns(storage)))
+    carried = pq.read_table(io.BytesIO(found["meta/episodes/chunk-000/file-000.parquet"]))
+    assert carried.select(["id", "weather"]).to_pylist() == [
+        {"id": "clip0", "weather": "rain"},
+        {"id": "clip1", "weather": None},
+        {"id": "clip2", "weather": "snow"},
+    ]

@@ -57,6 +57,12 @@ def test_a_failed_clip_has_its_rows_columns_under_the_names_that_the_index_has(o
     assert list(results(output.uri, where="status = 'failed' and prompt = 'rain'")["id"]) == ["d.s001"]
 
 
+def test_a_clip_that_is_to_be_made_again_has_no_row(output: Storage) -> None:
+    """Though the index that is there has one still."""
+    Ledger(output).redo(["a"])
+    assert sorted(results(output.uri)["id"]) == ["d.s001", "e"]
+
+
 def test_a_condition_chooses_rows(output: Storage) -> None:
     assert list(results(output.uri, where="status = 'failed'")["id"]) == ["d.s001"]
     assert list(results(output.uri, where="status = 'ok' and seed is not null")["id"]) == ["a"]

@@ -178,7 +178,7 @@ def test_the_status_tells_where_each_gang_is_and_what_the_job_itself_expects(man
     at = {"clip": "b.s000", "step": 12, "steps": 35, "left_s": 62.0}
     lease.describe = lambda: {
         "gangs": {"gang-0001": "b" * 40, "gang-0002": "a" * 40},
-        "at": {"gang-0002": {**at, "left_s": None}, "gang-0001": at},
+        "at": {"gang-0002": {**at, "left_s": None}, "gang-0001": at, "gang-0003": {**at, "left_s": 0.0}},
         "eta_s": 90.0,
         "clips_per_hour": 40.0,
     }
@@ -189,6 +189,7 @@ def test_the_status_tells_where_each_gang_is_and_what_the_job_itself_expects(man
     assert list(owner_lines(found.owner))[2:] == [
         "  gang-0001: b.s000, step 12 of 35, 1m02s left",
         "  gang-0002: b.s000, step 12 of 35",
+        "  gang-0003: b.s000, step 12 of 35, 0s left",
     ]
     lease.describe = lambda: {"eta_s": 0.0, "clips_per_hour": 40.0}
     lease._beat()

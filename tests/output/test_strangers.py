@@ -75,3 +75,11 @@ def test_what_a_copy_has_left_and_what_lies_beside_its_folders_is_no_strangers(o
         assert files_in(to).keys() == beside.keys() | {"shard-000000.tar", "shard-000001.tar"}
         assert files_in(to).items() >= beside.items()
         assert (to / "shard-000001.tar").read_bytes() not in (b"rot", bytes(10240))
+
+
+def test_all_that_is_strange_is_named_what_says_whose_it_is_first(output: Storage, tmp_path: Path) -> None:
+    to = Storage(str(tmp_path / "to"))
+    for path, data in (("data/a.csv", b""), ("data/b.csv", b""), ("data/c.csv", b""), ("meta/info.json", b"[1]")):
+        to.write(path, data)
+    with pytest.raises(UsageError, match=r"has 4 files .*\(meta/info.json, data/a.csv, data/b.csv and 1 more\)"):
+        export(output.uri, "lerobot", to.uri, print)

@@ -186,6 +186,12 @@ def test_the_one_that_waits_longest_speaks_for_all(scene: Scene) -> None:
     asyncio.run(behind_it())
     assert scene.placement._waiting == ["gang-2", "gang-3", "gang-4"]
     assert [line.split(":")[0] for _, line in scene.said] == ["gang-1, gang-2, gang-3 … waiting for 30 s"]
+    scene.said.clear()
+    scene.now += 700
+    scene.placement._waiting[:] = ["gang-1", "gang-2", "gang-3"]
+    asyncio.run(scene.placement._tell(30))
+    asyncio.run(scene.placement._tell(31))
+    assert [line.split(":")[0] for _, line in scene.said] == ["gang-1, gang-2, gang-3 waiting for 30 s"]
 
 
 def test_a_job_that_never_has_a_gang_ends_and_one_that_has_them_waits_on(scene: Scene) -> None:

@@ -68,8 +68,8 @@ def test_what_goes_not_together_is_an_error(
 
 def test_the_refined_prompt_is_written_beside_the_video_where_there_is_one() -> None:
     assert prompts_text("a bus", "") == b"[Prompt]\na bus\n"
-    assert prompts_text("a bus", "blurry", ("a red bus",)) == (
-        b"[Prompt]\na bus\n\n[Negative Prompt]\nblurry\n\n[Refined Prompt]\na red bus\n"
+    assert prompts_text("a bus", "blurry", ("a red bus", "its rear")) == (
+        b"[Prompt]\na bus\n\n[Negative Prompt]\nblurry\n\n[Refined Prompt]\na red bus\nits rear\n"
     )
     assert Record.__dataclass_fields__["refined_prompts"].default == ()
 

@@ -17,7 +17,16 @@ from support.videos import moving_picture
 from cosmos_ray.clip.encode import encode_png
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSpec, read_specs
 from cosmos_ray.models.bundle.bundle import load_bundle
-from cosmos_ray.published import adapters, inference, multiview25, one_view, text2world, transfer_multiview, video2world
+from cosmos_ray.published import (
+    adapters,
+    inference,
+    multiview,
+    multiview25,
+    one_view,
+    text2world,
+    transfer_multiview,
+    video2world,
+)
 from cosmos_ray.published.options import say_times
 
 VIEWS = ("front_wide", "rear")
@@ -98,6 +107,24 @@ def test_a_spec_of_predict25_names_its_videos(tmp_path: Path) -> None:
         folders.append(inference.work_folder(flags, found))
         (tmp_path / f"{view}.mp4").write_text(view)
     assert len(set(folders)) == len(inference.VIEWS)
+
+
+def test_a_multiview_clips_work_folder_is_of_its_video_and_of_the_file_that_its_prompt_is_in(tmp_path: Path) -> None:
+    files = [tmp_path / "in.mp4", tmp_path / "p.txt"]
+    for file in files:
+        file.write_text("A street.")
+    flags = multiview.build_parser().parse_args(["--input_path", str(files[0]), "--prompt", str(files[1])])
+
+    def folder() -> str:
+        rows = multiview.rows_of(flags, multiview.read_items(flags, pytest.fail))
+        return multiview.work_folder(flags, rows, load_bundle("tiny"))
+
+    folders = [folder()]
+    for number, file in enumerate(files):
+        os.utime(file, (number, number))
+        folders.append(folder())
+    assert len(set(folders)) == 3
+    assert folder() == folders[-1]
 
 
 # --- models of one view ----------------------------------------------------------------------------------------------

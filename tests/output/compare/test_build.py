@@ -151,6 +151,23 @@ class Dying(Storage):
         super().delete(path)
 
 
+def test_rows_of_the_page_before_stay_until_the_next_is_written(
+    made: tuple[Path, list[Compared], list[str]], tmp_path: Path
+) -> None:
+    """Somebody may be reading it."""
+    judged, settings, ids = made
+    copy = tmp_path / "judged"
+    shutil.copytree(judged, copy)
+    moved = [Compared(one.name, one.output.replace(str(judged), str(copy)), one.given) for one in settings[:2]]
+    rows = [{path.name for path in (copy / "compare").iterdir()}]
+    for _ in range(2):
+        write_comparison(Storage(str(copy)), moved, ids, lambda _: None)
+        rows.append({path.name for path in (copy / "compare").iterdir()})
+    before, both, now = rows
+    assert before < both
+    assert both - before == now
+
+
 def test_killed_at_any_change_it_leaves_no_page_of_another_table(
     made: tuple[Path, list[Compared], list[str]], tmp_path: Path
 ) -> None:

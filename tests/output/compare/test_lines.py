@@ -53,6 +53,8 @@ def test_cost_is_of_clips_of_both_and_without_those_that_warm_a_gang_up() -> Non
     assert (found.cost, found.saving) == (pytest.approx(0.5), pytest.approx(0.5))  # 54 of 108 s: clip 4 has no pair
     assert found.usd == pytest.approx(0.15)
     assert (found.ok, found.failed, found.left) == (3, 1, 0)
+    assert found.agreement is not None
+    assert found.agreement.clips == 3, "of clips that were made"
 
 
 def test_one_clip_that_warmed_its_gang_up_is_better_than_none() -> None:

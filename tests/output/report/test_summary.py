@@ -63,6 +63,9 @@ def test_of_several_jobs_the_first_has_planned_it_all(tmp_path: Path) -> None:
     assert found["gangs were busy"].startswith("31.2 %")
     assert found["tried again"] == "nothing"
     assert "cost" not in found
+    unplanned = dict(facts(state, [replace(JOB, planned_gpu_seconds=None), JOB], INDEX))
+    assert unplanned["time"] == "2h00m; not planned: times of this model were not measured (2 jobs)"
+    assert unplanned["GPU-hours"] == "16.00"
 
 
 def test_a_clip_that_no_gang_ever_tried_was_not_tried_less_than_once(tmp_path: Path) -> None:
