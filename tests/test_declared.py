@@ -1,4 +1,5 @@
-"""Constants, defaults and dataclasses of every room: each is said again in `tests/golden-surfaces`.
+"""Constants, defaults and dataclasses of every room and of what is beside them: each is said again in
+`tests/golden-surfaces`.
 
 They decide names, paths, hashes, pixels, waits and bounds. One that changes on purpose is changed there too, where it
 is read in a difference of its own; one that changes by mistake is seen here.
@@ -25,14 +26,19 @@ import torch
 from pydantic import BaseModel
 from support.surfaces import assert_as_it_was
 
+import cosmos_ray
+
 ROOMS = ("cli", "clip", "gang", "job", "ledger", "manifest", "models", "output", "pool", "published", "refine", "store")
+#: Modules that are in no room; settings have a table of their own (`tests/test_config_table.py`).
+BESIDE = "beside"
+_OTHERS = {"__main__", "config", "version"}
 #: Dataclasses that change while they are at work: each says so in its words.
 CHANGING = {
     "clip.frames._Log", "gang.deadline.Pace",
     "job.refine.Refined", "job.refine._Work", "manifest.builders.caption_files.Captions",
     "manifest.builders.notes.Notes", "manifest.builders.nuscenes._Scene", "manifest.unknown_cameras.Unknown",
     "output.copy_target.CopyTarget", "pool.watched.WatchedGang", "pool.steps.Steps", "pool.demand.Demand",
-    "pool.workload.Work", "pool.health._Pause", "pool.forecast._Gang",
+    "pool.workload.Work", "pool.health._Pause", "pool.forecast._Gang", "words.Kinds",
 }  # fmt: skip
 #: What is imported where there is a GPU alone.
 _OF_A_GPU = {"cosmos_ray.models.network.fused"}
@@ -40,6 +46,10 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def modules_of(room: str) -> Iterator[tuple[str, types.ModuleType]]:
+    if room == BESIDE:
+        alone = [one.name for one in pkgutil.iter_modules(cosmos_ray.__path__) if not one.ispkg]
+        yield from ((name, importlib.import_module(f"cosmos_ray.{name}")) for name in sorted({*alone} - _OTHERS))
+        return
     package = importlib.import_module(f"cosmos_ray.{room}")
     found = [package.__name__, *(one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
     for name in sorted({*found} - _OF_A_GPU):
@@ -148,14 +158,14 @@ def declared(name: str, module: types.ModuleType) -> Iterator[str]:
             yield f"{name}: {what}({', '.join(said)})"
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", [*ROOMS, BESIDE])
 def test_constants_and_defaults_are_as_they_were(room: str) -> None:
     lines = [line for name, module in modules_of(room) for line in declared(name, module)]
     assert len(lines) > 10
     assert_as_it_was(f"declared/{room}.txt", "\n".join(lines))
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", [*ROOMS, BESIDE])
 def test_dataclasses_do_not_change(room: str) -> None:
     changing = {
         f"{name}.{what}"
@@ -163,4 +173,5 @@ def test_dataclasses_do_not_change(room: str) -> None:
         for what, value in own(module)
         if dataclasses.is_dataclass(value) and not value.__dataclass_params__.frozen  # type: ignore[union-attr]
     }
-    assert changing == {name for name in CHANGING if name.partition(".")[0] == room}
+    room_of = {name: name.partition(".")[0] for name in CHANGING}
+    assert changing == {name for name, of in room_of.items() if (of if of in ROOMS else BESIDE) == room}

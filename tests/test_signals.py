@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -214,6 +215,19 @@ def test_what_a_job_has_to_do_is_done_though_it_hangs(start: Start) -> None:
     code, said, complained = end(program)
     assert (code, complained) == (1, ["cosmos-ray: stopped by SIGTERM; the same command goes on from here"])
     assert said[-2:] == ["at last", "swept"]
+
+
+def test_nothing_of_a_job_that_hangs_is_waited_for_longer_than_five_seconds(start: Start) -> None:
+    """Here with shorter waits: neither the work nor what has to be done at last ends."""
+    assert signals.GRACE_S + signals.LAST_S < 5
+    hangs = _JOB.format(in_order=True).replace('say("at last")', "time.sleep(600)")
+    program = start(_SWALLOWS, f"import time\nsignals.GRACE_S = signals.LAST_S = 0.1\n{hangs}")
+    began = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    code, said, complained = end(program)
+    assert time.monotonic() - began < signals.GRACE_S
+    assert (code, complained) == (1, ["cosmos-ray: stopped by SIGTERM; the same command goes on from here"])
+    assert said[-1] == "swept"
 
 
 def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> None:

@@ -15,6 +15,7 @@ import pytest
 from cosmos_ray.clip.encode import encode_mp4
 from cosmos_ray.clip.request import ClipRequest
 from cosmos_ray.errors import RowError
+from cosmos_ray.gang import prepare as module
 from cosmos_ray.gang.prepare import InputFile, Prepared, prepare
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -179,6 +180,16 @@ def test_an_embedding_is_read_as_text_and_told_by_its_content(tmp_path: Path) ->
     assert [one.shape for one in text.positive] == [(512, BUNDLE.text_width)] * 2
     data = buffer.getvalue()
     assert prepared.inputs == (InputFile(str(path), len(data), hashlib.sha256(data).hexdigest()),)
+
+
+def test_an_embedding_of_another_suffix_is_refused_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies there may have no end, and what looks at it may hang."""
+    for name in ("check_size", "fetch_inputs", "read_regular"):
+        monkeypatch.setattr(module, name, None)
+    for uri in ("/dev/zero", "s3://b/text.bin"):
+        said = refused(replace(TEXT, prompts=(), prompt_embedding=uri))
+        assert said.startswith("column `prompt_embedding`: found ")
+        assert uri in said
 
 
 # --- whose fault it is -----------------------------------------------------------------------------------------------

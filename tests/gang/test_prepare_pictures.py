@@ -11,7 +11,9 @@ from PIL import Image
 
 from cosmos_ray.clip.info import VideoInfo
 from cosmos_ray.clip.input_rules import DEFAULT_RULES, InputRules
+from cosmos_ray.clip.pictures import MAX_BYTES
 from cosmos_ray.errors import RowError
+from cosmos_ray.gang import prepare as module
 from cosmos_ray.gang.prepare import InputFile, Prepared, prepare, refuse_doubtful
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -62,6 +64,15 @@ def test_a_damaged_picture_is_named_by_its_own_file(clip: Clip, view: int, numbe
     with pytest.raises(RowError) as error:
         prepare(clip, BUNDLE, 1)
     assert str(error.value).startswith(f"column `input_frames`: {path}: view {clip.cameras[view]}: picture ")
+
+
+def test_a_picture_that_is_too_large_is_refused_unread(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would come whole from its store."""
+    with open(clip.frames[0][4], "r+b") as file:
+        file.truncate(MAX_BYTES + 1)
+    monkeypatch.setattr(module, "read_pictures", None)
+    with pytest.raises(RowError, match=rf"^column `input_frames`: .*4\.png: found a file of {MAX_BYTES + 1} bytes, "):
+        prepare(clip, BUNDLE, 1)
 
 
 # --- what decides a video --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.compaction_scenes import record
 
+from cosmos_ray import signals
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.manifest.rows import Clip
@@ -87,6 +88,10 @@ def test_a_gang_that_does_not_end_and_a_store_that_is_out_are_not_waited_for(
     ends.set()
     doubt = ": those that were committed at last, the next run finds"
     assert told.said == [f"gang-a is stopped in the middle of a (attempt 1){doubt}"]
+
+
+def test_a_stop_is_told_before_it_is_ended_from_outside() -> None:
+    assert module._GONE_S + module._LOOK_S < signals.GRACE_S
 
 
 def test_each_gang_is_told_of_once_also_where_it_has_to_be_at_once(told: Told) -> None:

@@ -42,6 +42,8 @@ STEPS = {
 CLIPS = 12
 #: What an outage of up to twenty seconds may cost a gang.
 LOST_S = 1.0
+#: From the store's return until it has the next record, whatever had failed there.
+BACK_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def run_outage(outage: Outage, folder: Path) -> Cost:
     others = sorted(found.values(), key=lambda one: str(one.started))[1:]  # the first one's waiting is the gang's start
     lost_s = sum(one.seconds["idle"] for one in others)
     assert lost_s <= LOST_S or outage.seconds > 20, f"the gang stood still for {lost_s:.2f} s"
-    return Cost(max(0.0, fault.first_record_after - fault.began - outage.seconds), 0, lost_s)
+    recovery_s = max(0.0, fault.first_record_after - fault.began - outage.seconds)
+    assert recovery_s < BACK_WITHIN_S, f"the next record came {recovery_s:.1f} s after the store's return"
+    return Cost(recovery_s, 0, lost_s)
 
 
 def kill_again_and_again(folder: Path) -> Cost:

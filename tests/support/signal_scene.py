@@ -30,7 +30,7 @@ MOMENTS = {
     "publishing": "_cosmos_ray/ledger",
     "finishing": "is released: no clip is left",
 }
-STOPS = ("TERM", "INT", "TERM group", "INT group", "TERM twice", "INT group twice")
+STOPS = tuple(f"{name}{to}{often}" for name in ("TERM", "INT") for to in ("", " group") for often in ("", " twice"))
 
 
 @dataclass(frozen=True)
