@@ -9,6 +9,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from support.paths import GOLDEN
 from support.published_inputs import conditioning_frames
@@ -40,12 +42,10 @@ def test_conditioning_frames_equal_the_published_pipelines(spec: dict) -> None:
     assert worst <= (0 if spec["in_hw"] == spec["target_hw"] else 1)
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), [((90, 160), (64, 112)), ((37, 51), (16, 16)), ((20, 30), (64, 112)), ((64, 130), (64, 112))]
-)
-def test_resize_is_torchs_antialiased_bilinear(source: tuple[int, int], target: tuple[int, int]) -> None:
+def from_torch(source: tuple[int, int], target: tuple[int, int], seed: int) -> np.ndarray:
+    """How far every number of two pictures of noise is from torch's antialiased bilinear, cut in the middle."""
     torch = pytest.importorskip("torch")
-    frames = np.random.default_rng(0).integers(0, 256, (2, *source, 3), np.uint8)
+    frames = np.random.default_rng(seed).integers(0, 256, (2, *source, 3), np.uint8)
     scale = max(target[0] / source[0], target[1] / source[1])
     size = [int(np.ceil(scale * side)) for side in source]
     floats = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
@@ -53,9 +53,28 @@ def test_resize_is_torchs_antialiased_bilinear(source: tuple[int, int], target: 
     top, left = (round((full - part) / 2) for full, part in zip(size, target, strict=True))
     scaled = scaled[..., top : top + target[0], left : left + target[1]].permute(0, 2, 3, 1)
     expected = (scaled * 255).clamp(0, 255).to(torch.uint8).numpy()
-    difference = np.abs(resize_crop(frames, target).astype(int) - expected)
+    found: np.ndarray = np.abs(resize_crop(frames, target).astype(int) - expected)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((90, 160), (64, 112)), ((37, 51), (16, 16)), ((20, 30), (64, 112)), ((64, 130), (64, 112))]
+)
+def test_resize_is_torchs_antialiased_bilinear(source: tuple[int, int], target: tuple[int, int]) -> None:
+    difference = from_torch(source, target, 0)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
+
+
+def sizes(most: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(1, most), st.integers(1, most))
+
+
+@settings(max_examples=30)
+@given(sizes(150), sizes(100), st.integers(0, 2**32 - 1))
+def test_so_it_is_to_one_level_whatever_the_shapes(source: tuple[int, int], target: tuple[int, int], seed: int) -> None:
+    """Larger and smaller, turned, a line, an odd rest to cut off."""
+    assert from_torch(source, target, seed).max() <= 1
 
 
 def test_resize_refuses_what_is_no_picture() -> None:

@@ -133,6 +133,21 @@ def test_no_client_of_another_kind_is_made(uri: str) -> None:
         ANYWHERE.check(uri)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:secret@bucket/a", "s3://host:9000/a", "s3://bucket/a?endpoint_url=http://evil",
+        "gs://bucket/a?token=anon&endpoint_url=x", "abfs://c@evil.com/a", "abfs://c@mine.dfs.core.windows.net/a?sig=x",
+    ],
+)  # fmt: skip
+def test_a_uri_that_says_more_than_a_place_is_refused_whoever_has_kept_it(uri: str) -> None:
+    """A sidecar, say: rows that say so do not come so far."""
+    for reach in (ANYWHERE, Reach("s3://bucket"), Reach("", (uri,))):
+        with pytest.raises(PlaceError, match="a URI that may be read, not one") as caught:
+            reach.check(uri)
+        assert "secret" not in str(caught.value)
+
+
 def test_a_file_of_just_the_largest_size_is_read_and_a_disk_in_memory_is_a_disk(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert read_regular(tmp_path / "a", 3) == b"abc"
