@@ -64,14 +64,15 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_clip_is_rendered_again_for_whatever_decides_its_pixels(tmp_path: Path, rendered: list[Any]) -> None:
     others: list[dict[str, Any]] = [
-        {}, {"scene": replace(SCENE, ego_speed=9.0)}, {"height": 64}, {"width": 64}, {"num_frames": 5}, {"fps": 5},
+        {"scene": replace(SCENE, ego_speed=9.0)}, {"height": 64}, {"width": 64}, {"num_frames": 5}, {"fps": 5},
         {"start_time": 1.0},
     ]  # fmt: skip
+    known: dict[str, Any] = {"scene": SCENE, "height": 32, "width": 56}
     for other in others:
-        asked: dict[str, Any] = {"scene": SCENE, "height": 32, "width": 56, **other}
-        assert write_clip(tmp_path, **asked), other
-        assert not write_clip(tmp_path, **asked), other
-    assert len(rendered) == len(others)
+        assert write_clip(tmp_path, **known), other
+        assert not write_clip(tmp_path, **known), other
+        assert write_clip(tmp_path, **{**known, **other}), other
+    assert len(rendered) == 2 * len(others)
 
 
 def test_a_rendering_that_was_cut_off_leaves_no_word_that_it_is_whole(

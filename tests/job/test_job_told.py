@@ -23,7 +23,7 @@ from cosmos_ray.job import job as job_module
 from cosmos_ray.job.check import Job, check
 from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress, _shown
 from cosmos_ray.job.job import Summary, _finish, carry_out
-from cosmos_ray.job.plan import Plan
+from cosmos_ray.job.plan import Plan, manifest_clips
 from cosmos_ray.job.say import hearers_of
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.ledger.state import LedgerState
@@ -118,6 +118,15 @@ def test_the_output_keeps_what_the_job_is_of(tmp_path: Path) -> None:
     assert run.manifest_version
     assert checked(tmp_path)[0].run.inputs == {}
     assert plan.left == 4
+
+
+def test_the_output_keeps_how_clips_ended_whose_rows_are_gone(tmp_path: Path) -> None:
+    job, _, _ = checked(tmp_path)
+    known = {clip.id: clip for clip in manifest_clips(job.run.manifest, job.defaults)}
+    settle(job.storage, known["r0"])
+    settle(job.storage, known["r2"])
+    settle(job.storage, known["r3"], "oom")
+    assert checked(tmp_path, ROWS[:2])[0].run.removed == {"ok": 1, "oom": 1}
 
 
 def test_a_job_ends_with_its_verdict_and_where_everything_is(tmp_path: Path) -> None:

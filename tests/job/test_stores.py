@@ -78,6 +78,13 @@ def test_a_row_that_names_a_file_below_the_manifests_folder_reads_it(tmp_path: P
     assert reads_home(tmp_path, {}, here)
 
 
+def test_one_file_of_rows_that_read_it_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    for name, uri in (("a", "s3://b/a.mp4"), ("b", "b.mp4"), ("c", "s3://b/c.mp4")):
+        write_manifest(tmp_path / "m" / f"{name}.parquet", [{"id": name, "prompt": "p", "input_video": uri}])
+    assert survey(open_manifest(str(tmp_path / "m")), DEFAULTS, LedgerState.empty()).reads_home
+
+
 def test_rows_of_texts_of_stores_of_other_folders_and_with_faults_do_not(tmp_path: Path) -> None:
     """A manifest that only the driver can see is enough for these."""
     beside = f"{tmp_path}beside/a.mp4"

@@ -51,6 +51,8 @@ def test_it_is_kept_and_written_again_only_if_it_changes(tmp_path: Path, monkeyp
     assert keep(videos.set_index("id"), storage, TIMES, nobody) == uri
     assert Path(uri).stat().st_mtime_ns == before
     assert pq.read_table(keep(ROWS[:1], storage, TIMES, nobody)).num_rows == 1
+    by_town = keep(ROWS.set_index("town"), storage, TIMES, nobody)
+    assert pq.read_table(by_town).column_names == ["id", "prompt", "seed"], "an index of another name is no column"
 
 
 @pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,12 +19,14 @@ from support.outcomes import DEFAULTS, begin, clips, settle
 from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import Run
+from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.manifest.files import open_manifest
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.output import derived
-from cosmos_ray.output.derived import DERIVED, make, make_if_stale, stale
+from cosmos_ray.output.derived import DERIVED, make, make_if_stale, stale, with_stale
 from cosmos_ray.output.index import write_index
 from cosmos_ray.output.report.files import names_in
+from cosmos_ray.output.status import Status
 from cosmos_ray.store.storage import Storage
 
 #: Of the operations: some of them in `make test`, all of them in `make chaos`.
@@ -211,3 +214,25 @@ def test_it_is_the_same_on_an_object_store(s3: str, manifest: str) -> None:
     assert of_now(output, run) == []
     settle(output, known["e"])
     assert of_now(output, run) == list(DERIVED)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "output", "is_looked_at"),
+    [
+        ("/m.parquet", "s3://b/out", True),
+        ("s3://other/m.parquet", "s3://b/out", True),
+        ("gs://b/m.parquet", "s3://b/out", False),
+        ("s3://b/m.parquet", "/out", False),
+    ],
+)
+def test_a_status_asks_no_other_store_than_the_outputs_for_the_manifest(
+    monkeypatch: pytest.MonkeyPatch, manifest: str, output: str, is_looked_at: bool
+) -> None:
+    """A disk is always asked."""
+    monkeypatch.setattr(derived, "Storage", lambda uri: SimpleNamespace(uri=uri))
+    monkeypatch.setattr(derived, "stale", lambda *_: ["index.parquet"])
+    monkeypatch.setattr(derived, "manifest_now", lambda *_: "changed")
+    status = Status(output, "fake", 1, 1, 0, {}, 0, None, None)
+    run = Run(manifest, "h", 1, 1, "fake", "f", "reference", {})
+    found = with_stale(status, run, LedgerState.empty())
+    assert (found.manifest_changed, found.stale) == (is_looked_at, ("index.parquet",))

@@ -88,6 +88,14 @@ def test_a_clip_that_is_left_out_leaves_a_gap_and_moves_no_other(output: Storage
     assert found == ["00000000"] * 3 + ["00000002"] * 3 + ["00000003"] * 3
 
 
+def test_what_is_left_out_is_told_in_order_of_ids_whenever_it_was_found(output: Storage, tmp_path: Path) -> None:
+    """Of a shard that is there already, and of one that is written again."""
+    for clip_id in ("c3", "c0"):
+        output.delete(f"clips/{clip_id}/1/clip.json")
+        done = export(output.uri, "webdataset", str(tmp_path / "to"), lambda _: None, clips_a_shard=2)
+    assert [fault.partition(":")[0] for fault in done.left_out] == ["c0", "c3"]
+
+
 def test_many_groups_are_exported_window_by_window(output: Storage, tmp_path: Path) -> None:
     for number in range(5, 10):
         commit(output, replace(CLIP, id=f"c{number}"))

@@ -106,3 +106,17 @@ def test_an_episode_that_the_index_does_not_have_carries_nothing(tmp_path: Path)
         {"id": "clip1", "weather": None},
         {"id": "clip2", "weather": "snow"},
     ]
+
+
+def test_a_column_with_maps_at_any_depth_becomes_json() -> None:
+    """Of an index of an earlier release; ours has none."""
+    of_map = pa.map_(pa.string(), pa.int64())
+    for kind, value in (
+        (of_map, [("k", 1)]),
+        (pa.list_(of_map), [[("k", 1)]]),
+        (pa.struct([("a", of_map)]), {"a": []}),
+    ):
+        found = lerobot._readable(pa.chunked_array([pa.array([value, None], kind)]))
+        assert found.type == pa.string(), kind
+        assert found.to_pylist()[1] is None
+        json.loads(found.to_pylist()[0])

@@ -154,7 +154,10 @@ def test_a_gang_whose_node_is_drained_while_it_starts_is_nobodys_fault(tmp_path:
     scene.leaves_nothing(leaders)
 
 
-def test_a_gang_on_a_node_that_goes_leaves_and_its_clip_has_not_been_tried(tmp_path: Path, leaders: Leaders) -> None:
+@pytest.mark.parametrize("is_heard", [True, False], ids=["its leader hands the clip back", "its leader dies first"])
+def test_a_gang_on_a_node_that_goes_leaves_and_its_clip_has_not_been_tried(
+    tmp_path: Path, leaders: Leaders, is_heard: bool
+) -> None:
     async def makes(leader: Leader, clip: Clip, attempt: int) -> Outcome:
         if leader.name == "gang-0001":
             scene.pool._draining = leaders.draining = {"node0001": 0.0}
@@ -162,7 +165,10 @@ def test_a_gang_on_a_node_that_goes_leaves_and_its_clip_has_not_been_tried(tmp_p
             while ("leave", None) not in leader.told:
                 await asyncio.sleep(0)
             leader.breaks("its node is gone")
-            return Outcome()
+            if is_heard:
+                return Outcome()
+            await asyncio.sleep(0.05)
+            raise ActorDiedError
         return await makes_it(leader, clip, attempt)
 
     leaders.makes = makes
@@ -172,6 +178,7 @@ def test_a_gang_on_a_node_that_goes_leaves_and_its_clip_has_not_been_tried(tmp_p
     assert scene.metrics.of("attempt_ended") == [HANDED_BACK, "ok"]
     assert scene.metrics.of("gang_died") == []
     assert "gang-0001 is released: its node goes" in scene.said
+    assert scene.pool._health._strikes["node0001"] == 0
     scene.leaves_nothing(leaders, kept=(leaders.all[1],))
 
 

@@ -253,6 +253,7 @@ def test_no_account_of_a_strangers_spec_is_asked(key: str, tmp_path: Path, monke
             r"two results would be written to .*/link/a_grid\.mp4",
         ),
         ([TRANSFER | {"save_combined_views": False}, TRANSFER | {"name": "a_front"}], ""),
+        ([TRANSFER, TRANSFER | {"name": "./a"}], r"two results would be written to .*/link/\./a\.mp4"),
     ],
 )
 def test_no_result_is_written_over_an_input_or_another_result(

@@ -31,6 +31,16 @@ def test_all_rows_are_in_files_of_a_few(output: Storage, monkeypatch: pytest.Mon
     assert [read(output, name) for name in names] == [[["c0", 0], ["c1", 1]], [["c2", 2], ["c3", 3]], [["c4", 4]]]
 
 
+def test_a_page_has_its_rows_where_none_of_its_files_is_gone(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_ROWS", 2)
+    names = write_rows(output, listing(5))
+    page = " ".join(names).encode()
+    assert files.has_rows(output, page)
+    assert files.has_rows(output, b"a page without rows")
+    output.delete(f"report/{names[1]}")
+    assert not files.has_rows(output, page)
+
+
 def test_what_has_not_changed_is_not_written_again(output: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_ROWS", 2)
     before = write_rows(output, listing(5))

@@ -108,13 +108,13 @@ def test_a_condition_on_columns_that_some_outputs_have_is_of_those(tmp_path: Pat
 
 
 def test_what_each_output_took_and_cost_is_told(tmp_path: Path) -> None:
-    outputs = [part_of(tmp_path, name, "weather") for name in "xyz"]
-    for output, device in zip(outputs, ("cuda", "cpu"), strict=False):
-        write_job(Storage(output), JobTook(1, "2030", "2030", 8, 1, device, 7200.0, None))
+    outputs = [part_of(tmp_path, name, "weather") for name in "wxyz"]
+    for output, device, seconds in zip(outputs, ("cuda", "cpu", "cuda"), (7200.0, 7200.0, 0.0), strict=False):
+        write_job(Storage(output), JobTook(1, "2030", "2030", 8, 1, device, seconds, None))
     write_together(outputs, Part(price=2.5))
     page = (tmp_path / "parts" / "report.html").read_text()
     cells = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td></tr>", page)
-    assert cells == [("2.00", "5.00"), ("2.00 of ranks", "5.00"), ("–", "–")]
+    assert cells == [("2.00", "5.00"), ("2.00 of ranks", "5.00"), ("0.00", "0.00"), ("–", "–")]
     write_together(outputs, WHOLE)
     assert "USD" not in (tmp_path / "parts" / "report.html").read_text()
 
