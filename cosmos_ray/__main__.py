@@ -10,8 +10,9 @@ import signal
 
 def main(module: str = "cosmos_ray.cli.main") -> None:
     """End with what that module's `main` gives."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, _end)
     from cosmos_ray import signals
 
     signals.hear()

@@ -1,4 +1,5 @@
-"""SIGTERM and SIGINT of a command: heard at once, whatever its main thread is in, and obeyed within five seconds.
+"""What tells a command to end (SIGTERM, SIGINT, SIGHUP): heard at once, whatever its main thread is in, and obeyed
+within five seconds.
 
 Python's own handlers run between two lines of the main thread, which may wait for minutes in a library's C code (Ray,
 when its processes got the signal too) or at a store. Therefore a thread hears signals as well:
@@ -7,6 +8,8 @@ when its processes got the signal too) or at a store. Therefore a thread hears s
   runs, whatever the job does instead (`job`);
 * when that has taken `GRACE_S`, the thread does what has to be done, says why, and ends the process;
 * a second signal ends the process at once.
+
+SIGHUP comes when a terminal is closed or an ssh session ends. A program that was told to ignore it (`nohup`) goes on.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from cosmos_ray.said import keep_standard_files, to_people, write_to_people
 GRACE_S, LAST_S = 3.0, 1.0
 #: One stop may come as two signals: `timeout` sends it to the process and to its group.
 _ONE_STOP_S = 0.2
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,6 +53,11 @@ class _Job:
     sweep: Callable[[], None]
 
 
+def that_end() -> tuple[signal.Signals, ...]:
+    """Signals that are to end this process in good order."""
+    return tuple(n for n in _NUMBERS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN)
+
+
 class _Signals:
     """Of this process. Made in its main thread."""
 
@@ -61,12 +69,13 @@ class _Signals:
         self._hears, writes = socket.socketpair()
         writes.setblocking(False)
         self._writes = writes  # kept open
+        self._numbers = that_end()
         signal.set_wakeup_fd(writes.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self.take()
 
     def take(self) -> None:
-        for number in _NUMBERS:
+        for number in self._numbers:
             signal.signal(number, self._in_main_thread)
 
     @contextlib.contextmanager
@@ -105,7 +114,7 @@ class _Signals:
         while True:
             for number in self._hears.recv(64):
                 now = time.monotonic()
-                if number not in _NUMBERS:
+                if number not in self._numbers:
                     continue
                 if not first_at:
                     first_at = now
@@ -182,7 +191,7 @@ def _flushed(code: int) -> int:
 
 
 def are_heard() -> bool:
-    """Whether this process is a command, which has its own answer to SIGTERM and SIGINT."""
+    """Whether this process is a command, which has its own answer to what ends it."""
     return _signals is not None
 
 

@@ -1,7 +1,9 @@
-"""SIGTERM and SIGINT of a command, without Ray: heard wherever its main thread is, obeyed in time, once or twice."""
+"""What tells a command to end, without Ray: heard wherever its main thread is, obeyed in time, once or twice."""
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -71,6 +73,8 @@ with job:
         raise SystemExit(1)
 """
 
+_ALL = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -101,7 +105,7 @@ def end(program: subprocess.Popen[str]) -> tuple[int, list[str], list[str]]:
     return program.returncode, said.splitlines(), complained.splitlines()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", _ALL)
 def test_a_command_cleans_up_says_one_line_and_ends_with_1(start: Start, number: signal.Signals) -> None:
     program = start(_POLITE)
     program.send_signal(number)
@@ -173,7 +177,7 @@ def test_a_second_signal_on_the_way_out_changes_nothing(start: Start) -> None:
     assert end(program) == (1, ["cleaned up"], ["cosmos-ray: stopped by SIGINT"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", _ALL)
 def test_a_signal_when_all_is_done_is_one_line_or_none(start: Start, number: signal.Signals) -> None:
     """While libraries end, it ends the command; when Python would take itself apart there is nobody left to get it."""
     late = f"import atexit, os, signal\natexit.register(os.kill, os.getpid(), {int(number)})\n"
@@ -241,7 +245,7 @@ def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> N
     assert set(said[:-2]) == {"heard stopped by SIGTERM"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", _ALL)
 def test_a_library_that_takes_the_handlers_is_no_way_out(start: Start, number: signal.Signals) -> None:
     program = start(f"import signal\nsignal.signal({int(number)}, lambda *_: print('taken', flush=True))\n{_SWALLOWS}")
     program.send_signal(number)
@@ -255,7 +259,7 @@ def test_a_program_without_a_last_word_of_its_own_says_one_line(start: Start) ->
     assert end(program) == (1, [], ["cosmos-ray: stopped by SIGINT"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", _ALL)
 def test_a_signal_before_signals_are_heard_is_one_line(number: signal.Signals) -> None:
     """Between the first line of a program and the import of what hears signals."""
     code = "import os, sys\nfrom cosmos_ray.__main__ import main\n"
@@ -271,3 +275,35 @@ def test_one_whose_last_word_nobody_can_have_ends_too(start: Start) -> None:
     program = start(_SWALLOWS, "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nexec(body)")
     program.send_signal(signal.SIGTERM)
     assert end(program) == (1, [], [])
+
+
+_IGNORES = ["sh", "-c", "trap '' HUP; exec \"$@\"", "nohup"]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before signals are heard", "after"])
+def test_one_that_was_told_to_ignore_a_closed_terminal_goes_on(is_late: bool) -> None:
+    code = "import os, signal, sys, types\nhup = lambda: os.kill(os.getpid(), signal.SIGHUP)\n"
+    code += "from cosmos_ray.__main__ import main\n"
+    code += "class Late:\n    def find_spec(self, name, *_):\n        name == 'cosmos_ray.signals' and hup()\n"
+    code += "" if is_late else "sys.meta_path.insert(0, Late())\n"
+    code += "job = sys.modules['job'] = types.ModuleType('job')\n"
+    code += "job.main = lambda: hup() or print('done') or 0\nmain('job')\n"
+    done = subprocess.run([*_IGNORES, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_one_whose_terminal_is_gone_ends_as_if_it_had_one() -> None:
+    """The system sends SIGHUP then, and nothing more can be said."""
+    body = _POLITE.replace('print("cleaned up", flush=True)', "pass")
+    ours, its = pty.openpty()
+    code = f"from cosmos_ray import signals\nsignals.hear()\nbody = {body!r}\n{_THERE}exec(body)"
+    at_the_terminal = "import fcntl, os, sys, termios\nos.setsid()\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n" + code
+    program = subprocess.Popen([sys.executable, "-c", at_the_terminal], stdin=its, stdout=its, stderr=its)
+    try:
+        os.close(its)
+        assert os.read(ours, 100) == b"there\r\n"
+        os.close(ours)
+        assert program.wait(PATIENCE_S) == 1
+    finally:
+        program.kill()
+        program.wait()

@@ -15,7 +15,7 @@ from cosmos_ray.pool.own_ray import end_what_is_left
 
 
 class Stop:
-    """A signal (SIGTERM as `ray job stop` sends it, SIGINT), or the loss of the lease.
+    """A signal (SIGTERM as `ray job stop` sends it, SIGINT, SIGHUP), or the loss of the lease.
 
     on_stop: tells what is in flight, where the work takes too long to tell it itself.
     """
@@ -75,7 +75,7 @@ class Stop:
             if self._why is not None:
                 self._set(self._why)
         if not signals.are_heard():  # a program that imports this package
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals.that_end():
                 why = f"stopped by {signal.Signals(number).name}"
                 with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: the caller's own signals
                     loop.add_signal_handler(number, self._heard, why)

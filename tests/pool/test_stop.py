@@ -14,6 +14,8 @@ from cosmos_ray.errors import LeaseLost
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.stop import Stop
 
+_ALL = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
 
 class Work:
     """Says when it has begun, goes on until it is cancelled, and then takes a moment to clean up."""
@@ -34,7 +36,7 @@ class Work:
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """As they were."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in _ALL}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -58,7 +60,7 @@ def test_what_work_raises_is_raised() -> None:
         asyncio.run(Stop().unless_stopped(work()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", _ALL)
 def test_a_signal_ends_the_work_and_is_named(number: signal.Signals) -> None:
     work = Work(lambda: os.kill(os.getpid(), number))
     with pytest.raises(JobFailedError, match=f"^stopped by {number.name}; the same command goes on from here$"):

@@ -30,7 +30,8 @@ MOMENTS = {
     "publishing": "_cosmos_ray/ledger",
     "finishing": "is released: no clip is left",
 }
-STOPS = tuple(f"{name}{to}{often}" for name in ("TERM", "INT") for to in ("", " group") for often in ("", " twice"))
+_WAYS = [f"{name}{to}{often}" for name in ("TERM", "INT") for to in ("", " group") for often in ("", " twice")]
+STOPS = (*_WAYS, "HUP")
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def _has_come(moment: str, pid: int, output: Path, log: Path) -> bool:
 
 
 def _hears(pid: int) -> bool:
-    """Has it a handler of its own for SIGTERM and SIGINT? (proc(5), SigCgt)"""
+    """Has it handlers of its own for what ends it? (proc(5), SigCgt)"""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         caught = int(next(line for line in lines if line.startswith("SigCgt:")).split()[1], 16)
-        return all(caught >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT))
+        return all(caught >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     return False
 
 
