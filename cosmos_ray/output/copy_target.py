@@ -33,11 +33,14 @@ class CopyTarget:
     faults: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, files: Mapping[str, bytes], known: Mapping[str, Earlier], beside: Iterable[str] = ()) -> bool:
+    def put(
+        self, files: Mapping[str, bytes], known: Mapping[str, Earlier], beside: Iterable[str] = (), sign: str = ""
+    ) -> bool:
         """Have these files there; whether anything was to do.
 
         known: what lies in the places of some; the others are read. beside: places of other files of the same clip,
-        which go where anything of it is wrong. Whatever is wrong goes before anything is written.
+        which go where anything of it is wrong. Whatever is wrong goes before anything is written, but the file `sign`,
+        which says whose the others are: it is written over, before they are there.
         """
         found = self.storage.read_many(path for path in files if path not in known)
         states = {**_states(files, found), **known}
@@ -49,8 +52,9 @@ class CopyTarget:
         if not self.checks:
             self._unseal()
             for path in [*beside, *wrong] if wrong else ():
-                self.storage.delete(path)
-            for path in wanted:
+                if path != sign:
+                    self.storage.delete(path)
+            for path in sorted(wanted, key=lambda path: path != sign):
                 self.storage.write(path, files[path])
         return True
 

@@ -88,7 +88,7 @@ def export(
     if layout == "lerobot":
         work = replace(work, like=_first_facts(work, reader, places))
     if not verify:
-        check_none(target, layout)
+        check_none(target, layout, state.records.table["id"].take(places).to_pylist())
     copy = CopyTarget(target, verify, INFO if layout == "lerobot" else None)
     with ThreadPoolExecutor(_WORKERS) as pool:
         groups = _Groups(reader, places, clips_a_shard, pool)

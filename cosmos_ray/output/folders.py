@@ -17,15 +17,16 @@ from cosmos_ray.store.storage import Storage
 def put_clip(work: Work, target: CopyTarget, clip: Clip) -> bool:
     """Whether anything was to do."""
     clip_id = clip.facts["id"]
-    files = {place_of(work.layout, view, clip_id, clip.number): video for view, video in clip.videos.items()}
     if work.layout == "lerobot":
-        return target.put(files, clip.known)
+        videos = {place_of(work.layout, view, clip_id, clip.number): video for view, video in clip.videos.items()}
+        return target.put(videos, clip.known)
+    files = {sign_of(clip_id): as_json({"columns": {}, **clip.facts})}
+    files |= {place_of(work.layout, view, clip_id, clip.number): video for view, video in clip.videos.items()}
     for view, caption in clip.captions.items():
         files[_caption(view, clip_id)] = json.dumps({"caption": caption}).encode()
         files[_text(view, clip_id)] = caption.encode()
-    if "columns" in clip.facts:
-        files[_columns(clip_id)] = as_json(clip.facts)
-    return target.put(files, clip.known, [path for path in _places(clip_id) if path not in files])
+    beside = [path for path in places_of(clip_id) if path not in files]
+    return target.put(files, clip.known, beside, sign_of(clip_id))
 
 
 def episode_of(clip: Clip) -> Episode:
@@ -58,11 +59,10 @@ def clips_in(target: Storage) -> set[str]:
     return set()
 
 
-def _places(clip_id: str) -> Iterator[str]:
-    """Of all files that a clip may have."""
+def places_of(clip_id: str) -> Iterator[str]:
+    """Of all files that a clip of RDS-HQ may have, but its sign."""
     for view in CAMERAS:
         yield from (place_of("rds-hq", view, clip_id, 0), _caption(view, clip_id), _text(view, clip_id))
-    yield _columns(clip_id)
 
 
 def _caption(view: str, clip_id: str) -> str:
@@ -73,5 +73,7 @@ def _text(view: str, clip_id: str) -> str:
     return f"metas/{CAMERAS[view]}/{clip_id}_0.txt"
 
 
-def _columns(clip_id: str) -> str:
+def sign_of(clip_id: str) -> str:
+    """Of the file that says what the clip is, and that its other files are of a copy of ours: there before they are,
+    and after they are gone."""
     return f"columns/{clip_id}_0.json"

@@ -6,15 +6,17 @@ A folder called `data`, `videos` or `meta` may be anybody's, and `shard-000000.t
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from cosmos_ray.clip.request import ALL_VIEWS, file_of
 from cosmos_ray.errors import UsageError
 from cosmos_ray.output.clip_copy import Layout
+from cosmos_ray.output.folders import places_of, sign_of
 from cosmos_ray.output.lerobot import FOLDERS, INFO, is_info, key
 from cosmos_ray.output.shards import shards_in
 from cosmos_ray.store.storage import Storage, read_bytes
@@ -32,9 +34,9 @@ _WORKERS = 8
 _NAMED = 3
 
 
-def check_none(target: Storage, layout: Layout) -> None:
-    """Before anything changes. Raises UsageError, with their names."""
-    found = list(_of_folders(target) if layout == "lerobot" else _of_shards(target) if layout == "webdataset" else ())
+def check_none(target: Storage, layout: Layout, ids: Sequence[str]) -> None:
+    """Before anything changes. ids: of what is copied. Raises UsageError, with their names."""
+    found = list(_LOOK[layout](target, ids))
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise UsageError(
@@ -43,7 +45,7 @@ def check_none(target: Storage, layout: Layout) -> None:
         )
 
 
-def _of_folders(target: Storage) -> Iterator[str]:
+def _of_lerobot(target: Storage, _: Sequence[str]) -> Iterator[str]:
     there = [path for folder in FOLDERS for path in target.list(folder)]
     strange = [path for path in there if not _OF_LEROBOT.fullmatch(path)]
     if INFO in there and not is_info(_read(target, INFO)):
@@ -59,7 +61,29 @@ def _read(target: Storage, path: str) -> object:
         return None
 
 
-def _of_shards(target: Storage) -> Sequence[str]:
+def _of_rds_hq(target: Storage, ids: Sequence[str]) -> Iterator[str]:
+    """Clips of others stay, where they have other names."""
+    wanted, of_clips = set(ids), dict[str, list[str]]()
+    for folder in sorted({posixpath.dirname(place) for place in places_of("")}):
+        for path in target.list_files(folder):
+            clip_id = posixpath.splitext(posixpath.basename(path))[0].removesuffix("_0")
+            if clip_id in wanted and path in places_of(clip_id):
+                of_clips.setdefault(clip_id, []).append(path)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for (_, paths), is_ours in zip(of_clips.items(), pool.map(partial(_is_ours, target), of_clips), strict=True):
+            yield from () if is_ours else paths
+
+
+def _is_ours(target: Storage, clip_id: str) -> bool:
+    """By what lies beside a clip's videos and captions. One that is damaged is nobody's else."""
+    sign = sign_of(clip_id)
+    if target.stat(sign) is None:
+        return False
+    found = _read(target, sign)
+    return found is None or (isinstance(found, dict) and found.get("id") == clip_id and "model" in found)
+
+
+def _of_shards(target: Storage, _: Sequence[str]) -> Sequence[str]:
     names = shards_in(target)
     with ThreadPoolExecutor(_WORKERS) as pool:
         return [
@@ -78,3 +102,8 @@ def _may_be_ours(target: Storage, name: str) -> bool:
     except tarfile.TarError:
         return True
     return bool(_MEMBER.fullmatch(head.name))
+
+
+_LOOK: dict[Layout, Callable[[Storage, Sequence[str]], Iterable[str]]] = {
+    "lerobot": _of_lerobot, "rds-hq": _of_rds_hq, "webdataset": _of_shards,
+}  # fmt: skip

@@ -124,7 +124,12 @@ def test_rds_hq_has_a_folder_a_camera(output: Storage, tmp_path: Path) -> None:
         expected[f"metas/{camera}/{clip_id}_0.txt"] = text
     to = tmp_path / "to"
     found = {str(path.relative_to(to)): path.read_text() for path in to.rglob("*") if path.is_file()}
+    signs = {name: json.loads(found.pop(name)) for name in list(found) if name.startswith("columns/")}
     assert found == expected
+    assert {name: sign["id"] for name, sign in signs.items()} == {
+        f"columns/{clip_id}_0.json": clip_id for clip_id in ("all", "each", "embedded", "two.s000", "two.s001")
+    }
+    assert all(sign["columns"] == {} for sign in signs.values()), "they are not in the index"
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "rds-hq"])

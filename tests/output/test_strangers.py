@@ -11,7 +11,7 @@ import pytest
 from support.exported import commit_clip, files_in
 
 from cosmos_ray.errors import UsageError
-from cosmos_ray.output.clip_copy import Layout
+from cosmos_ray.output.clip_copy import CAMERAS, Layout
 from cosmos_ray.output.export import export
 from cosmos_ray.store.storage import Storage
 
@@ -46,6 +46,9 @@ STRANGERS: list[tuple[Layout, str, bytes]] = [
     ("lerobot", "meta/info.json", json.dumps({**INFO, "robot_type": "so100"}).encode()),
     ("lerobot", "meta/info.json", json.dumps({**INFO, "features": {"action": {}}}).encode()),
     ("lerobot", "meta/info.json", b"[1]"),
+    ("rds-hq", f"videos/{CAMERAS['rear']}/b_0.mp4", b"another's b"),
+    ("rds-hq", f"metas/{CAMERAS['front_wide']}/b_0.txt", b"another's words"),
+    ("rds-hq", f"captions/{CAMERAS['front_wide']}/b_0.json", b"{}"),
 ]
 
 
@@ -61,6 +64,23 @@ def test_what_no_copy_has_written_is_named_and_nothing_is_touched(
         export(output.uri, layout, str(to), print)
     assert path in str(told.value)
     assert files_in(to) == {path: data}
+
+
+@pytest.mark.parametrize(
+    "sign", [{"id": "a", "model": {}}, {"id": "b"}, ["b"]], ids=["of another", "no model", "a list"]
+)
+def test_a_clip_of_rds_hq_is_ours_by_what_lies_beside_it(output: Storage, tmp_path: Path, sign: object) -> None:
+    """Clips of other names stay; one of ours is replaced, also where that is damaged."""
+    to = Storage(str(tmp_path / "to"))
+    stays = {f"videos/{CAMERAS['rear']}/{name}": b"x" for name in ("z_0.mp4", "b_1.mp4", "b.mp4", "b_0.mp4.bak")}
+    for path, data in {**stays, f"videos/{CAMERAS['rear']}/b_0.mp4": b"x", "columns/b_0.json": b"rot"}.items():
+        to.write(path, data)
+    export(output.uri, "rds-hq", to.uri, print)
+    assert files_in(tmp_path / "to").items() >= stays.items()
+    assert to.stat(f"videos/{CAMERAS['rear']}/b_0.mp4") is None
+    to.write("columns/b_0.json", json.dumps(sign).encode())
+    with pytest.raises(UsageError, match=r"has 3 files that .* written \(captions/.*/b_0\.json, metas/.*/b_0\.txt"):
+        export(output.uri, "rds-hq", to.uri, print)
 
 
 def test_what_a_copy_has_left_and_what_lies_beside_its_folders_is_no_strangers(output: Storage, tmp_path: Path) -> None:
