@@ -70,6 +70,39 @@ class StandsLate(NoRed):
         threading.Event().wait()
 
 
+class Raises(NoRed):
+    @property
+    def changes_pixels(self):
+        raise RuntimeError("ask me not")
+
+
+class Long(NoRed):
+    version = "1" * 201
+
+
+class Lines(NoRed):
+    version = "1" + chr(10) + "2"
+
+
+class Prints(NoRed):
+    name = "prints"
+
+    def __init__(self):
+        print("made")
+
+    def problems(self):
+        print("asked")
+        return "one line"
+
+
+class Endless(NoRed):
+    name = "endless"
+
+    def problems(self):
+        while True:
+            yield "more"
+
+
 class Scribbles(NoRed):
     """Writes to the frames that it is shown, and does not say so."""
 
@@ -93,6 +126,7 @@ NAMES = {
     "no-red": "NoRed", "no-dragons": "NoDragons", "corner": "Corner", "nothing": "Nothing", "absent": "Absent",
     "leaves": "Leaves", "leaves-late": "LeavesLate", "stands": "Stands",
     "stands-late": "StandsLate", "scribbles": "Scribbles",
+    "raises": "Raises", "long": "Long", "lines": "Lines", "prints": "Prints", "endless": "Endless",
 }  # fmt: skip
 
 

@@ -23,12 +23,16 @@ A check that raises fails the clip: what could not be checked is not published.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from cosmos_ray.clip.guardrail_rules import CheckFacts
+
+#: Of a check that names a problem without end.
+_MOST_PROBLEMS = 100
 
 VideoAnswer = str | tuple[np.ndarray, int] | None
 
@@ -54,9 +58,10 @@ def facts_of(check: Check) -> CheckFacts:
 
 
 def problems_of(check: Check) -> Sequence[str]:
-    """What it lacks to be asked here, a line each."""
+    """What it lacks to be asked here, a line each, so many as people read."""
     asked: Any = getattr(check, "problems", None)
-    return () if asked is None else tuple(asked())
+    found = () if asked is None else asked()
+    return (found,) if isinstance(found, str) else tuple(itertools.islice(found, _MOST_PROBLEMS))
 
 
 def load(check: Check, device: str) -> None:

@@ -6,6 +6,8 @@ are shown are a copy.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,12 +18,15 @@ import numpy as np
 
 from cosmos_ray.clip.guardrail_rules import CHECK_NAME
 from cosmos_ray.errors import UsageError, first_line
-from cosmos_ray.models.guardrails.check import Check, VideoAnswer, problems_of
+from cosmos_ray.foreign import shown
+from cosmos_ray.models.guardrails.check import Check, VideoAnswer, facts_of, problems_of
 
 T = TypeVar("T")
 GROUP = "cosmos_ray.guardrails"
 #: For importing and making a check, and for what it says that it lacks, by the clock, on however busy a machine.
 _PATIENCE_S = 300.0
+#: Longest version, characters.
+_VERSION_MOST = 200
 
 
 def own_checks(names: Sequence[str]) -> list[Check]:
@@ -76,7 +81,10 @@ def _made(point: EntryPoint) -> Check:
 
 
 def _in_time(ask: Callable[[], T]) -> T:
-    """What it gives or raises; TimeoutError where it does not end. A thread that goes on keeps no process alive."""
+    """What it gives or raises; TimeoutError where it does not end. A thread that goes on keeps no process alive.
+
+    What it prints goes to standard error: standard output is the command's, and may be JSON.
+    """
     done: list[Callable[[], T]] = []
 
     def run() -> None:
@@ -87,8 +95,9 @@ def _in_time(ask: Callable[[], T]) -> T:
             done.append(partial(_raise, error))
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(_PATIENCE_S)
+    with contextlib.redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(_PATIENCE_S)
     if not done:
         raise TimeoutError(f"not done within {_PATIENCE_S:g} s; what takes long belongs into load(device)")
     return done[0]()
@@ -107,5 +116,11 @@ def _checked(name: str, check: Check) -> Check:
     if not CHECK_NAME.fullmatch(str(check.name)):
         raise UsageError(
             f"guardrails.own: `{name}` calls itself {check.name!r}, expected letters, digits, `_`, `.`, `-`"
+        )
+    version = facts_of(check).version  # whatever a job asks it for is there
+    if len(version) > _VERSION_MOST or not version.isprintable():
+        raise UsageError(
+            f"guardrails.own: `{name}` has the version {shown(version, 100)}, expected at most {_VERSION_MOST} "
+            "characters of one line: every record has it"
         )
     return check

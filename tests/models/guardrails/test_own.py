@@ -38,6 +38,31 @@ def test_nor_does_one_that_never_says_what_it_lacks(monkeypatch: pytest.MonkeyPa
     assert "it cannot be asked what it lacks: TimeoutError: not done within 0.1 s" in found.message
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("raises", "cannot be made: RuntimeError: ask me not"),
+        ("long", r"has the version 1{99}…, expected at most 200 characters of one line: every record has it"),
+        ("lines", r"has the version 1\\n2, expected at most 200 characters"),
+    ],
+)
+def test_one_that_cannot_say_what_records_need_is_refused(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=rf"^guardrails\.own: `{name}` {why}"):
+        own_checks([name])
+
+
+def test_what_one_prints_is_not_the_commands_output(capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = look(GuardrailRules(enabled=True, provider="none", own=("prints",)))
+    assert found.message == "one line"
+    assert capsys.readouterr() == ("", "made\nasked\n")
+
+
+def test_of_problems_without_end_some_are_said() -> None:
+    found = list(look(GuardrailRules(enabled=True, provider="none", own=("endless",))))
+    assert {(one.level, one.message) for one in found} == {("problem", "more")}
+    assert len(found) == 100
+
+
 def test_a_check_that_is_asked_for_again_says_the_same_of_itself() -> None:
     found = [facts_of(check) for check in own_checks(["no-red", "no-dragons", "corner"])]
     assert [(one.name, one.version, one.texts, one.videos, one.changes_pixels) for one in found] == [
