@@ -2,17 +2,26 @@
 
 Whatever is shown to people or kept for them (terminal, logs, records, report) goes through `shown`, a URI through
 `shown_uri`. Nothing in it moves a cursor, begins a line, turns the direction of writing, or tells a secret: of URIs
-neither user and password are shown nor what follows `?` or `#`, where presigned ones have their signature.
+neither user and password are shown nor what follows `?` or `#`, where presigned ones have their signature; nor is what
+this process has for a secret in its environment, in any text, nor what has the form of a well-known kind of key.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
+import html
 import itertools
+import json
 import logging
+import os
 import re
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
+from urllib.parse import quote, quote_plus
 
 T = TypeVar("T")
 
@@ -41,6 +50,18 @@ _MARKS = ",;:.)!"
 #: Azure's form: a container, which is no secret, at an account.
 _CONTAINER = re.compile(r"[\w$*-]+@[\w.-]+")
 _AZURE = ("abfs://", "abfss://", "az://")
+#: What variables of the environment are called that hold a secret, not its name, its id or its place.
+_HOLDS_A_SECRET = re.compile(r"(?:^|_)(?:SECRET|TOKEN|PASSWORD|PASSWD|KEY|PAT|CONNECTION_STRING)$", re.IGNORECASE)
+#: Shorter ones are what servers without keys are given, and may be words: `EMPTY`, `none`.
+_SECRET_LEAST = 8
+#: Keys that say by their beginning what they are: of OpenAI and its like, Hugging Face, NVIDIA, GitHub, AWS, and JWTs.
+_A_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]{0,200}[A-Z])(?=[\w-]{0,200}\d)[\w-]{20,200}|hf_[A-Za-z0-9]{30,200}|nvapi-[\w-]{20,200}|gh[pousr]_[A-Za-z0-9]{20,200}"
+    r"|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,2000}\.eyJ[\w-]{10,2000}\.[\w-]{10,2000})"
+)
+_KEYS_BEGIN = ("sk-", "hf_", "nvapi-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "AKIA", "eyJ")
+#: Secrets within Azure's connection strings.
+_CONNECTS = re.compile(r"(?:AccountKey|SharedAccessSignature)=([^;]+)", re.IGNORECASE)
 
 
 def shown(text: object, most: int = MOST) -> str:
@@ -77,6 +98,11 @@ def shown_lines(text: str) -> str:
     return "\n".join(shown(line, len(line) * 10 + 1) for line in text.splitlines())
 
 
+def shown_traceback(error: BaseException) -> str:
+    """What Python prints of an error that nobody foresaw."""
+    return "\n".join(shown(line) for line in "".join(traceback.format_exception(error)).splitlines())
+
+
 def saying(say: Callable[[str], None]) -> Callable[[str], None]:
     """`say`, which gets only what may be printed."""
     return lambda message: say(shown(message))
@@ -92,16 +118,21 @@ class ShownOnly(logging.Filter):
             said = str(record.msg)
         record.msg, record.args = shown(said), ()
         if record.exc_info and record.exc_info[1] is not None:
-            lines = "".join(traceback.format_exception(record.exc_info[1])).splitlines()
-            record.exc_text = "\n".join(shown(line) for line in lines)
+            record.exc_text = shown_traceback(record.exc_info[1])
         return True
 
 
 def log_shown_only() -> None:
-    """Have all that this process logs from now on pass `ShownOnly`."""
+    """Have all that this process logs from now on pass `ShownOnly`, and the errors that end its threads."""
+    threading.excepthook = _thread_ended
     for handler in logging.getLogger().handlers:
         if not any(isinstance(one, ShownOnly) for one in handler.filters):
             handler.addFilter(ShownOnly())
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        logging.getLogger(__name__).error("a thread has ended", exc_info=ended.exc_value)
 
 
 def _first(items: Iterable[T]) -> list[T]:
@@ -109,7 +140,55 @@ def _first(items: Iterable[T]) -> list[T]:
     return list(itertools.islice(items, MOST_NAME))
 
 
+def looks_like_a_key(text: str) -> bool:
+    """Is all of it what a person takes from a secret store, and nothing that may be kept?"""
+    return _A_KEY.fullmatch(text.strip()) is not None or any(text.strip() in forms for forms in _own_secrets())
+
+
+def forms_of(secret: str) -> tuple[str, ...]:
+    """A secret as a server or a library may write it: in JSON, in a URL, in HTML, in Python, in base64; longer ones
+    first, which may have a shorter one in them. () of what may be a word."""
+    if len(secret) < _SECRET_LEAST:
+        return ()
+    in_json = json.dumps(secret)[1:-1]
+    written = [secret, in_json, in_json.replace("/", "\\/"), quote(secret), quote(secret, ""), quote_plus(secret)]
+    written += [html.escape(secret), repr(secret)[1:-1], base64.b64encode(secret.encode(errors="replace")).decode()]
+    return tuple(sorted({*written, _printable(secret)}, key=len, reverse=True))
+
+
+def _own_secrets() -> list[tuple[str, ...]]:
+    """Of this process's environment, as it is now."""
+    holders = _holders(len(os.environ), int(time.monotonic()))
+    return [_forms_of_value(os.environ.get(name, "")) for name in holders]
+
+
+@functools.lru_cache(maxsize=1)
+def _holders(count: int, now: int) -> tuple[str, ...]:
+    """Names of variables. Looked for again when their count is another, and each second: a page of a million texts
+    would otherwise wait for minutes."""
+    return tuple(name for name in os.environ if _HOLDS_A_SECRET.search(name))
+
+
+@functools.lru_cache(maxsize=256)
+def _forms_of_value(value: str) -> tuple[str, ...]:
+    """Of all that is secret in it; () for the place of a file."""
+    if os.path.isabs(value) and os.path.exists(value):
+        return ()
+    # A key of many lines is met line by line, as a log has it.
+    parts = [value.strip(), *_CONNECTS.findall(value), *(line for line in value.split("\n") if "\n" in value)]
+    found = {form for part in parts for form in forms_of(part.strip())}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _without_own_secrets(text: str) -> str:
+    for forms in _own_secrets():
+        for form in forms:
+            text = text.replace(form, _CUT)
+    return _A_KEY.sub(_CUT, text) if any(mark in text for mark in _KEYS_BEGIN) else text
+
+
 def _text_without_secrets(text: str) -> str:
+    text = _without_own_secrets(text)
     if ":/" in text:
         text = _URI.sub(_in_a_sentence, text)
     if "@" in text:
@@ -125,6 +204,7 @@ def _in_a_sentence(found: re.Match[str]) -> str:
 
 
 def _uri_without_secrets(text: str) -> str:
+    text = _without_own_secrets(text)
     if "@" in text:
         text = _USER_WITH_BLANKS.sub(f"{_CUT}@", text)
     if _WHOLE.match(text):

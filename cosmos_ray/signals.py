@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
-from cosmos_ray.foreign import shown
+from cosmos_ray.foreign import shown, shown_traceback
 from cosmos_ray.said import keep_standard_files, to_people, write_to_people
 
 #: What an orderly end may take; and what has to be done without it.
@@ -159,7 +159,7 @@ def hear() -> None:
 def _interrupted_is_no_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Of a program that has no last line of its own for it."""
     if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
+        to_people(shown_traceback(error))
         return
     complain(reason() or "interrupted")
     leave(1)

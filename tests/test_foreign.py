@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import html
 import io
+import json
 import logging
+import os
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmos_ray.errors import Fault, ManifestError, RowError, UsageError, column_error, first_line
-from cosmos_ray.foreign import MOST, ShownOnly, log_shown_only, saying, shown, shown_lines, shown_uri, shown_value
+from cosmos_ray.foreign import (
+    MOST,
+    ShownOnly,
+    log_shown_only,
+    looks_like_a_key,
+    saying,
+    shown,
+    shown_lines,
+    shown_uri,
+    shown_value,
+)
 
 SECRETS = [
     "s3://AKIA:SECRET@bucket/key.mp4",
@@ -41,6 +58,74 @@ def test_a_secret_that_is_longer_than_what_is_looked_at_is_not_printed_either() 
     for uri in ("https://{}@host/a", "s3://key:{}@host/a", "sftp://{}"):
         assert "TTT" not in shown_uri(uri.format("T" * 10**5))
         assert "TTT" not in shown_value(uri.format("T" * 10**5))
+
+
+#: What a process is given, as its environment has it, and the part of it that nobody may be told.
+GIVEN = {
+    "AWS_SECRET_ACCESS_KEY": "wJalr/XUtn+FEMI",
+    "AWS_SESSION_TOKEN": "IQoJb3JpZ2luX2VjEJr",
+    "HF_TOKEN": "hf_short1",
+    "COSMOS_RAY_REFINER_KEY": 'a key " of <any> form',
+    "MY_PASSWORD": "hunter2secret",
+    "AZURE_STORAGE_CONNECTION_STRING": "AccountName=ann;AccountKey=QUJDREVGR0g==;EndpointSuffix=x",
+    "TLS_PRIVATE_KEY": "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n-----END KEY-----",
+}
+TOLD = {**GIVEN, "AZURE_STORAGE_CONNECTION_STRING": "QUJDREVGR0g==", "TLS_PRIVATE_KEY": "MIIEvQIBADANBgkqhkiG"}
+PLAIN = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "RAY_AUTH_MODE": "token-of-some-kind", "API_KEY": "EMPTY", "A_KEY": "/usr"}
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("form", [str, quote, html.escape, repr, json.dumps, _base64])
+def test_what_a_process_has_for_a_secret_is_in_nothing_that_it_says(
+    monkeypatch: pytest.MonkeyPatch, name: str, form: Callable[[str], str]
+) -> None:
+    """A library that fails may put all that it was given into its error."""
+    monkeypatch.setenv(name, GIVEN[name])
+    secret = TOLD[name]
+    written = form(secret)
+    inside = written.strip("'\"") if form in (repr, json.dumps) else written
+    for told in (
+        shown(f"boom {written}!"), shown_uri(f"s3://b/{written}"), shown_value({"a": [f"x {secret}"]}),
+        shown_lines(f"one\ntwo {written}"), str(UsageError(f"x{written}x")), Fault("internal", written).message,
+        shown(dict(os.environ), 10**5),
+    ):  # fmt: skip
+        assert inside not in told
+        assert secret not in told
+        assert shown_lines(told) == told
+    monkeypatch.setenv(name, "another-one")
+    assert shown("boom another-one") == "boom …"
+    monkeypatch.delenv(name)
+    assert shown(f"boom {written}") != "boom …", "it is nobody's"
+
+
+def test_a_variable_that_holds_no_secret_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PLAIN.items():
+        monkeypatch.setenv(name, value)
+    text = " ".join(PLAIN.values())
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-proj-Ab1" + "x" * 30, "hf_" + "aB3" * 11, "nvapi-" + "x" * 40, "ghp_" + "a1" * 18, "AKIA" + "A1" * 8,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w",
+    ],
+)  # fmt: skip
+def test_what_has_the_form_of_a_key_is_not_said_whoever_has_it(key: str) -> None:
+    assert shown(f"no such model `{key}`, expected") == "no such model `…`, expected"
+    assert looks_like_a_key(f" {key}\n")
+    assert not looks_like_a_key(f"models/{key}")
+
+
+def test_what_only_begins_as_a_key_does_is_said() -> None:
+    for text in ("sk-bratislava-2024-at-night-in-rain", "hf_models", "task-A1" * 5, "eyJ.eyJ.", "AKIA", "ghp_1"):
+        assert shown(text) == text
+        assert not looks_like_a_key(text)
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -139,3 +224,22 @@ def test_what_a_job_says_goes_the_same_way() -> None:
     told: list[str] = []
     saying(told.append)("a\nb")
     assert told == [r"a\nb"]
+
+
+def test_what_ends_a_thread_is_logged_as_it_may_be_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setenv("HF_TOKEN", "a-secret-of-hers")
+    log_shown_only()
+
+    def boom(error: BaseException) -> None:
+        raise error
+
+    for error in (ValueError("a-secret-of-hers is no token"), SystemExit(1)):
+        thread = threading.Thread(target=boom, args=[error])
+        thread.start()
+        thread.join()
+    assert [record.getMessage() for record in caplog.records] == ["a thread has ended"]
+    assert "ValueError: … is no token" in caplog.text
+    assert "hers" not in caplog.text + "".join(capsys.readouterr())

@@ -270,6 +270,16 @@ def test_a_signal_before_signals_are_heard_is_one_line(number: signal.Signals) -
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cosmos-ray: stopped by {number.name}\n")
 
 
+def test_an_error_that_nobody_foresaw_tells_no_secret(monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    """A library's error may have all of the environment in it."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalr/XUtn+FEMI")
+    code, _, complained = end(start("", "import os\nthere()\nraise ValueError(f'boom {dict(os.environ)}')"))
+    assert code == 1
+    assert complained[0].startswith("Traceback")
+    assert complained[-1].startswith("ValueError: boom {")
+    assert "wJalr" not in "".join(complained)
+
+
 def test_one_whose_last_word_nobody_can_have_ends_too(start: Start) -> None:
     """A terminal that is gone, a log's disk that is full: the word is lost, not the end."""
     program = start(_SWALLOWS, "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nexec(body)")

@@ -9,10 +9,14 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from cosmos_ray.clip.guardrail_rules import from_anywhere
-from cosmos_ray.foreign import shown_uri
+from cosmos_ray.foreign import looks_like_a_key, shown_uri
 
+#: Where the key of an endpoint comes from.
+_KEY = "COSMOS_RAY_REFINER_KEY"
 #: What stands for the row's own words, and for a camera's name, in `view_template`.
 _FIELDS = re.compile(r"\{([^{}]*)\}")
+#: Not the key of an endpoint, given as its URL.
+_NEARLY_URL = re.compile(r"[A-Za-z][\w+.-]*:/|[\w.-]+:\d+(?:/|$)")
 #: The published refiner of prompts.
 PUBLISHED = "hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635649"
 
@@ -68,17 +72,22 @@ class RefinerRules(BaseModel):
         except ValueError:
             is_good = False
         if not is_good:
-            raise ValueError(f"found {shown_uri(value)}, expected one such as http://10.0.0.7:8000/v1")
+            found = shown_uri(value) if _NEARLY_URL.match(value) else f"a text of {len(value)} characters"
+            raise ValueError(f"found {found}, expected one such as http://10.0.0.7:8000/v1")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError(
                 f"found {shown_uri(value)}, expected a URL without user, password and query: the key of an endpoint "
-                "comes from the environment, COSMOS_RAY_REFINER_KEY"
+                f"comes from the environment, {_KEY}"
             )
         return value.strip().rstrip("/")
 
     @field_validator("model")
     @classmethod
     def _resolve_model(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and looks_like_a_key(value):
+            raise ValueError(
+                f"found what looks like a key, expected the name of a model: a key comes from the environment, {_KEY}"
+            )
         return from_anywhere(value) if value is not None and info.data.get("backend") == "local" else value
 
     @field_validator("view_template")

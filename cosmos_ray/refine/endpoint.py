@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import html
 import json
 import logging
 import os
@@ -19,13 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus
 
 import aiohttp
 import tenacity
 
 from cosmos_ray.clip.encode import encode_jpeg
-from cosmos_ray.foreign import shown, shown_uri
+from cosmos_ray.foreign import forms_of, shown, shown_uri
 from cosmos_ray.refine.answers import NoWordsError, refusal, words_of
 from cosmos_ray.refine.asks import Ask, Refining
 
@@ -33,8 +31,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 KEY = "COSMOS_RAY_REFINER_KEY"
-#: Shorter keys are what servers without keys are given, and may be words: `EMPTY`, `none`.
-_SECRET = 8
 #: Largest answer, bytes: more is not read.
 _MOST_BYTES = 2**20
 _QUALITY = 92
@@ -59,7 +55,7 @@ class Endpoint:
         rules = refining.rules
         self._refining, self._rules = refining, rules
         self._key = os.environ.get(KEY, "").strip()
-        self._secrets = _forms(self._key) if len(self._key) >= _SECRET else ()
+        self._secrets = forms_of(self._key)
         self._at_once = asyncio.Semaphore(rules.parallel)
         self._session: aiohttp.ClientSession | None = None
         self._is_out = False
@@ -166,14 +162,6 @@ def ask_once(refining: Refining, question: Callable[[Endpoint], Awaitable[T]]) -
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, ask()).result()
-
-
-def _forms(key: str) -> tuple[str, ...]:
-    """The key as a server or a library may write it: in JSON, in a URL, in HTML, in Python, in base64."""
-    in_json = json.dumps(key)[1:-1]
-    written = [key, in_json, in_json.replace("/", "\\/"), quote(key), quote(key, ""), quote_plus(key)]
-    written += [html.escape(key), repr(key)[1:-1], base64.b64encode(key.encode(errors="replace")).decode()]
-    return tuple(sorted(set(written), key=len, reverse=True))  # a longer one may have a shorter one in it
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

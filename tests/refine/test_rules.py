@@ -41,6 +41,8 @@ def test_one_setting_turns_the_published_one_on() -> None:
         "ftp://ann:hunter2secret@host/v1",
         "http://ann:hunter2secret@/v1",
         "http://ann:hunter2secret@host:99999999/v1",
+        "hunter2secret",
+        "  hunter2secret/with+marks==",
     ],
 )
 def test_a_url_with_a_secret_in_it_is_refused_and_nobody_is_told(url: str) -> None:
@@ -68,6 +70,10 @@ def test_a_url_with_a_secret_in_it_is_refused_and_nobody_is_told(url: str) -> No
         ({"frames": 6}, "refiner.frames"),
         ({"max_tokens": 0}, "refiner.max_tokens"),
         ({"timeout_s": 0}, "refiner.timeout_s"),
+        (
+            {"backend": "endpoint", "model": "hf_" + "x" * 34},
+            "refiner.model: found what looks like a key, expected the",
+        ),
         ({"api_key": "x"}, "there is no such setting"),
     ],
 )

@@ -15,12 +15,13 @@ import pytest
 from support.surfaces import assert_as_it_was
 
 from cosmos_ray.clip.refiner_rules import RefinerRules
+from cosmos_ray.foreign import forms_of
 from cosmos_ray.refine import check as check_module
 from cosmos_ray.refine import endpoint as endpoint_module
 from cosmos_ray.refine.answers import NoWordsError, words_of
 from cosmos_ray.refine.asks import Ask, Refining
 from cosmos_ray.refine.check import check_refiner, findings_of
-from cosmos_ray.refine.endpoint import KEY, Endpoint, _body, _forms, _seconds, _wait
+from cosmos_ray.refine.endpoint import KEY, Endpoint, _body, _seconds, _wait
 
 URL = "http://h:1/v1"
 SECRET = 'sk-aZ0/+q1"&<x=='
@@ -142,8 +143,8 @@ def test_what_is_sent() -> None:
                 for part in content[1:]:
                     part["image_url"]["url"] = part["image_url"]["url"][:23]
             lines.append(json.dumps(body))
-    for key in (SECRET, "plain-key", "ünï key"):
-        forms = _forms(key)
+    for key in (SECRET, "plain-key", "ünï keys"):
+        forms = forms_of(key)
         assert [len(one) for one in forms] == sorted(map(len, forms), reverse=True), "one may be a part of another"
         lines.append(repr(sorted(forms)))
     assert_as_it_was("refine/asked.txt", "\n".join(lines))
