@@ -34,6 +34,8 @@ from cosmos_ray.words import counted
 
 _BASE, _A, _B = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
 _LAYER = re.compile(r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|output)_proj|mlp\.layer[12])\.weight")
+#: Tensors that an error names.
+_NAMED = 3
 #: Name of the file that is written.
 MERGED = "merged.safetensors"
 
@@ -70,6 +72,7 @@ def merge(
         if base is None:
             expected = _whole_shapes(network, adapted) | expected
         chosen = _selection(lora, header, expected, prefix)
+        _check_all_used(lora, header, chosen)
         tensors = selected([path], chosen.names)
         if base is not None:
             base_path, base_header = _here(base, folder / "base")
@@ -139,6 +142,19 @@ def _check_rank(lora: str, network: Shapes, adapted: list[str], header: Header, 
         raise UsageError(
             f"{lora}: adapters of rank {found} found, {rank} given: expected the rank (--rank, of jobs/ --lora_rank) "
             "and the alpha of their training"
+        )
+
+
+def _check_all_used(lora: str, header: Header, chosen: Selection) -> None:
+    """UsageError for what was trained and would be left out: adapters of other layers or names, biases, magnitudes."""
+    name, stored = next(iter(chosen.names.items()))
+    lead, used = stored.removesuffix(name), set(chosen.names.values())
+    left = [one for one in header.shapes if "lora_" in one and one.startswith(lead) and one not in used]
+    if left:
+        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+        raise UsageError(
+            f"{lora}: found {', '.join(left[:_NAMED])}{more}, expected {_A} and {_B} of projections of attention and "
+            "of the MLP alone: the network without them is not what was trained"
         )
 
 

@@ -134,6 +134,34 @@ def test_a_file_that_does_not_fit_is_refused(
         merge(write(tmp_path / "l.safetensors", kept), rank, ALPHA, NETWORK, Storage(str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blocks.0.adaln_modulation_mlp.1.lora_A.default.weight",
+        "blocks.0.mlp.layer1.lora_A.other.weight",
+        "blocks.0.mlp.layer1.lora_B.default.bias",
+        "blocks.0.mlp.layer1.lora_magnitude_vector.default.weight",
+    ],
+    ids=["another layer", "another name", "a bias", "a magnitude"],
+)
+@pytest.mark.parametrize("has_base", [False, True], ids=["whole", "with a base"])
+def test_no_part_of_what_was_trained_is_left_out(
+    name: str, has_base: bool, tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    base = write(tmp_path / "base.safetensors", {n: torch.zeros(s) for n, s in NETWORK.items()}) if has_base else None
+    lora = write(tmp_path / "l.safetensors", tensors | {name: torch.ones(RANK, 32)})
+    with pytest.raises(UsageError, match=rf"l\.safetensors: found net\.{name}, expected .* not what was trained"):
+        merge(lora, RANK, ALPHA, NETWORK, Storage(str(tmp_path)), base)
+    average = {f"net_ema.{one}": tensor for one, tensor in tensors.items()}
+    other = write(tmp_path / "e.safetensors", average | {f"net.{name}": torch.ones(RANK, 32)}, "")
+    merge(other, RANK, ALPHA, NETWORK, Storage(str(tmp_path)), base and _under_ema(tmp_path), "net_ema.")
+
+
+def _under_ema(folder: Path) -> str:
+    zeros = {name: torch.zeros(shape) for name, shape in NETWORK.items()}
+    return write(folder / "ema.safetensors", zeros, "net_ema.")
+
+
 def test_of_adapters_of_two_ranks_those_that_differ_are_listed(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     layer = "blocks.0.mlp.layer1"
     for end, axis in (("lora_A", 0), ("lora_B", 1)):
