@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 
 
@@ -19,6 +20,13 @@ def write_to_people(line: str) -> None:
     """The same, not through a lock that another thread may hold."""
     with contextlib.suppress(OSError):
         os.write(2, f"{line}\n".encode())
+
+
+def nobody_reads() -> bool:
+    """Whether who read standard output through a pipe has had enough: `| head`."""
+    asked = select.poll()
+    asked.register(1, 0)
+    return any(found & select.POLLERR for _, found in asked.poll(0))
 
 
 def keep_standard_files() -> None:

@@ -184,6 +184,8 @@ def _flushed(code: int) -> int:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
+    except BrokenPipeError:  # who read it has had enough
+        return code or 1
     except (OSError, ValueError) as error:
         complain(f"standard output could not be written: {error}")
         return code or 1

@@ -16,7 +16,7 @@ from cosmos_ray.cli.help import teach
 from cosmos_ray.config import nearest_setting
 from cosmos_ray.errors import CosmosRayError, UsageError
 from cosmos_ray.foreign import log_shown_only
-from cosmos_ray.said import to_people
+from cosmos_ray.said import nobody_reads, to_people
 from cosmos_ray.schema_words import value_fault
 from cosmos_ray.store.faults import explain_store
 from cosmos_ray.version import VERSION
@@ -81,6 +81,12 @@ def run(command: Callable[..., Any]) -> int:
         return _complain(str(error), 1)
     except OSError as error:
         return _complain(f"a file or store failed: {explain_store(error)}", 1)
+    except SystemExit as left:
+        # The library for command lines takes a store's broken pipe for standard output's, which it wraps then.
+        broken, is_wrapped = left.__context__, type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        if not isinstance(broken, BrokenPipeError) or not is_wrapped or nobody_reads():
+            raise
+        return _complain(f"a file or store failed: {explain_store(broken)}", 1)
     except typer.Exit as error:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -47,6 +50,30 @@ def test_an_interrupted_command_says_so_and_ends_with_1(cosmos_ray: Any, monkeyp
 
     monkeypatch.setattr("cosmos_ray.job.doctor.examine", interrupted)
     assert_one_line(cosmos_ray("doctor"), 1, "cosmos-ray: interrupted")
+
+
+def test_a_store_that_breaks_a_connection_is_no_reader_who_has_had_enough(
+    cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the library for command lines it is, and ends a command without a word."""
+
+    def broken(*_: Any) -> Any:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("cosmos_ray.job.doctor.examine", broken)
+    assert_one_line(cosmos_ray("doctor"), 1, "cosmos-ray: a file or store failed: ", "Broken pipe")
+
+
+@pytest.mark.parametrize("command", [["config"], ["--help"], ["model", "list", "--json"]], ids=" ".join)
+def test_a_reader_who_has_had_enough_is_told_nothing(command: list[str]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        program = [sys.executable, "-m", "cosmos_ray", *command]
+        done = subprocess.run(program, stdout=writes, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writes)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def options_of_kinds(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
