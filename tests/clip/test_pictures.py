@@ -190,6 +190,9 @@ def test_what_is_true_of_several_pictures_is_said_once_and_a_fault_names_its_own
     assert found.warnings == ("all views: cropped by 62 % of its rows to fit 64x48 (inputs.fit)",)
     assert found.taken == ((), ())
     assert [info.width for info in found.infos] == [24, 24, 64, 64, 64, 24]
+    for view, name in enumerate(VIEWS[:3]):
+        found = read_pictures([[good, turned if of == view else good] for of in range(3)], VIEWS[:3], (48, 64))
+        assert found.warnings == (f"{name}: cropped by 62 % of its rows to fit 64x48 (inputs.fit)",)
     (tmp_path / "c.png").write_bytes(b"")
     with pytest.raises(RowError, match=r"^view cross_right: picture 2 of 3: not a JPEG or PNG: an empty file$"):
         read_pictures([[good, good, good], [good, tmp_path / "c.png", good]], VIEWS[:2], (48, 64))

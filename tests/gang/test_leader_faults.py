@@ -284,6 +284,7 @@ def test_a_gang_whose_node_goes_finishes_what_the_notice_allows(
         if breaks and left_s:
             goes = f"its node goes in 100 s, the clip needs {left_s + publish_s:.0f} s"
             assert await made.leader.until_broken() == goes
+            assert (await made.leader._ranks.until_broken()).failure_class == "gang"
 
     in_loop(work)
 

@@ -64,6 +64,22 @@ def request(clip_id: str) -> ClipRequest:
     return ClipRequest(clip_id, ("a street",), "", len(VIEWS), 0, seed=0, guidance=0.0, num_steps=2)
 
 
+def test_each_call_has_a_lane_that_there_is_and_none_keeps_the_others_of_its_own_waiting() -> None:
+    """Of a lane that is not declared Ray would know nothing until the call, on the job's GPUs."""
+    lanes = {
+        name: getattr(method, "__ray_concurrency_group__", "")
+        for name, method in vars(Rank).items()
+        if callable(method) and not name.startswith("_")
+    }
+    in_order = dict.fromkeys(("process", "prepare", "open_store", "load", "take_up", "kernels"), "")
+    assert lanes == in_order | {
+        "check_captions": "text", "embed": "text", "refine": "refine", "denoise": "denoise", "publish": "publish",
+        "watch": "watch", "step": "watch", "traffic": "watch",
+    }  # fmt: skip
+    threads = {one: 1 for one in lanes.values() if one} | {"watch": 2}  # `watch` never returns
+    assert rank_module.rank_actor._default_options["concurrency_groups"] == threads
+
+
 def test_a_clip_is_decoded_once_the_next_one_has_begun(
     rank: Rank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

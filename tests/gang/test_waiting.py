@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.attempts import begin_attempt
-from support.waiting import wait_for
+from support.waiting import PATIENCE_S, wait_for
 
 from cosmos_ray.clip.request import VIEWS, ClipRequest
 from cosmos_ray.config import GangConfig
@@ -212,6 +212,41 @@ def test_what_is_asked_for_now_is_not_what_waits(tmp_path: Path, clip: Clip, cha
     storage.is_out = False
     assert asyncio.run(Delivery(storage, spec_of(storage, epoch=2, **changes)).found(clip)) is None
     assert not list(Ledger(storage).records())
+
+
+def test_clips_whose_ids_begin_alike_find_each_its_own(tmp_path: Path) -> None:
+    """An id may have dots, and numbers behind them, as folders have behind the id."""
+    storage = Outage(str(tmp_path / "out"))
+    spec = spec_of(storage)
+    clips = [replace(CLIP, id=one) for one in ("a", "a.b", "a.1", "a.0.1", "a.0.1.1")]
+
+    async def leave() -> None:
+        delivery = Delivery(storage, replace(spec, patience_s=0.0))
+        for clip in clips:
+            with pytest.raises(StoreOutError):
+                await make(delivery, spec, clip=clip)
+
+    asyncio.run(leave())
+    storage.is_out = False
+    found = [asyncio.run(Delivery(storage, spec_of(storage, epoch=2)).found(clip)) for clip in clips]
+    assert [record and record.id for record in found] == [clip.id for clip in clips]
+
+
+def test_a_clip_that_could_not_be_stored_waits_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gang whose every place is taken by such clips would be given none."""
+    monkeypatch.setattr(delivery_module, "_WAITS_S", 0.01)
+    storage = Outage(str(tmp_path / "out"))
+    spec = spec_of(storage, patience_s=0.1)
+
+    async def job() -> list[int]:
+        delivery = Delivery(storage, spec)
+        clip = asyncio.create_task(make(delivery, spec))
+        counts = [await delivery.waiting(0)]
+        with pytest.raises(StoreOutError):
+            await clip
+        return [*counts, await asyncio.wait_for(delivery.waiting(1), PATIENCE_S)]
+
+    assert asyncio.run(job()) == [1, 0]
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone", "no facts", "facts that are none"])

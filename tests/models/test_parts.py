@@ -45,6 +45,26 @@ def test_a_text_encoder_computes_in_its_own_dtype(model: str, dtype: Any, source
             assert (found._weight_DW.dtype, found._bias_D.dtype) == (layer, layer)
 
 
+@pytest.mark.parametrize("encoder", [t5, reason1], ids=["t5", "reason1"])
+def test_a_part_is_read_from_its_own_file_as_that_file_is_named(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source names what is converted: under another part's, or none, a conversion would be taken for it."""
+    bundle = load_bundle("cosmos-predict2-2b-multiview" if encoder is t5 else "cosmos-predict2.5-2b-multiview")
+    monkeypatch.setattr(parts, "local_path", lambda _, kind: f"file of {kind}")
+    monkeypatch.setattr(parts, "source_key", lambda _, kind: f"source of {kind}")
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda path: path)
+    monkeypatch.setattr(parts, "load_dit_state", asked)
+    monkeypatch.setattr(parts, "load_vae_state", asked)
+    monkeypatch.setattr(encoder, "load_encoder" if encoder is t5 else "load_tower", asked)
+    for part, load in (
+        ("dit", parts.load_network), ("vae", parts.load_vae),
+        ("text_encoder", lambda one: parts.load_text_encoder(one, dict)),
+    ):  # fmt: skip
+        with pytest.raises(Asked) as one:
+            load(bundle)  # type: ignore[operator]
+        path, *others = one.value.args
+        assert (path, f"source of {part}" in others) == (f"file of {part}", True)
+
+
 @pytest.mark.parametrize(("module", "dtype"), [(t5, torch.float32), (reason1, torch.bfloat16)])
 def test_a_conversion_is_named_by_what_it_is_told_of_the_files(
     module: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
