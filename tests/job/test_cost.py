@@ -246,6 +246,7 @@ def test_gangs_at_once_divide_the_time_and_not_the_cost(bundle: Bundle) -> None:
     for gangs, done in ((1, "6h00m"), (3, "2h00m"), (4, "1h36m"), (40, "12m00s")):
         line = lines([two], "h100", gangs, price=2.5)[1]
         assert f"12.0 GPU-hours, 30.00 USD, done in {done}, {two.memory_bytes / 1e9:.0f} GB a GPU" in line
+    assert "12.0 GPU-hours, 0.00 USD, done in" in lines([two], "h100", 1, price=0.0)[1], "GPUs of one's own"
 
 
 #: Clips of 35 steps as they were reckoned from timed passes, on H200s: benchmarks/results/2026-11-28-passes.md.

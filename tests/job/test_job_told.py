@@ -143,6 +143,9 @@ def test_a_job_ends_with_its_verdict_and_where_everything_is(tmp_path: Path) -> 
         f"report: {out}/report.html",
     ]
     assert [replace(summary, failed=failed).exit_code for failed in (0, 2, 3)] == [0, 0, 3]
+    job, plan, _ = checked(tmp_path, max_failed="50%")
+    share = _finish(job, plan, job.ledger.state(), said.append)
+    assert share.allowed == 2, "of all that the manifest asks for, made or not"
 
 
 @pytest.mark.parametrize(("ids", "shown"), [(1, "r0"), (5, "r0, r1, r2, r3, r4"), (6, "r0, r1, r2, r3, r4 …")])

@@ -74,8 +74,9 @@ def test_its_row_asks_for_the_same_clip_whatever_the_job_leaves_out(tmp_path: Pa
         (VIDEO2WORLD, {"input_video": "s3://b/in.JPG"}),
         (TEXT2IMAGE, {}),
         (TRANSFER25, {"control_videos": ["s3://b/map.mp4"], "num_chunks": 3, "chunk_overlap": 9}),
+        (TRANSFER25, {"control_videos": ["s3://b/map.mp4"], "num_chunks": 2, "chunk_overlap": 1}),
     ],
-    ids=["a video", "a picture", "a caption", "chunks"],
+    ids=["a video", "a picture", "a caption", "chunks", "two chunks"],
 )
 def test_so_does_a_row_of_one_view(tmp_path: Path, family: Family, row: dict[str, Any]) -> None:
     defaults, others = (replace(one, n_views=1, family=family.name) for one in (DEFAULTS, OTHERS))

@@ -197,6 +197,7 @@ def test_parquet_by_another_ending_is_read_and_other_tables_are_said(storage: St
         "in the manifest's folder, and not read for they are no Parquet: 6 files "
         "('deep/f.JSONL', 'e.csv', 'h.parquet.gz', ...)"
     )
+    assert unread_line(plan.unread).endswith("3 files ('deep/f.JSONL', 'e.csv', 'h.parquet.gz')")
 
 
 def rewritten(path: Path, rows: int, prompt: str, group: int) -> None:

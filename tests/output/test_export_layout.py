@@ -149,6 +149,9 @@ def test_faults_of_a_copy_are_said_and_beyond_some_their_number(
     done = export(output.uri, "webdataset", str(tmp_path / "to"), said.append, clips_a_shard=1, verify=True)
     assert len(done.faults) == 5
     assert said[-4:] == [*done.faults[:3], "and 2 more"]
+    monkeypatch.setattr("cosmos_ray.output.export._SAID", 5)
+    export(output.uri, "webdataset", str(tmp_path / "to"), said.append, clips_a_shard=1, verify=True)
+    assert said[-5:] == [*done.faults]
 
 
 def test_a_picture_has_no_place_in_lerobot_beside_a_video_or_alone(tmp_path: Path) -> None:

@@ -97,6 +97,14 @@ def test_what_a_copy_has_left_and_what_lies_beside_its_folders_is_no_strangers(o
         assert (to / "shard-000001.tar").read_bytes() not in (b"rot", bytes(10240))
 
 
+def test_three_strangers_are_named_and_no_more_are_told_of(output: Storage, tmp_path: Path) -> None:
+    to = Storage(str(tmp_path / "to"))
+    for name in "abc":
+        to.write(f"data/{name}.csv", b"")
+    with pytest.raises(UsageError, match=r"has 3 files .*\(data/a.csv, data/b.csv, data/c.csv\)"):
+        export(output.uri, "lerobot", to.uri, print)
+
+
 def test_all_that_is_strange_is_named_what_says_whose_it_is_first(output: Storage, tmp_path: Path) -> None:
     to = Storage(str(tmp_path / "to"))
     for path, data in (("data/a.csv", b""), ("data/b.csv", b""), ("data/c.csv", b""), ("meta/info.json", b"[1]")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_a_head_is_asked_for_before_ray_is(port: int, shown: list[str]) -> None:
     assert shown == [f"127.0.0.1:{port}"]
 
 
+def test_a_head_of_ipv6_is_asked_for_without_brackets(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> None:
+    asked: list[Any] = []
+    answer = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(joining.socket, "create_connection", lambda place, timeout: asked.append(place) or answer)
+    joining.be_let_in("[::1]:6379")
+    assert (asked, shown) == ([("::1", 6379)], ["[::1]:6379"])
+
+
 def test_where_nobody_listens_nobody_is_shown_a_token(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -52,6 +61,7 @@ def test_where_nobody_listens_nobody_is_shown_a_token(monkeypatch: pytest.Monkey
         ("http://10.0.0.1:8265", "a dashboard's"),
         ("HTTPS://ray.example", "a dashboard's"),
         ("ray://10.0.0.1:10001", "Ray Client's"),
+        ("RAY://head:10001", "Ray Client's"),
     ],
 )
 def test_only_a_head_is_joined(address: str, is_of: str, shown: list[str]) -> None:

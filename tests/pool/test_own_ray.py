@@ -148,3 +148,28 @@ def test_what_comes_while_others_are_killed_is_killed_too(monkeypatch: pytest.Mo
     own_ray.mark()
     own_ray.end_what_is_left()
     assert killed[3:] == [14] * 5
+
+
+def test_what_comes_from_a_marked_process_is_ours_however_far_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has lost its environment; and of what this process has adopted, Ray's own alone."""
+    me = os.getpid()
+    processes = [
+        (me, 1, "S", b"A=1", b"python"),
+        (900001, me, "S", b"A=1\0MARK=x", b"raylet"),
+        (900002, 900001, "S", b"", b"agent"),
+        (900003, 900002, "S", b"", b"sleep"),
+        (900004, me, "S", b"MARK=xy", b"another job's"),
+        (900005, 900004, "S", b"", b"sleep"),
+        (900006, me, "S", b"", b"ray::Agent"),
+        (900007, 900001, "Z", b"MARK=x", b"dead"),
+    ]
+    for pid, parent, state, environment, title in processes:
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "stat").write_text(f"{pid} (a (b) c) {state} {parent} 1 1")
+        (folder / "environ").write_bytes(environment + b"\0")
+        (folder / "cmdline").write_bytes(title + b"\0")
+    monkeypatch.setattr(own_ray, "Path", lambda _: tmp_path)
+    assert sorted(own_ray._ours(b"MARK=x")) == [900001, 900002, 900003, 900006]

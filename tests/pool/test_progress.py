@@ -122,6 +122,9 @@ def test_a_heartbeat_of_a_job_that_waits_and_of_one_with_many_gangs(clock: Clock
     many = {f"gang_{number}": At("c", 1, 2, None) for number in range(6)}
     progress.work = lambda: at_work(**many)
     assert progress.line().endswith("gang-3 at step 1 of 2 of c; 2 more gangs at work")
+    four = {f"gang_{number}": At("c", 1, 2, None) for number in range(4)}
+    progress.work = lambda: at_work(**four)
+    assert progress.line().endswith("gang-3 at step 1 of 2 of c")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from cosmos_ray.clip.guardrail_rules import LLAMA_GUARD, WEIGHTS, GuardrailRules
+from cosmos_ray.errors import UsageError
 from cosmos_ray.published import (
     inference,
     multiview25,
@@ -105,3 +106,8 @@ def test_specs_of_a_checked_job_without_the_files_say_their_own_flags(
     said = capsys.readouterr().err
     assert f"no folder {tmp_path}/w" in said
     assert "--guardrail-weights PLACE and --llama-guard PLACE, or --disable-guardrails" in said
+
+
+def test_an_error_of_something_else_says_nothing_of_these_flags() -> None:
+    with pytest.raises(UsageError, match=r"^the checkpoint of guardrails\.pt is none$"), one_view.GUARDED.named():
+        raise UsageError("the checkpoint of guardrails.pt is none")

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from cosmos_ray.clip.checks import Scores
+from cosmos_ray.clip.likeness import Likeness, psnr_db
 from cosmos_ray.clip.settings import Settings
 from cosmos_ray.ledger.record import FileEntry, Record
+from cosmos_ray.output.compare import distance as module
 from cosmos_ray.output.compare.distance import Distance, distance, pair
 from cosmos_ray.output.compare.gather import Compared, Side, Taken, _firsts
 from cosmos_ray.output.compare.lines import line, spread
@@ -52,6 +54,7 @@ def test_cost_is_of_clips_of_both_and_without_those_that_warm_a_gang_up() -> Non
     assert (found.seconds.mean, found.gpu_hours.mean) == (27.0, pytest.approx(0.015))
     assert (found.cost, found.saving) == (pytest.approx(0.5), pytest.approx(0.5))  # 54 of 108 s: clip 4 has no pair
     assert found.usd == pytest.approx(0.15)
+    assert (line(first, other, {}, price=0.0).usd, line(first, other, {}).usd) == (0.0, None)
     assert (found.ok, found.failed, found.left) == (3, 1, 0)
     assert found.agreement is not None
     assert found.agreement.clips == 3, "of clips that were made"
@@ -122,9 +125,19 @@ SETTINGS = Settings("tiny", 3.0, 4, ("rear",), "", {}, "64x32", 9, 10)
     ],
 )
 def test_clips_that_are_no_pair_are_not_compared(other: dict[str, object], why: str) -> None:
-    one = replace(RECORD, settings=SETTINGS)
+    one = replace(RECORD, settings=SETTINGS, attempt=2)
     sides = [Side("a", "ok", one), Side("a", "ok", replace(one, **other))]
     assert distance(*((NOWHERE, each) for each in sides)) == Distance(why_not=why)
+
+
+def test_views_count_alike_and_their_errors_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"front_wide.mp4": Likeness(10.0, 0.9), "rear.mp4": Likeness(30.0, 0.5)}
+    monkeypatch.setattr(module, "_of_view", lambda first, _: found[first[1]])
+    record = replace(RECORD, files=tuple(FileEntry(path[:-4], path, 1, path) for path in found))
+    made = distance((NOWHERE, Side("a", "ok", record)), (NOWHERE, Side("a", "ok", record)))
+    assert made.psnr_db == pytest.approx(psnr_db([20.0]))
+    assert made.ssim == pytest.approx(0.7)
+    assert made.views == {"front_wide": (psnr_db([10.0]), 0.9), "rear": (psnr_db([30.0]), 0.5)}
 
 
 def test_a_pair_of_files_is_known_by_their_hashes_and_which_is_which() -> None:

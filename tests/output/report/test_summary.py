@@ -53,6 +53,7 @@ def test_time_gpus_cost_and_retries(tmp_path: Path) -> None:
         ("gangs were busy", "62.5 % of their time, denoising clips that were made"),
         ("tried again", "3 attempts of 2 clips"),
     ]
+    assert dict(facts(state, [JOB], INDEX, price=0.0))["cost"] == "0.00 USD at 0 USD a GPU-hour", "GPUs of one's own"
 
 
 def test_of_several_jobs_the_first_has_planned_it_all(tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ def test_what_each_output_took_and_cost_is_told(tmp_path: Path) -> None:
     page = (tmp_path / "parts" / "report.html").read_text()
     cells = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td></tr>", page)
     assert cells == [("2.00", "5.00"), ("2.00 of ranks", "5.00"), ("0.00", "0.00"), ("–", "–")]
+    write_together(outputs, Part(price=0.0))
+    assert "<td>2.00</td><td>0.00</td>" in (tmp_path / "parts" / "report.html").read_text()
     write_together(outputs, WHOLE)
     assert "USD" not in (tmp_path / "parts" / "report.html").read_text()
 
