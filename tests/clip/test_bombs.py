@@ -182,6 +182,8 @@ def test_hours_are_not_decoded_for_one_frame(tmp_path: Path, monkeypatch: pytest
     assert read_frames(video, [19]).any()
     with pytest.raises(RowError, match=r"too much to decode: 25 frames of 96x64 from the last key .* at most 20"):
         read_frames(video, [24])
+    near = encode(tmp_path / "b.mp4", RNG.integers(0, 256, (30, 64, 96, 3), np.uint8), "-g", "10", "-bf", "0")
+    assert read_frames(near, [24]).any(), "it is counted from the key frame before"
 
 
 def test_a_picture_cut_into_millions_is_not_gone_through(tmp_path: Path) -> None:

@@ -12,9 +12,17 @@ import pytest
 from support.published_inputs import conditioning_frames
 from support.videos import blocks, encode, ffmpeg, moving_picture, numbered, numbers, write
 
-from cosmos_ray.clip.conditioning import Conditioning, as_model_sees, of_view, read_conditioning, side_by_side
+from cosmos_ray.clip.conditioning import (
+    Conditioning,
+    _converted,
+    as_model_sees,
+    of_view,
+    read_conditioning,
+    side_by_side,
+)
 from cosmos_ray.clip.family import PREDICT2, PREDICT25, PREDICT25_2025_10, Family
 from cosmos_ray.clip.frames import decode_mp4
+from cosmos_ray.clip.info import VideoInfo
 from cosmos_ray.clip.input_rules import InputRules
 from cosmos_ray.clip.request import VIEWS
 from cosmos_ray.errors import RowError
@@ -131,6 +139,18 @@ def test_of_views_one_after_the_other_the_last_of_each_as_they_are_are_not_worth
         ((0, 1), (3, 4), (6, 7)),
         (),
     )
+
+
+def test_what_is_done_to_one_view_of_a_file_of_several_is_done_to_the_file() -> None:
+    """Also where the first one's frames are taken as they are."""
+    info = VideoInfo(9, 64, 112, 12.0)
+    for rules, as_is, others in ((InputRules(), [1, 2], [0, 2]), (InputRules().of(PREDICT25), [0, 1], [0, 2])):
+        for taken, done in (
+            ([as_is, as_is], ()),
+            ([as_is, others], ("12 frames a second, taken at 10",)),
+            ([others, as_is], ("12 frames a second, taken at 10",)),
+        ):
+            assert _converted(info, 10.0, np.array(taken), 3, rules).conversions == done
 
 
 @pytest.mark.parametrize("is_stacked", [True, False])

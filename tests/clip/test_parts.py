@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -240,3 +242,23 @@ def test_nothing_is_written_into_a_file_that_has_a_second_name(tmp_path: Path) -
     wrong = replace(remote.parts, read=lambda start, stop: bytes(stop - start))
     assert wrong.bring(video.packets, 0, 90, 95) is not None
     assert path.read_bytes() == remote.data
+
+
+def test_packets_that_lie_in_another_order_than_they_are_decoded_are_all_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = np.arange(100)
+    lie = SimpleNamespace(offsets=900 - 9 * times, sizes=np.full(100, 9), syncs=np.array([0, 50]))
+    monkeypatch.setattr(module, "samples_in", lambda path, track: lie)
+    (tmp_path / "a.mp4").write_bytes(bytes(2000))
+    asked: list[tuple[int, int]] = []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append((start, stop))
+        return bytes(stop - start)
+
+    file = PartFile(tmp_path / "a.mp4", 2000, read, lambda: None)
+    packets: Any = SimpleNamespace(decoded=times, times=times)
+    assert file.bring(packets, 0, 2, 5) == 0
+    last = 5 + module._AHEAD
+    assert asked == [(900 - 9 * last, 909)]

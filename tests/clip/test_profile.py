@@ -40,3 +40,10 @@ def test_a_profile_that_names_not_all_primaries_or_is_cut_says_nothing() -> None
     assert primaries_of(profile(P3)[:-1]) == ""
     assert primaries_of(profile(P3, more=98)) == "", "no more than a hundred tags are looked at"
     assert primaries_of(b"") == ""
+
+
+def test_a_profile_that_is_cut_is_taken_for_what_it_is_or_for_none() -> None:
+    """Numbers that are not there are none, and no zeros."""
+    whole = profile(P3)
+    assert {primaries_of(whole[:size]) for size in range(len(whole))} == {""}
+    assert primaries_of(whole) == "smpte432"

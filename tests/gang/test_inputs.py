@@ -136,6 +136,17 @@ def test_a_missing_bucket_is_the_rows_fault_only_if_its_service_gives_objects_of
     assert own_fault(error, "s3://b/a.mp4", witness="s3://other/m.parquet") is None, "it was there a moment ago"
 
 
+def test_of_other_buckets_those_tell_that_were_read_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was read hours ago may be gone too."""
+    for number in range(inputs._BUCKETS + 3):
+        inputs._read_before[f"s3://b{number}"] = f"s3://b{number}/x.mp4"
+    newest = list(inputs._read_before.values())[-inputs._BUCKETS :]
+    asked: list[str] = []
+    monkeypatch.setattr(inputs, "_answers", lambda uri: asked.append(uri))
+    assert own_fault(BucketMissingError("no bucket"), "s3://b/a.mp4", witness="/data/m.parquet") is None
+    assert asked == newest
+
+
 def test_a_missing_bucket_is_the_rows_fault_where_the_job_needs_little_else_of_its_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -182,6 +182,17 @@ def test_an_embedding_is_read_as_text_and_told_by_its_content(tmp_path: Path) ->
     assert prepared.inputs == (InputFile(str(path), len(data), hashlib.sha256(data).hexdigest()),)
 
 
+def test_an_embedding_may_have_the_numbers_of_all_views_twice_as_wide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ROOM", 2**10)
+    np.save(tmp_path / "e.npy", np.ones((1, 2 * 512, BUNDLE.text_width), np.float64))
+    clip = replace(TEXT, prompts=(), prompt_embedding=str(tmp_path / "e.npy"))
+    assert prepare(clip, BUNDLE, attempt=1).request.text is not None
+    np.save(tmp_path / "e.npy", np.ones((1, 3 * 512, BUNDLE.text_width), np.float64))
+    assert "expected at most" in refused(clip)
+
+
 def test_an_embedding_of_another_suffix_is_refused_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever lies there may have no end, and what looks at it may hang."""
     for name in ("check_size", "fetch_inputs", "read_regular"):

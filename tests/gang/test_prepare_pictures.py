@@ -57,7 +57,7 @@ def test_a_camera_with_too_few_pictures_is_named(clip: Clip) -> None:
     assert len(prepare(exact, BUNDLE, 1).inputs) == 10
 
 
-@pytest.mark.parametrize(("view", "number"), [(0, 2), (1, 6)])
+@pytest.mark.parametrize(("view", "number"), [(0, 2), (0, 5), (1, 3), (1, 6)])
 def test_a_damaged_picture_is_named_by_its_own_file(clip: Clip, view: int, number: int) -> None:
     path = clip.frames[view][number]
     Path(path).write_bytes(b"no picture")

@@ -95,7 +95,7 @@ def published(model: Generator, asked: ClipRequest, overlap: int) -> tuple[list[
 
 @pytest.mark.parametrize(
     ("overlap", "chunks", "given"),
-    [(2, 2, 1), (5, 2, 0), (6, 3, 5), (8, 4, 1)],
+    [(2, 2, 1), (5, 2, 0), (6, 3, 5), (8, 4, 5)],
     ids=[
         "one latent frame",
         "two of them, from text alone",

@@ -87,7 +87,7 @@ class ScriptedRank:
 
     async def denoise(self, *given: Any) -> DenoiseReport:
         await self._do("denoise", *given)
-        return DenoiseReport(8.0 + self.number, 0.5 - self.number / 4, 0, 1000 - self.number)
+        return DenoiseReport(8.0 + self.number, 0.25 + self.number / 4, 0, 999 + self.number)
 
     async def publish(self, clip_id: str, place: str, folder: str, fps: int) -> Published:
         await self._do("publish", clip_id, place, folder, fps)
