@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.waiting import wait_for
 
+from cosmos_ray.errors import LeaseHeld
 from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.lease import LeaseTimes, acquire, read_owner
 from cosmos_ray.store.storage import Storage
@@ -63,3 +64,23 @@ def test_a_silent_owner_is_watched_for_a_whole_lifetime(
     acquire(storage, LeaseTimes(life_s / 4, life_s)).release()
     assert life_s <= sum(pauses) + 1e-9 < life_s + 1
     assert len(pauses) >= 10
+
+
+@pytest.mark.parametrize("then", [None, b"[", {"owner": "another", "count": 2}], ids=["gone", "no beat", "another's"])
+def test_a_beat_that_changes_in_any_way_is_a_living_owners(then: Any, tmp_path: Path) -> None:
+    """Also where it goes, or cannot be read: a silent owner's stays as it is."""
+    storage = Storage(str(tmp_path))
+    acquire(storage, LeaseTimes(60.0, 180.0)).release()
+    beat = json.loads(storage.read(BEAT)) | {"released": False, "owner": "the first"}
+    storage.write(BEAT, json.dumps(beat).encode())
+
+    def meanwhile(_: str) -> None:
+        if then is None:
+            storage.delete(BEAT)
+        else:
+            storage.write(BEAT, json.dumps(beat | then).encode() if isinstance(then, dict) else then)
+
+    named = "another" if isinstance(then, dict) else "the first"
+    with pytest.raises(LeaseHeld, match=rf"is owned by a living job \({named}\)"):
+        acquire(storage, QUICK, say=meanwhile)
+    assert not storage.exists(f"{LEASE}/00000002.json")

@@ -108,6 +108,20 @@ def test_what_was_merged_stays_for_an_hour_from_then_however_old_it_is(
         assert len(live_parts(list_parts(storage))) == 1
 
 
+def test_what_was_merged_is_not_merged_again(tmp_path: Path) -> None:
+    """While it waits for its hour it would be copied with every batch: each merge would be larger than the last."""
+    storage = Storage(str(tmp_path))
+    for number in range(6):
+        for clip in range(2):
+            move_records(storage, 1, table_of([record(f"c{number}-{clip}")]))
+        merge(storage, 1)
+        before = list_parts(storage)
+        merge(storage, 1)
+        assert list_parts(storage) == before
+        assert sum(part.num_rows for part in live_parts(before)) == 2 * number + 2
+    assert len(live_parts(before)) < 12
+
+
 class Clock:
     """Stands in for the module `time`."""
 

@@ -248,6 +248,30 @@ def test_what_a_file_of_captions_has_instead_is_told(tmp_path: Path, name: str, 
         captions_of(prompts=str(put(tmp_path / name, content)))
 
 
+@pytest.mark.parametrize(
+    ("told", "surplus"),
+    [
+        ({"rear": "behind", "cross_left": "left"}, "cross_left"),
+        ({"cross_left": "left"}, "cross_left"),
+        (
+            {"rear": "behind", "front_wide": "ahead", "front_tele": "far", "cross_left": "left"},
+            "cross_left, front_tele",
+        ),
+    ],
+    ids=["as many as views", "that alone", "more"],
+)
+def test_captions_of_cameras_that_are_not_made_are_refused(
+    tmp_path: Path, out: Path, told: dict[str, str], surplus: str
+) -> None:
+    for view in ("front_wide", "rear"):
+        put(tmp_path / "clips" / "a" / f"{view}.mp4")
+    captions = captions_of(prompts=str(put(tmp_path / "p.json", {"a": told})))
+    with pytest.raises(
+        ManifestError, match=f"'a' of .*p.json: found a caption of {surplus}, expected front_wide, rear"
+    ):
+        from_folder(str(tmp_path / "clips"), str(out), captions=captions)
+
+
 @pytest.mark.parametrize("video", ["a/front_wide.mp4", "a.mp4", "front_wide/a.mp4"])
 def test_captions_and_manifest_may_lie_among_the_clips(tmp_path: Path, video: str) -> None:
     """They are used, however the folder is laid out."""

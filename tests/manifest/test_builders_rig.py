@@ -34,9 +34,11 @@ def test_the_commands_words_are_written_into_rows_that_say_nothing() -> None:
     assert rig_of().views_of({}, [], "row 1") is None, "the model's own"
 
 
-def test_the_command_says_how_many_or_which() -> None:
+@pytest.mark.parametrize(("views", "n_views"), [("rear", 1), ("", 1), ("rear", 0)])
+def test_the_command_says_how_many_or_which(views: str, n_views: int) -> None:
+    """Nothing and none are said, too: what a script's empty variable was to name is not left out."""
     with pytest.raises(ManifestError, match="--views and --n-views: found both, expected one of them"):
-        rig_of(views="rear", n_views=1)
+        rig_of(views=views, n_views=n_views)
 
 
 @pytest.mark.parametrize(
