@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,28 @@ def test_a_beat_that_changes_in_any_way_is_a_living_owners(then: Any, tmp_path: 
     with pytest.raises(LeaseHeld, match=rf"is owned by a living job \({named}\)"):
         acquire(storage, QUICK, say=meanwhile)
     assert not storage.exists(f"{LEASE}/00000002.json")
+
+
+def test_a_store_that_is_out_is_told_by_the_seconds_since_the_last_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not since the first one: the longer a job has run, the more harmless it would look, or the worse."""
+    clock, storage = [0.0], Storage(str(tmp_path))
+    monkeypatch.setattr("cosmos_ray.ledger.lease.time.monotonic", lambda: clock[0])
+    lease = acquire(storage, LeaseTimes(0.01, 60.0))
+    written, is_out = storage.write, threading.Event()
+
+    def write(path: str, data: bytes) -> None:
+        if is_out.is_set():
+            raise OSError("no route")
+        written(path, data)
+
+    monkeypatch.setattr(lease.storage, "write", write)
+    clock[0] = 1000.0
+    count = lease._count
+    wait_for(lambda: lease._count > count + 1, "a beat since")
+    is_out.set()
+    clock[0] = 1007.0
+    wait_for(lambda: "no route" in caplog.text, "a beat that failed")
+    lease.release()
+    assert f"lease of {tmp_path}: no beat for 7 s: no route" in caplog.text

@@ -6,6 +6,7 @@ Also for attempts and owners that have slept meanwhile. Crashes and readers: tes
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,18 +109,22 @@ def test_what_was_merged_stays_for_an_hour_from_then_however_old_it_is(
         assert len(live_parts(list_parts(storage))) == 1
 
 
-def test_what_was_merged_is_not_merged_again(tmp_path: Path) -> None:
-    """While it waits for its hour it would be copied with every batch: each merge would be larger than the last."""
-    storage = Storage(str(tmp_path))
-    for number in range(6):
-        for clip in range(2):
-            move_records(storage, 1, table_of([record(f"c{number}-{clip}")]))
-        merge(storage, 1)
-        before = list_parts(storage)
-        merge(storage, 1)
-        assert list_parts(storage) == before
-        assert sum(part.num_rows for part in live_parts(before)) == 2 * number + 2
-    assert len(live_parts(before)) < 12
+def test_objects_that_cannot_be_removed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of a batch it is: the rest of what an owner leaves behind is removed by nobody else."""
+    for wrong in (0, 3):
+        storage = Storage(str(tmp_path / str(wrong)))
+        settled = settle(Ledger(storage), *(record(f"c{number}") for number in range(4)))
+        delete, stuck = storage.delete, record_path(f"c{wrong}", 0)
+
+        def refused(path: str, stuck: str = stuck, delete: Callable[[str], None] = delete) -> None:
+            if path == stuck:
+                raise PermissionError(path)
+            delete(path)
+
+        monkeypatch.setattr(storage, "delete", refused)
+        with pytest.raises(PermissionError, match=stuck):
+            move_records(storage, 1, table_of(settled))
+        check(storage.uri, settled)
 
 
 class Clock:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +77,16 @@ def test_a_zombie_and_one_that_is_gone_have_ended() -> None:
     assert has_ended(name), "a zombie"
     process.wait()
     assert has_ended(name)
+
+
+@pytest.mark.parametrize("name", ["plain", "a) S 1 (b", "two words", ")"])
+def test_a_process_may_call_itself_anything(name: str) -> None:
+    """Its name stands in brackets before its start, and may have some of its own."""
+    here = this_process()
+    comm = Path("/proc/self/comm")
+    usual = comm.read_text()
+    try:
+        comm.write_text(name)
+        assert this_process() == here
+    finally:
+        comm.write_text(usual)

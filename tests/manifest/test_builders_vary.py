@@ -226,3 +226,12 @@ def test_references_may_start_from_elsewhere(tmp_path: Path, source: Path) -> No
 def test_numbers_and_texts_that_are_none_are_refused(said: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ManifestError, match=complaint):
         variations_of(**said)
+
+
+def test_references_of_several_files_start_from_each_ones_folder(tmp_path: Path) -> None:
+    for name in ("one", "two/deep"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+        row = {"id": name[:3], "prompt": "A road.", "input_video": "in/a.mp4"}
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m" / name / "m.parquet")
+    vary_manifest(str(tmp_path / "m"), str(tmp_path / "v.parquet"), variations_of(seeds="1"))
+    assert [row["input_video"] for row in read(tmp_path / "v.parquet")] == ["m/one/in/a.mp4", "m/two/deep/in/a.mp4"]

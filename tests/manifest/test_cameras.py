@@ -157,6 +157,16 @@ def test_what_cameras_cannot_be_is_said(text: str, complaint: str) -> None:
         camera_names(text)
 
 
+def test_a_fleet_may_have_more_cameras_than_the_rig() -> None:
+    """Those that are not used are told of beside the seven, in whichever order."""
+    told = [*(f"used{number}={view}" for number, view in enumerate(VIEWS)), *(f"other{n}=" for n in range(8))]
+    for pairs in (told, told[::-1]):
+        names = camera_names(",".join(pairs))
+        assert names.rig == VIEWS
+        assert [names.view_of(f"used{number}") for number in range(len(VIEWS))] == list(VIEWS)
+        assert [names.view_of(f"other{number}") for number in range(8)] == [None] * 8
+
+
 def test_lists_of_views_keep_their_order() -> None:
     assert check_views("rear,front_wide", "x") == check_views(["rear", "front_wide"], "x") == ("rear", "front_wide")
     for found, complaint in (("", "expected names"), ("rear, back", "expected names"), (["rear", "rear"], "each view")):

@@ -19,6 +19,7 @@ from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import FileEntry, Record
 from cosmos_ray.ledger.run import Run, open_run
 from cosmos_ray.ledger.state import LedgerState
+from cosmos_ray.manifest import files
 from cosmos_ray.manifest.files import open_manifest, version_of
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.output.index import write_index
@@ -234,4 +235,20 @@ def test_a_link_to_a_manifest_is_as_new_as_what_it_leads_to(tmp_path: Path) -> N
     rewritten(tmp_path / "day-1.parquet", 4, "new", 4)
     assert version_of(str(link)) != before
     with pytest.raises(ManifestError, match="written while it was read"):
+        list(manifest.batches())
+
+
+def test_what_is_written_while_it_is_opened_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are counted by the footer from before."""
+    path, footer_of = tmp_path / "m.parquet", files.footer_of
+    pq.write_table(pa.table({"id": ["a"], "prompt": ["p"]}), path)
+
+    def written_behind(uri: str) -> pq.FileMetaData:
+        found = footer_of(uri)
+        pq.write_table(pa.table({"id": ["a", "b"], "prompt": ["p", "q"]}), path)
+        return found
+
+    monkeypatch.setattr(files, "footer_of", written_behind)
+    manifest = open_manifest(str(path))
+    with pytest.raises(ManifestError, match="was written while it was read"):
         list(manifest.batches())

@@ -239,6 +239,19 @@ def test_the_first_row_that_contradicts_its_folders_is_named_in_whichever_column
     assert other.differs[0] == 0
 
 
+@pytest.mark.parametrize("wrong", range(7))
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+def test_such_a_row_is_told_by_its_number_in_its_file(tmp_path: Path, wrong: int, batch_rows: int) -> None:
+    """Of which it may stand in any row group, and in any batch of one."""
+    path = tmp_path / "m/seed=5/a.parquet"
+    path.parent.mkdir(parents=True)
+    seeds = [6 if row >= wrong else 5 for row in range(7)]
+    table = pa.table({"id": [f"c{row}" for row in range(7)], "prompt": ["p"] * 7, "seed": seeds})
+    pq.write_table(table, path, row_group_size=3)
+    with pytest.raises(ManifestError, match=rf"seed=5/a.parquet: row {wrong}: column `seed`: found 6, expected '5'"):
+        list(open_manifest(str(tmp_path / "m")).batches(batch_rows))
+
+
 def test_columns_of_folders_come_from_the_outermost_on() -> None:
     """As they stand in the manifest's schema, and in the index."""
     names = (("town", "x"), ("seed", "5"), ("at", None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,24 @@ def _umask() -> int:
     was = os.umask(0)
     os.umask(was)
     return was
+
+
+@BY_ALL
+@pytest.mark.parametrize("put_in_place", [os.replace, os.link])
+def test_it_is_on_the_disk_before_it_has_its_place(
+    how: str, put_in_place: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power after a commit would have an empty record otherwise, or a part of one."""
+    path, on_disk = tmp_path / "x", list[int]()
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        assert not path.exists()
+        on_disk.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with whole_file(str(path), put_in_place) as file:
+        file.write(b"content")
+    assert on_disk[-1:] == [len(b"content")]
+    assert path.read_bytes() == b"content"
