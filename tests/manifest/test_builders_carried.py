@@ -55,7 +55,9 @@ def test_values_without_a_type_in_common_are_texts(
 
 
 @pytest.mark.parametrize("build", [of_lines, of_list])
-@pytest.mark.parametrize("values", [[1, 2.5], [[1], []], [{"a": 1}, {"b": "x"}], [None, True]])
+@pytest.mark.parametrize(
+    "values", [[1, 2.5], [2**64 - 1, 2**63 + 1, 0], [[1], []], [{"a": 1}, {"b": "x"}], [None, True]]
+)
 def test_values_that_have_one_are_carried_as_they_are(
     build: Callable[..., Built], values: list[Any], tmp_path: Path
 ) -> None:

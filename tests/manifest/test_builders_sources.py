@@ -16,7 +16,7 @@ from cosmos_ray.manifest.builders import sources
 from cosmos_ray.manifest.builders.caption_files import Captions
 from cosmos_ray.manifest.builders.folder import from_folder
 from cosmos_ray.manifest.builders.multiview_json import from_multiview_json
-from cosmos_ray.manifest.builders.sources import each_object
+from cosmos_ray.manifest.builders.sources import Folder, each_object, list_folder
 from cosmos_ray.manifest.files import open_manifest
 
 ROWS: list[dict[str, Any]] = [
@@ -121,3 +121,38 @@ def test_a_manifest_that_is_a_pipe_is_named(tmp_path: Path) -> None:
     for uri in (tmp_path / "m.parquet", tmp_path):
         with pytest.raises(ManifestError, match=r"m\.parquet is a pipe, a device or a socket, expected a regular file"):
             open_manifest(str(uri))
+
+
+@pytest.mark.parametrize("piece", [1, 30, 1000])
+def test_how_large_an_object_may_be_is_counted_from_its_own_beginning(
+    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others come with it."""
+    monkeypatch.setattr(sources, "_PIECE", piece)
+    monkeypatch.setattr(sources, "_LARGEST", 40)
+    rows = [{"token": f"{number:02d}", "words": "x" * 8} for number in range(40)]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    assert list(each_object(str(tmp_path / "t.json"))) == rows
+
+
+def test_a_file_that_dvc_has_fetched_is_like_any_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mp4.dvc", "a.txt", "notes.dvc"):
+        (tmp_path / name).write_text("A street.")
+    list_folder(str(tmp_path)).check_media()
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(ManifestError, match=r"stands for a\.mp4, which `dvc pull` fetches"):
+        list_folder(str(tmp_path)).check_media()
+
+
+def test_a_stores_marker_of_a_folder_is_none_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consoles make an empty object of the folder's own name; hidden ones count as little."""
+    names = ("b/in/", "b/in/.hidden", "b/in/a.mp4")
+    listed = [{"name": name, "type": "file", "size": number} for number, name in enumerate(names)]
+    listed.append({"name": "b/in/rear/", "type": "directory", "size": 0})
+
+    class Store:
+        def ls(self, path: str, detail: bool) -> list[dict[str, Any]]:
+            return listed
+
+    monkeypatch.setattr(sources, "filesystem_of", lambda uri: (Store(), "b/in"))
+    assert list_folder("s3://b/in") == Folder("s3://b/in", {"a.mp4": 2}, ("rear",))
