@@ -86,6 +86,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a whole manifest without a GPU: rows, faults, what is done, what is left and what it costs."""
+    from cosmos_ray.job.check import check_goes_on
     from cosmos_ray.job.inputs import look_at_inputs
     from cosmos_ray.job.listed import clip_line
     from cosmos_ray.job.model import bundle_of
@@ -116,6 +117,8 @@ def plan(
     if settings.gang_size is not None:
         check_world_size(bundle, settings.gang_size)
     found = plan_for(settings, bundle, state)  # first of all: it refuses a manifest that no job would take
+    if storage is not None:
+        check_goes_on(settings, storage, bundle, found)
     clips, home = _clips_left(settings, bundle, state), open_manifest(settings.manifest).home
     if as_list:
         for clip in clips:

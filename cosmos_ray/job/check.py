@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cosmos_ray.clip.ffmpeg import check_ffmpeg
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
@@ -70,7 +70,40 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     reach = config.inputs.reach(manifest.home)
     found = survey(manifest, defaults, state, max_clips=config.max_clips, bundle=bundle, reach=reach)
     plan = found.plan
-    run = Run(
+    run = _run_of(config, bundle, defaults, manifest, plan, version)
+    run = replace(run, refiner=refining.deciding, guardrails=guardrails.of_pixels)
+    if known is not None:
+        check_same(storage, known, run)
+    if not config.redo_changed:
+        _refuse_edited(plan.changed)
+    storage.check_writable()
+    for clip_id, fault in plan.invalid_examples:
+        say(f"{clip_id}: {fault}")
+    return Job(
+        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, found.reads_home,
+        guardrails=guardrails,
+    ), plan  # fmt: skip
+
+
+def check_goes_on(config: GenerateConfig, storage: Storage, bundle: Bundle, plan: Plan) -> None:
+    """Raises UsageError where a job with these settings may not go on with the output that is at `storage`.
+
+    Of refiner and guardrails only the job itself can say: what decides their words and pixels may be elsewhere.
+    """
+    known = read_run(storage)
+    if known is None:
+        return
+    config = config.model_copy(update={"manifest": normalise_uri(config.manifest)})
+    manifest, defaults = open_manifest(config.manifest), row_defaults(bundle, config.sampling)
+    run = _run_of(config, bundle, defaults, manifest, plan, known.manifest_version)
+    check_same(storage, known, replace(run, refiner=known.refiner, guardrails=known.guardrails))
+
+
+def _run_of(
+    config: GenerateConfig, bundle: Bundle, defaults: RowDefaults, manifest: Manifest, plan: Plan, version: str
+) -> Run:
+    """What the output would say of itself, but for refiner and guardrails."""
+    return Run(
         manifest=config.manifest,
         manifest_sha256=manifest.sha256(),
         rows=plan.rows,
@@ -83,20 +116,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
         approximations=config.sampling.approximations.chosen,
         inputs=config.inputs.of(bundle.recipe).chosen,
         manifest_version=version,
-        refiner=refining.deciding,
-        guardrails=guardrails.of_pixels,
     )
-    if known is not None:
-        check_same(storage, known, run)
-    if not config.redo_changed:
-        _refuse_edited(plan.changed)
-    storage.check_writable()
-    for clip_id, fault in plan.invalid_examples:
-        say(f"{clip_id}: {fault}")
-    return Job(
-        config, bundle, storage, ledger, defaults, run, manifest, refining, found.work, found.reads_home,
-        guardrails=guardrails,
-    ), plan  # fmt: skip
 
 
 def _usable_bundle(config: GenerateConfig) -> Bundle:

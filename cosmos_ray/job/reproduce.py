@@ -29,6 +29,7 @@ from cosmos_ray.ledger.layout import REPRODUCED
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record
 from cosmos_ray.ledger.rows import read_committed
+from cosmos_ray.ledger.run import read_run
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import comes_with_us
 from cosmos_ray.output.status import check_no_comparison
@@ -74,6 +75,7 @@ def reproduce(
     from cosmos_ray.job.job import work_through
 
     storage = Storage(output)
+    read_run(storage)  # which refuses one of a newer release
     record = _record(storage, clip_id)
     sidecar = _sidecar(storage, record)
     clip = Clip.from_json(json.dumps(sidecar["clip"]))

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from cosmos_ray.errors import FailureClass, UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import ATTEMPTS, LEDGER, RETRIES
+from cosmos_ray.ledger.newer import names_in_object, refuse_newer
 from cosmos_ray.ledger.parts import list_parts, live_parts, read_columns, row_groups
 from cosmos_ray.ledger.record import NO_ROW, Record, is_row, record_path, records_of, table_of
 from cosmos_ray.ledger.state import OUTCOMES, Contents, LedgerState, contents_of
@@ -70,14 +71,17 @@ class Ledger:
         return held
 
     def find(self, clip_id: str, generation: int) -> Record | None:
-        """One outcome; reads all parts' ids if it was moved."""
+        """One outcome; reads all parts' ids if it was moved. Raises UsageError for one that a newer release wrote."""
         moved = self._find_moved(clip_id, generation)
         if moved is not None:
             return moved
+        path = record_path(clip_id, generation)
         try:
-            return Record.from_json(self.storage.read(record_path(clip_id, generation)))
+            data = self.storage.read(path)
         except FileNotFoundError:
             return self._find_moved(clip_id, generation)  # at this moment
+        refuse_newer(self.storage.uri_of(path), names_in_object(path, data))
+        return Record.from_json(data)
 
     def _find_moved(self, clip_id: str, generation: int) -> Record | None:
         for _ in range(_TRIES):
@@ -137,10 +141,16 @@ class Ledger:
         raise OSError(f"the parts of {self.storage.uri_of(LEDGER)} change faster than they can be read")
 
     def _objects(self) -> Iterator[tuple[str, Record | None]]:
-        """(path, record), None for one that is damaged. That takes somebody else: records are created whole."""
+        """(path, record), None for one that is damaged. That takes somebody else: records are created whole.
+
+        Raises UsageError for one that a newer release wrote.
+        """
         paths = (path for path in self.storage.list(LEDGER) if _OBJECT.fullmatch(path))
         while batch := list(itertools.islice(paths, _READ_BATCH)):
-            found = {path: _record_in(path, data) for path, data in self.storage.read_many(batch).items()}
+            read = self.storage.read_many(batch)
+            for path, data in read.items():
+                refuse_newer(self.storage.uri_of(path), names_in_object(path, data))
+            found = {path: _record_in(path, data) for path, data in read.items()}
             try:
                 table_of(record for record in found.values() if record is not None)
             except NO_ROW:

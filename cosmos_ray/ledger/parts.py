@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from cosmos_ray.errors import CosmosRayError
 from cosmos_ray.ledger.layout import LEDGER
+from cosmos_ray.ledger.newer import names_in_part, refuse_newer
 from cosmos_ray.ledger.record import RECORDS, with_all_columns
 from cosmos_ray.store.faults import explain, retrying
 from cosmos_ray.store.storage import Storage, filesystem_of
@@ -53,7 +54,8 @@ class Part:
 
 
 def list_parts(storage: Storage) -> list[Part]:
-    """Every part there is, those that another one replaces too. Raises FileNotFoundError if one goes meanwhile."""
+    """Every part there is, those that another one replaces too. Raises FileNotFoundError if one goes meanwhile, and
+    UsageError for one that a newer release wrote."""
     paths = sorted(path for path in storage.list_files(LEDGER) if path.endswith(SUFFIX))
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda path: _read_footer(storage, path), paths))
@@ -138,6 +140,7 @@ def _read_footer(storage: Storage, path: str) -> Part:
         replaces, written = frozenset(json.loads(facts[_REPLACES])), float(facts[_WRITTEN])
     except (KeyError, ValueError, TypeError) as error:
         raise _damaged(storage, path, error) from error
+    refuse_newer(storage.uri_of(path), names_in_part(metadata.schema.to_arrow_schema(), PART_SCHEMA))
     rows = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     return Part(path, rows, replaces, written)
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from cosmos_ray.errors import UsageError
 from cosmos_ray.foreign import shown
 from cosmos_ray.ledger.layout import RUN, TABLE
+from cosmos_ray.ledger.newer import told
 from cosmos_ray.manifest.rows import RowDefaults
 from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage
@@ -54,7 +55,7 @@ def read_run(storage: Storage) -> Run | None:
     try:
         facts = json.loads(storage.read(RUN))
         if isinstance(facts, dict) and (strange := sorted(facts.keys() - {one.name for one in fields(Run)})):
-            raise ValueError(f"found {', '.join(map(shown, strange[:3]))}, which a newer release may know")
+            raise ValueError(told(strange))
         Run(**facts)  # which knows its keys; of what type their values are, it does not look at
         run = _RUN.validate_python(facts)
         return replace(run, manifest=storage.uri_of(TABLE)) if run.manifest.endswith(f"/{TABLE}") else run

@@ -25,6 +25,7 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record, records_of
 from cosmos_ray.ledger.rows import RecordReader
+from cosmos_ray.ledger.run import read_run
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.output.clip_copy import Clip, Group, Layout, Work, facts_of, read_clip
 from cosmos_ray.output.columns import Columns
@@ -80,6 +81,7 @@ def export(
     if is_within(target.uri, source.uri):
         raise UsageError(f"--to: found {target.uri}, expected a folder outside the output")
     check_lasts(target.uri, "--to:")
+    read_run(source)  # which refuses one of a newer release
     state = Ledger(source).state()
     columns = Columns(source)
     places = _chosen(source, state, columns, where, say)
