@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import posixpath
@@ -77,6 +78,8 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         raise UsageError(f"{uri!r}: scheme {scheme!r} is not one of {', '.join(sorted(SCHEMES))}")
     # gcsfs would ask for each bucket's layout first, with a permission that a reader of objects need not have.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # It logs with a traceback whatever it raises.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     options = {} if scheme == "file" else {"use_listings_cache": False}
     try:
         check_connection(uri)

@@ -30,7 +30,7 @@ PATH = record_path("a", 0)
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
+def held(tmp_path: Path) -> Storage:
     storage = Storage(str(tmp_path))
     Ledger(storage).commit(RECORD)
     return storage
@@ -57,33 +57,33 @@ def _at(facts: Any, way: tuple[Any, ...]) -> Any:
     ids=lambda value: value if isinstance(value, str) else "in",
 )
 def test_a_record_that_says_more_is_neither_damaged_nor_read_without_it(
-    storage: Storage, way: tuple[Any, ...], name: str
+    held: Storage, way: tuple[Any, ...], name: str
 ) -> None:
-    facts = json.loads(storage.read(PATH))
+    facts = json.loads(held.read(PATH))
     _at(facts, way)["new"] = 1
-    storage.write(PATH, json.dumps(facts).encode())
+    held.write(PATH, json.dumps(facts).encode())
     words = rf"ledger/../a\.0\.json is not of this version: found {name}, which a newer release may know"
     with pytest.raises(UsageError, match=words):
-        Ledger(storage).state()
+        Ledger(held).state()
     with pytest.raises(UsageError, match=words):
-        Ledger(storage).find("a", 0)
+        Ledger(held).find("a", 0)
     with pytest.raises(UsageError, match=words):
-        Ledger(storage).commit(dataclasses.replace(RECORD, attempt=2))
+        Ledger(held).commit(dataclasses.replace(RECORD, attempt=2))
 
 
-def test_maps_have_whatever_keys_they_have(storage: Storage) -> None:
-    facts = json.loads(storage.read(PATH))
+def test_maps_have_whatever_keys_they_have(held: Storage) -> None:
+    facts = json.loads(held.read(PATH))
     facts["seconds"]["new"] = facts["blurred"]["new"] = 1
-    storage.write(PATH, json.dumps(facts).encode())
-    assert Ledger(storage).state().is_settled("a")
+    held.write(PATH, json.dumps(facts).encode())
+    assert Ledger(held).state().is_settled("a")
 
 
 @pytest.mark.parametrize("change", [{"id": "b"}, {"row_hash": ...}])
-def test_what_is_damaged_is_made_again_whatever_it_says(storage: Storage, change: dict[str, Any]) -> None:
-    facts = {**json.loads(storage.read(PATH)), "new": 1, **change}
+def test_what_is_damaged_is_made_again_whatever_it_says(held: Storage, change: dict[str, Any]) -> None:
+    facts = {**json.loads(held.read(PATH)), "new": 1, **change}
     facts = {name: value for name, value in facts.items() if value is not ...}
-    storage.write(PATH, json.dumps(facts).encode())
-    state = Ledger(storage).state()
+    held.write(PATH, json.dumps(facts).encode())
+    state = Ledger(held).state()
     assert (state.is_settled("a"), state.generation("a")) == (False, 1)
 
 
@@ -101,22 +101,22 @@ def _wider(kind: pa.DataType, way: tuple[str, ...]) -> pa.DataType:
     ids=lambda way: ".".join(way) or "column",
 )
 def test_a_part_with_more_is_not_read_without_it(
-    storage: Storage, way: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    held: Storage, way: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema = pa.schema(list(_wider(pa.struct(list(PART_SCHEMA)), way)))
     with monkeypatch.context() as patch:
         patch.setattr(parts, "PART_SCHEMA", schema)
-        path = write_part(storage, 1, [schema.empty_table()])
+        path = write_part(held, 1, [schema.empty_table()])
     words = rf"{path} is not of this version: found {'.'.join((*way, 'new'))}, which a newer release may know"
     with pytest.raises(UsageError, match=words):
-        list_parts(storage)
+        list_parts(held)
     with pytest.raises(UsageError, match=words):
-        Ledger(storage).state()
+        Ledger(held).state()
 
 
-def test_ours_has_nothing_newer(storage: Storage) -> None:
-    assert Ledger(storage).find("a", 0) == RECORD
+def test_ours_has_nothing_newer(held: Storage) -> None:
+    assert Ledger(held).find("a", 0) == RECORD
     table = table_of([RECORD]).append_column("compacted_by", pa.array([1], pa.int64()))
-    write_part(storage, 1, [table])
-    storage.delete(PATH)
-    assert list(Ledger(storage).records()) == [RECORD]
+    write_part(held, 1, [table])
+    held.delete(PATH)
+    assert list(Ledger(held).records()) == [RECORD]

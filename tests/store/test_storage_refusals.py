@@ -155,6 +155,22 @@ def test_a_server_that_is_gone_is_an_os_error(s3: str, monkeypatch: pytest.Monke
         Storage(s3).read("x")
 
 
+def test_google_s_client_leaves_it_to_us_to_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It logs each error that it raises with its traceback, fifty lines a try."""
+    retry = pytest.importorskip("gcsfs.retry")
+
+    async def at_once(_: float) -> None: ...
+
+    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=at_once))
+    monkeypatch.setattr(store_faults, "_RETRY_DELAYS_S", ())
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    with fresh_clients("gs"), pytest.raises(OSError, match="Cannot connect to host"):
+        Storage("gs://bucket/out").read("x")
+    assert caplog.records == []
+
+
 def test_a_scheme_without_create_if_absent() -> None:
     for uri in ("http://host/out", "memory://out", "ftp://host/out"):
         with pytest.raises(UsageError, match="is not one of"):
