@@ -25,6 +25,7 @@ from cosmos_ray.refine.asks import Refining
 from cosmos_ray.refine.check import check_refiner
 from cosmos_ray.refine.settings import refining_of
 from cosmos_ray.store.faults import explain_store
+from cosmos_ray.store.places import place_of
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
@@ -70,7 +71,7 @@ def check(config: GenerateConfig, say: Say) -> tuple[Job, Plan]:
     reach = config.inputs.reach(manifest.home)
     found = survey(manifest, defaults, state, max_clips=config.max_clips, bundle=bundle, reach=reach)
     plan = found.plan
-    run = _run_of(config, bundle, defaults, manifest, plan, version)
+    run = _run_of(config, bundle, defaults, manifest.sha256(), plan, version)
     run = replace(run, refiner=refining.deciding, guardrails=guardrails.of_pixels)
     if known is not None:
         check_same(storage, known, run)
@@ -94,18 +95,21 @@ def check_goes_on(config: GenerateConfig, storage: Storage, bundle: Bundle, plan
     if known is None:
         return
     config = config.model_copy(update={"manifest": normalise_uri(config.manifest)})
-    manifest, defaults = open_manifest(config.manifest), row_defaults(bundle, config.sampling)
-    run = _run_of(config, bundle, defaults, manifest, plan, known.manifest_version)
+    # Its hash decides only of a manifest that lies elsewhere, and takes reading all of it.
+    is_there = place_of(known.manifest) == place_of(config.manifest)
+    sha256 = known.manifest_sha256 if is_there else open_manifest(config.manifest).sha256()
+    defaults = row_defaults(bundle, config.sampling)
+    run = _run_of(config, bundle, defaults, sha256, plan, known.manifest_version)
     check_same(storage, known, replace(run, refiner=known.refiner, guardrails=known.guardrails))
 
 
 def _run_of(
-    config: GenerateConfig, bundle: Bundle, defaults: RowDefaults, manifest: Manifest, plan: Plan, version: str
+    config: GenerateConfig, bundle: Bundle, defaults: RowDefaults, manifest_sha256: str, plan: Plan, version: str
 ) -> Run:
     """What the output would say of itself, but for refiner and guardrails."""
     return Run(
         manifest=config.manifest,
-        manifest_sha256=manifest.sha256(),
+        manifest_sha256=manifest_sha256,
         rows=plan.rows,
         clips=plan.clips,
         model=bundle.name,
