@@ -168,7 +168,7 @@ def test_google_s_client_leaves_it_to_us_to_say_so(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     with fresh_clients("gs"), pytest.raises(OSError, match="Cannot connect to host"):
         Storage("gs://bucket/out").read("x")
-    assert caplog.records == []
+    assert not [record for record in caplog.records if record.name == "gcsfs" or record.exc_info]
 
 
 def test_a_scheme_without_create_if_absent() -> None:
