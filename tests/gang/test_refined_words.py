@@ -220,10 +220,10 @@ def test_attempts_without_an_answer_are_forgotten_the_oldest_first(
     words = refined_words.GangWords(told, Storage(told.output), rank.call)
     request = ClipRequest("a", CLIP.prompts, "", 2, 0, 4, 0.0, 2)
 
-    async def asked(*attempts: int) -> int:
+    async def asked(*attempts: int, generation: int = 0) -> int:
         before = len(rank.asked)
         for attempt in attempts:
-            await words.of(CLIP, attempt, request)
+            await words.of(replace(CLIP, generation=generation), attempt, request)
         return len(rank.asked) - before
 
     async def run() -> None:
@@ -232,5 +232,6 @@ def test_attempts_without_an_answer_are_forgotten_the_oldest_first(
         assert await asked(2, 3) == 2 * each
         assert await asked(3, 2) == 0, "the last two are known"
         assert await asked(1) == each, "the first had to go"
+        assert await asked(1, generation=1) == each, "a clip that is asked for anew is another"
 
     asyncio.run(run())

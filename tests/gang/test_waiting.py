@@ -43,10 +43,12 @@ class Outage(Storage):
         super().__init__(uri)
         self.step, self.is_out, self.refused = step, True, 0
         self.written: list[str] = []
+        self.met: set[str] = set()
 
     def _meet(self, path: str, doing: str = "") -> None:
         if self.is_out and self.step in (doing or path):
             self.refused += 1
+            self.met.add(path.split("/")[1])
             raise OSError("503 SlowDown")
 
     def answers(self, timeout_s: float) -> bool:
@@ -136,26 +138,26 @@ def test_a_store_that_is_out_for_a_while_costs_no_clip(tmp_path: Path, node: Pat
 
 @pytest.mark.parametrize("step", ["cross_right", "verify", "clip.json", "ledger"])
 def test_what_a_try_has_stored_is_not_stored_again_by_the_next(tmp_path: Path, step: str) -> None:
-    """Whatever was refused, and however often; unless somebody has taken it away meanwhile."""
+    """Whatever was refused, and however often; unless somebody has taken it away meanwhile, or cut it."""
     storage = Outage(str(tmp_path / "out"), step)
-    spec = spec_of(storage)
+    spec = spec_of(storage, patience_s=60.0)
 
-    async def job(harm: bool) -> Record:
-        of = replace(CLIP, id="b") if harm else CLIP
-        clip = asyncio.create_task(make(Delivery(storage, spec), spec, clip=of))
+    async def job(harm: str) -> Record:
+        storage.is_out = True
+        clip = asyncio.create_task(make(Delivery(storage, spec), spec, clip=replace(CLIP, id=harm)))
         before = storage.refused
         while storage.refused < before + 5:
             await asyncio.sleep(0.01)
-        if harm:
-            (tmp_path / "out/clips/b/1/front_wide.mp4").unlink()
+        video = tmp_path / f"out/clips/{harm}/1/front_wide.mp4"
+        video.unlink() if harm == "gone" else video.write_bytes(b"front") if harm == "cut" else None
         storage.is_out = False
         return await clip
 
-    record = asyncio.run(job(harm=False))
+    record = asyncio.run(job("a"))
     assert sorted(path for path in storage.written if path.endswith(".mp4")) == sorted(one.path for one in record.files)
-    storage.is_out = True
-    asyncio.run(job(harm=True))
-    assert storage.read("clips/b/1/front_wide.mp4") == b"front_wide of attempt 1"
+    for harm in ("gone", "cut"):
+        asyncio.run(job(harm))
+        assert storage.read(f"clips/{harm}/1/front_wide.mp4") == b"front_wide of attempt 1"
 
 
 def leave_behind(storage: Outage, spec: GangSpec, mark: str = "") -> None:
@@ -306,7 +308,7 @@ def test_a_whole_lane_of_clips_may_wait(tmp_path: Path) -> None:
     """None of them holds a thread that another one's fetching or the bound's last clip would need."""
     storage = Outage(str(tmp_path / "out"))
     spec = spec_of(storage, settings=GangConfig(clips_waiting=20))
-    clips = [replace(CLIP, id=f"c{number}") for number in range(20)]
+    clips = [replace(CLIP, id=f"c{number}") for number in range(20 + spec.settings.clips_in_flight)]
 
     async def job() -> list[Record]:
         delivery = Delivery(storage, spec)
@@ -314,6 +316,7 @@ def test_a_whole_lane_of_clips_may_wait(tmp_path: Path) -> None:
         known = 0
         while known < len(clips):
             known = await delivery.waiting(known)
+        await asyncio.to_thread(wait_for, lambda: storage.met >= {clip.id for clip in clips}, "each to be tried")
         threading.Timer(0.0, lambda: setattr(storage, "is_out", False)).start()
         return list(await asyncio.gather(*made))
 
