@@ -155,3 +155,15 @@ def footer(storage: Storage, path: str) -> dict[bytes, bytes]:
 def test_numbers_of_rows_are_those_of_all_row_groups() -> None:
     sizes: Sequence[int] = (3, 4, 5)
     assert Part("p", tuple(sizes), frozenset(), 0.0).num_rows == 12
+
+
+def test_parts_are_found_without_a_listing_of_all_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which there may be a million, each an object of its own, while the parts are looked for again and again."""
+    storage = Storage(str(tmp_path))
+    path = write_part(storage, 1, [])
+
+    def no_listing(prefix: str) -> None:
+        raise AssertionError(prefix)
+
+    monkeypatch.setattr(storage, "list", no_listing)
+    assert [part.path for part in list_parts(storage)] == [path]

@@ -92,6 +92,16 @@ def test_a_batch_may_name_cameras_as_their_data_set_does(tmp_path: Path, out: Pa
     assert row[column] == {"front_wide": "f.mp4", "rear": "b.mp4"}
 
 
+def test_a_batch_may_name_pictures_by_camera_too(tmp_path: Path, out: Path) -> None:
+    """Then its views are those that there are pictures of."""
+    pictures = {camera: [f"{path}.png"] for camera, path in PAIR.items()}
+    item = {"id": "a", "prompt": "x", "input_frames": pictures}
+    from_batch_json(str(put(tmp_path / "batch.json", [item])), str(out), rig=rig_of(NAMES))
+    (row,) = read(out)
+    assert row["views"] == ["front_wide", "rear"]
+    assert row["input_frames"] == {"front_wide": ["f.mp4.png"], "rear": ["b.mp4.png"]}
+
+
 @pytest.mark.parametrize("column", ["input_videos", "prompt"])
 def test_two_cameras_of_one_view_are_refused(tmp_path: Path, out: Path, column: str) -> None:
     twice = {"front_wide": "f.mp4", "camera_front_wide_120fov": "g.mp4"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,15 @@ def test_what_lies_beside_a_video_of_all_views_is_not_used_and_said(beside: tupl
     (row,) = read(tmp_path / "m.parquet")
     assert (row["input_video"], set(row)) == ("clips/one/video.mp4", {"id", "prompt", "input_video"})
     assert built.warnings == ("clips with a video of all views, whose cameras' own files are not used: 1: one",)
+
+
+@pytest.mark.parametrize(("lines", "complaint"), [(1, ""), (2, ""), (3, "found 3 lines that are not empty")])
+def test_a_clips_captions_are_those_of_the_cameras_that_are_made(lines: int, complaint: str, tmp_path: Path) -> None:
+    """However many others it has inputs of."""
+    for name in ("rear.mp4", "front_wide.mp4", "front_tele.mp4"):
+        put(tmp_path / "clips" / "one" / name)
+    put(tmp_path / "clips" / "one" / "caption.txt", "\n".join(f"caption {number}" for number in range(lines)))
+    with pytest.raises(ManifestError, match=complaint) if complaint else nullcontext():
+        from_folder(str(tmp_path / "clips"), str(tmp_path / "m.parquet"), rig=rig_of(views="rear,front_wide"))
+        (row,) = read(tmp_path / "m.parquet")
+        assert row["prompt"] == ("caption 0" if lines == 1 else ["caption 0", "caption 1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,14 @@ def test_a_folder_for_a_library_has_regular_files_of_some_size(tmp_path: Path, m
     os.mkfifo(tmp_path / "added_tokens.json")
     with pytest.raises(OSError, match="not a regular file"):
         check_folder(tmp_path)
+
+
+def test_in_such_a_folder_a_link_is_as_large_as_the_file_it_names(tmp_path: Path) -> None:
+    """Models' folders are made of links into a cache."""
+    (tmp_path / "model").mkdir()
+    with (tmp_path / "blob").open("wb") as file:
+        file.truncate(2**26 + 1)
+    for name, is_read in (("weights.safetensors", False), ("tokenizer.json", True)):
+        (tmp_path / "model" / name).symlink_to(tmp_path / "blob")
+        with pytest.raises(TooLargeError) if is_read else nullcontext():
+            check_folder(tmp_path / "model")

@@ -27,6 +27,13 @@ def test_files_that_are_not_in_place_yet_are_in_no_listing(tmp_path: Path) -> No
     assert list(storage.list_files("top")) == ["top/a"]
 
 
+def test_what_is_neither_a_file_nor_a_folder_is_in_no_list_of_files(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    storage.write("top/a", b"x")
+    os.mkfifo(tmp_path / "top" / "pipe")
+    assert list(storage.list_files("top")) == ["top/a"]
+
+
 def test_a_file_is_stored_whole_and_replaces_what_was_there(storage: Storage, tmp_path: Path) -> None:
     source = tmp_path / "source"
     data = bytes(range(256)) * 40_000  # more than one part of an upload
