@@ -212,3 +212,15 @@ def test_only_long_texts_that_repeat_are_read_as_dictionaries(tmp_path: Path) ->
         columns = {"id": [f"r{n}" for n in range(100)], "prompt": ["y", *["x" * length] * 99]}
         raw = next(batches_of(written(tmp_path / "m.parquet", columns), 0))
         assert ("dictionary" in str(raw.schema)) == is_kept
+
+
+def test_what_a_row_holds_in_fields_and_lists_is_counted_together() -> None:
+    """Each of a struct's fields, and each value of a list."""
+    texts = pa.array(["x" * 1000, "y" * 1000])
+    one = size_of(texts)
+    assert one >= 2000
+    for number in (1, 2, 5):
+        struct = pa.StructArray.from_arrays([texts] * number, [f"f{field}" for field in range(number)])
+        assert number * one <= size_of(struct) <= number * one + 2
+        lists = pa.ListArray.from_arrays([0, number], pa.concat_arrays([texts] * number))
+        assert number * 1000 <= size_of(lists) <= number * 1000 + 40

@@ -18,7 +18,9 @@ import pytest
 from support.job_runs import write_manifest
 
 from cosmos_ray.clip.request import VIEWS
+from cosmos_ray.errors import RowError
 from cosmos_ray.job.plan import manifest_clips
+from cosmos_ray.manifest.captions import prompts_of
 from cosmos_ray.manifest.rows import Clip, RowDefaults, clips_of_row, rows_of, sample_seed
 from cosmos_ray.manifest.table import check_batch
 
@@ -311,3 +313,10 @@ def test_the_rows_hash_changes_with_what_decides_the_video(change: dict[str, Any
 def test_the_rows_hash_does_not_change_with_anything_else(change: dict[str, Any]) -> None:
     """Not with the id, columns that are only carried along, nor a default that is spelt out."""
     assert clip_of(**change).row_hash == clip_of().row_hash
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_an_empty_prompt_beside_an_embedding_says_nothing(nothing: object) -> None:
+    assert prompts_of({"prompt": nothing, "prompt_embedding": "e.pt"}, 7) == ()
+    with pytest.raises(RowError, match="null, because the row has a `prompt_embedding`"):
+        prompts_of({"prompt": nothing or [""], "prompt_embedding": "e.pt"}, 7)

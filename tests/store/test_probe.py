@@ -46,6 +46,9 @@ def test_a_question_that_hangs_keeps_no_quick_one_from_being_asked() -> None:
         return goes_on.wait(300) if limit_s > 5 else True
 
     assert await_answer(ask, 300)
+    patient = [thread for thread in threading.enumerate() if thread.name == "patient probe"]
+    assert patient
+    assert all(thread.daemon for thread in patient), "nor a process from ending"
     goes_on.set()
 
 
