@@ -258,6 +258,8 @@ _REQUIRED = ("manifest", "output")
 _ALIASES = {"model.dit": "dit", "model.ema": "ema"}
 
 
+#: Faults of settings that are said: to look for what each may have meant takes its time.
+_MOST_PROBLEMS = 20
 #: Largest file of settings.
 _MAX_CONFIG_BYTES = 2**20
 
@@ -321,7 +323,9 @@ def _check_texts(settings: Mapping[Any, Any], group: str = "") -> None:
 
 
 def _bad_settings(error: ValidationError) -> UsageError:
-    return UsageError(f"bad settings: {'; '.join(_problem(one) for one in error.errors())}")
+    found = error.errors()
+    more = f"; and {len(found) - _MOST_PROBLEMS} more" if len(found) > _MOST_PROBLEMS else ""
+    return UsageError(f"bad settings: {'; '.join(map(_problem, found[:_MOST_PROBLEMS]))}{more}")
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -88,6 +88,14 @@ def test_a_setting_is_nearest_to_itself() -> None:
     } == set()
 
 
+def test_of_thousands_of_faults_some_are_said() -> None:
+    """What each may have meant takes its time: a page of them took a minute."""
+    with pytest.raises(UsageError) as raised:
+        GenerateConfig(manifest="m", output="o", **{f"limit{n}": 1 for n in range(5000)})
+    assert str(raised.value).count("there is no such setting") == 20
+    assert str(raised.value).endswith("; and 4980 more")
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
