@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import sys
@@ -30,10 +31,15 @@ def nobody_reads() -> bool:
 
 
 def keep_standard_files() -> None:
-    """Have all three open. Where one was closed (`2>&-`), the next file that is opened would be in its place, and what
-    is said would be written into it."""
+    """Have all three open, and standard output take any letter, as standard error does.
+
+    Where one was closed (`2>&-`), the next file that is opened would be in its place, and what is said would be written
+    into it. A letter that a terminal's encoding does not have would end the command that says it.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest number
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -76,6 +76,15 @@ def test_a_reader_who_has_had_enough_is_told_nothing(command: list[str]) -> None
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_letter_is_told_all_the_same(encoding: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "cosmos_ray", "inspect", "--model", "fake", str(tmp_path / "日…ü.mp4")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(program, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert rb"\u65e5\u2026" in done.stdout
+
+
 def options_of_kinds(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Commands with one of their flags, each that takes a number or one of a few words."""
     for below, one in getattr(command, "commands", {}).items():
