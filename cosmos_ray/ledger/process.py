@@ -64,9 +64,9 @@ def has_ended(named: object) -> bool:
 def process_start(pid: int) -> str:
     """Start time of a process in clock ticks since boot (proc(5), field 22); "" if there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    fields = text.rpartition(")")[2].split()
+    fields = text.rpartition(b")")[2].decode("ascii").split()  # before it the name, any bytes
     return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie holds nothing any more

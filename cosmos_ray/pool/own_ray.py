@@ -74,8 +74,8 @@ def _ours(wanted: bytes) -> Iterator[int]:
     parents, marked = dict[int, int](), set[int]()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state in "ZX" or int(entry.name) == os.getpid():
+            state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]  # a name may be any bytes
+            if state in b"ZX" or int(entry.name) == os.getpid():
                 continue
             parents[int(entry.name)] = int(parent)
             is_of_ray = int(parent) == os.getpid() and (entry / "cmdline").read_bytes().startswith(b"ray::")

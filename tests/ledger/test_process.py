@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.named_process import strangely_named
 
-from cosmos_ray.ledger.process import has_ended, this_process
+from cosmos_ray.ledger.process import has_ended, process_start, this_process
 
 _NAME = """
 import json
@@ -34,6 +35,17 @@ def other() -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
 def dead(other: dict[str, Any]) -> dict[str, Any]:
     """A process that had its pid before it."""
     return {**other, "start": str(int(other["start"]) - 1)}
+
+
+def test_a_process_may_have_any_name() -> None:
+    """A lease's pid may be another's by now."""
+    here = this_process()
+    assert here is not None
+    with strangely_named() as pid:
+        start = process_start(pid)
+        assert int(start) >= int(process_start(os.getpid()))
+        assert not has_ended({**here.to_dict(), "pid": pid, "start": start})
+        assert has_ended({**here.to_dict(), "pid": pid, "start": str(int(start) - 1)})
 
 
 def test_a_process_that_runs_has_not_ended(other: tuple[subprocess.Popen[str], dict[str, Any]]) -> None:

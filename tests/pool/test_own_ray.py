@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.named_process import strangely_named
 from support.signal_scene import session
 from support.waiting import PATIENCE_S, wait_for
 
@@ -68,6 +69,12 @@ def sleeping(number: int, session: int) -> bool:
         if title.endswith(f"\0{number}\0".encode()) and int(stat[3]) == session and stat[0] not in "ZX":
             return True
     return False
+
+
+def test_processes_of_any_name_are_looked_at_and_left_alone() -> None:
+    """One of anybody's on the machine, whose name is no text."""
+    with strangely_named() as pid:
+        assert pid not in list(own_ray._ours(b"A_MARK=of nobody"))
 
 
 def test_what_is_left_of_a_jobs_own_ray_ends_and_nothing_else() -> None:
