@@ -151,9 +151,15 @@ def forms_of(secret: str) -> tuple[str, ...]:
     if len(secret) < _SECRET_LEAST:
         return ()
     in_json = json.dumps(secret)[1:-1]
-    written = [secret, in_json, in_json.replace("/", "\\/"), quote(secret), quote(secret, ""), quote_plus(secret)]
+    written = [secret, in_json, in_json.replace("/", "\\/"), *_in_urls(secret)]
     written += [html.escape(secret), repr(secret)[1:-1], base64.b64encode(secret.encode(errors="replace")).decode()]
     return tuple(sorted({*written, _printable(secret)}, key=len, reverse=True))
+
+
+def _in_urls(secret: str) -> tuple[str, ...]:
+    """An environment's bytes may be no text."""
+    written = (quote(secret, errors="replace"), quote(secret, "", errors="replace"))
+    return *written, quote_plus(secret, errors="replace")
 
 
 def _own_secrets() -> list[tuple[str, ...]]:

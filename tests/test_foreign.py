@@ -102,6 +102,12 @@ def test_what_a_process_has_for_a_secret_is_in_nothing_that_it_says(
     assert shown(f"boom {written}") != "boom …", "it is nobody's"
 
 
+def test_a_secret_may_be_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", os.fsdecode(b"\xff\xfe no text \x80"))
+    assert shown(f"boom {os.environ['HF_TOKEN']}") == "boom …"
+    assert shown("boom") == "boom"
+
+
 def test_a_variable_that_holds_no_secret_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PLAIN.items():
         monkeypatch.setenv(name, value)
