@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from cosmos_ray.clip.guardrail_rules import CHECK_NAME
 from cosmos_ray.errors import UsageError, first_line
 from cosmos_ray.foreign import shown
 from cosmos_ray.models.guardrails.check import Check, VideoAnswer, facts_of, problems_of
+from cosmos_ray.words import counted
 
 T = TypeVar("T")
 GROUP = "cosmos_ray.guardrails"
@@ -31,11 +32,13 @@ _VERSION_MOST = 200
 
 def own_checks(names: Sequence[str]) -> list[Check]:
     """One of each, made by calling what the entry point names. Raises UsageError, naming those that there are."""
-    known = {point.name: point for point in entry_points(group=GROUP)}
+    known, unread = _declared() if names else ({}, 0)
     made: list[Check] = []
     for name in names:
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
+            if unread:
+                there += f"; what {counted(unread, 'installed package')} may declare cannot be read"
             raise UsageError(
                 f"guardrails.own: no installed package has an entry point `{name}` in the group {GROUP}; there: {there}"
             )
@@ -49,6 +52,19 @@ def own_checks(names: Sequence[str]) -> list[Check]:
             ) from error
         made.append(check)
     return made
+
+
+def _declared() -> tuple[dict[str, EntryPoint], int]:
+    """What installed packages declare, by name; and of how many that cannot be read: one of strangers, damaged, is not
+    the end of others' checks."""
+    known, unread = dict[str, EntryPoint](), 0
+    for package in distributions():
+        try:
+            for point in package.entry_points.select(group=GROUP):
+                known.setdefault(point.name, point)
+        except Exception:  # noqa: BLE001 - no text, no table, no folder that may be read
+            unread += 1
+    return known, unread
 
 
 class _Own:

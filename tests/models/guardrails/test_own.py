@@ -51,6 +51,22 @@ def test_one_that_cannot_say_what_records_need_is_refused(name: str, why: str) -
         own_checks([name])
 
 
+@pytest.mark.parametrize(
+    "points", [b"\xff\xfe", b"[cosmos_ray.guardrails]\nno-red\n= x\n"], ids=["no text", "no table"]
+)
+def test_a_damaged_package_of_strangers_takes_no_check_with_it(
+    points: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "first" / "aaa-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aaa\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_bytes(points)
+    monkeypatch.syspath_prepend(info.parent)
+    assert [check.name for check in own_checks(["no-red"])] == ["no-red"]
+    with pytest.raises(UsageError, match="; what 1 installed package may declare cannot be read"):
+        own_checks(["no-green"])
+
+
 def test_what_one_prints_is_not_the_commands_output(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = look(GuardrailRules(enabled=True, provider="none", own=("prints",)))
     assert found.message == "one line"
