@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cosmos_ray.errors import ManifestError, RowError
 from cosmos_ray.manifest import parquet
 from cosmos_ray.manifest.builders import sources, table_files
 from cosmos_ray.manifest.builders.batch_json import from_batch_json
-from cosmos_ray.manifest.builders.inference_specs import objects_of
+from cosmos_ray.manifest.builders.inference_specs import PredictSpec, objects_of, read_specs
 from cosmos_ray.manifest.builders.table import from_table
 from cosmos_ray.manifest.inputs import inputs_of
 
@@ -90,6 +91,13 @@ def test_aliases_in_yaml_stand_for_so_many_values(names_it: str, tmp_path: Path)
         objects_of(str(tmp_path / "spec.yaml"))
     (tmp_path / "spec.yaml").write_text("a: &a {b: 1}\nc: *a\n")
     assert objects_of(str(tmp_path / "spec.yaml")) == [{"a": {"b": 1}, "c": {"b": 1}}]
+
+
+def test_an_object_of_thousands_of_keys_is_no_spec(tmp_path: Path) -> None:
+    """A fault of each would be kept: millions fit into a file that may be read."""
+    (tmp_path / "spec.json").write_text(json.dumps({f"k{n}": 1 for n in range(1001)}))
+    with pytest.raises(ManifestError, match=r"spec\.json: found an object of 1001 keys, expected those of a spec$"):
+        read_specs([str(tmp_path / "spec.json")], PredictSpec, {})
 
 
 class Counted(str):

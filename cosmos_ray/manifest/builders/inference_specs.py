@@ -38,6 +38,8 @@ from cosmos_ray.store.uris import parent_uri
 _FRAMES = {"text2world": 0, "image2world": 1, "video2world": 5}
 
 
+#: Keys of an object that may be a spec, with some that it cannot have.
+_MOST_KEYS = 1000
 #: Values that a spec in YAML may stand for, with each alias written out.
 _MAX_YAML_VALUES = 100_000
 
@@ -246,6 +248,8 @@ def _spec(
     for name, other in (("prompt", "prompt_path"), ("prompt_path", "prompt")):
         if name in overrides and other not in overrides:
             said.pop(other, None)
+    if len(said) > _MOST_KEYS:
+        raise ManifestError(f"{where}: found an object of {len(said)} keys, expected those of a spec")
     try:
         return kind.model_validate(said)
     except ValidationError as error:

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_a_bundles_small_files_have_a_size(tmp_path: Path) -> None:
         os.symlink(target, folder / "bundle.json")
         with pytest.raises(UsageError):
             load_bundle(str(folder))
+
+
+def test_of_thousands_of_faults_some_are_said_and_the_file_is_read_for_them_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For each of them it was read once more: half an hour for a file of a megabyte."""
+    part = {"uri": "dit.safetensors", **{f"k{n}": 1 for n in range(3000)}}
+    data = json.dumps({**TINY, "files": {**TINY["files"], "dit": part}})
+    read: list[Any] = []
+    counted = SimpleNamespace(loads=lambda text: read.append(text) or json.loads(text))
+    monkeypatch.setattr("cosmos_ray.models.bundle.words.json", counted)
+    with pytest.raises(UsageError) as raised:
+        parse_bundle(data, "/x")
+    assert len(read) == 1
+    assert str(raised.value).count("there is no key files.dit.k") == 20
+    assert str(raised.value).endswith("; and more")
 
 
 def test_a_pipe_is_no_file_of_a_bundle(tmp_path: Path) -> None:
