@@ -9,7 +9,7 @@ import json
 import posixpath
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -62,24 +62,31 @@ def _read(target: Storage, path: str) -> object:
 
 
 def _of_rds_hq(target: Storage, ids: Sequence[str]) -> Iterator[str]:
-    """Clips of others stay, where they have other names."""
-    wanted, of_clips = set(ids), dict[str, list[str]]()
+    """Clips of others stay, where they have other names. Of a million files only names of clips are kept."""
+    wanted = set(ids)
+    there = list(dict.fromkeys(clip_id for clip_id, _ in _files_of(target, wanted)))
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        are_ours = pool.map(partial(_is_ours, target), there)
+        strange = {clip_id for clip_id, is_ours in zip(there, are_ours, strict=True) if not is_ours}
+    if strange:
+        yield from (path for _, path in _files_of(target, strange))
+
+
+def _files_of(target: Storage, ids: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(id, path) of each file in a place of one of these clips, but their signs."""
     for folder in sorted({posixpath.dirname(place) for place in places_of("")}):
         for path in target.list_files(folder):
             clip_id = posixpath.splitext(posixpath.basename(path))[0].removesuffix("_0")
-            if clip_id in wanted and path in places_of(clip_id):
-                of_clips.setdefault(clip_id, []).append(path)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for (_, paths), is_ours in zip(of_clips.items(), pool.map(partial(_is_ours, target), of_clips), strict=True):
-            yield from () if is_ours else paths
+            if clip_id in ids and path in places_of(clip_id):
+                yield clip_id, path
 
 
 def _is_ours(target: Storage, clip_id: str) -> bool:
     """By what lies beside a clip's videos and captions. One that is damaged is nobody's else."""
-    sign = sign_of(clip_id)
-    if target.stat(sign) is None:
+    try:
+        found = _read(target, sign_of(clip_id))
+    except FileNotFoundError:
         return False
-    found = _read(target, sign)
     return found is None or (isinstance(found, dict) and found.get("id") == clip_id and "model" in found)
 
 
