@@ -44,7 +44,12 @@ _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES,
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_A_DISK = frozenset({errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
-_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure"})
+_CLIENTS = frozenset(
+    {
+        "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure",
+        *("httpx", "httpx2", "httpcore", "urllib3", "huggingface_hub"),  # of bundles on the hub
+    }
+)  # fmt: skip
 #: Time-out, a conflict with another writer of this moment, too many requests.
 _PASSING_4XX = frozenset({408, 409, 429})
 #: A client's own refusals: what was asked for cannot be asked of any store.

@@ -45,7 +45,21 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> tuple[Storage, _Flaky]:
 
 
 #: Whose errors are no OSErrors: of S3, Google and Azure, and of what they are made of.
-LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "adlfs", "azure")
+LIBRARIES = (
+    "botocore",
+    "aiobotocore",
+    "aiohttp",
+    "gcsfs",
+    "google",
+    "requests",
+    "adlfs",
+    "azure",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "urllib3",
+    "huggingface_hub",
+)
 
 
 def client_error(message: str = "told to", name: str = "ClientError", library: str = "botocore", **facts: Any) -> Any:
