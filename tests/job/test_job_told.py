@@ -3,6 +3,7 @@ output keeps of the job. Nothing runs."""
 
 from __future__ import annotations
 
+import errno
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,17 +18,19 @@ from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.clip.sampling import SamplingConfig
 from cosmos_ray.config import BreakerConfig, GangConfig, InputsConfig
-from cosmos_ray.errors import ManifestError
+from cosmos_ray.errors import ManifestError, UsageError
 from cosmos_ray.gang.spec import GangSpec
 from cosmos_ray.job import job as job_module
 from cosmos_ray.job.check import Job, check
 from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress, _shown
 from cosmos_ray.job.job import Summary, _finish, carry_out
-from cosmos_ray.job.plan import Plan, manifest_clips
+from cosmos_ray.job.plan import Plan, manifest_clips, plan_for
 from cosmos_ray.job.say import hearers_of
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.ledger.state import LedgerState
+from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.pool.pool_config import PoolConfig
+from cosmos_ray.store.storage import Storage
 
 ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": "p"} for number in range(4)]
 
@@ -199,3 +202,23 @@ def test_a_display_shows_the_job_that_is_at_work_where_there_is_one(tmp_path: Pa
     display: Any = SimpleNamespace(shows=lambda of: nullcontext(("shown", of)))
     with _shown(display, progress) as shown, _shown(None, progress) as nothing:
         assert (shown, nothing) == (("shown", progress), None)
+
+
+def test_a_job_and_its_plan_hold_to_the_setting_of_how_many_clips(tmp_path: Path) -> None:
+    assert checked(tmp_path, max_clips=4)[1].clips == 4
+    with pytest.raises(ManifestError, match="expected at most 3"):
+        checked(tmp_path, max_clips=3)
+    config = fake_config(str(tmp_path / "m.parquet"), tmp_path / "out", max_clips=3)
+    with pytest.raises(ManifestError, match="expected at most 3"):
+        plan_for(config, load_bundle("fake"), LedgerState.empty())
+
+
+def test_an_output_without_room_is_refused_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(storage: Storage, path: str, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(Storage, "write", full)
+    with pytest.raises(UsageError, match=r"out is not writable: .*No space left on device"):
+        checked(tmp_path)
