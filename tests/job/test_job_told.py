@@ -14,6 +14,7 @@ import pytest
 from support.job_runs import fake_config, write_manifest
 from support.outcomes import clips, settle
 
+from cosmos_ray import signals
 from cosmos_ray.clip.check_rules import CheckRules
 from cosmos_ray.clip.guardrail_rules import NO_GUARDRAILS, Guardrails
 from cosmos_ray.clip.sampling import SamplingConfig
@@ -26,6 +27,7 @@ from cosmos_ray.job.clips import _gang_spec, _pool_config, _progress, _shown
 from cosmos_ray.job.job import Summary, _finish, carry_out
 from cosmos_ray.job.plan import Plan, manifest_clips, plan_for
 from cosmos_ray.job.say import hearers_of
+from cosmos_ray.ledger.lease import read_owner
 from cosmos_ray.ledger.run import open_run
 from cosmos_ray.ledger.state import LedgerState
 from cosmos_ray.models.bundle.bundle import load_bundle
@@ -222,3 +224,28 @@ def test_an_output_without_room_is_refused_before_anything_is_begun(
     monkeypatch.setattr(Storage, "write", full)
     with pytest.raises(UsageError, match=r"out is not writable: .*No space left on device"):
         checked(tmp_path)
+
+
+def test_of_a_stop_that_hangs_the_lease_is_released_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the thread that hears signals, while the job is in a library that does not end."""
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(signals, "job", lambda *what: asked.append(what) or nullcontext())
+
+    def hangs(job: Job, *_: Any) -> Summary:
+        ((_, at_last, _),) = asked
+        assert not was_released(job)
+        at_last()
+        assert was_released(job)
+        return Summary("out", 0, 0, 0, 0, 0)
+
+    monkeypatch.setattr(job_module, "_run", hangs)
+    job, plan, said = checked(tmp_path)
+    carry_out(job, plan, hearers_of(said.append, said.append))
+
+
+def was_released(job: Job) -> bool:
+    owner = read_owner(job.storage)
+    assert owner is not None
+    return owner.released
