@@ -17,6 +17,8 @@ from support.waiting import PATIENCE_S
 
 from cosmos_ray import signals
 
+#: What an orderly end may take, in bodies that have none.
+_SOON = "signals.GRACE_S = 0.3\n"
 #: In C code that gives Python's lock away and waits for ever: no handler runs in its main thread.
 _DEAF = """
 import ctypes
@@ -116,7 +118,7 @@ def test_a_command_cleans_up_says_one_line_and_ends_with_1(start: Start, number:
     "body", [_DEAF, _SWALLOWS, _LOSES], ids=["in C code", "an exception that is swallowed", "one that is lost"]
 )
 def test_one_that_does_not_end_is_ended(start: Start, body: str) -> None:
-    program = start(body)
+    program = start(_SOON + body)
     program.send_signal(signal.SIGTERM)
     assert end(program) == (1, [], ["cosmos-ray: stopped by SIGTERM"])
 
@@ -214,7 +216,7 @@ def test_a_job_that_has_no_loop_yet_is_interrupted(start: Start) -> None:
 
 
 def test_what_a_job_has_to_do_is_done_though_it_hangs(start: Start) -> None:
-    program = start(_SWALLOWS, _JOB.format(in_order=True))
+    program = start(_SOON + _SWALLOWS, _JOB.format(in_order=True))
     program.send_signal(signal.SIGTERM)
     code, said, complained = end(program)
     assert (code, complained) == (1, ["cosmos-ray: stopped by SIGTERM; the same command goes on from here"])
@@ -237,7 +239,7 @@ def test_nothing_of_a_job_that_hangs_is_waited_for_longer_than_five_seconds(star
 def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> None:
     """A comparison has a Ray to end between its jobs."""
     within = "with signals.job(lambda why: True, lambda: None, lambda: None):\n    pass\n"
-    program = start(within + _SWALLOWS, _JOB.format(in_order=True))
+    program = start(_SOON + within + _SWALLOWS, _JOB.format(in_order=True))
     program.send_signal(signal.SIGTERM)
     code, said, _ = end(program)
     assert code == 1
@@ -247,7 +249,9 @@ def test_after_a_job_within_another_the_outer_one_hears_again(start: Start) -> N
 
 @pytest.mark.parametrize("number", _ALL)
 def test_a_library_that_takes_the_handlers_is_no_way_out(start: Start, number: signal.Signals) -> None:
-    program = start(f"import signal\nsignal.signal({int(number)}, lambda *_: print('taken', flush=True))\n{_SWALLOWS}")
+    program = start(
+        f"import signal\nsignal.signal({int(number)}, lambda *_: print('taken', flush=True))\n{_SOON}{_SWALLOWS}"
+    )
     program.send_signal(number)
     code, _, complained = end(program)
     assert (code, complained) == (1, [f"cosmos-ray: stopped by {number.name}"])
@@ -282,7 +286,7 @@ def test_an_error_that_nobody_foresaw_tells_no_secret(monkeypatch: pytest.Monkey
 
 def test_one_whose_last_word_nobody_can_have_ends_too(start: Start) -> None:
     """A terminal that is gone, a log's disk that is full: the word is lost, not the end."""
-    program = start(_SWALLOWS, "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nexec(body)")
+    program = start(_SOON + _SWALLOWS, "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nexec(body)")
     program.send_signal(signal.SIGTERM)
     assert end(program) == (1, [], [])
 
