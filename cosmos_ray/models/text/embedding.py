@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import Any, TypeGuard
@@ -23,6 +25,10 @@ from cosmos_ray.models.bundle.headers import check_keys, parse_header
 from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 
 COLUMN = "prompt_embedding"
+#: How libraries, and we, begin what they quote of a file.
+_QUOTES = re.compile(r"\s*b?['\"`\[({].*")
+#: Packages whose names are told where a pickle asks for something of theirs; any other is the file's own word.
+_KNOWN = frozenset({*sys.stdlib_module_names, "numpy", "torch"})
 
 
 def load_embedding(
@@ -113,7 +119,7 @@ def _describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)}"
     if isinstance(value, np.ndarray):
-        return f"a {value.dtype} array {list(value.shape)}"
+        return f"a {value.dtype.name} array {list(value.shape)}"
     if isinstance(value, list | tuple):
         # Not deeper: a list that holds itself over and over would be described for ever.
         shown = ", ".join(_describe([] if isinstance(item, list | tuple) else item) for item in value[:2])
@@ -122,7 +128,8 @@ def _describe(value: object) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:80]
+    """Up to where it begins to quote: that is the file's own, which nobody is shown."""
+    return _QUOTES.sub("…", (str(error).strip().splitlines() or [""])[0])[:80]
 
 
 def _read_torch(data: bytes) -> object:
@@ -159,12 +166,12 @@ class _Dtype:
 
     def __init__(self, code: str, *_flags: bool) -> None:
         if code not in ("f2", "f4", "f8"):
-            raise pickle.UnpicklingError(f"an array of type {code!r}, only floats are read")
+            raise pickle.UnpicklingError("an array of another type, only floats are read")
         self.value = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] not in ("<", ">", "=", "|"):
-            raise pickle.UnpicklingError(f"unknown byte order {state[1]!r}")
+            raise pickle.UnpicklingError("an unknown byte order")
         self.value = self.value.newbyteorder(state[1])
 
 
@@ -195,7 +202,7 @@ def _make_array(raw: object, dtype: object, shape: object, order: str) -> np.nda
         raise pickle.UnpicklingError("an array that is not made of bytes and a float type")
     sizes = shape if isinstance(shape, tuple) else (shape,)
     if not all(type(size) is int and size >= 0 for size in sizes) or order not in ("C", "F", "A"):
-        raise pickle.UnpicklingError(f"an array of shape {shape!r}")
+        raise pickle.UnpicklingError("an array of a shape that is none")
     return np.frombuffer(raw, dtype.value).reshape(sizes, order="F" if order == "F" else "C")
 
 
@@ -221,7 +228,7 @@ class _ArraysOnly(PlainUnpickler):
     def _latin1(self, text: str, encoding: str) -> bytes:
         """How old pickle protocols write bytes; each of the file's at most once."""
         if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"encoding {encoding!r}")
+            raise pickle.UnpicklingError("an unknown encoding")
         self._left -= len(text)
         if self._left < 0:
             raise pickle.UnpicklingError("more bytes than the file has")
@@ -233,7 +240,9 @@ class _ArraysOnly(PlainUnpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for `{module}.{name}`; only plain arrays are read") from None
+            is_known = module.partition(".")[0] in _KNOWN and re.fullmatch(r"[\w.]{1,40}", f"{module}.{name}")
+            what = f"{module}.{name}" if is_known else "something else"
+            raise pickle.UnpicklingError(f"it asks for {what}; only plain arrays are read") from None
 
 
 def _plain(value: object) -> object:

@@ -1,6 +1,7 @@
 """Captions to embeddings; and embedding files, of which nothing may be run."""
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -287,6 +288,41 @@ def test_anything_else_is_an_input_fault_that_names_what_was_found(case):
     assert error.value.failure_class == "input"
     assert found in str(error.value)
     assert "column `prompt_embedding`" in str(error.value)
+
+
+def safetensors_named(name: str) -> bytes:
+    header = json.dumps({name: {"dtype": name, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
+def npy_headed(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+SPEAKING = {
+    "text": b"WORDS of somebody else's file, a line\n" * 9,
+    "an array's header": npy_headed(b"{'WORDS': 1}\n"),
+    "an array's broken header": npy_headed(b"{'WORDS' \"WORDS\n"),
+    "an array's fields": npy_bytes(np.zeros(4, [("WORDS", np.float32)])),
+    "a tensor's type": safetensors_named("WORDS"),
+    "what a pickle asks for": b"cWORDS of\nWORDS\n.",
+    "what it asks for of a package that is known": b"cos\nWORDS of somebody\n.",
+    "a number of a pickle": b"IWORDS\n.",
+    "a text of a pickle": b"SWORDS\n.",
+    "an array of a type of a pickle's": b"cnumpy\ndtype\n(S'WORDS'\ntR.",
+    "an encoding of a pickle's": b"c_codecs\nencode\n(VWORDS\nS'WORDS'\ntR.",
+    "a pickle's keys": pickle.dumps({"WORDS": 1}),
+    "a torch file's keys": torch_bytes({"WORDS": torch.zeros(1)}),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npy", ".pkl"])
+@pytest.mark.parametrize("kind", SPEAKING)
+def test_nothing_of_what_a_file_says_is_quoted(kind, suffix):
+    """Whose it is nobody knows: rows may name any file that the job may read."""
+    with pytest.raises(RowError) as error:
+        load_embedding(SPEAKING[kind], suffix, V, D)
+    assert "WOR" not in str(error.value)
 
 
 class Bomb:
