@@ -27,8 +27,9 @@ from cosmos_ray.models.bundle.pickles import PickleFunction, PlainUnpickler
 COLUMN = "prompt_embedding"
 #: How libraries, and we, begin what they quote of a file.
 _QUOTES = re.compile(r"\s*b?['\"`\[({].*")
-#: Packages whose names are told where a pickle asks for something of theirs; any other is the file's own word.
-_KNOWN = frozenset({*sys.stdlib_module_names, "numpy", "torch"})
+#: Packages, beside Python's own, whose names are told where a pickle asks for something of theirs; any other is the
+#: file's own word.
+_KNOWN = ("numpy", "torch")
 
 
 def load_embedding(
@@ -240,9 +241,12 @@ class _ArraysOnly(PlainUnpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            is_known = module.partition(".")[0] in _KNOWN and re.fullmatch(r"[\w.]{1,40}", f"{module}.{name}")
-            what = f"{module}.{name}" if is_known else "something else"
-            raise pickle.UnpicklingError(f"it asks for {what}; only plain arrays are read") from None
+            raise pickle.UnpicklingError(f"it asks for {_told(module, name)}; only plain arrays are read") from None
+
+
+def _told(module: str, name: str) -> str:
+    is_known = module.partition(".")[0] in (*_KNOWN, *sys.stdlib_module_names)
+    return f"{module}.{name}" if is_known and re.fullmatch(r"[\w.]{1,40}", f"{module}.{name}") else "something else"
 
 
 def _plain(value: object) -> object:
