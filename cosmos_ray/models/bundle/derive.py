@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -127,7 +128,12 @@ def copy_part(part: Path, storage: Storage, name: str, files: Sequence[str]) -> 
 
 
 def write_bundle(bundle: Bundle, storage: Storage) -> Bundle:
-    """`bundle.json`, after all files. Returns the bundle as it is loaded from there."""
+    """`bundle.json`, after all files. Returns the bundle as it is loaded from there.
+
+    What an earlier writer that was killed has left half done goes, where these credentials may look for it.
+    """
+    with contextlib.suppress(PermissionError):
+        storage.remove_unfinished()
     text = json.dumps(bundle.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
     storage.write(BUNDLE_FILE, text.encode() + b"\n")
     return load_bundle(storage.uri)

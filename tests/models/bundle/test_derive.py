@@ -90,6 +90,24 @@ def test_a_bundle_in_one_command(checkpoint: Path, tmp_path: Path) -> None:
         derive(in_place, str(tmp_path / "mine"))
 
 
+def test_what_one_that_was_killed_has_left_half_done_goes_with_the_next(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".tmp-0123").write_bytes(b"half of a checkpoint")
+    derive(with_dit(TINY, str(checkpoint)), str(tmp_path / "mine"))
+    assert not [path for path in (tmp_path / "mine").rglob("*") if path.name.startswith(".tmp-")]
+
+
+def test_so_do_parts_of_uploads_of_its_folder_alone(checkpoint: Path, s3: str) -> None:
+    """A bucket keeps them for ever, and somebody pays for them."""
+    client = pytest.importorskip("s3fs").S3FileSystem()
+    bucket, _, folder = s3.removeprefix("s3://").partition("/")
+    for key in ("mine/dit.pt", "mine-other/dit.pt"):
+        client.call_s3("create_multipart_upload", Bucket=bucket, Key=f"{folder}/{key}")
+    derive(with_dit(TINY, str(checkpoint)), f"{s3}/mine")
+    left = client.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=folder)
+    assert [upload["Key"] for upload in left["Uploads"]] == [f"{folder}/mine-other/dit.pt"]
+
+
 def test_other_weights_of_one_file_have_another_name(checkpoint: Path, tmp_path: Path) -> None:
     """The weights, or their running average; the video's network, or the picture's. What is derived of these too."""
     sha256 = file_sha256(checkpoint)[:8]
