@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar
 
 from cosmos_ray.foreign import shown
@@ -30,6 +31,9 @@ class BucketMissingError(OSError):
 STORE_VARIABLES = "docs/jobs.md has the variables that stores read"
 #: None so long that, jitter included, a store's return would go unnoticed for two seconds.
 _RETRY_DELAYS_S = (0.2, 0.6, 1.2, 1.2)
+#: Where nobody answers, and the store's client has tried for so long itself (Google's: half a minute, Azure's: a
+#: minute), it is tried once more, not four times.
+_LONG_TRY_S = 25.0
 #: Faults that another try cannot mend.
 _FINAL = (
     FileNotFoundError,
@@ -58,22 +62,33 @@ _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "D
 
 
 def retrying(operation: Callable[[], T], what: str) -> T:
-    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter.
+    """Run `operation`; repeat it after faults that pass (network, 5xx), with backoff and jitter: four times, once where
+    nobody answered for long.
 
     Every fault of the store is an OSError to the caller, whatever the store's own library makes of it.
     """
+    was_long = False
     for delay in _RETRY_DELAYS_S:
+        began = monotonic()
         try:
             return with_os_errors(operation)
         except _FINAL:
             raise
         except OSError as error:
-            if error.errno in _FINAL_ERRNO:
+            if error.errno in _FINAL_ERRNO or was_long:
                 raise
+            was_long = _nobody_answers(error) and monotonic() - began >= _LONG_TRY_S
             log.warning("%s: %s; again in about %.1f s", shown(what), shown(error), delay)
             traffic.count(retries=1)
             time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     return with_os_errors(operation)
+
+
+def _nobody_answers(error: OSError) -> bool:
+    """Of aiohttp's errors, those of no connection: what is cut off half way is none."""
+    return isinstance(error, TimeoutError | ConnectionRefusedError) or type(error).__name__.startswith(
+        "ClientConnector"
+    )
 
 
 def explain(error: BaseException) -> str:

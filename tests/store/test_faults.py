@@ -124,6 +124,32 @@ def test_a_fault_that_passes_is_survived(flaky: tuple[Storage, _Flaky], fault: A
     assert traffic.take() == traffic.Traffic(read=len(b"content"), retries=3)
 
 
+_NO_CONNECTION = type("ClientConnectorDNSError", (OSError,), {})("no such host")
+
+
+@pytest.mark.parametrize(
+    ("fault", "try_s", "calls"),
+    [
+        (_NO_CONNECTION, 24.9, 4),
+        (_NO_CONNECTION, 25.0, 2),
+        (TimeoutError("late"), 60.0, 2),
+        (ConnectionRefusedError("nobody there"), 60.0, 2),
+        (ConnectionResetError("in the last part of a large file"), 600.0, 4),
+    ],
+    ids=["soon", "no host", "late", "refused", "cut off"],
+)
+def test_where_nobody_answers_for_long_it_is_tried_once_more(
+    flaky: tuple[Storage, _Flaky], monkeypatch: pytest.MonkeyPatch, fault: OSError, try_s: float, calls: int
+) -> None:
+    """Without a network Google's client takes half a minute a try, Azure's a minute."""
+    storage, fs = flaky
+    monkeypatch.setattr(store_faults, "monotonic", lambda: fs.calls * try_s)
+    fs.faults = [fault] * 9
+    with pytest.raises(type(fault)):
+        storage.read("x")
+    assert fs.calls == calls
+
+
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_that_stays_is_raised_after_the_last_try(flaky: tuple[Storage, _Flaky], fault: Answer) -> None:
     storage, fs = flaky
