@@ -45,7 +45,7 @@ def compare(
     settings: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="A.yaml B.yaml ...",
+            metavar="FILE FILE ...",
             help="Two or more files of settings, required; the others are compared with the first.",
         ),
     ] = None,
@@ -53,7 +53,8 @@ def compare(
     gang_size: GangSize = None,
     gangs: Gangs = None,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first so many rows of the manifest.", show_default="all", min=1)
+        int | None,
+        typer.Option(metavar="N", help="Only the first so many rows of the manifest.", show_default="all", min=1),
     ] = None,
     max_failed: Annotated[
         str | None,

@@ -16,14 +16,24 @@ from cosmos_ray.words import counted
 
 app = typer.Typer()
 
+#: A table of its own in `--help`: beside these long names, those of models would be cut.
+_TAKEN = "What is taken"
+
 
 @app.command()
 def inspect(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Paths or URIs of mp4 files.")],
     model: Model = None,
-    n_views: Annotated[int, typer.Option(help="Views in each file, one after the other in time.", min=1)] = 1,
-    num_conditional_frames: Annotated[int, typer.Option(help="Frames a view to start from: 1 or 5.")] = 1,
-    fps: Annotated[int, typer.Option(help="Frames a second of the clip, at which its first ones are taken.")] = 10,
+    n_views: Annotated[
+        int, typer.Option(help="Views in each file, one after the other in time.", min=1, rich_help_panel=_TAKEN)
+    ] = 1,
+    num_conditional_frames: Annotated[
+        int, typer.Option(help="Frames a view to start from: 1 or 5.", rich_help_panel=_TAKEN)
+    ] = 1,
+    fps: Annotated[
+        int,
+        typer.Option(help="Frames a second of the clip, at which its first ones are taken.", rich_help_panel=_TAKEN),
+    ] = 10,
     to: Annotated[
         Path | None,
         typer.Option(

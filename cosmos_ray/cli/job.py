@@ -176,7 +176,11 @@ def generate(
         float | None, typer.Option(help="Begin no further clip after so many GPU-hours.", show_default="no limit")
     ] = None,
     redo_changed: Annotated[
-        bool | None, typer.Option(help="Make clips again whose rows have changed.", show_default="no")
+        bool | None,
+        # A table of its own: its second name would take a column of all others', and model names would be cut.
+        typer.Option(
+            help="Make clips again whose rows have changed.", show_default="no", rich_help_panel="Clips made before"
+        ),
     ] = None,
     config: Config = None,
     assignments: Assignments = None,

@@ -62,6 +62,13 @@ def test_examples_are_not_broken_on_a_narrow_terminal(
     assert {*EXAMPLES[name]} <= {*lines}
 
 
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_no_name_is_cut_on_a_narrow_terminal(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A model or a flag whose end is `…` cannot be typed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert [line for line in cosmos_ray(*name.split(), "--help").out.splitlines() if "…" in line] == []
+
+
 def test_short_help_is_help(cosmos_ray: Any) -> None:
     for words in ([], ["model"], ["generate"]):
         assert cosmos_ray(*words, "-h") == cosmos_ray(*words, "--help")
