@@ -25,6 +25,7 @@ from cosmos_ray.models.bundle.memory import runs_on_cpus
 from cosmos_ray.pool import closed_ray, joining, own_ray, ray_words
 from cosmos_ray.pool.health import JobFailedError
 from cosmos_ray.pool.stop import goes_on
+from cosmos_ray.words import counted
 
 
 @contextlib.contextmanager
@@ -36,7 +37,10 @@ def connect(bundle: Bundle, config: GenerateConfig) -> Iterator[tuple[str, int]]
     is_done = False
     try:
         device = _device(bundle, config)
-        yield device, config.gang_size or _gang_size(bundle, device)
+        size = config.gang_size or _gang_size(bundle, device)
+        if device == "cuda" and own_ray.is_there():
+            _check_own_gpus(size)
+        yield device, size
         is_done = True
     finally:
         if ours:
@@ -183,11 +187,24 @@ def _device(bundle: Bundle, config: GenerateConfig) -> str:
     if runs_on_cpus(bundle):
         return "cpu"
     if config.gang_size is None:
+        if own_ray.is_there():
+            _check_own_gpus(1)
         raise UsageError(
             f"the cluster has no GPU now and {bundle.name} is no model for CPUs: give --gang-size to wait for nodes "
             "that are scaled up, or --set device=cpu"
         )
     return "cuda"
+
+
+def _check_own_gpus(gang_size: int) -> None:
+    """To a Ray that was started here no node comes: waiting for more GPUs than this machine has would be in vain."""
+    here = max(_amounts("GPU"), default=0)
+    if here < gang_size:
+        ways = ["a smaller --gang-size"] * (here > 0) + ["RAY_ADDRESS of a cluster that has them"]
+        raise UsageError(
+            f"this machine has {counted(here, 'GPU')}, expected {gang_size} for a gang: {', '.join(ways)}, or a small "
+            "model on CPUs (--model tiny --set device=cpu)"
+        )
 
 
 def _gang_size(bundle: Bundle, device: str) -> int:

@@ -117,6 +117,33 @@ def test_what_the_autoscaler_makes_of_a_demand_is_said_to_who_waits(
     )
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["started here", "joined"])
+def test_a_job_waits_for_no_gpus_on_a_ray_that_it_has_started_itself(
+    nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, is_own: bool
+) -> None:
+    """To a cluster nodes may come; to a Ray of this machine alone none do, and the job would wait for an hour."""
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(cluster.own_ray, "is_there", lambda: is_own)
+    nodes += [node("here", CPU=8, GPU=2)]
+    published = load_bundle(PUBLISHED)
+    with cluster.connect(published, config(gang_size=2)) as found:
+        assert found == ("cuda", 2)
+    with cluster.connect(published, config(gang_size=4, device="cpu")) as found:
+        assert found == ("cpu", 4)
+    if not is_own:
+        with cluster.connect(published, config(gang_size=4)) as found:
+            assert found == ("cuda", 4)
+        return
+    ways = {"2 GPUs, expected 4": "a smaller --gang-size, RAY_ADDRESS", "0 GPUs, expected 4": "RAY_ADDRESS"}
+    for said, way in ways.items():
+        nodes[:] = [node("here", CPU=8, GPU=int(said[0]))]
+        refused = f"this machine has {said} for a gang: {way} of a cluster"
+        with pytest.raises(UsageError, match=refused), cluster.connect(published, config(gang_size=4)):
+            pytest.fail("it would wait")
+    with pytest.raises(UsageError, match="0 GPUs, expected 1"), cluster.connect(published, config()):
+        pytest.fail("no gang size makes it run here")
+
+
 @pytest.mark.parametrize("is_there", [True, False], ids=["joined before", "joined or started here"])
 def test_a_job_leaves_the_ray_that_it_has_joined_or_started_and_no_other(
     nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, is_there: bool
