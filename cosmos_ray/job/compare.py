@@ -70,6 +70,8 @@ def compare(settings: Sequence[Setting], folder: str, say: Say, price: float | N
     loud, limit = saying(say), settings[0].config.limit
     works = [_work(setting, limit, loud) for setting in settings]
     _check_different(works)
+    for line in _overruled(works):
+        loud(line)
     clips = [clip_id for ids in _ids(works[0].job.manifest, limit) for clip_id in ids]
     for line in _loads(works, len(clips)):
         loud(line)
@@ -159,6 +161,15 @@ def _loads(works: Sequence[_Work], clips: int) -> Iterator[str]:
     for same in list(names.values())[1:]:
         work = next(one for one in works if one.setting.name == same[0])
         yield f"loaded again for {', '.join(same)}: {work.job.bundle.name} ({work.job.bundle.numerics}), as it asks for"
+
+
+def _overruled(works: Sequence[_Work]) -> Iterator[str]:
+    """What settings differ in and rows say themselves: clips of such rows come out alike, as if nothing were lost."""
+    columns = works[0].job.manifest.schema.names
+    defaults = [work.job.defaults.to_json() for work in works]
+    for name in defaults[0]:
+        if name in columns and any(one.get(name) != defaults[0][name] for one in defaults):
+            yield f"settings differ in {name}: a row that has a value in the column of this name has it in all of them"
 
 
 def _check_different(works: Sequence[_Work]) -> None:

@@ -13,7 +13,7 @@ from support.outcomes import DEFAULTS, clips, settle
 
 from cosmos_ray.config import GenerateConfig
 from cosmos_ray.errors import UsageError
-from cosmos_ray.job.compare import Comparison, _first_like, _loads, _work, compare, first_rows
+from cosmos_ray.job.compare import Comparison, _first_like, _loads, _overruled, _work, compare, first_rows
 from cosmos_ray.job.compared import Setting, read_settings
 from cosmos_ray.job.plan import manifest_clips, row_defaults, survey
 from cosmos_ray.ledger.ledger import Ledger
@@ -108,6 +108,15 @@ def test_two_settings_that_ask_for_the_same_are_refused_before_anything_is_made(
     found = settings(tmp_path, file, first, second, "model: fake")
     with pytest.raises(UsageError, match="s0 and s1 ask for the same clips"):
         compare(found, str(tmp_path / "judged"), lambda _: None)
+
+
+def test_what_rows_say_themselves_is_told_where_settings_differ_in_it(tmp_path: Path, file: Any) -> None:
+    """Their clips come out alike, which would be read as a saving without a loss."""
+    found = settings(tmp_path, file, "", "sampling: {guidance: 1.5, num_steps: 2}")
+    assert list(_overruled([_work(setting, None, print) for setting in found])) == []
+    write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": "p", "num_steps": 4, "seed": 3}])
+    (line,) = _overruled([_work(setting, None, print) for setting in found])
+    assert line.startswith("settings differ in num_steps: a row that has a value in the column of this name")
 
 
 def test_a_fault_of_one_setting_is_told_with_its_name(tmp_path: Path, file: Any) -> None:
