@@ -23,7 +23,7 @@ import pyarrow as pa
 from cosmos_ray.clip.container import HEAD, PARQUET, UNKNOWN, kind_of
 from cosmos_ray.errors import ManifestError
 from cosmos_ray.manifest.columns import COLUMNS, check_schema
-from cosmos_ray.manifest.other_tables import ROWS, check_no_lake, way_out_of
+from cosmos_ray.manifest.other_tables import ROWS, check_no_lake, way_out_of, way_out_of_folder
 from cosmos_ray.manifest.pages import MAX_ROWS
 from cosmos_ray.manifest.parquet import batches_of, footer_of, schema_of
 from cosmos_ray.manifest.partitions import Partitions, partitions_of
@@ -190,6 +190,8 @@ def _find(uri: str) -> tuple[list[tuple[str, str, Partitions]], tuple[str, ...]]
         elif file.lower().endswith(ROWS):
             unread.append(name)
     if not files:
+        if kind == "folder" and (way := way_out_of_folder(uri, found)):
+            raise ManifestError(f"there is no {_SUFFIX} file in the {kind} {uri}; {way}")
         others = sorted(filter(way_out_of, found))
         if others:
             raise unreadable(prefix + others[0], ValueError("no Parquet file"))

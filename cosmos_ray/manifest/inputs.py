@@ -83,13 +83,15 @@ def _in_order(column: str, found: Any, cameras: Sequence[str]) -> list[Any]:
     if isinstance(found, Mapping):
         named = {name: value for name, value in found.items() if value is not None}
         if set(named) != set(cameras):
-            raise column_error(column, sorted(named), f"the cameras {', '.join(cameras)}")
+            fewer = "; `views` of the row names fewer" if set(named) < set(cameras) else ""
+            raise column_error(column, sorted(named), f"the cameras {', '.join(cameras)}{fewer}")
         return [named[camera] for camera in cameras]
     if any(isinstance(one, tuple) for one in found):  # a map that `rows_of` could not make a dict of
         names = Counter(name for name, _ in found)
         raise column_error(column, [name for name, count in names.items() if count > 1], "each camera once")
     if len(found) != len(cameras) or not all(isinstance(uri, str) for uri in found):
-        raise column_error(column, found, f"{len(cameras)} URIs, one a view")
+        fewer = "; `views` of the row names fewer" if 0 < len(found) < len(cameras) else ""
+        raise column_error(column, found, f"{len(cameras)} URIs, one a view{fewer}")
     return list(found)
 
 

@@ -1,4 +1,4 @@
-"""Tables that are no plain Parquet, and how each becomes a manifest: by what a file or a folder is called.
+"""Tables that are no plain Parquet, and folders of clips, and how each becomes a manifest: by what they are called.
 
 Delta Lake, Iceberg and Hudi keep their rows in Parquet files, too, but also those that were deleted or written again
 since: only their logs say which count. Taken for a folder of Parquet files, such a table has rows that nobody wants.
@@ -28,6 +28,8 @@ WAYS_OUT = {
 }
 #: Files that may hold rows: where they lie in a manifest's folder, and are not read, that is said.
 ROWS = (*_BUILDERS, ".orc", ".avro", ".arrow", ".feather", ".xlsx", ".parquet.gz")
+#: Files of clips: in a folder that is given for a manifest, they are what it was to be made of.
+CLIP_FILES = (".mp4", ".mov", ".m4v", ".jpg", ".jpeg", ".png")
 _PLAIN = "write its rows as plain Parquet"
 _LAKES = {
     "_delta_log": ("Delta Lake", f"{_PLAIN} (DuckDB: `COPY (FROM delta_scan('URI')) TO 'manifest.parquet'`)"),
@@ -43,6 +45,13 @@ def way_out_of(uri: str) -> str:
     if builder := _BUILDERS.get(suffix):
         return f"`cosmos-ray manifest {builder} {uri} --out m.parquet` makes one"
     return WAYS_OUT.get(suffix, "")
+
+
+def way_out_of_folder(uri: str, found: Iterable[str]) -> str:
+    """How a folder without Parquet files becomes a manifest: one of clips; "" for any other. found: files in it."""
+    if any(file.lower().endswith(CLIP_FILES) for file in found):
+        return f"`cosmos-ray manifest from-folder {uri} --out m.parquet` makes a manifest of clips"
+    return ""
 
 
 def check_no_lake(fs: Any, top: str, names: Iterable[str]) -> None:

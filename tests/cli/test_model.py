@@ -36,6 +36,7 @@ def test_a_model_that_is_misspelt_names_the_nearest(cosmos_ray: Any, name: str, 
     assert_one_line(answer, 2, f"model `{name}`: ", "found no readable bundle.json there")
     assert ("the nearest is" in answer.err) == (near is not None)
     assert near is None or f"the nearest is `{near}`" in answer.err
+    assert ("`cosmos-ray model derive` makes one of a checkpoint" in answer.err) == (near is None)
 
 
 def test_a_model_whose_files_are_not_there(cosmos_ray: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -82,6 +82,17 @@ def test_a_folder_or_pattern_without_files(storage: Storage, uri: str, kind: str
         open_manifest(storage.uri_of(uri))
 
 
+@pytest.mark.parametrize("other", ["clips/a/params.json", "clips/a/rear.PNG"])
+def test_a_folder_of_clips_is_told_what_makes_a_manifest_of_it(storage: Storage, other: str) -> None:
+    """Not of a clip's settings, which are JSON, as other manifests are."""
+    for name in ("clips/a/front_wide.mp4", other):
+        storage.write(name, b"")
+    uri = storage.uri_of("clips")
+    way = f"there is no .parquet file in the folder {uri}; `cosmos-ray manifest from-folder {uri} --out m.parquet`"
+    with pytest.raises(ManifestError, match=re.escape(way)):
+        open_manifest(uri)
+
+
 def test_a_file_that_is_damaged_or_mistyped_is_named(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "m"))
     put(storage, "1.parquet", {"id": "a"}, tmp=tmp_path)

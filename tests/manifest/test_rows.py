@@ -78,6 +78,8 @@ def clip_of(**row: Any) -> Clip:
         ({"input_videos": ["a.mp4"] * 6}, "expected 7 URIs, one a view"),
         ({"input_videos": ["a.mp4"] * 6 + [None]}, "expected 7 URIs, one a view"),
         ({"input_videos": []}, "column `input_videos`: found [], expected 7 URIs, one a view"),
+        ({"input_videos": {"rear": "r.mp4"}}, "cross_left, front_tele; `views` of the row names fewer"),
+        ({"input_videos": ["a.mp4"] * 6}, "one a view; `views` of the row names fewer"),
         ({"num_conditional_frames": 1}, "column `num_conditional_frames`: found 1, expected 0, because the row has no"),
         ({"num_conditional_frames": 5}, "expected 0, because the row has no input video"),
         ({"num_conditional_frames": 2, "input_video": "a.mp4"}, "found 2, expected 0 (Text2World), 1 (Image2World)"),

@@ -80,7 +80,9 @@ def from_folder(
             raise ManifestError(f"--windows: found a folder a camera in {top.uri}, expected clips of one video")
         return from_rds_hq(folder, out, rig=rig, captions=captions, fps=fps, frames=frames, base=base)
     unknown = Unknown(rig.names)
-    found = [_sub_folder(list_folder(top.uri_of(name)), name, unknown, notes) for name in top.folders]
+    found = [
+        _sub_folder(list_folder(top.uri_of(name)), name, unknown, notes, windows is not None) for name in top.folders
+    ]
     unknown.check(_way_out(unknown.found))
     clips = [clip for clip in found if clip.says_something or clip.id in given.by_id]
     for clip in found:
@@ -167,7 +169,8 @@ def _pictures(clip: ClipFiles, views: tuple[str, ...], fps: float, notes: Notes)
     return {view: [f"{cameras[view][0]}/{name}" for name in taken[view]] for view in cameras}
 
 
-def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes) -> ClipFiles:
+def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes, cuts_windows: bool) -> ClipFiles:
+    """cuts_windows: a video that lies there alone, and has no camera's name, is the clip's one video."""
     clip = ClipFiles(name, folder.uri)
     folder.check_media()
     used = {file for file in (folder.named("caption.txt"), folder.named("params.json")) if file}
@@ -175,7 +178,9 @@ def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes) -> Cl
         clip.caption_file = folder.uri_of(caption)
     if parameters := folder.named("params.json"):
         clip.parameters = _parameters(folder.uri_of(parameters))
-    whole = [file for file in folder.of_kind(VIDEOS) if stem_of(file).lower() == "video"]
+    videos = folder.of_kind(VIDEOS)
+    is_whole = cuts_windows and len(videos) == 1 and _is_no_camera(stem_of(videos[0]), unknown)
+    whole = videos if is_whole else [file for file in videos if stem_of(file).lower() == "video"]
     if len(whole) > 1:
         raise ManifestError(f"{folder.uri}: two files of all views, {' and '.join(whole)}")
     clip.video = folder.uri_of(whole[0]) if whole else None
@@ -191,6 +196,12 @@ def _sub_folder(folder: Folder, name: str, unknown: Unknown, notes: Notes) -> Cl
         if entry not in used:
             notes.warn(UNUSED, f"{name}/{entry}")
     return clip
+
+
+def _is_no_camera(name: str, unknown: Unknown) -> bool:
+    asked = Unknown(unknown.names)
+    asked.view_of(name)
+    return bool(asked.found)
 
 
 def _home(folder: Folder) -> tuple[Folder, list[str]]:
@@ -210,7 +221,8 @@ def _home(folder: Folder) -> tuple[Folder, list[str]]:
 
 def _videos(clip: ClipFiles, home: Folder, unknown: Unknown, notes: Notes) -> list[str]:
     """Takes one video a camera into the clip; the names of the files."""
-    names = [name for name in home.of_kind(VIDEOS) if stem_of(name).lower() != "video"]
+    others = [name for name in home.of_kind(VIDEOS) if home.uri_of(name) != clip.video]
+    names = [name for name in others if stem_of(name).lower() != "video"]
     for name in names:
         view = _view_of(stem_of(name), clip, home, unknown)
         if view is None:

@@ -341,12 +341,13 @@ def load_bundle(name_or_uri: str | os.PathLike[str]) -> Bundle:
     try:
         data = read_small(f"{root}/{BUNDLE_FILE}", _MAX_BYTES)
     except (OSError, ValueError, ImportError) as error:
-        near = nearest_name(name_or_uri)
+        near = None if os.path.exists(root) else nearest_name(name_or_uri)
         raise UsageError(
             f"model `{name_or_uri}`: "
             + (f"there is none of this name, the nearest is `{near}`; " if near else "")
             + f"found no readable {BUNDLE_FILE} there ({type(error).__name__}); "
             f"expected one of {', '.join(LISTED)}, or a folder or URI that holds one"
+            + ("" if near else " (`cosmos-ray model derive` makes one of a checkpoint)")
         ) from error
     return parse_bundle(data, root)
 

@@ -21,7 +21,7 @@ from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, parse_head
 from cosmos_ray.models.bundle.names import MAX_NAME, derived_name
 from cosmos_ray.models.bundle.references import FileRef
 from cosmos_ray.models.bundle.shapes import dit_shapes
-from cosmos_ray.store.faults import explain_store, retrying
+from cosmos_ray.store.faults import explain, explain_store, retrying
 from cosmos_ray.store.storage import Storage
 from cosmos_ray.store.uris import normalise_uri, parent_uri
 
@@ -50,7 +50,7 @@ def with_dit(bundle: Bundle, dit: str, ema: bool = False, of_picture: bool = Fal
     except FileNotFoundError:
         raise UsageError(f"checkpoint {dit}: there is no such file") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {dit}: {explain_store(error)}") from error
+        raise UsageError(f"checkpoint {dit}: {why_unread(uri, error)}") from error
     if of_picture and bundle.picture is None:
         raise UsageError(f"model `{bundle.name}` makes no picture first: it has one network")
     network = bundle.picture.network if of_picture and bundle.picture else bundle.network
@@ -146,6 +146,11 @@ def suffixes_expected(found: str) -> str:
         expected += "; of a distributed checkpoint's folder, `python -m torch.distributed.checkpoint.format_utils "
         expected += "dcp_to_torch FOLDER FILE.pt` makes one"
     return expected
+
+
+def why_unread(uri: str, error: OSError | ValueError) -> str:
+    """What was wrong with a checkpoint's file; what it holds, on a disk, has nothing to do with a store's variables."""
+    return explain(error) if isinstance(error, ValueError) and "://" not in uri else explain_store(error)
 
 
 def _read(uri: str) -> tuple[Header, str]:

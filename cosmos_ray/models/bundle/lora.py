@@ -22,12 +22,11 @@ from cosmos_ray.errors import UsageError
 from cosmos_ray.models.bundle.bundle import Bundle, DitPrefix
 from cosmos_ray.models.bundle.checkpoint import Selection, of_numbers, select_dit
 from cosmos_ray.models.bundle.convert import selected, write_safetensors
-from cosmos_ray.models.bundle.derive import derive, suffixes_expected, with_dit
+from cosmos_ray.models.bundle.derive import derive, suffixes_expected, why_unread, with_dit
 from cosmos_ray.models.bundle.headers import WEIGHT_SUFFIXES, Header, read_header
 from cosmos_ray.models.bundle.leads import chosen_lead, has_known_prefix, leads_of
 from cosmos_ray.models.bundle.shapes import Shapes, dit_shapes
 from cosmos_ray.scratch import scratch
-from cosmos_ray.store.faults import explain_store
 from cosmos_ray.store.storage import Storage, fetch_to_file
 from cosmos_ray.store.uris import normalise_uri
 from cosmos_ray.words import counted
@@ -198,4 +197,4 @@ def _here(uri: str, path: Path) -> tuple[Path, Header]:
     except FileNotFoundError:
         raise UsageError(f"checkpoint {uri}: there is no such file") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {uri}: {explain_store(error)}") from error
+        raise UsageError(f"checkpoint {uri}: {why_unread(uri, error)}") from error

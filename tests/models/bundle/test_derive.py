@@ -217,6 +217,7 @@ def test_what_is_no_checkpoint(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         with_dit(TINY, str(tmp_path / name))
     assert words in str(caught.value)
+    assert "stores read" not in str(caught.value), "a store's variables mend no file on a disk"
 
 
 def test_weights_that_the_file_does_not_have(tmp_path: Path) -> None:
