@@ -182,6 +182,9 @@ def retry(
     tell(f"{counted(len(reopened), 'clip')} will be made again")
     for clip_id in reopened[:20]:
         tell(f"  {clip_id}")
+    waiting = 0 if reopened else sum(not state.is_settled(clip_id) for clip_id in state.reopened)
+    if waiting:  # nothing was found, for it was asked for before
+        tell(f"waiting for the next `cosmos-ray generate` already: {counted(waiting, 'clip')}")
 
 
 def _failure_classes(names: Sequence[str]) -> list[FailureClass]:

@@ -53,6 +53,9 @@ class InputsLook:
 
     def lines(self) -> Iterator[str]:
         """For people."""
+        if not self.rows and not self.warnings:
+            yield "inputs: none of the rows that would be made names any"
+            return
         yield (
             f"inputs: {counted(self.rows, 'row')} with {counted(self.asked, 'file')}, {byte_size(self.size)}; "
             f"{counted(self.taken, 'row')} looked into"

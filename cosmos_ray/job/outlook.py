@@ -68,7 +68,8 @@ class Outlook:
         found = self.plan
         yield f"{counted(found.rows, 'row')}, {found.in_words()}"
         end = ":" if found.invalid_examples else ""
-        yield f"{counted(found.invalid, 'clip')} will fail for what their rows say{end}"
+        rows = "its row says" if found.invalid == 1 else "their rows say"
+        yield f"{counted(found.invalid, 'clip')} will fail for what {rows}{end}"
         for clip_id, error in found.invalid_examples:
             yield f"  {clip_id}: {error}"
         if found.unguided:

@@ -32,7 +32,7 @@ from cosmos_ray.ledger.rows import read_committed
 from cosmos_ray.ledger.run import read_run
 from cosmos_ray.manifest.rows import Clip
 from cosmos_ray.models.bundle.bundle import comes_with_us
-from cosmos_ray.output.status import check_no_comparison
+from cosmos_ray.output.status import run_of
 from cosmos_ray.store.storage import Storage
 
 
@@ -114,7 +114,7 @@ def _record(storage: Storage, clip_id: str) -> Record:
     settled = Ledger(storage).state().records.get(clip_id)
     record = Ledger(storage).find(clip_id, settled.generation) if settled else None
     if record is None:
-        check_no_comparison(storage)
+        run_of(storage)  # a folder that is no output at all is said to be none
         raise UsageError(f"{storage.uri} has no clip `{clip_id}`")
     if record.status != "ok":
         raise UsageError(f"clip `{clip_id}` of {storage.uri} was not made ({record.failure_class}): {record.error}")

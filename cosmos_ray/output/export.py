@@ -33,7 +33,7 @@ from cosmos_ray.output.copy_target import CopyTarget
 from cosmos_ray.output.folders import clips_in, episode_of, put_clip, put_tables
 from cosmos_ray.output.lerobot import INFO, Episode
 from cosmos_ray.output.shards import look, others, shard_name, write_shard
-from cosmos_ray.output.status import check_no_comparison
+from cosmos_ray.output.status import run_of
 from cosmos_ray.output.strangers import check_none
 from cosmos_ray.store.places import check_lasts, is_within
 from cosmos_ray.store.storage import Storage
@@ -113,7 +113,7 @@ def _chosen(
     ok = np.flatnonzero(state.made_rows)
     places: np.ndarray = ok[pc.sort_indices(table["id"].take(ok)).to_numpy()]
     if not len(places):
-        check_no_comparison(source)
+        run_of(source)  # a folder that is no output at all is said to be none
         raise UsageError(f"{source.uri} has no clip that was made")
     ids = table["id"].take(places).to_pylist()
     if missing := columns.missing(ids):

@@ -58,7 +58,7 @@ class Status:
 def read_status(output: str) -> tuple[Status, Run, LedgerState]:
     """Raises UsageError if no job has begun at `output`."""
     storage = Storage(output)
-    run = _run_of(storage)
+    run = run_of(storage)
     state = Ledger(storage).state()
     owner = read_owner(storage)
     status = summarise(storage.uri, run, state)
@@ -69,7 +69,8 @@ def read_status(output: str) -> tuple[Status, Run, LedgerState]:
     return replace(status, owner=owner, **known), run, state
 
 
-def _run_of(storage: Storage) -> Run:
+def run_of(storage: Storage) -> Run:
+    """What the output is made from. Raises UsageError if no job has begun there."""
     run = read_run(storage)
     if run is None:
         check_no_comparison(storage)
@@ -152,7 +153,7 @@ def record_lines(output: str) -> Iterator[dict[str, Any]]:
     Raises UsageError if no job has begun at `output`.
     """
     storage = Storage(output)
-    _run_of(storage)
+    run_of(storage)
     for record in Ledger(storage).records():
         yield {
             "id": record.id,

@@ -59,9 +59,11 @@ def test_there_is_nothing_to_say_of_an_output_that_is_not_there(
 
 
 def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> None:
-    assert "0 clips will be made again" in cosmos_ray("retry", output, "--class", "oom").out
+    assert cosmos_ray("retry", output, "--class", "oom").out == "0 clips will be made again\n"
     answer = cosmos_ray("retry", output, "--class", "oom", "--class", "input")
     assert (answer.code, answer.out) == (0, "1 clip will be made again\n  b\n")
+    waits = "0 clips will be made again\nwaiting for the next `cosmos-ray generate` already: 1 clip\n"
+    assert cosmos_ray("retry", output).out == waits, "asked for twice, it is not forgotten"
     assert json.loads(cosmos_ray("status", output, "--json").out)["left"] == 3
 
 

@@ -130,6 +130,8 @@ def test_what_cannot_be_reproduced_is_refused(output: Path, tmp_path: Path) -> N
 
     assert "has no clip `nobody`" in message("nobody")
     assert "has no clip `../text`" in message("../text")
+    with pytest.raises(UsageError, match="there is no run at "):
+        reproduce(str(tmp_path / "mistyped"), "text", print)
     assert "was not made (input): column `prompt`" in message("faulty")
     assert "model tiny is not the one that made the clip: found fingerprint" in message("text", model="tiny")
     sidecar = output / (records(output)["text"].sidecar or pytest.fail("no sidecar")).path

@@ -168,13 +168,16 @@ def test_only_the_model_that_made_the_clip_may_make_it_again() -> None:
 # --- which clip ------------------------------------------------------------------------------------------------------
 
 
-def test_only_a_clip_that_was_made_has_something_to_compare_with(tmp_path: Path) -> None:
+def test_only_a_clip_that_was_made_has_something_to_compare_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its newest record counts."""
     storage = Storage(str(tmp_path))
     ledger = Ledger(storage)
     ledger.commit(Record("a", 0, "failed", "oom", 1, "out of memory", "h", 1))
     with pytest.raises(UsageError, match=r"clip `a` of .* was not made \(oom\): out of memory"):
         reproduce._record(storage, "a")
+    monkeypatch.setattr(reproduce, "run_of", lambda output: None)  # an output of a job
     with pytest.raises(UsageError, match="has no clip `b`"):
         reproduce._record(storage, "b")
     ledger.retry()

@@ -214,5 +214,6 @@ def test_nothing_is_written_into_the_output(output: Storage, tmp_path: Path) -> 
         export(output.uri, "webdataset", str(tmp_path / "link/export"), print)
     beside = f"{output.uri}-export"
     assert export(output.uri, "webdataset", beside, print).clips == 5
-    with pytest.raises(UsageError, match="has no clip that was made"):
-        export(str(tmp_path / "nothing"), "rds-hq", str(tmp_path / "to"), print)
+    nothing = str(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=f"there is no run at {nothing}: expected "):
+        export(nothing, "rds-hq", str(tmp_path / "to"), print)
