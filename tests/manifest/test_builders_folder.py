@@ -298,17 +298,16 @@ def test_rate_and_number_of_frames_are_said_once_for_all_clips(tmp_path: Path, o
 def test_windows_that_are_not_cut_are_said(tmp_path: Path, out: Path) -> None:
     """Of cameras' own files none are, however they lie."""
     put(tmp_path / "drives" / "a" / "front_wide.mp4")
-    built = from_folder(
-        str(tmp_path / "drives"), str(out), windows=Windows(str(tmp_path)), captions=captions_of("Any.")
-    )
+    cut, captions = Windows(str(tmp_path)), captions_of("Any.")
+    built = from_folder(str(tmp_path / "drives"), str(out), windows=cut, captions=captions)
     assert built.warnings == ("clips with files of several cameras, of which no windows are cut: 1: a",)
-    put(tmp_path / "two" / "a" / "dashcam.mp4")
-    put(tmp_path / "two" / "a" / "phone.mp4")
+    for name in ("dashcam", "phone"):
+        put(tmp_path / "two" / "a" / f"{name}.mp4")
     with pytest.raises(ManifestError, match="camera names 'dashcam', 'phone'"):
-        from_folder(str(tmp_path / "two"), str(out), windows=Windows(str(tmp_path)), captions=captions_of("Any."))
+        from_folder(str(tmp_path / "two"), str(out), windows=cut, captions=captions)
     put(tmp_path / "rds" / "camera_front_wide_120fov" / "a.mp4")
     with pytest.raises(ManifestError, match=r"--windows: found a folder a camera in .*rds, expected clips"):
-        from_folder(str(tmp_path / "rds"), str(out), windows=Windows(str(tmp_path)), captions=captions_of("Any."))
+        from_folder(str(tmp_path / "rds"), str(out), windows=cut, captions=captions)
 
 
 # --- seven cameras out of one video ---
@@ -338,8 +337,8 @@ def test_windows_of_one_video_become_pictures_of_seven_cameras(tmp_path: Path, o
     from_folder(str(tmp_path / "drives"), str(out), windows=cut, rig=rig_of(views="rear,front_tele"))
     assert [Path(uris[0]).parent.name for uris in clips(out)[1].frames] == ["rear", "front_tele"]
     put(tmp_path / "alone" / "a" / "dashcam.mp4", (tmp_path / "drives" / "a.mp4").read_bytes())
-    from_folder(str(tmp_path / "alone"), str(out), windows=cut, captions=captions_of("Any."))
-    assert clips(out)[0].frames == clip.frames, "a video that lies alone in a clip's folder needs no name"
+    from_folder(str(tmp_path / "alone"), str(out), windows=cut, captions=captions_of("Any."))  # it needs no name
+    assert clips(out)[0].frames == clip.frames
     put(tmp_path / "drives" / "a.mp4", encode_mp4(source[:2], 30))
     with pytest.raises(ManifestError, match=r"drives/a\.mp4: found .*, expected"):
         from_folder(str(tmp_path / "drives"), str(out), windows=cut)
