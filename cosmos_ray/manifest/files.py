@@ -36,6 +36,7 @@ from cosmos_ray.store.uris import normalise_uri, parent_uri, scheme_of
 
 _SUFFIX = ".parquet"
 PARQUET_SUFFIXES = (_SUFFIX, ".parq", ".pq")
+_TEXT_WAY_OUT = "under its own suffix (.csv, .tsv, .jsonl) `cosmos-ray manifest from-table` makes a manifest of a table"
 _OPENERS = 8
 _CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -258,7 +259,18 @@ def _kind_of(uri: str) -> str:
     except OSError:
         return ""
     kind, way = kind_of(head)
+    if kind == UNKNOWN and _is_text(head):
+        return f"it is text; {_TEXT_WAY_OUT}"
     return "" if kind in (UNKNOWN, PARQUET) else f"it is {kind}" + (f" ({way})" if way else "")
+
+
+def _is_text(head: bytes) -> bool:
+    """The last letter may be cut."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4
+    return b"\0" not in head
 
 
 def row_group_batches(

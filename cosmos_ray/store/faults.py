@@ -46,7 +46,12 @@ _FINAL = (
 )
 _FINAL_ERRNO = frozenset({errno.EINVAL, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EFBIG})
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_OF_A_DISK = frozenset({errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE})
+_WAYS_OUT = {
+    **dict.fromkeys(NO_ROOM, "make room there, or name another place"),
+    errno.EROFS: "name another place",
+    errno.ENOTDIR: "a part of this path is a file, expected a folder",
+}
+_OF_A_DISK = frozenset({errno.EFBIG, errno.EIO, errno.ESTALE})
 #: Libraries of object stores: their own errors (no connection, no credentials) are not OSErrors.
 _CLIENTS = frozenset(
     {
@@ -99,11 +104,11 @@ def explain(error: BaseException) -> str:
 
 
 def explain_store(error: BaseException) -> str:
-    """As `explain`, with the way out: room, where a disk is full; where a store refused or was not reached, its
-    variables."""
+    """As `explain`, with the way out: room, where a disk is full; another place, where it is no folder or may not be
+    written; where a store refused or was not reached, its variables."""
     number = error.errno if isinstance(error, OSError) else None
-    if number in NO_ROOM:
-        return f"{explain(error)}; make room there, or name another place"
+    if number in _WAYS_OUT:
+        return f"{explain(error)}; {_WAYS_OUT[number]}"
     missing = isinstance(error, FileNotFoundError | FileExistsError)
     # A disk's errors name the file, and those that do not are its own.
     of_a_store = isinstance(error, OSError) and error.filename is None and not missing and number not in _OF_A_DISK

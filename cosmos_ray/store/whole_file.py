@@ -33,8 +33,9 @@ def whole_file(path: str, put_in_place: Callable[[str, str], None]) -> Iterator[
                 _give_name(unnamed, temporary)
         put_in_place(temporary, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:
-            error.filename = path  # a full disk does not say which it is
+        # A full disk does not say which file it is; a temporary name says nothing to anybody.
+        if error.errno is not None and error.filename2 is None and error.filename in (None, temporary):
+            error.filename = path
         raise
     finally:
         with contextlib.suppress(FileNotFoundError):

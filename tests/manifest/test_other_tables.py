@@ -82,6 +82,11 @@ def test_what_is_only_called_parquet_is_named_by_what_it_is(tmp_path: Path) -> N
     assert refused(path) == f"the manifest {path} cannot be read as Parquet: it is an Arrow table"
     pyarrow.orc.write_table(TABLE, path)
     assert refused(path).endswith(": it is an ORC table")
+    for text in ("id,prompt\na,p\n", "id,prompt\na,straße\n" * 100, 766 * "a" + "ß"):
+        path.write_bytes(text.encode())
+        assert ": it is text; under its own suffix (.csv, .tsv, .jsonl) `cosmos-ray manifest from-table`" in refused(
+            path
+        )
     path.write_bytes(gzip.compress(b"id,prompt\na,p\n"))
     assert refused(path).endswith(": it is gzip (unpack it first)")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")

@@ -254,6 +254,12 @@ def test_a_full_disk_wants_room_and_no_variables(number: int) -> None:
     assert said.endswith(f"{os.strerror(number)}; make room there, or name another place")
 
 
+def test_a_place_that_cannot_be_written_or_is_no_folder_wants_another() -> None:
+    assert explain_store(OSError(errno.EROFS, "read only")).endswith("read only; name another place")
+    said = explain_store(NotADirectoryError(errno.ENOTDIR, "Not a directory", "/file/_cosmos_ray/run.json"))
+    assert said.endswith("run.json'; a part of this path is a file, expected a folder")
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EIO])
 def test_a_disk_that_fails_wants_no_variables(number: int) -> None:
     assert STORE_VARIABLES not in explain_store(OSError(number, os.strerror(number)))

@@ -65,6 +65,11 @@ def test_of_a_writer_that_fails_nothing_is_left(how: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_takes_no_files_is_told_by_the_files_own_name() -> None:
+    with pytest.raises(OSError, match=r": '/proc/x'$"), whole_file("/proc/x", os.replace):
+        pass
+
+
 def _write_half(path: str) -> None:
     with whole_file(path, os.replace) as file:
         file.write(b"half")
