@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -36,6 +37,8 @@ settings.register_profile("fresh", deadline=None, database=None)
 settings.load_profile("repeatable")
 # What one process has compiled, the next hundred need not. Containers often say otherwise.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# As from a terminal, though `nohup` or a service started them: what it ignores, all processes that tests start ignore.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The same tests on a machine with GPUs: none uses one (`gpu_parity.py` is what runs there). Triton's kernels are run by
 # its interpreter, which must be said before anything imports Triton.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""

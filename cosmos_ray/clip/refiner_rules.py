@@ -16,7 +16,7 @@ _KEY = "COSMOS_RAY_REFINER_KEY"
 #: What stands for the row's own words, and for a camera's name, in `view_template`.
 _FIELDS = re.compile(r"\{([^{}]*)\}")
 #: Not the key of an endpoint, given as its URL.
-_NEARLY_URL = re.compile(r"[A-Za-z][\w+.-]*:/|[\w.-]+:\d+(?:/|$)")
+_NEARLY_URL = re.compile(r"[A-Za-z][\w+.-]*:/|[\w.-]+:\d+(?:/|$)|\d+(?:\.\d+){3}(?:/|$)")
 #: The published refiner of prompts.
 PUBLISHED = "hf://nvidia/Cosmos-Reason1-7B@8fe96c1fa10db9e666b6fa6a87fea57dd9635649"
 

@@ -136,7 +136,7 @@ def test_a_plan_takes_the_words_of_its_job(cosmos_ray: Any, tmp_path: Path) -> N
 def test_a_plan_of_rows_that_all_have_faults_says_nothing_of_cost(cosmos_ray: Any, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", [{"id": "a", "prompt": None}])
     told = cosmos_ray("plan", "--manifest", manifest, "--model", "cosmos-predict2-2b-multiview").out
-    assert "1 clip will fail for what their rows say" in told
+    assert "1 clip will fail for what its row says" in told
     assert "GPU time" not in told, "the network is one that was timed, and there is no clip for it"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +13,7 @@ from support.command_line import assert_one_line
 
 from cosmos_ray.cli import output as cli_output
 from cosmos_ray.errors import FAILURE_CLASSES
+from cosmos_ray.ledger.layout import LEASE
 from cosmos_ray.ledger.lease import Owner
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.record import Record
@@ -65,6 +67,23 @@ def test_retry_says_what_will_be_made_again(cosmos_ray: Any, output: Path) -> No
     waits = "0 clips will be made again\nwaiting for the next `cosmos-ray generate` already: 1 clip\n"
     assert cosmos_ray("retry", output).out == waits, "asked for twice, it is not forgotten"
     assert json.loads(cosmos_ray("status", output, "--json").out)["left"] == 3
+
+
+def test_a_store_that_refuses_a_delete_keeps_no_lease(cosmos_ray: Any, output: Path, monkeypatch: Any) -> None:
+    """On another machine the next job would wait out its lifetime."""
+    left = output / "clips" / "a" / "9" / "rear.mp4"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"nothing refers to it")
+
+    def refuses(*_: object) -> None:
+        raise PermissionError("AccessDenied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "delete", refuses)
+        assert_one_line(cosmos_ray("status", output, "--clean"), 1, "AccessDenied")
+    beats = [json.loads(path.read_text()) for path in (output / LEASE).glob("*.beat")]
+    assert beats
+    assert all(beat["released"] for beat in beats)
 
 
 def test_retry_of_what_guardrails_have_blocked(cosmos_ray: Any, output: Path) -> None:
@@ -196,7 +215,8 @@ def test_watching_ends_when_no_job_is_at_it(cosmos_ray: Any, output: Path, monke
         pauses.append(seconds)
         assert len(pauses) < 5, "nobody is at it"
 
-    monkeypatch.setattr("cosmos_ray.cli.watch.time.sleep", pause)
+    # Its alone: threads that other tests have left sleep as they did.
+    monkeypatch.setattr("cosmos_ray.cli.watch.time", SimpleNamespace(sleep=pause))
     assert cosmos_ray("status", output, "--watch").out == cosmos_ray("status", output).out
     assert pauses == []
     looks = iter([*[(["1 ok"], True)] * 3, (["2 ok"], True), (["3 ok"], False)])

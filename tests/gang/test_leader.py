@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.scripted_gang import NODE, SCORES, Gang, Kept, clip, in_loop
+from support.waiting import PATIENCE_S
 
 from cosmos_ray.clip.approximations import Approximations
 from cosmos_ray.clip.check_rules import CheckRules
@@ -173,7 +174,7 @@ def test_the_gang_learns_its_pace_from_what_it_has_denoised(
 
         async def watched(self: Ranks, actors: Any, method: str, *given: Any, deadline_s: float) -> Any:
             deadlines[method] = deadline_s
-            return await on_ranks(self, actors, method, *given, deadline_s=deadline_s)
+            return await on_ranks(self, actors, method, *given, deadline_s=max(deadline_s, PATIENCE_S))
 
         monkeypatch.setattr(Ranks, "_on", watched)
         await made.start(pace=Pace(1.0, 500.0))

@@ -97,6 +97,17 @@ def test_a_plan_counts_chunks_and_knows_who_is_guided(tmp_path: Path) -> None:
     assert (current.unguided, october.unguided) == (0, 0), "October's negative prompt is empty, and it is guided"
 
 
+def test_the_longest_clip_of_a_plan_overlaps_as_its_row_says(tmp_path: Path) -> None:
+    """The memory of guardrails is reckoned from it."""
+    rows = [{"id": "a", "prompt": "p", "num_chunks": 3, "chunk_overlap": 9, "control_videos": ["map.mp4"] * 7}]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    bundle = load_bundle("cosmos-transfer2.5-2b-multiview")
+    config = GenerateConfig(manifest=manifest, output=str(tmp_path / "out"), model=bundle.name)
+    found = plan_for(config, bundle, Ledger(Storage(config.output)).state())
+    assert found.longest == bundle.recipe.frames(bundle.num_frames, 3, 9)
+    assert found.longest < bundle.recipe.frames(bundle.num_frames, 3, bundle.recipe.overlap(0))
+
+
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_whole_job_of_the_tiny_model_and_one_of_its_clips_again(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,7 +63,7 @@ def test_a_silent_owner_is_watched_for_a_whole_lifetime(
     """Ten looks at least, and no second less: an owner that beats late is alive."""
     storage, pauses = Storage(str(tmp_path)), list[float]()
     storage.write_if_absent(f"{LEASE}/00000001.json", b"{}")
-    monkeypatch.setattr("cosmos_ray.ledger.lease.time.sleep", pauses.append)
+    monkeypatch.setattr("cosmos_ray.ledger.lease.time", SimpleNamespace(**{**vars(time), "sleep": pauses.append}))
     acquire(storage, LeaseTimes(life_s / 4, life_s)).release()
     assert life_s <= sum(pauses) + 1e-9 < life_s + 1
     assert len(pauses) >= 10

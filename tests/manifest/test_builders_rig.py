@@ -28,6 +28,7 @@ def test_the_commands_words_are_written_into_rows_that_say_nothing() -> None:
         (rig_of(views="rear,front_wide"), ("rear", "front_wide"), {"views": ["rear", "front_wide"]}),
         (rig_of(), ("cross_right", "rear"), {"views": ["cross_right", "rear"]}),
         (rig_of(views=",".join(VIEWS)), VIEWS, {}),
+        (rig_of(views=",".join(VIEWS[::-1])), VIEWS[::-1], {"views": list(VIEWS[::-1])}),
     ):
         row: dict[str, object] = {}
         assert rig.views_of(row, ["rear", "cross_right"], "row 1") == views

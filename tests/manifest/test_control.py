@@ -60,7 +60,10 @@ def test_an_overlap_of_one_chunk_is_not_used_and_that_is_said() -> None:
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"control_videos": ["a.mp4"]}, "column `control_videos`: found ['a.mp4'], expected 2 URIs, one a view"),
+        (
+            {"control_videos": ["a.mp4"]},
+            "column `control_videos`: found ['a.mp4'], expected 2 URIs, one a view; `views` of the row names fewer",
+        ),
         ({"control_weight": 1.5}, "column `control_weight`: found 1.5, expected a number from 0 to 1"),
         ({"num_chunks": 0}, "column `num_chunks`: found 0, expected an integer from 1 to 100"),
         ({"chunk_overlap": 0}, "column `chunk_overlap`: found 0, expected an integer from 1 to 1000"),

@@ -12,9 +12,11 @@ from support.outcomes import ROWS, clips, run_of, settle
 
 from cosmos_ray import results
 from cosmos_ray.errors import UsageError
+from cosmos_ray.ledger.layout import FAILURES
 from cosmos_ray.ledger.ledger import Ledger
 from cosmos_ray.ledger.run import open_run, read_run, row_defaults_of
 from cosmos_ray.manifest.files import open_manifest
+from cosmos_ray.output.derived import make
 from cosmos_ray.output.index import write_index
 from cosmos_ray.output.kept import keep
 from cosmos_ray.output.where import filtered
@@ -55,6 +57,16 @@ def test_a_failed_clip_has_its_rows_columns_under_the_names_that_the_index_has(o
     assert list(table.loc[["a", "d.s001"], "class"]) == ["a", "d"]
     assert list(table.loc[["a", "d.s001"], "manifest_status"]) == ["mine", "mine"]
     assert list(results(output.uri, where="status = 'failed' and prompt = 'rain'")["id"]) == ["d.s001"]
+
+
+def test_a_failed_clip_has_its_rows_columns_though_its_table_alone_is_missing(output: Storage) -> None:
+    """A job was killed between the two."""
+    run = read_run(output)
+    assert run is not None
+    keep(output, open_manifest(run.manifest), run)
+    make(output, run, Ledger(output).state())
+    output.delete(FAILURES)
+    assert results(output.uri).set_index("id").loc["d.s001", "prompt"] == "rain"
 
 
 def test_a_clip_that_is_to_be_made_again_has_no_row(output: Storage) -> None:

@@ -27,9 +27,10 @@ Start = Callable[..., None]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """start(NAME=(GPUs, at most so many nodes)): a cluster of these types of nodes, and this process in it."""
     ray.shutdown()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # a node says that it has GPUs, and would be asked where they are
     clusters = []
 
     def start(**node_types: tuple[int, int]) -> None:
