@@ -156,6 +156,17 @@ def test_a_benchmark_leaves_the_first_run_out(
     assert "mean of 3 clips after the first: 2.000 s a clip" in capsys.readouterr().err
 
 
+def test_a_benchmark_of_several_leaves_each_ones_first_run_out(
+    job: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job(VIDEO)
+    items = [{"input_video": "in.png", "prompt": "a", "output_video": f"{name}.mp4"} for name in "abc"]
+    (tmp_path / "batch.json").write_text(json.dumps(items))
+    assert video2world.main(["--model", "tiny", "--batch_input_json", "batch.json", "--benchmark"]) == 0
+    assert [row["id"] for row in made.rows[:3]] == ["clip-00000", "clip-00001", "clip-00002"]
+    assert "mean of 9 clips after the first: 7.000 s a clip" in capsys.readouterr().err, "of 3 to 11"
+
+
 ONE_VIEW = ("--model", "tiny", "--device", "cpu", "--prompt", "a street", "--input_path", "in.png")
 
 

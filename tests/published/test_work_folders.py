@@ -15,6 +15,7 @@ import pytest
 from support.videos import moving_picture
 
 from cosmos_ray.clip.encode import encode_png
+from cosmos_ray.errors import UsageError
 from cosmos_ray.manifest.builders.inference_specs import PredictSpec, TransferSpec, read_specs
 from cosmos_ray.models.bundle.bundle import load_bundle
 from cosmos_ray.published import (
@@ -27,7 +28,7 @@ from cosmos_ray.published import (
     transfer_multiview,
     video2world,
 )
-from cosmos_ray.published.options import say_times
+from cosmos_ray.published.options import check_results, say_times
 
 VIEWS = ("front_wide", "rear")
 
@@ -239,6 +240,12 @@ def test_a_merged_network_is_of_its_adapters_their_scale_and_the_model(
     assert merged() not in places, "a file that was written anew is another one"
     assert merged(use_lora=False) == str(tmp_path / "a.pt")
     assert merged(use_lora=False, dit_path="") == "None"
+
+
+@pytest.mark.parametrize("save_path", ["in.mp4", "./in.mp4", "sub/../in.mp4", "file://HERE/in.mp4", "HERE/in.mp4"])
+def test_an_input_is_the_same_file_however_it_is_named(save_path: str) -> None:
+    with pytest.raises(UsageError, match=r"in\.mp4 is an input, and would be written over"):
+        check_results([save_path.replace("HERE", os.getcwd())], ["in.mp4"], "--save_path")
 
 
 def test_times_of_a_benchmark_are_means_of_every_phase() -> None:
