@@ -98,11 +98,12 @@ def export(
     copy.tidy()
     for fault in total.left_out:
         say(f"left out: {fault}")
-    for fault in copy.faults[:_SAID]:
+    faults = tuple(sorted(copy.faults))  # found by several threads
+    for fault in faults[:_SAID]:
         say(fault)
-    if len(copy.faults) > _SAID:
-        say(f"and {len(copy.faults) - _SAID} more")
-    return replace(total, faults=tuple(copy.faults))
+    if len(faults) > _SAID:
+        say(f"and {len(faults) - _SAID} more")
+    return replace(total, faults=faults)
 
 
 def _chosen(
